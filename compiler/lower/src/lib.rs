@@ -1,0 +1,3 @@
+//! Graphs to programs: step selection and fusion.
+
+#![forbid(unsafe_code)]

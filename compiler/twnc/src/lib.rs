@@ -1,0 +1,3 @@
+//! The ternary neural network compiler: library and command.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The passes that ship with twnc.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Loads a compiled model, plans its memory, runs it.
+
+#![forbid(unsafe_code)]

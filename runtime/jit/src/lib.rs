@@ -1,0 +1,1 @@
+//! Steps with concrete shapes to machine code.

@@ -1,0 +1,32 @@
+//! The executable form of a compiled ternary network.
+//!
+//! A [`Program`] is a list of [`Step`]s over numbered logical buffers whose shapes may hold named, still open
+//! dimensions. It knows no ONNX, no compiler pass and no machine: the runtime plans layouts and addresses when it is
+//! loaded and its shapes are known. The crate owns
+//!
+//! * the data structures ([`program`], [`step`], [`scalar`], [`dim`], [`constant`]),
+//! * their validation, once on load (`validate`) and once per set of concrete shapes (`resolve`),
+//! * the interpreter (`interpret`): slow, plain and safe; the oracle of the generated code and its fallback,
+//! * `model.bin` (`format`): reader and writer; `docs/model-bin.md` is its specification.
+//!
+//! It depends on no other crate of the project, and holds no unsafe code.
+
+#![forbid(unsafe_code)]
+
+pub mod constant;
+pub mod dim;
+pub mod element;
+pub mod program;
+pub mod scalar;
+pub mod step;
+pub mod window;
+
+pub use constant::{Constant, ConstantData, Trits};
+pub use dim::{Bindings, Dim, DimError};
+pub use element::ElementType;
+pub use program::{Buffer, BufferId, ConstantId, Port, Program, SymbolId};
+pub use step::{Operand, Step, StepKind};
+pub use window::Window;
+
+/// The largest rank of any buffer or constant. Loops over axes keep their state in arrays of this size.
+pub const MAX_RANK: usize = 8;

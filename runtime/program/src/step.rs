@@ -1,0 +1,415 @@
+//! Steps: what a program does, one buffer at a time.
+//!
+//! Semantics are those of the interpreter; each type states the shapes it relates. `N` is the number of samples, `C`
+//! and `M` are input and output channels. Sums of a step are taken in an order that is the kernel's own; everything
+//! after the sum (scale, bias, residual, activation) is defined to the bit.
+
+use crate::dim::Dim;
+use crate::element::ElementType;
+use crate::program::{BufferId, ConstantId};
+use crate::scalar::{Binary, Unary};
+use crate::window::Window;
+
+/// One step, with the name of the layer it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// For reports; need not be unique.
+    pub name: String,
+    /// What it does.
+    pub kind: StepKind,
+}
+
+/// What a step reads: a buffer, or a dense constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operand {
+    /// A buffer written earlier.
+    Buffer(BufferId),
+    /// A constant that is not ternary.
+    Constant(ConstantId),
+}
+
+/// The kinds of step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepKind {
+    /// Sums of inputs selected and signed by ternary weights.
+    Accumulate(Accumulate),
+    /// A convolution with float weights.
+    Conv(Conv),
+    /// A product of float matrices.
+    MatMul(MatMul),
+    /// A fused element-wise expression.
+    Map(Map),
+    /// A maximum or mean over a sliding window.
+    Pool(Pool),
+    /// A sum, mean, maximum or minimum along axes.
+    Reduce(Reduce),
+    /// Softmax along axes.
+    Softmax(Softmax),
+    /// A move of elements that computes nothing.
+    Move(Move),
+    /// A conversion of elements.
+    Cast(Cast),
+    /// The values of dimensions, as data.
+    Dims(Dims),
+    /// A function that the application registers.
+    Custom(Custom),
+}
+
+/// `output = activation(Σₚ scaleₚ · (weightₚ ∗ inputₚ) + bias + residual)`.
+///
+/// For one plane that is, rounded after each operation and in this order: the sum, times the scale, plus the bias, plus
+/// the residual, then the activation; what is absent is skipped. Further planes are scaled and then added to the first
+/// before the bias. Output is `[N, M, spatial...]` for windows, `[..., M]` for matrix products.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accumulate {
+    /// One or more products; all have the same output shape.
+    pub planes: Vec<Plane>,
+    /// What happens to the sum.
+    pub epilogue: Epilogue,
+    /// Where it goes; f32.
+    pub output: BufferId,
+}
+
+/// One ternary product and its scale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plane {
+    /// f32 `[N, C, spatial...]` or `[..., K]`.
+    pub input: BufferId,
+    /// Ternary `[M, C/groups, kernel...]` for windows, `[K, M]` for matrix products.
+    pub weight: ConstantId,
+    /// Which of the two.
+    pub contraction: Contraction,
+    /// f32 `[1]` or `[M]`; absent is 1, without a multiplication.
+    pub scale: Option<ConstantId>,
+}
+
+/// Over what a product sums.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contraction {
+    /// Channels of a group and the taps of a window. Padding contributes nothing.
+    Window {
+        /// Its geometry.
+        window: Window,
+        /// Divides input and output channels.
+        groups: usize,
+    },
+    /// The last axis of the input and the first of the weight.
+    MatMul,
+}
+
+/// What happens to a sum before it is stored.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Epilogue {
+    /// f32 `[M]`, added per output channel.
+    pub bias: Option<ConstantId>,
+    /// f32 of the output's shape, added per element.
+    pub residual: Option<BufferId>,
+    /// Applied last.
+    pub activation: Option<Unary>,
+}
+
+/// A convolution with float weights: `[N, C, spatial...]` by `[M, C/groups, kernel...]` to `[N, M, spatial...]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv {
+    /// f32.
+    pub input: BufferId,
+    /// f32, a constant or not.
+    pub weight: Operand,
+    /// Its geometry.
+    pub window: Window,
+    /// Divides input and output channels.
+    pub groups: usize,
+    /// What happens to the sum.
+    pub epilogue: Epilogue,
+    /// f32.
+    pub output: BufferId,
+}
+
+/// A product of float matrices, `[..., R, K]` by `[..., K, M]` to `[..., R, M]`; leading axes broadcast.
+/// Both operands have rank 2 or more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MatMul {
+    /// f32.
+    pub left: Operand,
+    /// f32.
+    pub right: Operand,
+    /// Its bias is per column, `[M]`.
+    pub epilogue: Epilogue,
+    /// f32.
+    pub output: BufferId,
+}
+
+/// A fused element-wise expression. Inputs broadcast to the output's shape as in NumPy. All elements are of the
+/// output's type: f32 takes every instruction; i64 and i32 take `Neg`, `Abs`, `Relu`, `Add`, `Sub`, `Mul`, `Div` (truncating; by
+/// zero is an error), `Min` and `Max`, wrapping on overflow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Map {
+    /// One or more; value `i` of the expression is input `i`.
+    pub inputs: Vec<Operand>,
+    /// Each defines the next value, in order; the last is the result. Never empty.
+    pub code: Vec<MapInstruction>,
+    /// The result.
+    pub output: BufferId,
+}
+
+/// One instruction of a map; operands are numbers of earlier values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MapInstruction {
+    /// A function of one value.
+    Unary(Unary, u16),
+    /// A function of two values.
+    Binary(Binary, u16, u16),
+}
+
+/// A maximum or mean over a window, per channel: `[N, C, spatial...]` to `[N, C, spatial...]`, f32.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// What is taken of each window.
+    pub kind: PoolKind,
+    /// f32.
+    pub input: BufferId,
+    /// Its geometry.
+    pub window: Window,
+    /// Whether a last window may reach past the end (ONNX `ceil_mode`).
+    pub ceil: bool,
+    /// f32.
+    pub output: BufferId,
+}
+
+/// What a pool takes of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolKind {
+    /// The largest: starting from -Inf, each larger element replaces it (so a NaN never does). Padding takes no part.
+    Max,
+    /// The mean: the sum, divided by the number of elements.
+    Average {
+        /// Whether padding counts as elements (what `ceil` reaches beyond it never does).
+        count_padding: bool,
+    },
+}
+
+/// What a reduction computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReduceKind {
+    /// The sum.
+    Sum,
+    /// The sum, divided by the number of elements.
+    Mean,
+    /// The largest, as [`Binary::Max`].
+    Max,
+    /// The smallest, as [`Binary::Min`].
+    Min,
+}
+
+/// A reduction along axes, f32. The output's elements are those of the input with the reduced axes left out, in order;
+/// its shape may or may not keep them with size 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reduce {
+    /// What is computed.
+    pub kind: ReduceKind,
+    /// f32.
+    pub input: BufferId,
+    /// Ascending, distinct.
+    pub axes: Vec<usize>,
+    /// f32.
+    pub output: BufferId,
+}
+
+/// `exp(x - max) / Σ exp(x - max)` over `axes` together; shape and f32 stay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Softmax {
+    /// f32.
+    pub input: BufferId,
+    /// Ascending, distinct, at least one.
+    pub axes: Vec<usize>,
+    /// f32.
+    pub output: BufferId,
+}
+
+/// A move of elements: any element type; input and output have the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Move {
+    /// How elements move.
+    pub kind: MoveKind,
+    /// One, or for [`MoveKind::Concat`] and [`MoveKind::Gather`] more.
+    pub inputs: Vec<Operand>,
+    /// The result.
+    pub output: BufferId,
+}
+
+/// How elements move.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MoveKind {
+    /// The same elements in another shape of the same size.
+    Reshape,
+    /// Axis `i` of the output is axis `perm[i]` of the input.
+    Transpose {
+        /// A permutation of the axes.
+        perm: Vec<usize>,
+    },
+    /// Inputs one after the other along an axis.
+    Concat {
+        /// The axis.
+        axis: usize,
+    },
+    /// Every `step`-th element along an axis, from `start`; how many is the output's size there.
+    Slice {
+        /// The axis.
+        axis: usize,
+        /// Index of the first element.
+        start: Dim,
+        /// Never 0; negative walks backwards.
+        step: i64,
+    },
+    /// Elements around the input, along every axis.
+    Pad {
+        /// Before the first element, per axis.
+        begin: Vec<usize>,
+        /// After the last element, per axis.
+        end: Vec<usize>,
+        /// What they are.
+        mode: PadMode,
+    },
+    /// The input repeated along axes of size 1 (and along new leading axes) to the output's shape.
+    Broadcast,
+    /// `inputs[0]` taken along `axis` at the indices `inputs[1]` (i64 or i32; negative ones count from the end; one out
+    /// of range is an error when running).
+    Gather {
+        /// The axis.
+        axis: usize,
+    },
+}
+
+/// What a pad puts around its input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PadMode {
+    /// This number, converted to the element type as by [`Cast`].
+    Constant(f32),
+    /// A mirror image that does not repeat the edge.
+    Reflect,
+    /// The nearest element.
+    Edge,
+}
+
+/// A conversion. Float to integer truncates towards zero and saturates, NaN gives 0; integer to a narrower integer
+/// wraps; to bool is `!= 0`; integers to f32 round to nearest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cast {
+    /// Any element type.
+    pub input: Operand,
+    /// Any element type.
+    pub output: BufferId,
+}
+
+/// The values of dimension expressions, as an i64 vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dims {
+    /// One element each.
+    pub values: Vec<Dim>,
+    /// i64 `[values.len()]`.
+    pub output: BufferId,
+}
+
+/// A call of a function that the application registers with the runtime.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Custom {
+    /// `domain::name`, by which the application registers it.
+    pub function: String,
+    /// Attributes, by name, in the order of their names.
+    pub attributes: Vec<(String, Attribute)>,
+    /// What it reads.
+    pub inputs: Vec<Operand>,
+    /// What it writes; their shapes are declared.
+    pub outputs: Vec<BufferId>,
+}
+
+/// An attribute of a custom step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Attribute {
+    /// A whole number.
+    Int(i64),
+    /// A number.
+    Float(f32),
+    /// A text.
+    String(String),
+    /// Whole numbers.
+    Ints(Vec<i64>),
+    /// Numbers.
+    Floats(Vec<f32>),
+}
+
+impl Step {
+    /// The buffers it writes.
+    pub fn outputs(&self) -> Vec<BufferId> {
+        match &self.kind {
+            StepKind::Accumulate(s) => vec![s.output],
+            StepKind::Conv(s) => vec![s.output],
+            StepKind::MatMul(s) => vec![s.output],
+            StepKind::Map(s) => vec![s.output],
+            StepKind::Pool(s) => vec![s.output],
+            StepKind::Reduce(s) => vec![s.output],
+            StepKind::Softmax(s) => vec![s.output],
+            StepKind::Move(s) => vec![s.output],
+            StepKind::Cast(s) => vec![s.output],
+            StepKind::Dims(s) => vec![s.output],
+            StepKind::Custom(s) => s.outputs.clone(),
+        }
+    }
+
+    /// What it reads, constants included, in no particular order; an operand used twice is there twice.
+    pub fn operands(&self) -> Vec<Operand> {
+        let epilogue = |e: &Epilogue| {
+            let bias = e.bias.map(Operand::Constant);
+            bias.into_iter().chain(e.residual.map(Operand::Buffer)).collect::<Vec<_>>()
+        };
+        match &self.kind {
+            StepKind::Accumulate(s) => {
+                let planes = s.planes.iter().flat_map(|p| {
+                    let scale = p.scale.map(Operand::Constant);
+                    [Operand::Buffer(p.input), Operand::Constant(p.weight)].into_iter().chain(scale)
+                });
+                planes.chain(epilogue(&s.epilogue)).collect()
+            }
+            StepKind::Conv(s) => [vec![Operand::Buffer(s.input), s.weight], epilogue(&s.epilogue)].concat(),
+            StepKind::MatMul(s) => [vec![s.left, s.right], epilogue(&s.epilogue)].concat(),
+            StepKind::Map(s) => s.inputs.clone(),
+            StepKind::Pool(s) => vec![Operand::Buffer(s.input)],
+            StepKind::Reduce(s) => vec![Operand::Buffer(s.input)],
+            StepKind::Softmax(s) => vec![Operand::Buffer(s.input)],
+            StepKind::Move(s) => s.inputs.clone(),
+            StepKind::Cast(s) => vec![s.input],
+            StepKind::Dims(_) => vec![],
+            StepKind::Custom(s) => s.inputs.clone(),
+        }
+    }
+
+    /// The word for its kind, as reports use it.
+    pub fn kind_name(&self) -> &'static str {
+        match &self.kind {
+            StepKind::Accumulate(_) => "accumulate",
+            StepKind::Conv(_) => "conv",
+            StepKind::MatMul(_) => "matmul",
+            StepKind::Map(_) => "map",
+            StepKind::Pool(_) => "pool",
+            StepKind::Reduce(_) => "reduce",
+            StepKind::Softmax(_) => "softmax",
+            StepKind::Move(m) => match m.kind {
+                MoveKind::Reshape => "reshape",
+                MoveKind::Transpose { .. } => "transpose",
+                MoveKind::Concat { .. } => "concat",
+                MoveKind::Slice { .. } => "slice",
+                MoveKind::Pad { .. } => "pad",
+                MoveKind::Broadcast => "broadcast",
+                MoveKind::Gather { .. } => "gather",
+            },
+            StepKind::Cast(_) => "cast",
+            StepKind::Dims(_) => "dims",
+            StepKind::Custom(_) => "custom",
+        }
+    }
+}
+
+/// Converts the element type of a buffer for messages: `f32[3, 4]`.
+pub fn describe(element: ElementType, shape: &[usize]) -> String {
+    format!("{element}{shape:?}")
+}

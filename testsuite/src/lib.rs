@@ -1,0 +1,3 @@
+//! Test runner, cases, generators and benchmarks of twnc.
+
+#![forbid(unsafe_code)]
