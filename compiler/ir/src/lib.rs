@@ -1,3 +1,44 @@
 //! The graph of a network, its text form, verifier, rewriter, passes and reference evaluator.
+//!
+//! A [`Graph`] is tensors and mathematics: what passes rewrite. It knows no buffer, no layout, no instruction, and no ONNX.
+//! Everything a custom pass needs is here; the crate depends on no other crate of the project.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`graph`] | the arena of nodes and values, and the builder |
+//! | [`op`] | the operators and their exact meanings |
+//! | [`dim`], [`types`], [`tensor`] | sizes that may be open, tensor types, constants |
+//! | [`infer`](mod@infer) | shape inference |
+//! | [`rewrite`] | the one way to change a graph |
+//! | [`custom`] | operators that extensions bring |
+//! | [`pass`], [`pipeline`] | what a pass is; ordered lists of passes and how they are run |
+//! | [`cost`] | what operators cost, counted |
+//! | [`text`], [`verify`] | the text form, printed and parsed; the verifier |
 
 #![forbid(unsafe_code)]
+
+pub mod cost;
+pub mod custom;
+pub mod dim;
+pub mod graph;
+pub mod infer;
+pub mod op;
+pub mod pass;
+pub mod pipeline;
+pub mod rewrite;
+pub mod tensor;
+pub mod text;
+pub mod types;
+pub mod verify;
+
+pub use cost::{Cost, CostModel, CountingCost};
+pub use custom::{Attribute, Attributes, CustomCall, CustomOperator, CustomRegistry};
+pub use dim::Dim;
+pub use graph::{Cycle, Definition, Graph, GraphBuilder, Node, NodeId, Port, Use, Value, ValueId};
+pub use infer::{TypeError, infer};
+pub use op::{Binary, Conv, Geometry, Op, Pad, PadMode, Pool, ReduceKind, Slice, Unary};
+pub use pass::{Pass, PassContext, PassError, Remark, RemarkKind};
+pub use pipeline::{Entry, Pipeline, PipelineError, PrintAfter, RunOptions, Timing};
+pub use rewrite::{Changed, Edit, Rewriter};
+pub use tensor::{Data, Tensor, TensorError};
+pub use types::{ElementType, TensorType};

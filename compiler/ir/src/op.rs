@@ -1,0 +1,356 @@
+//! The operators of a graph: a small closed set that mirrors mathematics, and `custom` for what extensions bring.
+//!
+//! Semantics are those of the reference evaluator (`eval`), which computes sums in f64 and rounds once. Elements
+//! are f32 unless a line says otherwise; `conv` and `matmul` also take a ternary weight. `docs/ir.md` holds the same in prose.
+
+use crate::custom::CustomCall;
+use crate::dim::Dim;
+use crate::tensor::Tensor;
+use crate::types::ElementType;
+
+/// What a node computes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// A constant tensor, of any element type. No operands.
+    Constant(Tensor),
+    /// The values of dimensions, as an i64 vector. No operands.
+    Dims(Vec<Dim>),
+    /// `conv(x, w)`: `[N,C,s...]`, `[M,C/groups,k...]` to `[N,M,t...]`, one to three spatial axes. Cross-correlation, no bias.
+    Conv(Conv),
+    /// `matmul(a, b)`: `[...,R,K]`, `[...,K,M]` to `[...,R,M]`; leading axes broadcast. Both have rank 2 or more. A ternary
+    /// `b` has rank 2.
+    MatMul,
+    /// An element-wise function of one tensor.
+    Unary(Unary),
+    /// An element-wise function of two tensors, broadcast as in NumPy. Also of i64 and i32, where both agree.
+    Binary(Binary),
+    /// `batch_norm(x, scale, bias, mean, variance)`: `scale·(x - mean)/√(variance + epsilon) + bias`, parameters `[C]` along axis 1.
+    BatchNorm {
+        /// Added to the variance.
+        epsilon: f32,
+    },
+    /// The largest element of each window; starting from -Inf, an element replaces it if it is larger (a NaN never is).
+    MaxPool(Pool),
+    /// The mean of each window.
+    AveragePool {
+        /// The windows.
+        pool: Pool,
+        /// Whether padding counts as elements that are zero (what `ceil` reaches beyond it never does).
+        count_padding: bool,
+    },
+    /// A reduction along axes.
+    Reduce {
+        /// What is computed.
+        kind: ReduceKind,
+        /// Ascending, distinct, at least one.
+        axes: Vec<usize>,
+        /// Whether the reduced axes stay, with size 1.
+        keep_dims: bool,
+    },
+    /// `exp(x - max)/Σ exp(x - max)` over `axes` together.
+    Softmax {
+        /// Ascending, distinct, at least one.
+        axes: Vec<usize>,
+    },
+    /// The same elements, in row-major order, in another shape. Any element type.
+    Reshape {
+        /// The new shape.
+        shape: Vec<Dim>,
+    },
+    /// Axis `i` of the result is axis `perm[i]` of the operand. Any element type.
+    Transpose {
+        /// A permutation of the axes.
+        perm: Vec<usize>,
+    },
+    /// Operands (one or more) one after the other along an axis. Any element type.
+    Concat {
+        /// The axis.
+        axis: usize,
+    },
+    /// `size` elements along an axis, from `start`, `step` apart. Any element type.
+    Slice(Slice),
+    /// Elements around the operand. Any element type.
+    Pad(Pad),
+    /// The operand repeated along axes of size 1 and along new leading axes. Any element type.
+    Broadcast {
+        /// The new shape.
+        shape: Vec<Dim>,
+    },
+    /// `gather(data, indices)`: `data` taken along `axis` at `indices` (i64 or i32, negative ones count from the end). The shape
+    /// of `indices` stands in the place of the axis. `data` has any element type.
+    Gather {
+        /// The axis.
+        axis: usize,
+    },
+    /// Float to integer truncates towards zero and saturates, NaN gives 0; integer to narrower integer wraps; to bool is
+    /// `!= 0`; integer to f32 rounds to nearest, ties to even.
+    Cast {
+        /// The element type of the result; not ternary.
+        to: ElementType,
+    },
+    /// What an extension brings.
+    Custom(CustomCall),
+}
+
+/// How a window moves over the spatial axes. Every list has one entry per spatial axis.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Geometry {
+    /// Distance between two windows, in elements; at least 1.
+    pub strides: Vec<usize>,
+    /// Distance between two taps, in elements; at least 1.
+    pub dilations: Vec<usize>,
+    /// Padding before the first element.
+    pub pads_begin: Vec<usize>,
+    /// Padding after the last element.
+    pub pads_end: Vec<usize>,
+}
+
+/// The attributes of a convolution; its kernel's extents are the weight's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Conv {
+    /// How the kernel moves.
+    pub geometry: Geometry,
+    /// Divides input and output channels; at least 1.
+    pub groups: usize,
+}
+
+/// The attributes of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pool {
+    /// Extents of the window; at least 1 each.
+    pub kernel: Vec<usize>,
+    /// How the window moves.
+    pub geometry: Geometry,
+    /// Whether a last window may reach past the end, if it starts before it (ONNX `ceil_mode`).
+    pub ceil: bool,
+}
+
+/// The attributes of a slice.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Slice {
+    /// The axis.
+    pub axis: usize,
+    /// Index of the first element.
+    pub start: Dim,
+    /// How many.
+    pub size: Dim,
+    /// Not 0; negative walks backwards.
+    pub step: i64,
+}
+
+/// The attributes of a pad; one entry per axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pad {
+    /// Before the first element.
+    pub begin: Vec<usize>,
+    /// After the last element.
+    pub end: Vec<usize>,
+    /// What they are.
+    pub mode: PadMode,
+}
+
+/// What a pad puts around its operand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PadMode {
+    /// This number, converted to the element type as by `cast`.
+    Constant(f32),
+    /// A mirror image that does not repeat the edge; narrower than the axis.
+    Reflect,
+    /// The nearest element.
+    Edge,
+}
+
+/// What a reduction computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReduceKind {
+    /// The sum; of nothing, 0.
+    Sum,
+    /// The sum, divided by the number of elements.
+    Mean,
+    /// The largest, as [`Binary::Max`].
+    Max,
+    /// The smallest, as [`Binary::Min`].
+    Min,
+}
+
+/// A function of one number. Those with parameters compute in f32; every operation is rounded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unary {
+    /// `0` if `x < 0`, else `x`: NaN and -0 stay.
+    Relu,
+    /// `slope·x` if `x < 0`, else `x`.
+    LeakyRelu {
+        /// Factor for negative numbers.
+        slope: f32,
+    },
+    /// `min` where `x < min`, then `max` where `x > max`; NaN stays.
+    Clip {
+        /// Lower bound; may be -Inf.
+        min: f32,
+        /// Upper bound; may be Inf.
+        max: f32,
+    },
+    /// `alpha·x + beta`, clipped to 0..1.
+    HardSigmoid {
+        /// Slope.
+        alpha: f32,
+        /// Offset.
+        beta: f32,
+    },
+    /// `x·hard_sigmoid(x)` with alpha 1/6 and beta 0.5.
+    HardSwish,
+    /// `-x`; also of integers, wrapping.
+    Neg,
+    /// `|x|`; also of integers, wrapping.
+    Abs,
+    /// The square root; NaN for negative numbers.
+    Sqrt,
+    /// `1/x`.
+    Reciprocal,
+    /// `1/(1 + exp(-x))`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// The exponential.
+    Exp,
+    /// The natural logarithm.
+    Log,
+    /// The error function.
+    Erf,
+}
+
+/// A function of two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binary {
+    /// `a + b`; integers wrap.
+    Add,
+    /// `a - b`; integers wrap.
+    Sub,
+    /// `a·b`; integers wrap.
+    Mul,
+    /// `a/b`; integers truncate towards zero, and a division by zero is an error.
+    Div,
+    /// The smaller; NaN if either is; -0 < +0.
+    Min,
+    /// The larger; NaN if either is; -0 < +0.
+    Max,
+    /// `a` raised to `b`; f32 only.
+    Pow,
+    /// `b·a` if `a < 0`, else `a`; f32 only.
+    PRelu,
+}
+
+impl Unary {
+    /// The word that the text form has for it.
+    pub fn mnemonic(self) -> &'static str {
+        match self {
+            Unary::Relu => "relu",
+            Unary::LeakyRelu { .. } => "leaky_relu",
+            Unary::Clip { .. } => "clip",
+            Unary::HardSigmoid { .. } => "hard_sigmoid",
+            Unary::HardSwish => "hard_swish",
+            Unary::Neg => "neg",
+            Unary::Abs => "abs",
+            Unary::Sqrt => "sqrt",
+            Unary::Reciprocal => "reciprocal",
+            Unary::Sigmoid => "sigmoid",
+            Unary::Tanh => "tanh",
+            Unary::Exp => "exp",
+            Unary::Log => "log",
+            Unary::Erf => "erf",
+        }
+    }
+}
+
+impl Binary {
+    /// Every function.
+    pub const ALL: [Binary; 8] = [
+        Binary::Add,
+        Binary::Sub,
+        Binary::Mul,
+        Binary::Div,
+        Binary::Min,
+        Binary::Max,
+        Binary::Pow,
+        Binary::PRelu,
+    ];
+
+    /// The word that the text form has for it.
+    pub fn mnemonic(self) -> &'static str {
+        match self {
+            Binary::Add => "add",
+            Binary::Sub => "sub",
+            Binary::Mul => "mul",
+            Binary::Div => "div",
+            Binary::Min => "min",
+            Binary::Max => "max",
+            Binary::Pow => "pow",
+            Binary::PRelu => "prelu",
+        }
+    }
+}
+
+impl ReduceKind {
+    /// Every kind, with the word that the text form has for it.
+    pub const ALL: [(ReduceKind, &'static str); 4] = [
+        (ReduceKind::Sum, "reduce_sum"),
+        (ReduceKind::Mean, "reduce_mean"),
+        (ReduceKind::Max, "reduce_max"),
+        (ReduceKind::Min, "reduce_min"),
+    ];
+}
+
+impl Op {
+    /// The word that the text form has for it.
+    pub fn mnemonic(&self) -> &'static str {
+        match self {
+            Op::Constant(_) => "const",
+            Op::Dims(_) => "dims",
+            Op::Conv(_) => "conv",
+            Op::MatMul => "matmul",
+            Op::Unary(f) => f.mnemonic(),
+            Op::Binary(f) => f.mnemonic(),
+            Op::BatchNorm { .. } => "batch_norm",
+            Op::MaxPool(_) => "max_pool",
+            Op::AveragePool { .. } => "average_pool",
+            Op::Reduce { kind, .. } => {
+                ReduceKind::ALL.iter().find(|(k, _)| k == kind).map_or("reduce", |(_, word)| word)
+            }
+            Op::Softmax { .. } => "softmax",
+            Op::Reshape { .. } => "reshape",
+            Op::Transpose { .. } => "transpose",
+            Op::Concat { .. } => "concat",
+            Op::Slice(_) => "slice",
+            Op::Pad(_) => "pad",
+            Op::Broadcast { .. } => "broadcast",
+            Op::Gather { .. } => "gather",
+            Op::Cast { .. } => "cast",
+            Op::Custom(_) => "custom",
+        }
+    }
+
+    /// The tensor, if it is a constant.
+    pub fn as_constant(&self) -> Option<&Tensor> {
+        match self {
+            Op::Constant(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+}
+
+impl Geometry {
+    /// Stride 1, dilation 1, no padding, over `rank` spatial axes.
+    pub fn unit(rank: usize) -> Geometry {
+        Geometry {
+            strides: vec![1; rank],
+            dilations: vec![1; rank],
+            pads_begin: vec![0; rank],
+            pads_end: vec![0; rank],
+        }
+    }
+
+    /// The number of spatial axes.
+    pub fn rank(&self) -> usize {
+        self.strides.len()
+    }
+}

@@ -1,0 +1,124 @@
+//! Passes: what a pass is, what it is handed, and what it says about its work.
+
+use crate::cost::CostModel;
+use crate::graph::Graph;
+use crate::infer::TypeError;
+use crate::rewrite::Changed;
+use thiserror::Error;
+
+/// A rewrite of a whole graph.
+///
+/// A pass states in its documentation whether it is *exact* (the reference evaluator's results stay within float
+/// reassociation) or *approximate*. It changes the graph through a [`Rewriter`](crate::Rewriter), whose record it returns.
+pub trait Pass {
+    /// Its name, by which the command line and other passes' places in the pipeline refer to it: `fold_scales`.
+    fn name(&self) -> &str;
+
+    /// Rewrites `graph`. Whatever it decides not to do, though a user might expect it, becomes a remark.
+    fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Changed, PassError>;
+}
+
+/// Why a pass gave up. The graph is then in an undefined, though valid, state.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PassError {
+    /// A rewrite does not type; a mistake in the pass.
+    #[error("at `{node}`: {source}")]
+    Type {
+        /// The layer.
+        node: String,
+        /// Why.
+        source: TypeError,
+    },
+    /// The network cannot be treated; the message says what to do.
+    #[error("at `{node}`: {message}")]
+    Refused {
+        /// The layer.
+        node: String,
+        /// Why, and what to do.
+        message: String,
+    },
+}
+
+/// What a pass is handed, and where it leaves its remarks.
+pub struct PassContext<'a> {
+    cost: &'a dyn CostModel,
+    pass: String,
+    remarks: Vec<Remark>,
+}
+
+/// Something a pass has to say about a layer: what it did not do and why, or what a user should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// The pass.
+    pub pass: String,
+    /// The layer.
+    pub node: String,
+    /// What kind of remark.
+    pub kind: RemarkKind,
+    /// A clause that continues the layer's name: `kept float: its weight is not constant`.
+    pub message: String,
+}
+
+/// What a remark is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemarkKind {
+    /// Something was recognised or done.
+    Applied,
+    /// Something was not done.
+    Missed,
+    /// The result may not be what the user wants.
+    Warning,
+}
+
+impl<'a> PassContext<'a> {
+    /// A context whose passes count costs with `cost`.
+    pub fn new(cost: &'a dyn CostModel) -> PassContext<'a> {
+        PassContext { cost, pass: String::new(), remarks: vec![] }
+    }
+
+    /// The cost model, the same that the lowering uses.
+    pub fn cost(&self) -> &'a dyn CostModel {
+        self.cost
+    }
+
+    /// Says that something was recognised or done.
+    pub fn applied(&mut self, node: &str, message: impl Into<String>) {
+        self.remark(node, RemarkKind::Applied, message.into());
+    }
+
+    /// Says that something was not done, and why.
+    pub fn missed(&mut self, node: &str, message: impl Into<String>) {
+        self.remark(node, RemarkKind::Missed, message.into());
+    }
+
+    /// Warns the user.
+    pub fn warn(&mut self, node: &str, message: impl Into<String>) {
+        self.remark(node, RemarkKind::Warning, message.into());
+    }
+
+    /// The remarks so far.
+    pub fn remarks(&self) -> &[Remark] {
+        &self.remarks
+    }
+
+    /// Ends the use of the context.
+    pub fn into_remarks(self) -> Vec<Remark> {
+        self.remarks
+    }
+
+    /// Names the pass that runs next; its remarks carry the name.
+    pub(crate) fn enter(&mut self, pass: &str) {
+        self.pass = pass.to_owned();
+    }
+
+    fn remark(&mut self, node: &str, kind: RemarkKind, message: String) {
+        self.remarks.push(Remark { pass: self.pass.clone(), node: node.to_owned(), kind, message });
+    }
+}
+
+impl PassError {
+    /// For `map_err` on a rewrite of the layer `node`.
+    pub fn at(node: &str) -> impl Fn(TypeError) -> PassError + '_ {
+        move |source| PassError::Type { node: node.to_owned(), source }
+    }
+}
