@@ -15,7 +15,7 @@ use twnc_program::{BufferId, ConstantData, Operand, StepKind};
 /// The largest number of instructions in an expression.
 const MAX_INSTRUCTIONS: usize = 48;
 /// The largest number of inputs of an expression.
-const MAX_INPUTS: usize = 12;
+const MAX_INPUTS: usize = 14;
 
 /// Which element-wise nodes are part of the expression of their user.
 pub(crate) struct Maps {
