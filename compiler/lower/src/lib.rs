@@ -1,3 +1,83 @@
 //! Graphs to programs: step selection and fusion.
+//!
+//! [`lower`] walks a graph in order and turns each node into a step, or into part of one:
+//!
+//! * a `conv` or `matmul` takes along the scale, bias, residual and activation that follow it ([`layer`]);
+//! * element-wise nodes that feed only one another become one `map` ([`map`]);
+//! * everything else is a step of its own ([`select`]).
+//!
+//! A step stands where the last of its nodes stood, so that all its operands are there. Lowering is exact: a step computes
+//! what its nodes do, in their order of operations. The crate decides nothing about layouts, kernels or memory.
 
 #![forbid(unsafe_code)]
+
+mod emit;
+mod layer;
+mod map;
+mod select;
+
+use thiserror::Error;
+use twnc_ir::{Cycle, Graph};
+use twnc_program::Program;
+
+/// Why a graph has no program.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LowerError {
+    /// The graph is not valid.
+    #[error(transparent)]
+    Cycle(#[from] Cycle),
+    /// An input's size is an expression, so that no input could bind its symbols.
+    #[error(
+        "input `{input}` has the dimension {dimension}; give it a number or one name (--input-shape, --dim)"
+    )]
+    InputDimension {
+        /// The input.
+        input: String,
+        /// The dimension.
+        dimension: String,
+    },
+    /// A size depends on a symbol that no input has.
+    #[error(
+        "`{node}` has a size that depends on {symbol}, which no input binds; give it a value with --dim {symbol}=..."
+    )]
+    UnboundSymbol {
+        /// The layer.
+        node: String,
+        /// The symbol.
+        symbol: String,
+    },
+    /// A value has more axes than a program's buffers can.
+    #[error("`{node}` has {rank} axes; at most {} are supported", twnc_program::MAX_RANK)]
+    Rank {
+        /// The layer.
+        node: String,
+        /// How many.
+        rank: usize,
+    },
+    /// A node that the verifier should have refused.
+    #[error("`{node}` cannot be lowered: {reason}")]
+    Invalid {
+        /// The layer.
+        node: String,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+/// The program that computes what `graph` does.
+pub fn lower(graph: &Graph) -> Result<Program, LowerError> {
+    let order = graph.order()?;
+    let layers = layer::find(graph, &order);
+    let maps = map::find(graph, &order, &layers);
+    let mut emit = emit::Emitter::new(graph)?;
+    for &id in &order {
+        if let Some(layer) = layers.ending_at(id) {
+            select::layer(&mut emit, layer)?;
+        } else if layers.holds(id) || maps.inlines(id) {
+            continue;
+        } else {
+            select::node(&mut emit, &maps, id)?;
+        }
+    }
+    emit.finish()
+}

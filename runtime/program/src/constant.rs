@@ -70,6 +70,22 @@ impl Constant {
     }
 }
 
+/// The trits of each byte below 243.
+static DIGITS: [[i8; 5]; 243] = {
+    let mut table = [[0; 5]; 243];
+    let mut byte = 0;
+    while byte < 243 {
+        let (mut rest, mut i) = (byte, 0);
+        while i < 5 {
+            table[byte][i] = (rest % 3) as i8 - 1;
+            rest /= 3;
+            i += 1;
+        }
+        byte += 1;
+    }
+    table
+};
+
 /// A sequence of trits, five to a byte: a byte is Σ (tᵢ + 1)·3ⁱ over its five trits, the first the least significant.
 /// The unused places of the last byte hold the digit 1 (a zero), so equal sequences are equal bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,10 +143,13 @@ impl Trits {
 
     /// The trits one after the other.
     pub fn iter(&self) -> impl Iterator<Item = i8> + '_ {
-        let digits = self.bytes.iter().flat_map(|&byte| {
-            [1u8, 3, 9, 27, 81].into_iter().map(move |weight| ((byte / weight) % 3) as i8 - 1)
-        });
+        let digits = self.bytes.iter().flat_map(|&byte| DIGITS[usize::from(byte)]);
         digits.take(self.len)
+    }
+
+    /// The trit at `i`, which must be less than the length.
+    pub fn get(&self, i: usize) -> i8 {
+        DIGITS[usize::from(self.bytes[i / 5])][i % 5]
     }
 
     /// All trits, one byte each.

@@ -16,17 +16,33 @@
 pub mod constant;
 pub mod dim;
 pub mod element;
+pub mod error;
+pub mod format;
+pub mod interpret;
 pub mod program;
+pub mod resolve;
 pub mod scalar;
 pub mod step;
+mod validate;
 pub mod window;
 
 pub use constant::{Constant, ConstantData, Trits};
 pub use dim::{Bindings, Dim, DimError};
 pub use element::ElementType;
+pub use error::ProgramError;
+pub use format::FormatError;
 pub use program::{Buffer, BufferId, ConstantId, Port, Program, SymbolId};
+pub use resolve::Shapes;
 pub use step::{Operand, Step, StepKind};
 pub use window::Window;
 
 /// The largest rank of any buffer or constant. Loops over axes keep their state in arrays of this size.
 pub const MAX_RANK: usize = 8;
+/// The largest number of inputs of a map.
+pub const MAX_MAP_INPUTS: usize = 16;
+
+/// The largest number of values (inputs and instructions) in the expression of a map.
+pub const MAX_MAP_VALUES: usize = 64;
+
+/// The largest number of nodes in the expression of a dimension.
+pub const MAX_DIM_NODES: usize = 1024;

@@ -69,6 +69,22 @@ pub enum Binary {
 }
 
 impl Unary {
+    /// Whether it is defined for i32 and i64 too, wrapping on overflow.
+    pub fn takes_integers(self) -> bool {
+        matches!(self, Unary::Relu | Unary::Neg | Unary::Abs)
+    }
+
+    /// The function's value for an i32 (sign-extended) or i64; for one that does not [take integers](Unary::takes_integers), its
+    /// argument.
+    pub fn apply_integer(self, x: i64) -> i64 {
+        match self {
+            Unary::Relu => x.max(0),
+            Unary::Neg => x.wrapping_neg(),
+            Unary::Abs => x.wrapping_abs(),
+            _ => x,
+        }
+    }
+
     /// The function's value.
     pub fn apply(self, x: f32) -> f32 {
         match self {
@@ -106,6 +122,26 @@ impl Unary {
 }
 
 impl Binary {
+    /// Whether it is defined for i32 and i64 too, wrapping on overflow.
+    pub fn takes_integers(self) -> bool {
+        !matches!(self, Binary::Pow | Binary::PRelu)
+    }
+
+    /// The function's value for integers, before it is wrapped to their width; `None` for a division by zero and for a function that does
+    /// not [take integers](Binary::takes_integers).
+    pub fn apply_integer(self, a: i64, b: i64) -> Option<i64> {
+        Some(match self {
+            Binary::Add => a.wrapping_add(b),
+            Binary::Sub => a.wrapping_sub(b),
+            Binary::Mul => a.wrapping_mul(b),
+            Binary::Div if b == 0 => return None,
+            Binary::Div => a.wrapping_div(b),
+            Binary::Min => a.min(b),
+            Binary::Max => a.max(b),
+            Binary::Pow | Binary::PRelu => return None,
+        })
+    }
+
     /// The function's value.
     pub fn apply(self, a: f32, b: f32) -> f32 {
         match self {

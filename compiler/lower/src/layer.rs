@@ -1,0 +1,128 @@
+//! Layers: a `conv` or `matmul` with the scale, bias, residual and activation that follow it.
+//!
+//! What follows is taken along in the order in which an epilogue computes: scale (only behind a ternary weight), bias, residual,
+//! activation. Each must be the only use of what comes before it, so that nothing is computed twice or lost.
+
+use std::collections::HashMap;
+use twnc_ir::{Binary, ElementType, Graph, NodeId, Op, Unary, ValueId};
+
+/// A product and its epilogue.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    /// The `conv` or `matmul`.
+    pub(crate) product: NodeId,
+    /// A constant: one number, or one for each output channel.
+    pub(crate) scale: Option<ValueId>,
+    /// A constant: one number, or one for each output channel.
+    pub(crate) bias: Option<ValueId>,
+    /// A value of the result's type.
+    pub(crate) residual: Option<ValueId>,
+    /// The activation.
+    pub(crate) activation: Option<Unary>,
+    /// What it computes.
+    pub(crate) result: ValueId,
+    /// All nodes that it covers, the product first.
+    nodes: Vec<NodeId>,
+}
+
+/// All layers of a graph.
+pub(crate) struct Layers {
+    layers: Vec<Layer>,
+    /// Every node of a layer, to the layer.
+    owner: HashMap<NodeId, usize>,
+}
+
+impl Layers {
+    /// The layer whose last node this is.
+    pub(crate) fn ending_at(&self, node: NodeId) -> Option<&Layer> {
+        let layer = &self.layers[*self.owner.get(&node)?];
+        (layer.nodes.last() == Some(&node)).then_some(layer)
+    }
+
+    /// Whether the node is part of a layer.
+    pub(crate) fn holds(&self, node: NodeId) -> bool {
+        self.owner.contains_key(&node)
+    }
+}
+
+/// Finds the layers, in the graph's order; a node belongs to the first layer that takes it.
+pub(crate) fn find(graph: &Graph, order: &[NodeId]) -> Layers {
+    let mut found = Layers { layers: vec![], owner: HashMap::new() };
+    for &id in order {
+        if matches!(graph.node(id).op, Op::Conv(_) | Op::MatMul) {
+            let layer = follow(graph, id, &found);
+            let number = found.layers.len();
+            found.owner.extend(layer.nodes.iter().map(|&node| (node, number)));
+            found.layers.push(layer);
+        }
+    }
+    found
+}
+
+/// How many output channels a product has, and on which axis they are.
+pub(crate) fn channels(graph: &Graph, product: NodeId) -> (Option<usize>, usize) {
+    let node = graph.node(product);
+    let ty = graph.ty(node.results[0]);
+    let axis = if matches!(node.op, Op::Conv(_)) { 1 } else { ty.rank() - 1 };
+    (ty.shape[axis].as_size(), axis)
+}
+
+fn follow(graph: &Graph, product: NodeId, taken: &Layers) -> Layer {
+    let node = graph.node(product);
+    let ternary = graph.ty(node.operands[1]).element == ElementType::Ternary;
+    let mut layer = Layer {
+        product,
+        scale: None,
+        bias: None,
+        residual: None,
+        activation: None,
+        result: node.results[0],
+        nodes: vec![product],
+    };
+    let (count, axis) = channels(graph, product);
+    while layer.activation.is_none()
+        && let Some((user, operand)) = graph.only_user(layer.result)
+        && !taken.holds(user)
+    {
+        let next = graph.node(user);
+        let other = next.operands.get(1 - operand.min(1)).copied();
+        let per_channel = other.filter(|&v| is_per_channel(graph, v, layer.result, count, axis));
+        let plain = layer.bias.is_none() && layer.residual.is_none();
+        match (&next.op, other, per_channel) {
+            (Op::Binary(Binary::Mul), _, Some(scale)) if ternary && plain && layer.scale.is_none() => {
+                layer.scale = Some(scale);
+            }
+            (Op::Binary(Binary::Add), _, Some(bias)) if plain => layer.bias = Some(bias),
+            (Op::Binary(Binary::Add), Some(residual), None)
+                if layer.residual.is_none()
+                    && graph.ty(residual) == graph.ty(layer.result)
+                    && graph.constant(residual).is_none() =>
+            {
+                layer.residual = Some(residual);
+            }
+            (Op::Unary(f), ..) => layer.activation = Some(*f),
+            _ => break,
+        }
+        layer.result = next.results[0];
+        layer.nodes.push(user);
+    }
+    layer
+}
+
+/// Whether a value is an f32 constant that broadcasts over `result` along its channel axis alone, and leaves its shape alone.
+fn is_per_channel(
+    graph: &Graph,
+    value: ValueId,
+    result: ValueId,
+    channels: Option<usize>,
+    axis: usize,
+) -> bool {
+    let rank = graph.ty(result).rank();
+    let Some(tensor) = graph.constant(value) else { return false };
+    let shape = tensor.shape();
+    if tensor.as_f32().is_none() || shape.len() > rank || tensor.is_empty() {
+        return false;
+    }
+    let first = rank - shape.len();
+    shape.iter().enumerate().all(|(i, &n)| n == 1 || (first + i == axis && Some(n) == channels))
+}

@@ -1,0 +1,189 @@
+//! Maps: element-wise nodes fused into one expression.
+//!
+//! A node is inlined into the one node that uses it when both are element-wise and of the same type, up to a size at which a
+//! fused loop stops paying. Batch normalisation that no pass folded is an expression too.
+
+use crate::LowerError;
+use crate::emit::Emitter;
+use crate::layer::Layers;
+use std::collections::HashSet;
+use twnc_ir::{Binary, Graph, NodeId, Op, Unary, ValueId};
+use twnc_program::scalar;
+use twnc_program::step::{Map, MapInstruction, Move, MoveKind};
+use twnc_program::{BufferId, ConstantData, Operand, StepKind};
+
+/// The largest number of instructions in an expression.
+const MAX_INSTRUCTIONS: usize = 48;
+/// The largest number of inputs of an expression.
+const MAX_INPUTS: usize = 14;
+
+/// Which element-wise nodes are part of the expression of their user.
+pub(crate) struct Maps {
+    inlined: HashSet<NodeId>,
+}
+
+impl Maps {
+    /// Whether the node is part of its user's expression.
+    pub(crate) fn inlines(&self, node: NodeId) -> bool {
+        self.inlined.contains(&node)
+    }
+}
+
+/// Decides which element-wise nodes are inlined.
+pub(crate) fn find(graph: &Graph, order: &[NodeId], layers: &Layers) -> Maps {
+    let mut inlined = HashSet::new();
+    // Sizes of the expressions that end at a node, operands first: (instructions, inputs).
+    let mut sizes = vec![(0usize, 0usize); order.iter().map(|id| id.index() + 1).max().unwrap_or(0)];
+    for &id in order {
+        let node = graph.node(id);
+        if layers.holds(id) || !is_elementwise(&node.op) {
+            continue;
+        }
+        let (mut instructions, mut inputs) = (1, node.operands.len());
+        for &operand in &node.operands {
+            let Some((before, definer)) = graph.definer(operand) else { continue };
+            let alone = graph.only_user(operand).is_some_and(|(user, _)| user == id);
+            let alike = graph.ty(operand) == graph.ty(node.results[0]);
+            let (more_instructions, more_inputs) = sizes[before.index()];
+            let fits =
+                instructions + more_instructions <= MAX_INSTRUCTIONS && inputs + more_inputs <= MAX_INPUTS;
+            if is_elementwise(&definer.op) && !layers.holds(before) && alone && alike && fits {
+                inlined.insert(before);
+                instructions += more_instructions;
+                inputs += more_inputs - 1;
+            }
+        }
+        sizes[id.index()] = (instructions, inputs);
+    }
+    Maps { inlined }
+}
+
+/// Emits the expression that ends at an element-wise node.
+pub(crate) fn expression(emit: &mut Emitter<'_>, maps: &Maps, id: NodeId) -> Result<(), LowerError> {
+    let graph = emit.graph;
+    let mut inputs: Vec<ValueId> = vec![];
+    let nodes = collect(graph, maps, id, &mut inputs);
+    let mut numbers: Vec<(ValueId, u16)> = inputs.iter().copied().zip(0..).collect();
+    let number = |numbers: &[(ValueId, u16)], value: ValueId| {
+        numbers.iter().find(|(v, _)| *v == value).map_or(0, |(_, number)| *number)
+    };
+    let mut code = vec![];
+    for node in nodes.into_iter().map(|id| graph.node(id)) {
+        let operand = |i: usize| number(&numbers, node.operands[i]);
+        match &node.op {
+            Op::Unary(f) => code.push(MapInstruction::Unary(unary(*f), operand(0))),
+            Op::Binary(f) => code.push(MapInstruction::Binary(binary(*f), operand(0), operand(1))),
+            _ => return Err(emit.invalid(node.results[0], "an operator that is not element-wise in a map")),
+        }
+        numbers.push((node.results[0], (inputs.len() + code.len() - 1) as u16));
+    }
+    let inputs = inputs.into_iter().map(|v| emit.operand(v)).collect::<Result<_, _>>()?;
+    let node = graph.node(id);
+    let output = emit.define(node.results[0])?;
+    emit.push(&emit.name(node.results[0]), StepKind::Map(Map { inputs, code, output }));
+    Ok(())
+}
+
+/// Emits a batch normalisation as an expression over its input and parameters, these with their channel on axis 1.
+pub(crate) fn batch_norm(emit: &mut Emitter<'_>, id: NodeId, epsilon: f32) -> Result<(), LowerError> {
+    let graph = emit.graph;
+    let node = graph.node(id);
+    let rank = graph.ty(node.operands[0]).rank();
+    let name = emit.name(node.results[0]);
+    let mut inputs = vec![emit.operand(node.operands[0])?];
+    for &parameter in &node.operands[1..] {
+        inputs.push(along_axis_1(emit, &name, parameter, rank)?);
+    }
+    let epsilon = ConstantData::F32([epsilon].into());
+    inputs.push(Operand::Constant(emit.add_constant(&name, vec![], epsilon)));
+    use scalar::{Binary as B, Unary as U};
+    // Values 0 to 5 are x, scale, bias, mean, variance, epsilon.
+    let code = vec![
+        MapInstruction::Binary(B::Add, 4, 5),
+        MapInstruction::Unary(U::Sqrt, 6),
+        MapInstruction::Binary(B::Sub, 0, 3),
+        MapInstruction::Binary(B::Div, 8, 7),
+        MapInstruction::Binary(B::Mul, 9, 1),
+        MapInstruction::Binary(B::Add, 10, 2),
+    ];
+    let output = emit.define(node.results[0])?;
+    emit.push(&name, StepKind::Map(Map { inputs, code, output }));
+    Ok(())
+}
+
+/// Whether a node is part of an expression by its nature.
+fn is_elementwise(op: &Op) -> bool {
+    matches!(op, Op::Unary(_) | Op::Binary(_))
+}
+
+/// The nodes of the expression that ends at `root`, operands first, and the values from outside that they read.
+fn collect(graph: &Graph, maps: &Maps, root: NodeId, inputs: &mut Vec<ValueId>) -> Vec<NodeId> {
+    let (mut stack, mut nodes) = (vec![root], vec![]);
+    while let Some(id) = stack.pop() {
+        nodes.push(id);
+        for &operand in &graph.node(id).operands {
+            match graph.definer(operand) {
+                Some((before, _)) if maps.inlines(before) => stack.push(before),
+                _ if !inputs.contains(&operand) => inputs.push(operand),
+                _ => {}
+            }
+        }
+    }
+    // Every inlined node has one user, so reversing a walk from the user puts operands first.
+    nodes.reverse();
+    nodes
+}
+
+/// A `[C]` parameter as `[C,1,...]`, so that it broadcasts along axis 1 of a tensor of this rank.
+fn along_axis_1(
+    emit: &mut Emitter<'_>,
+    name: &str,
+    parameter: ValueId,
+    rank: usize,
+) -> Result<Operand, LowerError> {
+    let ty = emit.graph.ty(parameter).clone();
+    if let Some(tensor) = emit.graph.constant(parameter) {
+        let mut shape = tensor.shape().to_vec();
+        shape.resize(rank.saturating_sub(1).max(1), 1);
+        return emit.constant(parameter, shape).map(Operand::Constant);
+    }
+    let mut column = ty;
+    column.shape.resize(rank.saturating_sub(1).max(1), twnc_ir::Dim::from(1));
+    let input = emit.operand(parameter)?;
+    let output: BufferId = emit.declare(name, &column)?;
+    emit.push(name, StepKind::Move(Move { kind: MoveKind::Reshape, inputs: vec![input], output }));
+    Ok(Operand::Buffer(output))
+}
+
+/// The program's word for a function of one number.
+pub(crate) fn unary(f: Unary) -> scalar::Unary {
+    match f {
+        Unary::Relu => scalar::Unary::Relu,
+        Unary::LeakyRelu { slope } => scalar::Unary::LeakyRelu { slope },
+        Unary::Clip { min, max } => scalar::Unary::Clip { min, max },
+        Unary::HardSigmoid { alpha, beta } => scalar::Unary::HardSigmoid { alpha, beta },
+        Unary::HardSwish => scalar::Unary::HardSwish,
+        Unary::Neg => scalar::Unary::Neg,
+        Unary::Abs => scalar::Unary::Abs,
+        Unary::Sqrt => scalar::Unary::Sqrt,
+        Unary::Reciprocal => scalar::Unary::Reciprocal,
+        Unary::Sigmoid => scalar::Unary::Sigmoid,
+        Unary::Tanh => scalar::Unary::Tanh,
+        Unary::Exp => scalar::Unary::Exp,
+        Unary::Log => scalar::Unary::Log,
+        Unary::Erf => scalar::Unary::Erf,
+    }
+}
+
+fn binary(f: Binary) -> scalar::Binary {
+    match f {
+        Binary::Add => scalar::Binary::Add,
+        Binary::Sub => scalar::Binary::Sub,
+        Binary::Mul => scalar::Binary::Mul,
+        Binary::Div => scalar::Binary::Div,
+        Binary::Min => scalar::Binary::Min,
+        Binary::Max => scalar::Binary::Max,
+        Binary::Pow => scalar::Binary::Pow,
+        Binary::PRelu => scalar::Binary::PRelu,
+    }
+}
