@@ -1,0 +1,11 @@
+//! The tests of twnc-program: tables of steps and their results, programs that are refused, files, and random programs.
+
+mod format;
+mod maps;
+mod moves;
+mod products;
+mod random;
+mod refusals;
+mod running;
+mod single;
+mod windows;
