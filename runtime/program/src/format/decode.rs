@@ -42,7 +42,10 @@ fn constants(constants: &[m::Constant], dense: &[u8], ternary: &[u8]) -> Decoded
                 let end = ternary_at.checked_add(count.div_ceil(5)).ok_or_else(fail)?;
                 let bytes = ternary.get(ternary_at..end).ok_or_else(fail)?;
                 ternary_at = end;
-                ConstantData::Ternary(Trits::from_bytes(count, bytes.into()).ok_or_else(fail)?)
+                let trits = Trits::from_bytes(count, bytes.into());
+                ConstantData::Ternary(
+                    trits.ok_or_else(|| damaged(&format!("constant `{}` is not packed trits", c.name)))?,
+                )
             }
             Some(size) => {
                 let start = dense_at.checked_next_multiple_of(DENSE_ALIGNMENT).ok_or_else(fail)?;
