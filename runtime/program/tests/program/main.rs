@@ -1,5 +1,8 @@
 //! The tests of twnc-program: tables of steps and their results, programs that are refused, files, and random programs.
 
+// A table's type is its columns.
+#![allow(clippy::type_complexity)]
+
 mod format;
 mod maps;
 mod moves;

@@ -82,7 +82,7 @@ fn concatenations() {
         step(MoveKind::Concat { axis: 0 }, 2),
         &f32s(&[3, 2], &[7., 8., 9., 0., 1., 2.]),
     );
-    check(&[a.clone()], &[], step(MoveKind::Concat { axis: 0 }, 1), &a);
+    check(std::slice::from_ref(&a), &[], step(MoveKind::Concat { axis: 0 }, 1), &a);
 }
 
 #[test]

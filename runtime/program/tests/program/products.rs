@@ -68,7 +68,7 @@ fn ternary_channels_and_groups() {
     let input = count_up(&[2, 2, 1]);
     let full = ternary(&[3, 2, 1], &[1, 1, 1, -1, 0, -1]);
     let step = accumulate(vec![plane(0, windowed(window(&[1]), 1), None)], Epilogue::default(), 1);
-    check(&[input.clone()], &[full], step, &f32s(&[2, 3, 1], &[3., -1., -2., 7., -1., -4.]));
+    check(std::slice::from_ref(&input), &[full], step, &f32s(&[2, 3, 1], &[3., -1., -2., 7., -1., -4.]));
     // Two groups of one input and two output channels.
     let grouped = ternary(&[4, 1, 1], &[1, -1, 0, 1]);
     let step = accumulate(vec![plane(0, windowed(window(&[1]), 2), None)], Epilogue::default(), 1);
@@ -142,7 +142,7 @@ fn planes_are_scaled_and_added() {
 fn a_zero_trit_ignores_its_input_but_a_float_zero_does_not() {
     let input = f32s(&[1, 2], &[f32::NAN, 3.]);
     let step = accumulate(vec![plane(0, Contraction::MatMul, None)], Epilogue::default(), 1);
-    check(&[input.clone()], &[ternary(&[2, 1], &[0, -1])], step, &f32s(&[1, 1], &[-3.]));
+    check(std::slice::from_ref(&input), &[ternary(&[2, 1], &[0, -1])], step, &f32s(&[1, 1], &[-3.]));
     let step = matmul(buffer(0), constant(0), Epilogue::default(), 1);
     check(&[input], &[dense(&[2, 1], &[0., -1.])], step, &f32s(&[1, 1], &[f32::NAN]));
 }

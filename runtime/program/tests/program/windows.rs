@@ -79,13 +79,28 @@ fn a_ceil_window_does_not_start_in_the_padding_behind() {
 fn pools_of_special_numbers() {
     let input = f32s(&[1, 1, 4], &[NAN, -INF, -0., 0.]);
     let pairs = Window { strides: vec![2], ..window(&[2]) };
-    check(&[input.clone()], &[], pool(PoolKind::Max, pairs.clone(), false), &f32s(&[1, 1, 2], &[-INF, -0.]));
+    check(
+        std::slice::from_ref(&input),
+        &[],
+        pool(PoolKind::Max, pairs.clone(), false),
+        &f32s(&[1, 1, 2], &[-INF, -0.]),
+    );
     check(&[input], &[], pool(MEAN, pairs, false), &f32s(&[1, 1, 2], &[NAN, 0.]));
     // A window on padding alone holds no element.
     let outside = Window { pads_begin: vec![2], strides: vec![2], ..window(&[2]) };
     let input = count_up(&[1, 1, 2]);
-    check(&[input.clone()], &[], pool(PoolKind::Max, outside.clone(), false), &f32s(&[1, 1, 2], &[-INF, 2.]));
-    check(&[input.clone()], &[], pool(MEAN, outside.clone(), false), &f32s(&[1, 1, 2], &[NAN, 1.5]));
+    check(
+        std::slice::from_ref(&input),
+        &[],
+        pool(PoolKind::Max, outside.clone(), false),
+        &f32s(&[1, 1, 2], &[-INF, 2.]),
+    );
+    check(
+        std::slice::from_ref(&input),
+        &[],
+        pool(MEAN, outside.clone(), false),
+        &f32s(&[1, 1, 2], &[NAN, 1.5]),
+    );
     check(&[input], &[], pool(PADDED_MEAN, outside, false), &f32s(&[1, 1, 2], &[0., 1.5]));
 }
 
