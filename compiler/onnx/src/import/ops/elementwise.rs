@@ -77,6 +77,16 @@ fn cast(call: &mut Call<'_, '_>) -> Translated {
     if matches!(ty, Uint16 | Uint32 | Uint64 | Int4 | Uint4 | Int2 | Uint2) {
         return Err(Reason(format!("casts to {}, which is not supported", tensor::name(ty))));
     }
+    converted(call, element)
+}
+
+/// The operand with another element type. A constant that has it stays one.
+fn converted(call: &mut Call<'_, '_>, element: ElementType) -> Translated {
+    if let Some(known) = call.known(0).cloned()
+        && call.operand_type(0)?.element == element
+    {
+        return Ok(vec![known]);
+    }
     let x = call.value(0)?;
     one(call.cast(x, element)?)
 }
@@ -84,6 +94,5 @@ fn cast(call: &mut Call<'_, '_>) -> Translated {
 fn cast_like(call: &mut Call<'_, '_>) -> Translated {
     call.attributes.ignore(&["saturate", "round_mode"]);
     let element = call.operand_type(1)?.element;
-    let x = call.value(0)?;
-    one(call.cast(x, element)?)
+    converted(call, element)
 }
