@@ -7,6 +7,7 @@
 use super::call::{Call, Known, Reason, axes, axis};
 use super::inputs::is_index;
 use crate::proto::DataType;
+use twnc_ir::dim::DimNode;
 use twnc_ir::{Data, Dim, ElementType, Tensor, TensorType};
 
 /// The most elements that count as a shape and not as data.
@@ -158,11 +159,30 @@ fn elementwise(
     Some(Sizes { element, ..result })
 }
 
+/// Whether a dimension is certainly zero or more.
+pub fn is_size(dim: &Dim) -> bool {
+    dim.is_nonnegative() || least(dim).is_some_and(|n| n >= 0)
+}
+
+/// A number that a dimension is certainly not below, from those of its parts.
+fn least(dim: &Dim) -> Option<i64> {
+    dim.fold(&mut |node: DimNode<'_, Option<i64>>| match node {
+        DimNode::Fixed(n) => Some(n),
+        DimNode::Symbol(_) => Some(1),
+        DimNode::Add(a, b) => a?.checked_add(b?),
+        DimNode::Mul(a, b) => a.filter(|&a| a >= 0)?.checked_mul(b.filter(|&b| b >= 0)?),
+        // The divisor is positive, or the size is none.
+        DimNode::FloorDiv(a, _) => Some(a?.min(0)),
+        DimNode::Min(a, b) => Some(a?.min(b?)),
+        DimNode::Max(a, b) => a.max(b),
+    })
+}
+
 /// Of sizes rounded down, of negative numbers rounded towards zero.
 fn quotient(a: &Dim, b: &Dim) -> Option<Dim> {
     match (a.as_fixed(), b.as_fixed()) {
         (Some(a), Some(b)) => a.checked_div(b).map(Dim::fixed),
-        _ if a.is_nonnegative() => a.floor_div(b),
+        _ if is_size(a) => a.floor_div(b),
         _ => None,
     }
 }
