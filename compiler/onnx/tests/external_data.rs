@@ -9,8 +9,11 @@ use std::fs;
 use std::path::Path;
 use twnc_onnx::{ImportOptions, import_bytes, import_file};
 
+/// Keys and values of a tensor's `external_data`.
+type Entries<'a> = &'a [(&'a str, &'a str)];
+
 /// Imports a model in `folder/model` whose output is a constant of two elements with these entries.
-fn read(folder: &Path, entries: &[(&str, &str)]) -> Result<Vec<f32>, String> {
+fn read(folder: &Path, entries: Entries<'_>) -> Result<Vec<f32>, String> {
     let path = folder.join("model").join("m.onnx");
     fs::write(&path, bytes(&model(13, graph(vec![], vec![], vec![external("w", &[2], entries)], &["w"]))))
         .unwrap();
@@ -34,7 +37,7 @@ fn folder() -> tempfile::TempDir {
 #[test]
 fn accepted() {
     let folder = folder();
-    let cases: &[(&[(&str, &str)], [f32; 2])] = &[
+    let cases: &[(Entries<'_>, [f32; 2])] = &[
         (&[("location", "w.bin"), ("length", "8")], [0.0, 1.0]),
         (&[("location", "w.bin"), ("offset", "4"), ("length", "8")], [1.0, 2.0]),
         (&[("location", "w.bin"), ("offset", "8")], [2.0, 3.0]),

@@ -330,3 +330,57 @@ fn constants_and_casts() {
         (18, "ReduceMean", &["N,4,5"], vec![], vec![int("noop_with_empty_axes", 1)], ": f32[N,4,5]"),
     ]);
 }
+
+#[test]
+fn resampling() {
+    let scales =
+        |elements: &[f32]| vec![floats("roi", &[0], &[]), floats("s", &[elements.len() as i64], elements)];
+    let sizes = || vec![floats("roi", &[0], &[]), floats("s", &[0], &[]), indices("z", &[1, 1, 7, 5])];
+    let linear = || text("mode", "linear");
+    let asymmetric =
+        || vec![text("coordinate_transformation_mode", "asymmetric"), text("nearest_mode", "floor")];
+    check(vec![
+        (
+            13,
+            "Resize",
+            &["N,3,H,4"],
+            scales(&[1.0, 1.0, 2.0, 1.0]),
+            asymmetric(),
+            "reshape broadcast reshape : f32[N,3,2*H,4]",
+        ),
+        (13, "Resize", &["N,3,5,4"], scales(&[1.0, 1.0, 0.5, 1.0]), vec![], "gather : f32[N,3,2,4]"),
+        (13, "Resize", &["1,1,7,3"], sizes(), vec![linear()], "gather gather sub mul add : f32[1,1,7,5]"),
+        (
+            9,
+            "Upsample",
+            &["N,H"],
+            vec![floats("s", &[2], &[1.0, 3.0])],
+            vec![],
+            "reshape broadcast reshape : f32[N,3*H]",
+        ),
+        (
+            11,
+            "ConvTranspose",
+            &["N,2,H,4"],
+            vec![ones("w", &[2, 3, 2, 2]), ones("b", &[3])],
+            vec![ints("strides", &[2, 1])],
+            "reshape pad reshape conv add : f32[N,3,2*H,5]",
+        ),
+        (
+            11,
+            "ConvTranspose",
+            &["N,4,5"],
+            vec![ones("w", &[4, 1, 3])],
+            vec![int("group", 2), ints("strides", &[2]), ints("pads", &[1, 1]), ints("output_padding", &[1])],
+            "reshape pad reshape conv : f32[N,2,10]",
+        ),
+        (
+            11,
+            "ConvTranspose",
+            &["N,1,5"],
+            vec![ones("w", &[1, 1, 1])],
+            vec![ints("strides", &[3])],
+            "reshape pad reshape slice conv : f32[N,1,13]",
+        ),
+    ]);
+}

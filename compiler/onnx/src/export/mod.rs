@@ -14,10 +14,11 @@ use crate::proto::{
     NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, TypeValue,
     ValueInfoProto,
 };
+use crate::tensor::stored_as;
 use names::Names;
 use prost::Message;
 use std::collections::{BTreeSet, HashMap};
-use twnc_ir::{Attribute, Data, ElementType, Graph, Node, NodeId, Tensor, TensorType, ValueId};
+use twnc_ir::{Attribute, Data, Graph, Node, NodeId, Tensor, TensorType, ValueId};
 
 const IR_VERSION: i64 = 8;
 const OPSET: i64 = 17;
@@ -193,22 +194,10 @@ fn value_info(name: &str, ty: &TensorType) -> ValueInfoProto {
         }),
     };
     let shape = Some(TensorShapeProto { dim: ty.shape.iter().map(dim).collect() });
-    let tensor = TensorTypeProto { elem_type: data_type(ty.element) as i32, shape };
+    let tensor = TensorTypeProto { elem_type: stored_as(ty.element) as i32, shape };
     ValueInfoProto {
         name: name.to_owned(),
         r#type: Some(TypeProto { value: Some(TypeValue::Tensor(tensor)) }),
-    }
-}
-
-fn data_type(element: ElementType) -> DataType {
-    match element {
-        ElementType::F32 | ElementType::Ternary => DataType::Float,
-        ElementType::I8 => DataType::Int8,
-        ElementType::U8 => DataType::Uint8,
-        ElementType::I16 => DataType::Int16,
-        ElementType::I32 => DataType::Int32,
-        ElementType::I64 => DataType::Int64,
-        ElementType::Bool => DataType::Bool,
     }
 }
 
@@ -223,7 +212,7 @@ fn raw(tensor: &Tensor) -> (DataType, Vec<u8>) {
         Data::Bool(v) => v.iter().map(|&b| u8::from(b)).collect(),
         Data::Ternary(v) => v.iter().flat_map(|&t| f32::from(t).to_le_bytes()).collect(),
     };
-    (data_type(tensor.element()), raw)
+    (stored_as(tensor.element()), raw)
 }
 
 fn int(name: &str, i: i64) -> AttributeProto {

@@ -1,7 +1,8 @@
 //! Each operator of a graph as ONNX operators.
 
-use super::{Writer, custom, data_type, float, int, sizes, string};
+use super::{Writer, custom, float, int, sizes, string};
 use crate::proto::{AttributeProto, NodeProto};
+use crate::tensor::stored_as;
 use twnc_ir::{
     Binary, Conv, Data, Dim, ElementType, Geometry, Node, Op, Pad, PadMode, Pool, ReduceKind, Slice, Tensor,
     Unary,
@@ -66,7 +67,7 @@ impl Writer<'_> {
                 self.push("Expand", [input, vec![shape]].concat(), output, vec![]);
             }
             Op::Gather { axis } => self.push("Gather", input, output, vec![int("axis", *axis as i64)]),
-            Op::Cast { to } => self.push("Cast", input, output, vec![int("to", data_type(*to) as i64)]),
+            Op::Cast { to } => self.push("Cast", input, output, vec![int("to", stored_as(*to) as i64)]),
             Op::Custom(call) => {
                 let full = call.operator.name();
                 let (domain, op_type) = full.rsplit_once("::").unwrap_or(("", full));

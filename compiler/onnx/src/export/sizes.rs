@@ -21,6 +21,9 @@ impl Writer<'_> {
         if let Some(fixed) = fixed {
             return Ok(self.extra_ints(hint, fixed));
         }
+        if let [dim] = dims {
+            return self.dim(dim, hint);
+        }
         let parts = dims.iter().map(|dim| self.dim(dim, hint)).collect::<Result<Vec<_>, _>>()?;
         Ok(self.extra("Concat", parts, vec![int("axis", 0)], hint))
     }

@@ -239,6 +239,11 @@ impl<'a, 'm> Call<'a, 'm> {
         self.translation.build.constant(tensor, label(self.node))
     }
 
+    /// Adds a constant that keeps the name of the one it is made from.
+    pub fn place_named(&mut self, tensor: Tensor, name: &str) -> ValueId {
+        self.translation.build.constant(tensor, name)
+    }
+
     /// A constant, not yet in the graph, that this node results in.
     pub fn known_tensor(&self, tensor: Tensor, stored: DataType) -> Known {
         Known::Constant { tensor, name: self.label().to_owned(), stored }
@@ -268,7 +273,7 @@ impl<'a, 'm> Call<'a, 'm> {
         {
             let shape = std::iter::once(*size).chain(std::iter::repeat_n(1, trailing)).collect();
             let (tensor, name) = (tensor.reshaped(shape)?, name.clone());
-            return Ok(self.translation.build.constant(tensor, &name));
+            return Ok(self.place_named(tensor, &name));
         }
         let value = self.value(operand)?;
         let mut shape = self.shape(value);
@@ -285,7 +290,7 @@ impl<'a, 'm> Call<'a, 'm> {
             && let Some(tensor) = transposed(tensor)
         {
             let name = name.clone();
-            return Ok(self.translation.build.constant(tensor, &name));
+            return Ok(self.place_named(tensor, &name));
         }
         let value = self.value(operand)?;
         self.op(Op::Transpose { perm: vec![1, 0] }, &[value])

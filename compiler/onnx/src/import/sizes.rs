@@ -6,7 +6,7 @@
 
 use super::call::{Call, Known, Reason, axes, axis};
 use super::inputs::is_index;
-use crate::proto::DataType;
+use crate::tensor::stored_as;
 use twnc_ir::dim::DimNode;
 use twnc_ir::{Data, Dim, ElementType, Tensor, TensorType};
 
@@ -58,16 +58,8 @@ impl Sizes {
     pub fn known(self, name: &str) -> Known {
         let name = name.to_owned();
         match self.tensor() {
-            Some(tensor) => Known::Constant { tensor, name, stored: self.stored() },
+            Some(tensor) => Known::Constant { tensor, name, stored: stored_as(self.element) },
             None => Known::Sizes { sizes: self, name },
-        }
-    }
-
-    fn stored(&self) -> DataType {
-        match self.element {
-            ElementType::I32 => DataType::Int32,
-            ElementType::Bool => DataType::Bool,
-            _ => DataType::Int64,
         }
     }
 
