@@ -88,7 +88,7 @@ impl ExternalData {
                 Component::CurDir => continue,
                 _ => {
                     return Err(
-                        "leaves the model's folder; move the file into it and name it without a path".into()
+                        "leaves the model's folder; move the file into it and name it without a path".into(),
                     );
                 }
             }

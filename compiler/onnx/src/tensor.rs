@@ -39,6 +39,19 @@ pub fn element_type(data_type_number: i32) -> Result<ElementType, TensorProblem>
     })
 }
 
+/// What a file calls elements of this type; ternary ones are written as FLOAT.
+pub fn stored_as(element: ElementType) -> DataType {
+    match element {
+        ElementType::F32 | ElementType::Ternary => DataType::Float,
+        ElementType::I8 => DataType::Int8,
+        ElementType::U8 => DataType::Uint8,
+        ElementType::I16 => DataType::Int16,
+        ElementType::I32 => DataType::Int32,
+        ElementType::I64 => DataType::Int64,
+        ElementType::Bool => DataType::Bool,
+    }
+}
+
 /// The type of a number in a file.
 pub fn data_type(number: i32) -> Result<DataType, TensorProblem> {
     DataType::try_from(number).map_err(|_| TensorProblem::Element(format!("number {number}")))

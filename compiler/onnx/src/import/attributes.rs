@@ -1,8 +1,9 @@
 //! The attributes of one node, each read at most as what it is. What no translation has read at the end is unknown.
 
 use super::call::Reason;
+use crate::error::TensorProblem;
 use crate::external::ExternalData;
-use crate::proto::{AttributeProto, AttributeType, NodeProto, TensorProto};
+use crate::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
 use crate::tensor;
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -79,10 +80,13 @@ impl<'m> Attributes<'m> {
         self.typed(name, AttributeType::Floats, |a| Some(a.floats.as_slice()))
     }
 
-    /// An attribute of type TENSOR.
-    pub fn tensor(&self, name: &str) -> Result<Option<Tensor>, Reason> {
+    /// An attribute of type TENSOR, with the element type that the file gives it.
+    pub fn tensor(&self, name: &str) -> Result<Option<(Tensor, DataType)>, Reason> {
         let proto: Option<&TensorProto> = self.typed(name, AttributeType::Tensor, |a| a.t.as_ref())?;
-        let decoded = proto.map(|proto| tensor::decode(proto, &ExternalData::refused())).transpose();
+        let decode = |proto| {
+            Ok((tensor::decode(proto, &ExternalData::refused())?, tensor::data_type(proto.data_type)?))
+        };
+        let decoded: Result<_, TensorProblem> = proto.map(decode).transpose();
         decoded.map_err(|problem| Reason(format!("attribute `{name}`: {problem}")))
     }
 

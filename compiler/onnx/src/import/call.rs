@@ -4,7 +4,7 @@ use super::attributes::Attributes;
 use super::model::label;
 use super::sizes::Sizes;
 use crate::error::TensorProblem;
-use crate::proto::NodeProto;
+use crate::proto::{DataType, NodeProto};
 use std::collections::HashMap;
 use twnc_ir::{
     Binary, Dim, ElementType, GraphBuilder, Op, Tensor, TensorError, TensorType, TypeError, Unary, ValueId,
@@ -28,6 +28,8 @@ pub enum Known {
         tensor: Tensor,
         /// The name of the initialiser or node that it comes from.
         name: String,
+        /// What the file says that an element is; it may have fewer bits than the tensor's.
+        stored: DataType,
     },
     /// It is computed from open dimensions, and joins the graph when something computes with it.
     Sizes {
@@ -72,7 +74,7 @@ impl Translation<'_> {
         };
         let value = match known.clone() {
             Known::Value(value) => return Ok(value),
-            Known::Constant { tensor, name } => self.build.constant(tensor, &name),
+            Known::Constant { tensor, name, .. } => self.build.constant(tensor, &name),
             Known::Sizes { sizes, name } => place_sizes(&mut self.build, sizes, &name)?,
         };
         self.placed.insert(key, value);
@@ -237,9 +239,14 @@ impl<'a, 'm> Call<'a, 'm> {
         self.translation.build.constant(tensor, label(self.node))
     }
 
+    /// Adds a constant that keeps the name of the one it is made from.
+    pub fn place_named(&mut self, tensor: Tensor, name: &str) -> ValueId {
+        self.translation.build.constant(tensor, name)
+    }
+
     /// A constant, not yet in the graph, that this node results in.
-    pub fn known_tensor(&self, tensor: Tensor) -> Known {
-        Known::Constant { tensor, name: self.label().to_owned() }
+    pub fn known_tensor(&self, tensor: Tensor, stored: DataType) -> Known {
+        Known::Constant { tensor, name: self.label().to_owned(), stored }
     }
 
     /// The value in another shape; itself if it has that shape.
@@ -261,12 +268,12 @@ impl<'a, 'm> Call<'a, 'm> {
     /// reshaped here, and keeps its name.
     pub fn along_channels(&mut self, operand: usize, rank: usize) -> Result<ValueId, Reason> {
         let trailing = rank.saturating_sub(2);
-        if let Some(Known::Constant { tensor, name }) = self.known(operand)
+        if let Some(Known::Constant { tensor, name, .. }) = self.known(operand)
             && let [size] = tensor.shape()
         {
             let shape = std::iter::once(*size).chain(std::iter::repeat_n(1, trailing)).collect();
             let (tensor, name) = (tensor.reshaped(shape)?, name.clone());
-            return Ok(self.translation.build.constant(tensor, &name));
+            return Ok(self.place_named(tensor, &name));
         }
         let value = self.value(operand)?;
         let mut shape = self.shape(value);
@@ -279,11 +286,11 @@ impl<'a, 'm> Call<'a, 'm> {
 
     /// An operand that is a matrix, transposed. A constant is transposed here, and keeps its name.
     pub fn transposed_matrix(&mut self, operand: usize) -> Result<ValueId, Reason> {
-        if let Some(Known::Constant { tensor, name }) = self.known(operand)
+        if let Some(Known::Constant { tensor, name, .. }) = self.known(operand)
             && let Some(tensor) = transposed(tensor)
         {
             let name = name.clone();
-            return Ok(self.translation.build.constant(tensor, &name));
+            return Ok(self.place_named(tensor, &name));
         }
         let value = self.value(operand)?;
         self.op(Op::Transpose { perm: vec![1, 0] }, &[value])

@@ -88,9 +88,15 @@ fn declared(
             input.name,
             tensor::name(stored)
         )),
-        DataType::Uint16 | DataType::Uint32 | DataType::Uint64 => {
+        DataType::Uint16
+        | DataType::Uint32
+        | DataType::Uint64
+        | DataType::Int4
+        | DataType::Uint4
+        | DataType::Int2
+        | DataType::Uint2 => {
             return Err(refuse(format!(
-                "elements of type {} are not supported as input",
+                "elements of type {} are not supported as input; take them as INT32, INT64 or INT8 and cast",
                 tensor::name(stored)
             )));
         }

@@ -6,6 +6,8 @@
 
 use super::call::{Call, Known, Reason, axes, axis};
 use super::inputs::is_index;
+use crate::tensor::stored_as;
+use twnc_ir::dim::DimNode;
 use twnc_ir::{Data, Dim, ElementType, Tensor, TensorType};
 
 /// The most elements that count as a shape and not as data.
@@ -56,7 +58,7 @@ impl Sizes {
     pub fn known(self, name: &str) -> Known {
         let name = name.to_owned();
         match self.tensor() {
-            Some(tensor) => Known::Constant { tensor, name },
+            Some(tensor) => Known::Constant { tensor, name, stored: stored_as(self.element) },
             None => Known::Sizes { sizes: self, name },
         }
     }
@@ -73,28 +75,30 @@ impl Sizes {
         Tensor::new(self.shape.clone(), data).ok()
     }
 
-    /// The element at an index of a larger shape, to which this one broadcasts.
-    fn broadcast_element(&self, shape: &[usize], index: usize) -> Option<&Dim> {
-        let (mut rest, mut stride, mut position) = (index, 1, 0);
-        for (axis, &size) in shape.iter().enumerate().rev() {
-            let at = rest % size.max(1);
-            rest /= size.max(1);
-            let Some(own) = (axis + self.shape.len()).checked_sub(shape.len()) else { continue };
-            let own = *self.shape.get(own)?;
-            if own != 1 {
-                position += at * stride;
-            }
-            stride *= own;
-        }
-        self.elements.get(position)
+    /// The element at an index of each axis.
+    fn at(&self, indices: &[usize]) -> Option<Dim> {
+        let axes = indices.iter().zip(&self.shape);
+        let position = axes.fold(0, |position, (index, size)| position * size + index);
+        self.elements.get(position).cloned()
+    }
+
+    /// Elements of this tensor in another shape, each as `element` finds it by its indices.
+    fn rearranged(&self, shape: Vec<usize>, element: impl Fn(&[usize]) -> Option<Dim>) -> Option<Sizes> {
+        let elements = (0..count(&shape)?).map(|i| element(&indices(i, &shape))).collect::<Option<_>>()?;
+        Some(Sizes { element: self.element, shape, elements })
+    }
+
+    /// The element that broadcasting puts at these indices of a larger tensor.
+    fn broadcast_at(&self, indices: &[usize]) -> Option<Dim> {
+        let own = &indices[indices.len().checked_sub(self.shape.len())?..];
+        let own: Vec<usize> =
+            own.iter().zip(&self.shape).map(|(&i, &size)| if size == 1 { 0 } else { i }).collect();
+        self.at(&own)
     }
 }
 
 /// The results of a node that only computes with sizes. `None` if it is another kind of node, or if the result cannot be told.
 pub fn fold(call: &Call<'_, '_>) -> Result<Option<Vec<Known>>, Reason> {
-    if !super::model::is_onnx(&call.node.domain) {
-        return Ok(None);
-    }
     let mut operands = vec![];
     for i in 0..call.operand_count() {
         match call.known(i) {
@@ -121,6 +125,7 @@ pub fn fold(call: &Call<'_, '_>) -> Result<Option<Vec<Known>>, Reason> {
         ("Gather", [data, indices]) => gather(call, data, indices)?,
         ("Concat", _) => concat(call, &operands)?,
         ("Slice", [_, ..]) => slice(call, first)?,
+        ("Transpose", [x]) => transpose(call, x)?,
         ("Squeeze" | "Unsqueeze" | "Reshape" | "Flatten", [x, ..]) => reshape(call, x)?,
         ("ReduceProd", [x, ..]) => product(call, x)?,
         ("ConstantOfShape", [shape]) => constant_of_shape(call, shape)?,
@@ -142,17 +147,34 @@ fn elementwise(
         return None;
     }
     let shape = broadcast(&a.shape, &b.shape)?;
-    let elements = (0..count(&shape)?)
-        .map(|i| f(a.broadcast_element(&shape, i)?, b.broadcast_element(&shape, i)?))
-        .collect::<Option<_>>()?;
-    Some(Sizes { element, shape, elements })
+    let result = a.rearranged(shape, |at| f(&a.broadcast_at(at)?, &b.broadcast_at(at)?))?;
+    Some(Sizes { element, ..result })
+}
+
+/// Whether a dimension is certainly zero or more.
+pub fn is_size(dim: &Dim) -> bool {
+    dim.is_nonnegative() || least(dim).is_some_and(|n| n >= 0)
+}
+
+/// A number that a dimension is certainly not below, from those of its parts.
+fn least(dim: &Dim) -> Option<i64> {
+    dim.fold(&mut |node: DimNode<'_, Option<i64>>| match node {
+        DimNode::Fixed(n) => Some(n),
+        DimNode::Symbol(_) => Some(1),
+        DimNode::Add(a, b) => a?.checked_add(b?),
+        DimNode::Mul(a, b) => a.filter(|&a| a >= 0)?.checked_mul(b.filter(|&b| b >= 0)?),
+        // The divisor is positive, or the size is none.
+        DimNode::FloorDiv(a, _) => Some(a?.min(0)),
+        DimNode::Min(a, b) => Some(a?.min(b?)),
+        DimNode::Max(a, b) => a.max(b),
+    })
 }
 
 /// Of sizes rounded down, of negative numbers rounded towards zero.
 fn quotient(a: &Dim, b: &Dim) -> Option<Dim> {
     match (a.as_fixed(), b.as_fixed()) {
         (Some(a), Some(b)) => a.checked_div(b).map(Dim::fixed),
-        _ if a.is_nonnegative() => a.floor_div(b),
+        _ if is_size(a) => a.floor_div(b),
         _ => None,
     }
 }
@@ -173,13 +195,10 @@ fn choose(condition: &Sizes, a: &Sizes, b: &Sizes) -> Option<Sizes> {
         return None;
     }
     let shape = broadcast(&broadcast(&condition.shape, &a.shape)?, &b.shape)?;
-    let elements = (0..count(&shape)?)
-        .map(|i| {
-            let chosen = if condition.broadcast_element(&shape, i)?.as_fixed()? != 0 { a } else { b };
-            chosen.broadcast_element(&shape, i).cloned()
-        })
-        .collect::<Option<_>>()?;
-    Some(Sizes { element: a.element, shape, elements })
+    a.rearranged(shape, |at| {
+        let chosen = if condition.broadcast_at(at)?.as_fixed()? != 0 { a } else { b };
+        chosen.broadcast_at(at)
+    })
 }
 
 fn cast(call: &Call<'_, '_>, x: &Sizes) -> Result<Option<Sizes>, Reason> {
@@ -215,17 +234,36 @@ fn concat(call: &Call<'_, '_>, operands: &[Sizes]) -> Result<Option<Sizes>, Reas
 
 fn slice(call: &Call<'_, '_>, x: &Sizes) -> Result<Option<Sizes>, Reason> {
     let ranges = super::ops::slice_ranges(call, &x.ty().shape)?;
-    let [range] = ranges.as_slice() else { return Ok(None) };
-    let (Some(start), Some(size), [_]) = (range.start.as_fixed(), range.size.as_size(), x.shape.as_slice())
-    else {
-        return Ok(None);
+    Ok(ranges.iter().try_fold(x.clone(), |x, range| {
+        let size = range.size.as_size().filter(|&n| n <= MAX_ELEMENTS)?;
+        let start = range.start.as_fixed()?;
+        let indices: Option<Vec<usize>> = (0..i64::try_from(size).ok()?)
+            .map(|i| usize::try_from(i.checked_mul(range.step)?.checked_add(start)?).ok())
+            .collect();
+        let mut shape = x.shape.clone();
+        *shape.get_mut(range.axis)? = size;
+        let indices = indices?;
+        let element = |at: &[usize]| {
+            let mut from = at.to_vec();
+            *from.get_mut(range.axis)? = *indices.get(*at.get(range.axis)?)?;
+            x.at(&from)
+        };
+        x.rearranged(shape, element)
+    }))
+}
+
+fn transpose(call: &Call<'_, '_>, x: &Sizes) -> Result<Option<Sizes>, Reason> {
+    let rank = x.shape.len();
+    let perm = call.attributes.sizes("perm")?.unwrap_or_else(|| (0..rank).rev().collect());
+    let shape: Option<Vec<usize>> = perm.iter().map(|&axis| x.shape.get(axis).copied()).collect();
+    let element = |at: &[usize]| {
+        let mut from = vec![0; rank];
+        for (&axis, &index) in perm.iter().zip(at) {
+            *from.get_mut(axis)? = index;
+        }
+        x.at(&from)
     };
-    let element = |i: usize| {
-        let index = i64::try_from(i).ok()?.checked_mul(range.step)?.checked_add(start)?;
-        x.elements.get(usize::try_from(index).ok()?).cloned()
-    };
-    let elements: Option<Vec<Dim>> = (0..size.min(x.elements.len())).map(element).collect();
-    Ok(elements.map(|elements| Sizes { element: x.element, shape: vec![elements.len()], elements }))
+    Ok(shape.filter(|shape| shape.len() == rank).and_then(|shape| x.rearranged(shape, element)))
 }
 
 fn reshape(call: &Call<'_, '_>, x: &Sizes) -> Result<Option<Sizes>, Reason> {
@@ -251,7 +289,7 @@ fn product(call: &Call<'_, '_>, x: &Sizes) -> Result<Option<Sizes>, Reason> {
 }
 
 fn constant_of_shape(call: &Call<'_, '_>, shape: &Sizes) -> Result<Option<Sizes>, Reason> {
-    let Some(value) = call.attributes.tensor("value")? else { return Ok(None) };
+    let Some((value, _)) = call.attributes.tensor("value")? else { return Ok(None) };
     let shape: Option<Vec<usize>> = shape.elements.iter().map(Dim::as_size).collect();
     let (Some(value), Some(shape)) = (Sizes::of(&value), shape) else { return Ok(None) };
     let (Some(element), Some(count)) = (value.elements.first(), count(&shape).filter(|&n| n <= MAX_ELEMENTS))
@@ -279,6 +317,22 @@ fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
         _ => None,
     });
     agreed.collect()
+}
+
+/// The indices along each axis of the element at a position.
+fn indices(position: usize, shape: &[usize]) -> Vec<usize> {
+    let mut rest = position;
+    let mut indices: Vec<usize> = shape
+        .iter()
+        .rev()
+        .map(|&size| {
+            let index = rest % size.max(1);
+            rest /= size.max(1);
+            index
+        })
+        .collect();
+    indices.reverse();
+    indices
 }
 
 /// The number of elements, if it is small.

@@ -3,13 +3,14 @@
 
 use super::call::{Call, Known, Reason, Translated, Translation};
 use super::model::{self, Model};
-use super::{Import, ImportOptions, inputs, ops, sizes};
+use super::{Import, ImportOptions, Operator, inputs, ops, sizes};
 use crate::error::{ImportProblem, NodeProblem};
 use crate::external::ExternalData;
 use crate::proto::{GraphProto, NodeProto, ValueInfoProto};
 use crate::tensor;
 use std::collections::{HashMap, HashSet};
-use twnc_ir::{CustomCall, GraphBuilder, Op};
+use std::sync::Arc;
+use twnc_ir::{CustomCall, CustomOperator, GraphBuilder, Op};
 
 /// Imports a decoded file.
 pub fn import(
@@ -32,13 +33,14 @@ pub fn import(
 
     let mut problems = vec![];
     for node in nodes {
-        // What reads a result of a node that failed is not at fault.
-        let fails_before =
+        let handler = handler(node, &model, options);
+        // What reads a result of a node that failed is not at fault, unless nothing translates it either.
+        let reads_failed =
             node.input.iter().any(|n| !n.is_empty() && !translation.known.contains_key(n.as_str()));
-        if fails_before && !problems.is_empty() {
+        if handler.is_ok() && reads_failed && !problems.is_empty() {
             continue;
         }
-        match translate(node, &model, options, &mut translation) {
+        match handler.and_then(|handler| translate(node, handler, model.opset, &mut translation)) {
             Ok(results) => {
                 let named = node.output.iter().zip(results).filter(|(name, _)| !name.is_empty());
                 translation.known.extend(named.map(|(name, known)| (name.as_str(), known)));
@@ -94,12 +96,13 @@ fn start<'m>(
     let mut used: HashSet<&str> = nodes.iter().flat_map(|node| &node.input).map(String::as_str).collect();
     used.extend(outputs);
     let mut build = GraphBuilder::new(&graph.name);
-    let mut known = HashMap::new();
+    let mut known: HashMap<&str, Known> = HashMap::new();
     for proto in &graph.initializer {
         if used.contains(proto.name.as_str()) {
             let tensor = tensor::decode(proto, external)
                 .map_err(|problem| ImportProblem::Tensor { tensor: proto.name.clone(), problem })?;
-            known.insert(proto.name.as_str(), Known::Constant { tensor, name: proto.name.clone() });
+            let stored = proto.data_type();
+            known.insert(&proto.name, Known::Constant { tensor, name: proto.name.clone(), stored });
         }
     }
     let constants: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
@@ -111,45 +114,63 @@ fn start<'m>(
     Ok(Translation { build, known, placed: HashMap::new() })
 }
 
-fn translate<'m>(
-    node: &'m NodeProto,
-    model: &Model,
-    options: &ImportOptions,
-    translation: &mut Translation<'m>,
-) -> Translated {
+/// What translates a node.
+enum Handler<'a> {
+    Operator(&'static Operator),
+    Custom(&'a Arc<dyn CustomOperator>),
+}
+
+fn handler<'a>(node: &NodeProto, model: &Model, options: &'a ImportOptions) -> Result<Handler<'a>, Reason> {
     let name = model::operator_name(&node.domain, &node.op_type);
-    let mut call = Call::new(node, model.opset, translation)?;
     if let Some(custom) = options.custom.get(&name) {
-        let operator = custom.clone();
-        let attributes = call.attributes.custom()?;
-        let operands = call.values()?;
-        let results = call.ops(Op::Custom(CustomCall { operator, attributes }), &operands)?;
-        return Ok(results.into_iter().map(Known::Value).collect());
+        return Ok(Handler::Custom(custom));
     }
     if model.functions.contains(&name) {
         return Err(Reason(
-            "is a function of the file, and these are not supported; export with functions inlined".into(),
+            "is a function of the file, which is not supported; export with functions inlined".into(),
         ));
     }
-    if let Some(results) = sizes::fold(&call)? {
-        return known(&call, results);
-    }
     let operator = if model::is_onnx(&node.domain) { ops::find(&node.op_type) } else { None };
-    let Some(operator) = operator else {
-        let remedy = "cut it off with --output, or register a custom operator";
-        return Err(Reason(format!("is not supported; {remedy}")));
+    match operator {
+        None => {
+            Err(Reason("is not supported; cut it off with --output, or register a custom operator".into()))
+        }
+        Some(operator) if model.opset < operator.since => {
+            Err(Reason(format!("exists since operator set {}, the file has {}", operator.since, model.opset)))
+        }
+        Some(operator) => Ok(Handler::Operator(operator)),
+    }
+}
+
+fn translate<'m>(
+    node: &'m NodeProto,
+    handler: Handler<'_>,
+    opset: i64,
+    translation: &mut Translation<'m>,
+) -> Translated {
+    let mut call = Call::new(node, opset, translation)?;
+    let results = match handler {
+        Handler::Custom(operator) => {
+            let (operator, attributes) = (operator.clone(), call.attributes.custom()?);
+            let operands = call.values()?;
+            let results = call.ops(Op::Custom(CustomCall { operator, attributes }), &operands)?;
+            results.into_iter().map(Known::Value).collect()
+        }
+        Handler::Operator(operator) => {
+            let (least, most) = operator.operands;
+            if !(least..=most).contains(&node.input.len()) {
+                let most = if most == usize::MAX { "any number".into() } else { most.to_string() };
+                return Err(Reason(format!(
+                    "has {} operands; {least} to {most} are accepted",
+                    node.input.len()
+                )));
+            }
+            match sizes::fold(&call)? {
+                Some(results) => results,
+                None => (operator.translate)(&mut call)?,
+            }
+        }
     };
-    if model.opset < operator.since {
-        return Err(Reason(format!(
-            "exists since operator set {}, the file has {}",
-            operator.since, model.opset
-        )));
-    }
-    let (least, most) = operator.operands;
-    if !(least..=most).contains(&node.input.len()) {
-        return Err(Reason(format!("has {} operands; {least} to {most} are accepted", node.input.len())));
-    }
-    let results = (operator.translate)(&mut call)?;
     known(&call, results)
 }
 

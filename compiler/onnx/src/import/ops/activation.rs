@@ -21,7 +21,7 @@ pub(super) const OPERATORS: &[Operator] = &[
         one(softplus(call, x)?)
     }),
     operator("Softsign", 7, (1, 1), "abs, add, div", softsign),
-    operator("Mish", 18, (1, 1), "softplus as above, tanh, mul", mish),
+    operator("Mish", 18, (1, 1), "relu, abs, neg, exp, log, add, tanh, mul", mish),
     operator("Gelu", 20, (1, 1), "erf or tanh, add, mul", gelu),
     operator("Swish", 24, (1, 1), "mul, sigmoid", swish),
 ];

@@ -3,6 +3,7 @@
 use super::super::call::{Call, Known, Reason, Translated, overflow};
 use super::super::sizes::Sizes;
 use super::{Operator, operator};
+use crate::proto::DataType;
 use twnc_ir::{Data, Dim, Op, Tensor};
 
 pub(super) const OPERATORS: &[Operator] = &[
@@ -26,24 +27,24 @@ fn shapes_only(_call: &mut Call<'_, '_>) -> Translated {
 
 fn constant(call: &mut Call<'_, '_>) -> Translated {
     let a = &call.attributes;
-    let tensor = if let Some(tensor) = a.tensor("value")? {
+    let (tensor, stored) = if let Some(tensor) = a.tensor("value")? {
         tensor
     } else if let Some(x) = a.float("value_float")? {
-        Tensor::scalar(x)
+        (Tensor::scalar(x), DataType::Float)
     } else if let Some(v) = a.floats("value_floats")? {
-        Tensor::from_f32(vec![v.len()], v.to_vec())?
+        (Tensor::from_f32(vec![v.len()], v.to_vec())?, DataType::Float)
     } else if let Some(n) = a.int("value_int")? {
-        Tensor::new(vec![], Data::I64([n].into()))?
+        (Tensor::new(vec![], Data::I64([n].into()))?, DataType::Int64)
     } else if let Some(v) = a.ints("value_ints")? {
-        Tensor::new(vec![v.len()], Data::I64(v.into()))?
+        (Tensor::new(vec![v.len()], Data::I64(v.into()))?, DataType::Int64)
     } else {
         return Err(Reason("has no value that is supported; texts and sparse tensors are not".into()));
     };
-    Ok(vec![call.known_tensor(tensor)])
+    Ok(vec![call.known_tensor(tensor, stored)])
 }
 
 fn constant_of_shape(call: &mut Call<'_, '_>) -> Translated {
-    let value = call.attributes.tensor("value")?.unwrap_or_else(|| Tensor::scalar(0.0));
+    let value = call.attributes.tensor("value")?.map_or_else(|| Tensor::scalar(0.0), |(value, _)| value);
     if value.len() != 1 {
         return Err(Reason(format!("attribute `value` has {} elements; it must have 1", value.len())));
     }

@@ -1,5 +1,6 @@
 //! Convolutions, and the geometry of sliding windows that pools share.
 
+use super::super::attributes::Attributes;
 use super::super::call::{Call, Reason, Translated, one, overflow};
 use super::{Operator, operator};
 use twnc_ir::{Binary, Conv, Dim, Geometry, Op};
@@ -36,18 +37,12 @@ fn conv(call: &mut Call<'_, '_>) -> Translated {
 /// The movement of a window of the extents `kernel` over `spatial` axes, from the attributes that all windowed operators have.
 pub(super) fn geometry(call: &Call<'_, '_>, kernel: &[Dim], spatial: &[Dim]) -> Result<Geometry, Reason> {
     let rank = spatial.len();
-    let list = |name: &str, entries: usize, default: usize| match call.attributes.sizes(name)? {
-        Some(list) if list.len() == entries => Ok(list),
-        Some(list) => {
-            Err(Reason(format!("attribute `{name}` has {} entries; {entries} are needed", list.len())))
-        }
-        None => Ok(vec![default; entries]),
-    };
-    let (strides, dilations) = (list("strides", rank, 1)?, list("dilations", rank, 1)?);
+    let a = &call.attributes;
+    let (strides, dilations) = (list(a, "strides", rank, 1)?, list(a, "dilations", rank, 1)?);
     if strides.contains(&0) || dilations.contains(&0) {
         return Err(Reason("a stride or dilation is 0".into()));
     }
-    let mut pads = list("pads", 2 * rank, 0)?;
+    let mut pads = list(a, "pads", 2 * rank, 0)?;
     match call.attributes.string("auto_pad")?.unwrap_or("NOTSET") {
         "NOTSET" | "" => {}
         "VALID" => pads.fill(0),
@@ -85,7 +80,24 @@ fn same_padding(size: &Dim, kernel: &Dim, stride: usize, dilation: usize) -> Res
     })
 }
 
-fn positive(n: i64, name: &str) -> Result<usize, Reason> {
+/// An attribute of so many sizes, or as many times the default.
+pub(super) fn list(
+    attributes: &Attributes<'_>,
+    name: &str,
+    entries: usize,
+    default: usize,
+) -> Result<Vec<usize>, Reason> {
+    match attributes.sizes(name)? {
+        Some(list) if list.len() == entries => Ok(list),
+        Some(list) => {
+            Err(Reason(format!("attribute `{name}` has {} entries; {entries} are needed", list.len())))
+        }
+        None => Ok(vec![default; entries]),
+    }
+}
+
+/// A number that is at least 1.
+pub(super) fn positive(n: i64, name: &str) -> Result<usize, Reason> {
     let n = usize::try_from(n).ok().filter(|&n| n > 0);
     n.ok_or_else(|| Reason(format!("attribute `{name}` is not positive")))
 }

@@ -2,10 +2,10 @@
 //!
 //! Integers narrower than 32 bits are computed as i32 and cast back, which wraps as ONNX's own types do.
 
-use super::super::call::{Call, Reason, Translated, one};
+use super::super::call::{Call, Known, Reason, Translated, one};
 use super::activation::unary;
 use super::{MANY, Operator, operator};
-use crate::proto::DataType::{Int2, Int4, Uint2, Uint4, Uint16, Uint32, Uint64};
+use crate::proto::DataType;
 use crate::tensor;
 use twnc_ir::{Binary, ElementType, Unary, ValueId};
 
@@ -15,10 +15,10 @@ pub(super) const OPERATORS: &[Operator] = &[
     operator("Mul", 7, (2, 2), "mul", |call| binary(call, Binary::Mul)),
     operator("Div", 7, (2, 2), "div", |call| binary(call, Binary::Div)),
     operator("Pow", 7, (2, 2), "pow", pow),
-    operator("Sum", 8, (1, MANY), "add", |call| fold(call, Binary::Add).and_then(one)),
-    operator("Min", 8, (1, MANY), "min", |call| fold(call, Binary::Min).and_then(one)),
-    operator("Max", 8, (1, MANY), "max", |call| fold(call, Binary::Max).and_then(one)),
-    operator("Mean", 8, (1, MANY), "add, div", mean),
+    operator("Sum", 7, (1, MANY), "add", |call| fold(call, Binary::Add).and_then(one)),
+    operator("Min", 7, (1, MANY), "min", |call| fold(call, Binary::Min).and_then(one)),
+    operator("Max", 7, (1, MANY), "max", |call| fold(call, Binary::Max).and_then(one)),
+    operator("Mean", 7, (1, MANY), "add, div", mean),
     operator("Neg", 7, (1, 1), "neg", |call| unary(call, Unary::Neg)),
     operator("Abs", 7, (1, 1), "abs", |call| unary(call, Unary::Abs)),
     operator("Sqrt", 7, (1, 1), "sqrt", |call| unary(call, Unary::Sqrt)),
@@ -72,18 +72,29 @@ fn cast(call: &mut Call<'_, '_>) -> Translated {
         return Err(Reason("attribute `to` is missing".into()));
     };
     let number = i32::try_from(to).map_err(|_| Reason(format!("attribute `to` is {to}")))?;
-    let ty = tensor::data_type(number)?;
-    let element = tensor::element_type(number)?;
-    if matches!(ty, Uint16 | Uint32 | Uint64 | Int4 | Uint4 | Int2 | Uint2) {
-        return Err(Reason(format!("casts to {}, which is not supported", tensor::name(ty))));
-    }
-    let x = call.value(0)?;
-    one(call.cast(x, element)?)
+    converted(call, tensor::data_type(number)?)
 }
 
 fn cast_like(call: &mut Call<'_, '_>) -> Translated {
     call.attributes.ignore(&["saturate", "round_mode"]);
-    let element = call.operand_type(1)?.element;
+    let like = match call.known(1) {
+        Some(Known::Constant { stored, .. }) => *stored,
+        _ => tensor::stored_as(call.operand_type(1)?.element),
+    };
+    converted(call, like)
+}
+
+/// The operand with another element type. A constant that has it stays one.
+fn converted(call: &mut Call<'_, '_>, to: DataType) -> Translated {
+    let element = tensor::element_type(to as i32)?;
+    if tensor::stored_as(element) != to && element != ElementType::F32 {
+        return Err(Reason(format!("casts to {}, which is not supported", tensor::name(to))));
+    }
+    if let Some(known) = call.known(0).cloned()
+        && call.operand_type(0)?.element == element
+    {
+        return Ok(vec![known]);
+    }
     let x = call.value(0)?;
     one(call.cast(x, element)?)
 }

@@ -67,11 +67,15 @@ pub fn reshaped(call: &Call<'_, '_>, shape: &[Dim]) -> Result<Vec<Dim>, Reason> 
 
 fn reshape(call: &mut Call<'_, '_>) -> Translated {
     // A constant stays one, under its own name.
-    if let Some(Known::Constant { tensor, name }) = call.known(0) {
+    if let Some(Known::Constant { tensor, name, stored }) = call.known(0) {
         let shape: Option<Vec<usize>> =
             reshaped(call, &tensor.ty().shape)?.iter().map(Dim::as_size).collect();
         if let Some(shape) = shape {
-            return Ok(vec![Known::Constant { tensor: tensor.reshaped(shape)?, name: name.clone() }]);
+            return Ok(vec![Known::Constant {
+                tensor: tensor.reshaped(shape)?,
+                name: name.clone(),
+                stored: *stored,
+            }]);
         }
     }
     let x = call.value(0)?;

@@ -11,6 +11,7 @@ mod normalisation;
 mod pool;
 mod quantise;
 mod reduce;
+mod resample;
 mod softmax;
 
 pub(super) use layout::reshaped;
@@ -48,6 +49,7 @@ pub fn operators() -> impl Iterator<Item = &'static Operator> {
         reduce::OPERATORS,
         layout::OPERATORS,
         movement::OPERATORS,
+        resample::OPERATORS,
         constant::OPERATORS,
         quantise::OPERATORS,
     ]

@@ -1,6 +1,7 @@
 //! Parts of tensors, tensors around tensors, tensors repeated.
 
 use super::super::call::{Call, Known, Reason, Translated, axes, axis, one, overflow};
+use super::super::sizes::is_size;
 use super::{MANY, Operator, operator};
 use twnc_ir::{Data, Dim, Op, Pad, PadMode, Slice, ValueId};
 
@@ -61,14 +62,15 @@ fn clamped(start: &Dim, end: &Dim, step: i64, size: &Dim) -> Result<(Dim, Dim), 
         let from_start = match dim.as_fixed() {
             Some(n) if n < 0 => size.checked_add(dim).ok_or_else(overflow)?,
             Some(_) => dim.clone(),
-            None if dim.is_nonnegative() => dim.clone(),
+            None if is_size(dim) => dim.clone(),
             None => {
                 return Err(Reason(format!(
                     "a bound is {dim}, whose sign is not known; fix it with --input-shape"
                 )));
             }
         };
-        from_start.maximum(low).and_then(|dim| dim.minimum(high)).ok_or_else(overflow)
+        let not_below = if is_size(&from_start) { Some(from_start) } else { from_start.maximum(low) };
+        not_below.and_then(|dim| dim.minimum(high)).ok_or_else(overflow)
     };
     let last = size.checked_sub(&one).ok_or_else(overflow)?;
     let (start, length, stride) = match step {
@@ -82,8 +84,9 @@ fn clamped(start: &Dim, end: &Dim, step: i64, size: &Dim) -> Result<(Dim, Dim), 
             (start.clone(), start.checked_sub(&end), step.checked_abs())
         }
     };
-    let count =
-        stride.zip(length).and_then(|(stride, length)| length.ceil_div(&Dim::fixed(stride))?.maximum(&zero));
+    let length = length.ok_or_else(overflow)?;
+    let length = if is_size(&length) { Some(length) } else { length.maximum(&zero) };
+    let count = stride.zip(length).and_then(|(stride, length)| length.ceil_div(&Dim::fixed(stride)));
     Ok((start, count.ok_or_else(overflow)?))
 }
 
