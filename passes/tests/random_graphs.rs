@@ -5,19 +5,29 @@ mod oracle;
 use oracle::{Numbers, assert_same, run};
 use proptest::prelude::*;
 use twnc_ir::{
-    Binary, Conv, Data, Dim, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, Tensor, TensorType, Unary,
-    ValueId,
+    Binary, Conv, Data, Dim, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, Tensor, TensorType,
+    Unary, ValueId,
 };
 use twnc_passes::{Mode, Options};
 
 /// One piece of a network of images.
 #[derive(Clone, Copy, Debug)]
 enum Piece {
-    Conv { outputs: usize, kernel: usize, ternary: bool },
-    Depthwise { ternary: bool },
+    Conv {
+        outputs: usize,
+        kernel: usize,
+        ternary: bool,
+    },
+    Depthwise {
+        ternary: bool,
+    },
     BatchNorm,
     /// By one constant, or by one for each channel.
-    Constant { f: Binary, each: bool, left: bool },
+    Constant {
+        f: Binary,
+        each: bool,
+        left: bool,
+    },
     Unary(Unary),
     MaxPool,
     AveragePool,
@@ -147,7 +157,12 @@ fn weight(build: &mut GraphBuilder, numbers: &mut Numbers, shape: Vec<usize>, te
 }
 
 /// Scales of both signs, and now and then 0.
-fn batch_norm(build: &mut GraphBuilder, x: ValueId, channels: usize, numbers: &mut Numbers) -> Option<ValueId> {
+fn batch_norm(
+    build: &mut GraphBuilder,
+    x: ValueId,
+    channels: usize,
+    numbers: &mut Numbers,
+) -> Option<ValueId> {
     let mut gamma = numbers.vector(channels, -1.5, 1.5);
     gamma.iter_mut().for_each(|g| *g = if g.abs() < 0.2 { 0.0 } else { *g });
     let parameters = [
@@ -182,8 +197,7 @@ fn assert_canonical(graph: &Graph) {
             kinds.push(f);
             end = graph.node(user).results[0];
         }
-        let forms: [&[Binary]; 4] =
-            [&[], &[Binary::Mul], &[Binary::Add], &[Binary::Mul, Binary::Add]];
+        let forms: [&[Binary]; 4] = [&[], &[Binary::Mul], &[Binary::Add], &[Binary::Mul, Binary::Add]];
         assert!(forms.contains(&kinds.as_slice()), "behind {}: {kinds:?}", node.name);
     }
 }
