@@ -1,8 +1,6 @@
 //! The threshold rules against their definitions.
 
-mod oracle;
-
-use oracle::Numbers;
+use crate::oracle::Numbers;
 use proptest::prelude::*;
 use twnc_passes::threshold::{Rounded, exact, squared_error, twn};
 

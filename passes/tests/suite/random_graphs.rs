@@ -1,8 +1,6 @@
 //! Random small networks: the exact passes leave what they compute alone, and leave it in the form that they promise.
 
-mod oracle;
-
-use oracle::{Numbers, assert_same, run};
+use crate::oracle::{Numbers, assert_same, run};
 use proptest::prelude::*;
 use twnc_ir::{
     Binary, Conv, Data, Dim, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, Tensor, TensorType,
@@ -77,11 +75,11 @@ fn network(pieces: &[Piece], seed: u64) -> Graph {
     let (channels, rest) = (size(&build, x, 1), size(&build, x, 2) * size(&build, x, 3));
     let shape = vec![Dim::symbol("N"), Dim::from(channels * rest)];
     let flat = build.node(Op::Reshape { shape }, &[x], "flatten").unwrap();
-    let w = weight(&mut build, &mut numbers, vec![channels * rest, 4], seed % 2 == 0);
+    let w = weight(&mut build, &mut numbers, vec![channels * rest, 4], seed.is_multiple_of(2));
     let y = build.node(Op::MatMul, &[flat, w], "linear").unwrap();
     let y = batch_norm(&mut build, y, 4, &mut numbers).unwrap();
     build.output("y", y);
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         build.output("x_last", values[values.len() / 2]);
     }
     build.finish()

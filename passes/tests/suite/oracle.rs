@@ -1,7 +1,5 @@
 //! Runs passes by name and compares graphs by evaluating both on the same random inputs.
 
-#![allow(dead_code)] // every test file compiles its own copy and uses a part
-
 use std::collections::BTreeMap;
 use twnc_ir::{CountingCost, Graph, PassContext, Remark, RunOptions, Tensor, evaluate};
 use twnc_passes::{Options, default_pipeline};

@@ -1,8 +1,6 @@
 //! Which layers become ternary, what is said about those that do not, and what the ternary ones compute.
 
-mod oracle;
-
-use oracle::{Numbers, assert_same, outputs, run};
+use crate::oracle::{Numbers, assert_same, outputs, run};
 use twnc_ir::{
     Conv, CountingCost, Dim, Geometry, Graph, GraphBuilder, NodeId, Op, Pass, PassContext, RemarkKind,
     Tensor, TensorType, Unary,
@@ -225,6 +223,21 @@ fn every_decision_is_a_remark() {
         let outcome = run(&mut graph.clone(), &[], &options);
         assert_eq!(outcome.lines(), expected, "case {i}");
     }
+}
+
+#[test]
+fn one_scale_for_channels_of_many_sizes_is_a_warning() {
+    let spread = |spread: fn(usize) -> f32| {
+        let weight = random(1, 16 * 72).into_iter().enumerate().map(|(i, w)| w * spread(i / 72));
+        convolutions(&[(vec![16, 8, 3, 3], weight.collect())])
+    };
+    let warnings = |mut graph: Graph, scale| {
+        let outcome = run(&mut graph, &["ternarise"], &Options { scale, ..Options::default() });
+        outcome.remarks.into_iter().filter(|r| r.kind == RemarkKind::Warning).count()
+    };
+    assert_eq!(warnings(spread(|_| 1.0), Scale::Layer), 0);
+    assert_eq!(warnings(spread(|m| 0.1 + m as f32), Scale::Layer), 1);
+    assert_eq!(warnings(spread(|m| 0.1 + m as f32), Scale::Channel), 0);
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! The passes that prepare: custom operators and constants.
 
-mod oracle;
-
-use oracle::{assert_same, run};
+use crate::oracle::{assert_same, run};
 use std::sync::Arc;
 use twnc_ir::{
     Attributes, Binary, CountingCost, CustomCall, CustomOperator, Data, Dim, Graph, GraphBuilder, Op, Pass,
