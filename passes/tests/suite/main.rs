@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // in a test a panic is the report, also in the functions around it
 
+mod folding;
 mod oracle;
 mod preparation;
 mod random_graphs;
