@@ -5,7 +5,7 @@
 //! division by zero). Nodes with open sizes are not constant.
 
 use crate::walk;
-use twnc_ir::{Changed, Graph, NodeId, Op, Pass, PassContext, PassError, Rewriter, Tensor, eval};
+use twnc_ir::{Changed, EvalError, Graph, NodeId, Op, Pass, PassContext, PassError, Rewriter, Tensor, eval};
 
 /// A result of up to so many elements may be larger than its operands.
 const SMALL: usize = 1024;
@@ -62,5 +62,9 @@ fn fold(graph: &Graph, id: NodeId, cx: &PassContext<'_>) -> Option<Result<Vec<Te
     if cost.multiplications.saturating_add(cost.additions) > MOST_WORK {
         return Some(Err("it takes too long to compute while compiling".to_owned()));
     }
-    Some(eval::apply(&node.op, &operands).map_err(|e| e.to_string()))
+    match eval::apply(&node.op, &operands) {
+        Ok(tensors) => Some(Ok(tensors)),
+        Err(EvalError::Undetermined(_)) => None,
+        Err(e) => Some(Err(e.to_string())),
+    }
 }

@@ -6,7 +6,7 @@
 //!
 //! * behind a ternary product, `mul` by s and `add` of t: the form that the lowering fuses;
 //! * behind a float product, the weight times s, and `add` of t;
-//! * behind anything else, `mul` and `add`, if that is fewer nodes than before or a batch norm was among them.
+//! * behind anything else, `mul` and `add` (but a `neg` alone stays).
 //!
 //! A `mul` by 1 and an `add` of 0 vanish. Left alone, with a remark: a batch norm whose parameters are not constant and finite,
 //! a chain whose s or t leaves the range of f32, and a float weight that several layers share, which takes no scale. Scales do
@@ -191,9 +191,10 @@ fn fold(
     .flatten()
     .collect();
     let ops: Vec<&Op> = chain.links.iter().map(|link| &graph.node(link.node).op).collect();
-    let better = ops.len() > kinds.len() || ops.iter().any(|op| matches!(op, Op::BatchNorm { .. }));
     let canonical = ops.iter().copied().eq(kinds.iter().map(|f| Op::Binary(*f)).collect::<Vec<_>>().iter());
-    if !better && (canonical || layer.is_none()) {
+    // A negation of no product's result stays: a `mul` by -1 is no simpler.
+    let negation = layer.is_none() && matches!(ops.as_slice(), [Op::Unary(Unary::Neg)]);
+    if canonical || negation {
         return Ok(());
     }
     let rank = graph.ty(head).rank();

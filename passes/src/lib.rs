@@ -41,3 +41,8 @@ pub use options::{Mode, Options, OptionsError, Scale, Threshold};
 pub use pipeline::default_pipeline;
 pub use simplify::Simplify;
 pub use ternarise::Ternarise;
+
+/// The page's example is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-a-pass.md")]
+struct WritingAPass;

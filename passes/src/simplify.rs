@@ -1,9 +1,9 @@
 //! `simplify`: small clean-ups that bring products, scales and activations next to each other.
 //!
-//! **Exact**, bit for bit:
+//! **Exact**, bit for bit (behind a `pad`, for finite weights):
 //!
 //! * a `reshape`, `transpose`, `slice`, `pad`, `broadcast`, `cast` or one-operand `concat` that changes nothing vanishes;
-//! * a `reshape` of a reshape and a `transpose` of a transpose are one;
+//! * a `reshape` of a reshape, a `transpose` of a transpose and a `pad` of a pad with the same number are one;
 //! * `relu` and `clip` one behind the other are one;
 //! * a `pad` with zeros along spatial axes becomes padding of the `conv` that reads it;
 //! * a constant right operand of a `matmul` loses leading axes of size 1, so that it can be a layer's weight.
@@ -102,6 +102,11 @@ fn merged(graph: &Graph, node: &Node) -> Option<Simpler> {
                 false => Some(Simpler::Node(Op::Transpose { perm }, vec![source])),
             }
         }
+        (Op::Pad(inner), Op::Pad(outer)) => {
+            let constant = matches!(inner.mode, PadMode::Constant(_)) && inner.mode == outer.mode;
+            let (begin, end) = (sums(&inner.begin, &outer.begin)?, sums(&inner.end, &outer.end)?);
+            constant.then_some(Simpler::Node(Op::Pad(Pad { begin, end, mode: inner.mode }), vec![source]))
+        }
         (Op::Unary(first), Op::Unary(second)) => {
             let ((low, high), (min, max)) = (bounds(*first)?, bounds(*second)?);
             let (low, high) = (low.clamp(min, max), high.clamp(min, max));
@@ -140,14 +145,15 @@ fn with_padding(geometry: &Geometry, pad: &Pad) -> Option<Geometry> {
     let (outer, begin) = pad.begin.split_at_checked(2)?;
     let (outer_end, end) = pad.end.split_at_checked(2)?;
     let spatial = outer.iter().chain(outer_end).all(|&n| n == 0);
-    let sums = |pads: &[usize], more: &[usize]| -> Option<Vec<usize>> {
-        pads.iter().zip(more).map(|(a, b)| a.checked_add(*b)).collect()
-    };
     (spatial && pad.mode == PadMode::Constant(0.0)).then_some(Geometry {
         pads_begin: sums(&geometry.pads_begin, begin)?,
         pads_end: sums(&geometry.pads_end, end)?,
         ..geometry.clone()
     })
+}
+
+fn sums(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    a.iter().zip(b).map(|(a, b)| a.checked_add(*b)).collect()
 }
 
 /// Takes leading axes of size 1 off the constant right operand of a `matmul` whose left operand has them.

@@ -6,8 +6,9 @@
 //! another T. A weight that several layers share gives each the same T and α.
 //!
 //! Every layer leaves a remark: what was rounded, with the share of zeros and the relative squared error `‖W - αT‖²/‖W‖²`;
-//! what was kept float, and why. A weight with a NaN or an infinity is refused. A [`keep`](Options::keep) pattern that
-//! matches no layer is a warning.
+//! what was kept float, and why. It is a warning where one α fits the channels of a layer badly (as after batch norm was folded
+//! into it by an exporter), and where a [`keep`](Options::keep) pattern matches no layer. A weight with a NaN or an infinity
+//! is refused.
 
 use crate::layer::Layer;
 use crate::options::{Keep, Mode, Options, OptionsError, Scale, Threshold};
@@ -15,6 +16,10 @@ use crate::threshold::{self, Rounded};
 use crate::walk;
 use std::collections::HashMap;
 use twnc_ir::{Changed, Graph, NodeId, Pass, PassContext, PassError, Rewriter, ValueId};
+
+/// One scale per layer fits badly if its error is so many times that of one per channel. For Gaussian weights of one spread and
+/// 3x3 depthwise kernels, the smallest rows that are common, it is just below.
+const BAD_FIT: f64 = 1.5;
 
 /// The pass.
 #[derive(Clone, Debug)]
@@ -31,6 +36,7 @@ struct Rounding {
     trits: ValueId,
     scales: Vec<f32>,
     remark: String,
+    warning: Option<String>,
 }
 
 impl Ternarise {
@@ -74,11 +80,19 @@ impl Ternarise {
             Scale::Channel => layer.rows(weight),
         };
         let rounded: Vec<Rounded> = groups.iter().map(|group| rule(group)).collect();
-        let squares: f64 = weight.iter().map(|&w| f64::from(w).powi(2)).sum();
-        let errors = groups.iter().zip(&rounded).map(|(w, r)| threshold::squared_error(w, r));
-        let error = if squares > 0.0 { errors.sum::<f64>() / squares } else { 0.0 };
+        let error = relative_error(&groups, &rounded);
         let zeros = rounded.iter().flat_map(|r| &r.trits).filter(|t| **t == 0).count();
         let share = 100.0 * zeros as f64 / weight.len() as f64;
+        let warning = match self.scale {
+            Scale::Layer => {
+                let rows = layer.rows(weight);
+                let apart = relative_error(&rows, &rows.iter().map(|row| rule(row)).collect::<Vec<_>>());
+                (error > BAD_FIT * apart).then(|| {
+                    format!("one scale fits its channels badly: with one for each, the error is {apart:.3}")
+                })
+            }
+            Scale::Channel => None,
+        };
         let scales = rounded.iter().map(|r| r.alpha).collect();
         let mut rows: Vec<Vec<i8>> = rounded.into_iter().map(|r| r.trits).collect();
         let tensor = match (self.scale, rows.pop()) {
@@ -90,7 +104,7 @@ impl Ternarise {
         };
         let trits = rewriter.constant(tensor, &layer.weight_name);
         let remark = format!("made ternary: {share:.1}% zeros, relative squared error {error:.3}");
-        Ok(Some(Rounding { trits, scales, remark }))
+        Ok(Some(Rounding { trits, scales, remark, warning }))
     }
 }
 
@@ -129,11 +143,21 @@ impl Pass for Ternarise {
                 layer.insert_scaled(&mut rewriter, rounding.trits, rounding.scales.clone()).map_err(&at)?;
             rewriter.replace(layer.result, scaled, "its weight is made ternary").map_err(&at)?;
             cx.applied(&layer.name, &rounding.remark);
+            if let Some(warning) = &rounding.warning {
+                cx.warn(&layer.name, warning);
+            }
             roundings.insert(layer.weight, rounding);
         }
         rewriter.remove_dead("a ternary weight stands in its place");
         Ok(rewriter.finish())
     }
+}
+
+/// `‖W - αT‖²/‖W‖²` over all groups.
+fn relative_error(groups: &[Vec<f32>], rounded: &[Rounded]) -> f64 {
+    let squares: f64 = groups.iter().flatten().map(|&w| f64::from(w).powi(2)).sum();
+    let errors: f64 = groups.iter().zip(rounded).map(|(w, r)| threshold::squared_error(w, r)).sum();
+    if squares > 0.0 { errors / squares } else { 0.0 }
 }
 
 /// The layers of a graph, in order; remarks on products that are none.

@@ -1,0 +1,10 @@
+//! The tests of the passes, in one program: they share an oracle.
+
+#![allow(clippy::unwrap_used)] // in a test a panic is the report, also in the functions around it
+
+mod folding;
+mod oracle;
+mod preparation;
+mod random_graphs;
+mod ternary;
+mod threshold;

@@ -1,0 +1,143 @@
+//! The passes that prepare: custom operators and constants.
+
+use crate::oracle::{assert_same, run};
+use std::sync::Arc;
+use twnc_ir::{
+    Attributes, Binary, CountingCost, CustomCall, CustomOperator, Data, Dim, Graph, GraphBuilder, Op, Pass,
+    PassContext, Rewriter, Tensor, TensorType, Unary, ValueId, eval,
+};
+use twnc_passes::{DecomposeCustom, Options};
+
+/// `x·sigmoid(x)`, in one of the ways in which an extension may decompose.
+enum Swish {
+    /// Into the closed set.
+    Closed,
+    /// Into `relu` of an operator that decomposes into the closed set.
+    Nested,
+    /// Into itself, without end.
+    Endless,
+    /// Into two values.
+    TooMany,
+    /// Not at all.
+    Opaque,
+}
+
+impl CustomOperator for Swish {
+    fn name(&self) -> &str {
+        "com.example::swish"
+    }
+
+    fn infer(&self, _: &Attributes, operands: &[&TensorType]) -> Result<Vec<TensorType>, String> {
+        Ok(operands.iter().map(|&ty| ty.clone()).collect())
+    }
+
+    fn evaluate(&self, _: &Attributes, operands: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let sigmoid = eval::apply(&Op::Unary(Unary::Sigmoid), operands).map_err(|e| e.to_string())?;
+        let both = [operands, sigmoid.as_slice()].concat();
+        eval::apply(&Op::Binary(Binary::Mul), &both).map_err(|e| e.to_string())
+    }
+
+    fn decompose(
+        &self,
+        attributes: &Attributes,
+        operands: &[ValueId],
+        rewriter: &mut Rewriter<'_>,
+    ) -> Option<Vec<ValueId>> {
+        let x = *operands.first()?;
+        let call = |operator: Swish| {
+            Op::Custom(CustomCall { operator: Arc::new(operator), attributes: attributes.clone() })
+        };
+        match self {
+            Swish::Closed => {
+                let sigmoid = rewriter.insert(Op::Unary(Unary::Sigmoid), &[x], "").ok()?;
+                Some(vec![rewriter.insert(Op::Binary(Binary::Mul), &[x, sigmoid], "").ok()?])
+            }
+            Swish::Nested => Some(vec![rewriter.insert(call(Swish::Closed), &[x], "").ok()?]),
+            Swish::Endless => Some(vec![rewriter.insert(call(Swish::Endless), &[x], "").ok()?]),
+            Swish::TooMany => Some(vec![x, x]),
+            Swish::Opaque => None,
+        }
+    }
+}
+
+fn swish(operator: Swish) -> Graph {
+    let mut build = GraphBuilder::new("net");
+    let x = build.input("x", TensorType::f32(vec![Dim::symbol("N"), Dim::from(3)]));
+    let op = Op::Custom(CustomCall { operator: Arc::new(operator), attributes: Attributes::new() });
+    let y = build.node(op, &[x], "act").unwrap();
+    build.output("y", y);
+    build.finish()
+}
+
+/// The operators that are left, in order.
+fn operators(graph: &Graph) -> Vec<&'static str> {
+    graph.order().unwrap().into_iter().map(|id| graph.node(id).op.mnemonic()).collect()
+}
+
+#[test]
+fn custom_operators_decompose_where_they_can() {
+    let remark = "decompose_custom: act: stays a call: `com.example::swish` does not decompose, \
+                  the application must register it\n";
+    for (operator, left, remarks) in [
+        (Swish::Closed, vec!["sigmoid", "mul"], ""),
+        (Swish::Nested, vec!["sigmoid", "mul"], ""),
+        (Swish::Opaque, vec!["custom"], remark),
+    ] {
+        let graph = swish(operator);
+        let mut after = graph.clone();
+        let outcome = run(&mut after, &["decompose_custom"], &Options::default());
+        assert_eq!((operators(&after), outcome.lines().as_str()), (left, remarks));
+        assert_same(&graph, &after);
+    }
+    for (operator, message) in [
+        (Swish::Endless, "its decompositions nest more than 16 deep; do they end?"),
+        (Swish::TooMany, "`com.example::swish` decomposes into 2 values; it has 1 results"),
+    ] {
+        let mut graph = swish(operator);
+        let error = DecomposeCustom.run(&mut graph, &mut PassContext::new(&CountingCost)).unwrap_err();
+        assert!(error.to_string().ends_with(message), "{error}");
+    }
+}
+
+#[test]
+fn constants_are_folded_where_that_is_small_and_defined() {
+    let f32s = |n: usize| Tensor::from_f32(vec![n], vec![1.5; n]).unwrap();
+    let i64s = |v: [i64; 2]| Tensor::new(vec![2], Data::I64(v.to_vec().into())).unwrap();
+    let broadcast = |n: usize| Op::Broadcast { shape: vec![Dim::from(n), Dim::from(8)] };
+    let square = Tensor::from_f32(vec![600, 600], vec![0.5; 360_000]).unwrap();
+    let cases = [
+        (Op::Unary(Unary::Relu), vec![f32s(8)], None),
+        (Op::Binary(Binary::Div), vec![i64s([7, 8]), i64s([2, 3])], None),
+        (Op::Binary(Binary::Div), vec![i64s([7, 8]), i64s([2, 0])], Some("an integer is divided by zero")),
+        (Op::Dims(vec![Dim::from(3)]), vec![], None),
+        (broadcast(128), vec![f32s(8)], None),
+        (broadcast(129), vec![f32s(8)], Some("8 constant elements would become 1032")),
+        (Op::MatMul, vec![square.clone(), square], Some("it takes too long to compute while compiling")),
+    ];
+    for (op, operands, reason) in cases {
+        let mut build = GraphBuilder::new("net");
+        let operands: Vec<_> = operands.into_iter().map(|t| build.constant(t, "")).collect();
+        let y = build.node(op, &operands, "node").unwrap();
+        build.output("y", y);
+        let mut graph = build.finish();
+        let outcome = run(&mut graph, &["fold_constants"], &Options::default());
+        let expected = reason.map_or(String::new(), |r| format!("fold_constants: node: not folded: {r}\n"));
+        assert_eq!(outcome.lines(), expected);
+        assert_eq!(operators(&graph) == ["const"], reason.is_none(), "{expected}");
+    }
+}
+
+#[test]
+fn open_sizes_are_not_constant() {
+    let mut build = GraphBuilder::new("net");
+    build.input("x", TensorType::f32(vec![Dim::symbol("N")]));
+    let dims = build.node(Op::Dims(vec![Dim::symbol("N")]), &[], "dims").unwrap();
+    let one = build.constant(Tensor::scalar(1.0), "");
+    let ones = build.node(Op::Broadcast { shape: vec![Dim::symbol("N")] }, &[one], "ones").unwrap();
+    build.output("dims", dims);
+    build.output("ones", ones);
+    let graph = build.finish();
+    let mut after = graph.clone();
+    let outcome = run(&mut after, &["fold_constants"], &Options::default());
+    assert_eq!((outcome.edits, outcome.lines().as_str()), (0, ""));
+}
