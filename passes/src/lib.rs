@@ -1,3 +1,43 @@
 //! The passes that ship with twnc.
+//!
+//! A pass rewrites a [`Graph`](twnc_ir::Graph) through a [`Rewriter`](twnc_ir::Rewriter); this crate is written against
+//! `twnc-ir` alone, as any pass of a user's is. [`default_pipeline`] is the one list of what runs, in which order, and why.
+//! One file per pass; its header says what the pass does, whether it is exact, and what it leaves alone with which remark.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`pipeline`] | the default pipeline |
+//! | [`options`] | what a user chooses, and which layers that selects |
+//! | [`decompose_custom`], [`fold_constants`], [`simplify`], [`dead_code`] | passes that prepare and clean |
+//! | [`detect_ternary`], [`ternarise`] | passes that make ternary layers |
+//! | [`fold_scales`], [`flip_signs`] | passes that order the scales behind them |
+//! | [`threshold`] | rounding to ternary, as functions of numbers |
+//! | `layer`, `per_channel`, `walk` | a graph seen as layers and constants per channel; the order to walk it in |
 
 #![forbid(unsafe_code)]
+
+pub mod dead_code;
+pub mod decompose_custom;
+pub mod detect_ternary;
+pub mod flip_signs;
+pub mod fold_constants;
+pub mod fold_scales;
+mod layer;
+pub mod options;
+mod per_channel;
+pub mod pipeline;
+pub mod simplify;
+pub mod ternarise;
+pub mod threshold;
+mod walk;
+
+pub use dead_code::DeadCode;
+pub use decompose_custom::DecomposeCustom;
+pub use detect_ternary::DetectTernary;
+pub use flip_signs::FlipSigns;
+pub use fold_constants::FoldConstants;
+pub use fold_scales::FoldScales;
+pub use options::{Mode, Options, OptionsError, Scale, Threshold};
+pub use pipeline::default_pipeline;
+pub use simplify::Simplify;
+pub use ternarise::Ternarise;

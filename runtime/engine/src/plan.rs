@@ -67,19 +67,25 @@ impl Plan {
         &mut bytes[self.layout.ranges[id.index()].clone()]
     }
 
+    /// The elements of a buffer.
+    pub(crate) fn view<'w>(&self, inner: &Inner, workspace: &'w Workspace, id: BufferId) -> View<'w> {
+        let bytes: &[u8] = bytemuck::cast_slice(&workspace.arena);
+        view(inner.program.buffers[id.index()].element, &bytes[self.layout.ranges[id.index()].clone()])
+    }
+
     /// Runs every step; `observe` is called after each with its number.
     pub(crate) fn run(
         &self,
         inner: &Inner,
         workspace: &mut Workspace,
-        observe: &mut dyn FnMut(usize),
+        observe: &mut dyn FnMut(usize, &Workspace),
     ) -> Result<(), RunError> {
         for (number, (step, execution)) in inner.program.steps.iter().zip(&self.steps).enumerate() {
             match execution {
                 Execution::Alias => {}
                 Execution::Interpret => self.interpret(inner, workspace, step)?,
             }
-            observe(number);
+            observe(number, workspace);
         }
         Ok(())
     }

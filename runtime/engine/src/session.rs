@@ -6,7 +6,8 @@ use crate::module::Inner;
 use crate::plan::{Plan, Workspace};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use twnc_program::Port;
+use twnc_program::interpret::View;
+use twnc_program::{Port, Shapes, Step};
 
 /// How many plans a session keeps; the one not used for longest goes first.
 const MAX_PLANS: usize = 8;
@@ -116,7 +117,7 @@ impl Session {
         inputs: &[(&str, I)],
     ) -> Result<Vec<(String, Output)>, Error> {
         let (plan, mut workspace) = self.begin(inputs)?;
-        plan.run(&self.inner, &mut workspace, &mut |_| {})?;
+        plan.run(&self.inner, &mut workspace, &mut |_, _| {})?;
         let program = &self.inner.program;
         let mut outputs = Vec::with_capacity(program.outputs.len());
         for port in &program.outputs {
@@ -155,13 +156,35 @@ impl Session {
         let (plan, mut workspace) = self.begin(inputs)?;
         let mut times = Vec::with_capacity(self.inner.program.steps.len());
         let mut last = Instant::now();
-        plan.run(&self.inner, &mut workspace, &mut |_| {
+        plan.run(&self.inner, &mut workspace, &mut |_, _| {
             let now = Instant::now();
             times.push(now - last);
             last = now;
         })?;
         self.end(&plan, workspace);
         Ok(times)
+    }
+
+    /// Runs the model, and shows what each step has written: the step, and shape and elements of each of its outputs.
+    pub fn observe<'a, I: Into<Input<'a>> + Clone>(
+        &self,
+        inputs: &[(&str, I)],
+        observe: &mut dyn FnMut(&Step, &[usize], View<'_>),
+    ) -> Result<(), Error> {
+        let (plan, mut workspace) = self.begin(inputs)?;
+        plan.run(&self.inner, &mut workspace, &mut |number, workspace| {
+            let step = &self.inner.program.steps[number];
+            for id in step.outputs() {
+                observe(step, plan.shapes.of(id), plan.view(&self.inner, workspace, id));
+            }
+        })?;
+        self.end(&plan, workspace);
+        Ok(())
+    }
+
+    /// The shapes of all buffers for inputs of the given shapes.
+    pub fn shapes(&self, inputs: &[Vec<usize>]) -> Result<Shapes, Error> {
+        Ok(self.inner.program.resolve(inputs)?)
     }
 
     fn finish_into(
@@ -179,7 +202,7 @@ impl Session {
                 return Err(Error::OutputShape { name, expected, found });
             }
         }
-        plan.run(&self.inner, workspace, &mut |_| {})?;
+        plan.run(&self.inner, workspace, &mut |_, _| {})?;
         for (port, output) in program.outputs.iter().zip(outputs) {
             output.copy_from(plan.buffer(workspace, port.buffer));
         }

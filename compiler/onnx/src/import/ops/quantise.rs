@@ -1,0 +1,3 @@
+//! Quantised constants and values.
+use super::Operator;
+pub(super) const OPERATORS: &[Operator] = &[];

@@ -1,0 +1,66 @@
+//! `fold_constants`: computes what depends on constants alone.
+//!
+//! **Exact**: the value is the reference evaluator's. Not folded, with a remark: what would make the network much larger (a
+//! constant repeated by `broadcast`), what takes too long to compute here, and what the evaluator refuses (an integer
+//! division by zero). Nodes with open sizes are not constant.
+
+use crate::walk;
+use twnc_ir::{Changed, Graph, NodeId, Op, Pass, PassContext, PassError, Rewriter, Tensor, eval};
+
+/// A result of up to so many elements may be larger than its operands.
+const SMALL: usize = 1024;
+/// The most additions and multiplications that are worth doing while compiling.
+const MOST_WORK: u64 = 1 << 28;
+
+/// The pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FoldConstants;
+
+impl Pass for FoldConstants {
+    fn name(&self) -> &str {
+        "fold_constants"
+    }
+
+    fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Changed, PassError> {
+        let mut rewriter = Rewriter::new(graph);
+        for id in walk::order(rewriter.graph())? {
+            let name = walk::name(rewriter.graph(), id);
+            match fold(rewriter.graph(), id, cx) {
+                None => {}
+                Some(Err(reason)) => cx.missed(&name, format!("not folded: {reason}")),
+                Some(Ok(tensors)) => {
+                    let node = rewriter.graph().node(id).clone();
+                    for (old, tensor) in node.results.into_iter().zip(tensors) {
+                        let new = rewriter.constant(tensor, &node.name);
+                        let replaced = rewriter.replace(old, new, "its operands are constant");
+                        replaced.map_err(PassError::at(&name))?;
+                    }
+                }
+            }
+        }
+        rewriter.remove_dead("it is folded");
+        Ok(rewriter.finish())
+    }
+}
+
+/// The results of a node that is constant but not yet a `const`; the reason, if it should not become one.
+fn fold(graph: &Graph, id: NodeId, cx: &PassContext<'_>) -> Option<Result<Vec<Tensor>, String>> {
+    let node = graph.node(id);
+    if matches!(node.op, Op::Constant(_)) {
+        return None;
+    }
+    let operands: Vec<Tensor> =
+        node.operands.iter().map(|&v| graph.constant(v).cloned()).collect::<Option<_>>()?;
+    let shapes: Vec<_> = node.results.iter().map(|&v| graph.ty(v).fixed_shape()).collect::<Option<_>>()?;
+    let size = |shape: &[usize]| shape.iter().fold(1usize, |product, &n| product.saturating_mul(n));
+    let before = operands.iter().map(Tensor::len).fold(0, usize::saturating_add);
+    let after = shapes.iter().map(|shape| size(shape)).fold(0, usize::saturating_add);
+    if after > before.max(SMALL) {
+        return Some(Err(format!("{before} constant elements would become {after}")));
+    }
+    let cost = cx.cost().cost(graph, node);
+    if cost.multiplications.saturating_add(cost.additions) > MOST_WORK {
+        return Some(Err("it takes too long to compute while compiling".to_owned()));
+    }
+    Some(eval::apply(&node.op, &operands).map_err(|e| e.to_string()))
+}

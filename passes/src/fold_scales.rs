@@ -1,0 +1,265 @@
+//! `fold_scales`: makes each chain of scales, biases and batch norms one `mul` and one `add`.
+//!
+//! **Exact** up to float reassociation (and up to the sign of zero, where an `add` of 0 vanishes). A *chain* is a run of
+//! `mul`, `add`, `sub`, `div`, `neg` by constants per tensor or per channel, and of `batch_norm`, each the only reader of the
+//! one before, all along one axis. Its product `y = s·x + t` is formed in f64 and rounded once. What is left is
+//!
+//! * behind a ternary product, `mul` by s and `add` of t: the form that the lowering fuses;
+//! * behind a float product, the weight times s, and `add` of t;
+//! * behind anything else, `mul` and `add`, if that is fewer nodes than before or a batch norm was among them.
+//!
+//! A `mul` by 1 and an `add` of 0 vanish. Left alone, with a remark: a batch norm whose parameters are not constant and finite,
+//! a chain whose s or t leaves the range of f32, and a float weight that several layers share, which takes no scale. Scales do
+//! not move through activations or pools here.
+
+use crate::layer::Layer;
+use crate::per_channel::PerChannel;
+use crate::walk;
+use std::collections::HashSet;
+use twnc_ir::{
+    Binary, Changed, ElementType, Graph, Node, NodeId, Op, Pass, PassContext, PassError, Rewriter, TypeError,
+    Unary, ValueId,
+};
+
+/// The pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FoldScales;
+
+/// `y = scale·x + shift`, each one number or one for each index along an axis.
+#[derive(Clone, Debug)]
+struct Affine {
+    axis: Option<usize>,
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}
+
+/// A node that is affine in one of its operands.
+struct Link {
+    node: NodeId,
+    operand: usize,
+    affine: Affine,
+}
+
+/// Links, each the only reader of the one before.
+struct Chain {
+    links: Vec<Link>,
+    affine: Affine,
+}
+
+impl Pass for FoldScales {
+    fn name(&self) -> &str {
+        "fold_scales"
+    }
+
+    fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Changed, PassError> {
+        let mut rewriter = Rewriter::new(graph);
+        let order = walk::order(rewriter.graph())?;
+        for chain in chains(rewriter.graph(), &order, cx) {
+            let Some(last) = chain.links.last() else { continue };
+            let name = walk::name(rewriter.graph(), last.node);
+            fold(&mut rewriter, &chain, &name, cx).map_err(PassError::at(&name))?;
+        }
+        rewriter.remove_dead("it is folded into one scale and one bias");
+        Ok(rewriter.finish())
+    }
+}
+
+/// The chains of a graph, in order; remarks on batch norms that are part of none.
+fn chains(graph: &Graph, order: &[NodeId], cx: &mut PassContext<'_>) -> Vec<Chain> {
+    let mut taken = HashSet::new();
+    let mut chains = vec![];
+    for &id in order {
+        if taken.contains(&id) {
+            continue;
+        }
+        let Some(first) = link(graph, id) else {
+            if matches!(graph.node(id).op, Op::BatchNorm { .. }) {
+                cx.missed(&walk::name(graph, id), "not folded: its parameters are not constant and finite");
+            }
+            continue;
+        };
+        let head = graph.node(id).operands[first.operand];
+        let axis = product(graph, head, first.affine.axis).map(|layer| layer.channel_axis);
+        let mut chain = Chain { affine: first.affine.clone(), links: vec![first] };
+        let mut end = graph.node(id).results[0];
+        while let Some((user, operand)) = graph.only_user(end)
+            && let Some(next) = link(graph, user).filter(|next| next.operand == operand)
+            && let Some(affine) = chain.affine.then(&next.affine)
+            && (axis.is_none() || affine.axis.is_none() || affine.axis == axis)
+        {
+            end = graph.node(user).results[0];
+            taken.insert(user);
+            chain.affine = affine;
+            chain.links.push(next);
+        }
+        chains.push(chain);
+    }
+    chains
+}
+
+/// Reads a node as an affine function of one operand, of the operand's type.
+fn link(graph: &Graph, id: NodeId) -> Option<Link> {
+    let node = graph.node(id);
+    let result = graph.ty(*node.results.first()?);
+    if result.element != ElementType::F32 {
+        return None;
+    }
+    let constant = |operand: usize| PerChannel::of(graph, *node.operands.get(operand)?, result);
+    let (operand, affine) = match &node.op {
+        Op::Unary(Unary::Neg) => (0, Affine::uniform(-1.0, 0.0)),
+        Op::BatchNorm { epsilon } => (0, batch_norm(graph, node, *epsilon)?),
+        Op::Binary(f) => {
+            let (operand, constant) = match (constant(0), constant(1)) {
+                (None, Some(right)) => (0, right),
+                (Some(left), None) => (1, left),
+                _ => return None,
+            };
+            (operand, binary(*f, operand, constant)?)
+        }
+        _ => return None,
+    };
+    let numbers = affine.scale.iter().chain(&affine.shift);
+    let keeps_type = graph.ty(node.operands[operand]) == result;
+    (keeps_type && numbers.into_iter().all(|x| x.is_finite())).then_some(Link { node: id, operand, affine })
+}
+
+/// `f` of an operand and a constant.
+fn binary(f: Binary, operand: usize, constant: PerChannel) -> Option<Affine> {
+    let values: Vec<f64> = constant.values.iter().map(|&v| f64::from(v)).collect();
+    let negated = || values.iter().map(|v| -v).collect();
+    let (scale, shift) = match (f, operand) {
+        (Binary::Mul, _) => (values, vec![0.0]),
+        (Binary::Div, 0) => (values.iter().map(|v| 1.0 / v).collect(), vec![0.0]),
+        (Binary::Add, _) => (vec![1.0], values),
+        (Binary::Sub, 0) => (vec![1.0], negated()),
+        (Binary::Sub, _) => (vec![-1.0], values),
+        _ => return None,
+    };
+    Some(Affine { axis: constant.axis, scale, shift })
+}
+
+/// `s = γ/√(σ² + ε)`, `t = β - μ·s`
+fn batch_norm(graph: &Graph, node: &Node, epsilon: f32) -> Option<Affine> {
+    let parameter = |i: usize| graph.constant(*node.operands.get(i)?)?.as_f32();
+    let (gamma, beta, mean, variance) = (parameter(1)?, parameter(2)?, parameter(3)?, parameter(4)?);
+    let spread = |v: &f32| (f64::from(*v) + f64::from(epsilon)).sqrt();
+    let scale: Vec<f64> = gamma.iter().zip(variance).map(|(g, v)| f64::from(*g) / spread(v)).collect();
+    let centred = mean.iter().zip(&scale).map(|(m, s)| f64::from(*m) * s);
+    let shift: Vec<f64> = beta.iter().zip(centred).map(|(b, c)| f64::from(*b) - c).collect();
+    let agree = graph.ty(node.results[0]).shape.get(1)?.as_size() == Some(scale.len());
+    let axis = (scale.len() != 1).then_some(1);
+    (agree && shift.len() == scale.len()).then_some(Affine { axis, scale, shift })
+}
+
+/// The layer that defines a value, if constants along `axis` are constants per output channel.
+fn product(graph: &Graph, value: ValueId, axis: Option<usize>) -> Option<Layer> {
+    let (id, _) = graph.definer(value)?;
+    let layer = Layer::at(graph, id)?.ok()?;
+    axis.is_none_or(|axis| axis == layer.channel_axis).then_some(layer)
+}
+
+/// Puts the chain's one scale and one bias in its place, where that is better.
+fn fold(
+    rewriter: &mut Rewriter<'_>,
+    chain: &Chain,
+    name: &str,
+    cx: &mut PassContext<'_>,
+) -> Result<(), TypeError> {
+    let (Some(first), Some(last)) = (chain.links.first(), chain.links.last()) else { return Ok(()) };
+    let graph = rewriter.graph();
+    let (head, end) = (graph.node(first.node).operands[first.operand], graph.node(last.node).results[0]);
+    let layer = product(graph, head, chain.affine.axis);
+    let Some((scale, shift)) = chain.affine.rounded() else {
+        cx.missed(name, "its scales are kept apart: as one they leave the range of f32");
+        return Ok(());
+    };
+    let absorbing = layer.as_ref().filter(|layer| {
+        layer.float(graph).is_some() && graph.only_user(head).is_some() && !is_all(&scale, 1.0)
+    });
+    let scaled = absorbing.and_then(|layer| match scaled_weight(graph, layer, &scale) {
+        Ok(weight) => Some((layer, weight)),
+        Err(reason) => {
+            cx.missed(&layer.name, format!("its weight takes no scale: {reason}"));
+            None
+        }
+    });
+    let kinds: Vec<Binary> = [
+        (scaled.is_none() && !is_all(&scale, 1.0)).then_some(Binary::Mul),
+        (!is_all(&shift, 0.0)).then_some(Binary::Add),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let ops: Vec<&Op> = chain.links.iter().map(|link| &graph.node(link.node).op).collect();
+    let better = ops.len() > kinds.len() || ops.iter().any(|op| matches!(op, Op::BatchNorm { .. }));
+    let canonical = ops.iter().copied().eq(kinds.iter().map(|f| Op::Binary(*f)).collect::<Vec<_>>().iter());
+    if !better && (canonical || layer.is_none()) {
+        return Ok(());
+    }
+    let rank = graph.ty(head).rank();
+    let names = [first.node, last.node].map(|id| graph.node(id).name.clone());
+    let mut value = match scaled {
+        Some((layer, weight)) => {
+            let weight = rewriter.constant(layer.float_tensor(weight), &layer.weight_name);
+            layer.insert(rewriter, weight)?
+        }
+        None => head,
+    };
+    for f in kinds {
+        let (values, name) = if f == Binary::Mul { (&scale, &names[0]) } else { (&shift, &names[1]) };
+        let axis = chain.affine.axis.filter(|_| values.len() != 1);
+        let constant = rewriter.constant(PerChannel::tensor(axis, values.clone(), rank), "");
+        value = rewriter.insert(Op::Binary(f), &[value, constant], name)?;
+    }
+    rewriter.replace(end, value, "scales and biases are one")
+}
+
+/// The float weight of a layer times a scale; the reason, if it takes none.
+fn scaled_weight(graph: &Graph, layer: &Layer, scale: &[f32]) -> Result<Vec<f32>, &'static str> {
+    if graph.only_user(layer.weight).is_none() {
+        return Err("several layers share it");
+    }
+    let at = |i: usize| f64::from(scale[if scale.len() == 1 { 0 } else { layer.channel_of(i) }]);
+    let weight = layer.float(graph).unwrap_or_default();
+    let scaled: Vec<f32> = weight.iter().enumerate().map(|(i, &w)| (f64::from(w) * at(i)) as f32).collect();
+    let overflow = weight.iter().zip(&scaled).any(|(w, s)| w.is_finite() && !s.is_finite());
+    if overflow { Err("it would leave the range of f32") } else { Ok(scaled) }
+}
+
+fn is_all(values: &[f32], x: f32) -> bool {
+    values.iter().all(|&v| v == x)
+}
+
+impl Affine {
+    fn uniform(scale: f64, shift: f64) -> Affine {
+        Affine { axis: None, scale: vec![scale], shift: vec![shift] }
+    }
+
+    /// `next` of `self`, if both lie along one axis.
+    fn then(&self, next: &Affine) -> Option<Affine> {
+        let axis = match (self.axis, next.axis) {
+            (Some(a), Some(b)) if a != b => return None,
+            (a, b) => a.or(b),
+        };
+        let scale = combine(&self.scale, &next.scale, |a, b| a * b);
+        let moved = combine(&self.shift, &next.scale, |a, b| a * b);
+        Some(Affine { axis, scale, shift: combine(&moved, &next.shift, |a, b| a + b) })
+    }
+
+    /// Scale and shift as f32; `None` if one is no longer finite, or a scale other than 0 is no longer a normal number.
+    fn rounded(&self) -> Option<(Vec<f32>, Vec<f32>)> {
+        let scale = self.scale.iter().map(|&s| (s as f32, s == 0.0));
+        let scale = scale.map(|(s, zero)| (s.is_normal() || zero).then_some(s)).collect::<Option<_>>()?;
+        let shift = self.shift.iter().map(|&t| (t as f32).is_finite().then_some(t as f32));
+        Some((scale, shift.collect::<Option<_>>()?))
+    }
+}
+
+/// Element by element; one number meets each of many.
+fn combine(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    match (a, b) {
+        ([a], _) => b.iter().map(|&b| f(*a, b)).collect(),
+        (_, [b]) => a.iter().map(|&a| f(a, *b)).collect(),
+        _ => a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect(),
+    }
+}

@@ -1,0 +1,96 @@
+//! What a user chooses about ternary layers, and which layers that selects.
+
+use globset::{Glob, GlobMatcher};
+use thiserror::Error;
+use twnc_ir::PipelineError;
+
+/// The choices behind the default pipeline. Plain data; the defaults are the paper's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Which layers become ternary.
+    pub ternarise: Mode,
+    /// Layers that stay float whatever else is asked for: globs on their names, in which `*` also matches `/`.
+    pub keep: Vec<String>,
+    /// How a threshold is found.
+    pub threshold: Threshold,
+    /// What shares a scale.
+    pub scale: Scale,
+}
+
+/// Which layers become ternary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Those that are already, where they hold at least half of the network's weights; else all.
+    #[default]
+    Auto,
+    /// All with a constant weight.
+    All,
+    /// Those that are already.
+    Detected,
+    /// None, and nothing is looked for.
+    None,
+}
+
+/// How a threshold is found; see [`threshold`](mod@crate::threshold).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Threshold {
+    /// 0.7 times the mean magnitude.
+    #[default]
+    Twn,
+    /// The optimum, by sorting.
+    Exact,
+}
+
+/// What shares a scale.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scale {
+    /// A layer.
+    #[default]
+    Layer,
+    /// An output channel.
+    Channel,
+}
+
+/// Why there is no pipeline for some options.
+#[derive(Debug, Error)]
+pub enum OptionsError {
+    /// A pattern that is no glob.
+    #[error(
+        "`{pattern}` is no pattern for layer names: {reason}; `*` stands for any text, `[..]` for one of some characters"
+    )]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The list of passes does not hold together.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
+
+/// The patterns of layers that stay float.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Keep(Vec<GlobMatcher>);
+
+impl Keep {
+    /// Reads the patterns.
+    pub(crate) fn new(patterns: &[String]) -> Result<Keep, OptionsError> {
+        let matcher = |pattern: &String| match Glob::new(pattern) {
+            Ok(glob) => Ok(glob.compile_matcher()),
+            Err(e) => Err(OptionsError::Pattern { pattern: pattern.clone(), reason: e.kind().to_string() }),
+        };
+        patterns.iter().map(matcher).collect::<Result<_, _>>().map(Keep)
+    }
+
+    /// The first pattern that a layer's name matches.
+    pub(crate) fn pattern_for(&self, layer: &str) -> Option<&str> {
+        self.0.iter().find(|m| m.is_match(layer)).map(|m| m.glob().glob())
+    }
+
+    /// The patterns that match none of these names.
+    pub(crate) fn unused<'a>(&'a self, layers: &'a [String]) -> impl Iterator<Item = &'a str> + 'a {
+        let unused = self.0.iter().filter(|m| !layers.iter().any(|layer| m.is_match(layer)));
+        unused.map(|m| m.glob().glob())
+    }
+}

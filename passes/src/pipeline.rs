@@ -1,0 +1,27 @@
+//! The default pipeline: what runs on every network, in which order, and why.
+
+use crate::options::{Options, OptionsError};
+use crate::{
+    DeadCode, DecomposeCustom, DetectTernary, FlipSigns, FoldConstants, FoldScales, Simplify, Ternarise,
+};
+use twnc_ir::Pipeline;
+
+/// The pipeline for some options.
+///
+/// ```
+/// let pipeline = twnc_passes::default_pipeline(&twnc_passes::Options::default())?;
+/// assert_eq!(pipeline.entries()[0].pass.name(), "dead_code");
+/// # Ok::<(), twnc_passes::OptionsError>(())
+/// ```
+pub fn default_pipeline(options: &Options) -> Result<Pipeline, OptionsError> {
+    let mut list = Pipeline::new();
+    list.push(DeadCode, "First, so that no later pass holds back for a reader that no output needs.")?;
+    list.push(DecomposeCustom, "Early, so that every other pass sees an extension's mathematics.")?;
+    list.push(FoldConstants, "Weights behind a transpose, a reshape or a dequantisation become constants.")?;
+    list.push(Simplify, "Products stand next to their scales once nothing that does nothing is between.")?;
+    list.push(DetectTernary::new(options)?, "Before any number is folded into a weight that is ternary.")?;
+    list.push(Ternarise::new(options)?, "Before batch norm is folded, which would change what is rounded.")?;
+    list.push(FoldScales, "Scales and batch norms behind a product become one scale and one bias.")?;
+    list.push(FlipSigns, "Signs of scales are known once batch norm is folded; positive ones can move on.")?;
+    Ok(list)
+}

@@ -1,0 +1,157 @@
+//! `ternarise`: rounds the float weights of convolutions and linear layers to ternary.
+//!
+//! **Approximate**; one of the two passes that are. The weight W of a layer becomes a ternary constant T and a `mul` by α
+//! behind the product, by the rule of [`threshold`](mod@crate::threshold) that the options choose, with one α per layer or per
+//! output channel. It stands before scales are folded: with one α per layer, folding a batch norm into W first gives
+//! another T. A weight that several layers share gives each the same T and α.
+//!
+//! Every layer leaves a remark: what was rounded, with the share of zeros and the relative squared error `‖W - αT‖²/‖W‖²`;
+//! what was kept float, and why. A weight with a NaN or an infinity is refused. A [`keep`](Options::keep) pattern that
+//! matches no layer is a warning.
+
+use crate::layer::Layer;
+use crate::options::{Keep, Mode, Options, OptionsError, Scale, Threshold};
+use crate::threshold::{self, Rounded};
+use crate::walk;
+use std::collections::HashMap;
+use twnc_ir::{Changed, Graph, NodeId, Pass, PassContext, PassError, Rewriter, ValueId};
+
+/// The pass.
+#[derive(Clone, Debug)]
+pub struct Ternarise {
+    mode: Mode,
+    keep: Keep,
+    threshold: Threshold,
+    scale: Scale,
+}
+
+/// A weight that was rounded.
+#[derive(Clone)]
+struct Rounding {
+    trits: ValueId,
+    scales: Vec<f32>,
+    remark: String,
+}
+
+impl Ternarise {
+    /// The pass for some options.
+    pub fn new(options: &Options) -> Result<Ternarise, OptionsError> {
+        let keep = Keep::new(&options.keep)?;
+        Ok(Ternarise { mode: options.ternarise, keep, threshold: options.threshold, scale: options.scale })
+    }
+
+    /// Why a layer stays float, if it does. `already` is the share of the network's weights that are ternary.
+    fn reason_to_keep(&self, layer: &Layer, already: f64) -> Option<String> {
+        if let Some(pattern) = self.keep.pattern_for(&layer.name) {
+            return Some(format!("`{pattern}` is to be kept"));
+        }
+        match self.mode {
+            Mode::Detected => Some("its weight is not ternary already".to_owned()),
+            Mode::Auto if already >= 0.5 => Some(format!(
+                "{:.0}% of the network's weights are ternary already",
+                (100.0 * already).floor()
+            )),
+            Mode::Auto | Mode::All | Mode::None => None,
+        }
+    }
+
+    /// Rounds a weight and inserts its T.
+    fn round(&self, rewriter: &mut Rewriter<'_>, layer: &Layer) -> Result<Option<Rounding>, PassError> {
+        let Some(weight) = layer.float(rewriter.graph()) else { return Ok(None) };
+        if let Some(i) = weight.iter().position(|w| !w.is_finite()) {
+            let message = format!(
+                "element {i} of its weight is {}; mend the network, or keep this layer float",
+                weight[i]
+            );
+            return Err(PassError::Refused { node: layer.name.clone(), message });
+        }
+        let rule = match self.threshold {
+            Threshold::Twn => threshold::twn,
+            Threshold::Exact => threshold::exact,
+        };
+        let groups = match self.scale {
+            Scale::Layer => vec![weight.to_vec()],
+            Scale::Channel => layer.rows(weight),
+        };
+        let rounded: Vec<Rounded> = groups.iter().map(|group| rule(group)).collect();
+        let squares: f64 = weight.iter().map(|&w| f64::from(w).powi(2)).sum();
+        let errors = groups.iter().zip(&rounded).map(|(w, r)| threshold::squared_error(w, r));
+        let error = if squares > 0.0 { errors.sum::<f64>() / squares } else { 0.0 };
+        let zeros = rounded.iter().flat_map(|r| &r.trits).filter(|t| **t == 0).count();
+        let share = 100.0 * zeros as f64 / weight.len() as f64;
+        let scales = rounded.iter().map(|r| r.alpha).collect();
+        let mut rows: Vec<Vec<i8>> = rounded.into_iter().map(|r| r.trits).collect();
+        let tensor = match (self.scale, rows.pop()) {
+            (Scale::Layer, Some(trits)) => layer.ternary_tensor(trits),
+            (_, last) => {
+                rows.extend(last);
+                layer.ternary_of_rows(&rows)
+            }
+        };
+        let trits = rewriter.constant(tensor, &layer.weight_name);
+        let remark = format!("made ternary: {share:.1}% zeros, relative squared error {error:.3}");
+        Ok(Some(Rounding { trits, scales, remark }))
+    }
+}
+
+impl Pass for Ternarise {
+    fn name(&self) -> &str {
+        "ternarise"
+    }
+
+    fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Changed, PassError> {
+        if self.mode == Mode::None {
+            return Ok(Changed::default());
+        }
+        let mut rewriter = Rewriter::new(graph);
+        let order = walk::order(rewriter.graph())?;
+        let layers = layers(rewriter.graph(), &order, cx);
+        let already = share_of_ternary_weights(rewriter.graph(), &layers);
+        let names: Vec<String> = layers.iter().map(|layer| layer.name.clone()).collect();
+        for pattern in self.keep.unused(&names) {
+            cx.warn(pattern, "matches no convolution or linear layer that could be kept float");
+        }
+        let mut roundings: HashMap<ValueId, Rounding> = HashMap::new();
+        for layer in &layers {
+            let Some(weight) = layer.float(rewriter.graph()) else { continue };
+            let empty = weight.is_empty().then(|| "its weight is empty".to_owned());
+            if let Some(reason) = empty.or_else(|| self.reason_to_keep(layer, already)) {
+                cx.missed(&layer.name, format!("kept float: {reason}"));
+                continue;
+            }
+            let rounding = match roundings.get(&layer.weight) {
+                Some(rounding) => Some(rounding.clone()),
+                None => self.round(&mut rewriter, layer)?,
+            };
+            let Some(rounding) = rounding else { continue };
+            let at = PassError::at(&layer.name);
+            let scaled =
+                layer.insert_scaled(&mut rewriter, rounding.trits, rounding.scales.clone()).map_err(&at)?;
+            rewriter.replace(layer.result, scaled, "its weight is made ternary").map_err(&at)?;
+            cx.applied(&layer.name, &rounding.remark);
+            roundings.insert(layer.weight, rounding);
+        }
+        rewriter.remove_dead("a ternary weight stands in its place");
+        Ok(rewriter.finish())
+    }
+}
+
+/// The layers of a graph, in order; remarks on products that are none.
+fn layers(graph: &Graph, order: &[NodeId], cx: &mut PassContext<'_>) -> Vec<Layer> {
+    let mut layers = vec![];
+    for &id in order {
+        match Layer::at(graph, id) {
+            Some(Ok(layer)) => layers.push(layer),
+            Some(Err(reason)) => cx.missed(&walk::name(graph, id), format!("kept float: {reason}")),
+            None => {}
+        }
+    }
+    layers
+}
+
+/// The share of weights that are ternary. A layer of two planes counts with both.
+fn share_of_ternary_weights(graph: &Graph, layers: &[Layer]) -> f64 {
+    let ternary: usize = layers.iter().filter_map(|layer| layer.ternary(graph)).map(<[i8]>::len).sum();
+    let float: usize = layers.iter().filter_map(|layer| layer.float(graph)).map(<[f32]>::len).sum();
+    if ternary == 0 { 0.0 } else { ternary as f64 / (ternary as f64 + float as f64) }
+}
