@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn names() {
-        let conv = |kernel, inputs, outputs, size, stride| Layer::Conv { kernel, inputs, outputs, size, stride };
+        let conv =
+            |kernel, inputs, outputs, size, stride| Layer::Conv { kernel, inputs, outputs, size, stride };
         let cases = [
             ("conv3x3-64-128-56", conv(3, 64, 128, 56, 1)),
             ("conv1x1-256-256-28-s2", conv(1, 256, 256, 28, 2)),

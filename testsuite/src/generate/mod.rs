@@ -35,7 +35,9 @@ pub enum Weights {
 #[derive(Debug, thiserror::Error)]
 pub enum GenerateError {
     /// The name fits no architecture.
-    #[error("no network is called `{0}`: write resnet18, vgg7, conv3x3-64-64-56[-s2], depthwise3x3-128-56[-s2] or fc-4096-4096")]
+    #[error(
+        "no network is called `{0}`: write resnet18, vgg7, conv3x3-64-64-56[-s2], depthwise3x3-128-56[-s2] or fc-4096-4096"
+    )]
     UnknownName(String),
     /// The name asks for a layer that does not exist, such as one without channels, or for one beyond 2 GB.
     #[error("`{0}`: every size must be at least 1, and a layer's weights at most {MAX_WEIGHTS}")]
@@ -96,4 +98,18 @@ enum Architecture {
     ResNet18,
     Vgg7,
     Layer(Layer),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Network, Weights};
+
+    #[test]
+    fn a_model_depends_on_nothing_but_name_weights_and_seed() {
+        let network: Network = "conv3x3-8-16-12-s2".parse().unwrap();
+        let model = network.model(Weights::Float, 1);
+        assert_eq!(model, network.model(Weights::Float, 1));
+        assert_ne!(model, network.model(Weights::Float, 2));
+        assert_ne!(model, network.model(Weights::Ternary, 1));
+    }
 }

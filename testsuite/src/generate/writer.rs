@@ -57,7 +57,14 @@ impl Writer {
     }
 
     /// `Gemm` with the weight as PyTorch exports it, [outputs, inputs], and a bias where there is one.
-    pub(super) fn linear(&mut self, name: &str, x: &str, inputs: usize, outputs: usize, bias: bool) -> String {
+    pub(super) fn linear(
+        &mut self,
+        name: &str,
+        x: &str,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+    ) -> String {
         let mut operands = vec![x.to_owned(), self.weight(name, &[outputs, inputs], inputs)];
         if bias {
             operands.push(self.bias(name, outputs));
@@ -86,7 +93,14 @@ impl Writer {
         self.node("Relu", name, vec![x.to_owned()], vec![])
     }
 
-    pub(super) fn max_pool(&mut self, name: &str, x: &str, kernel: usize, stride: usize, pad: usize) -> String {
+    pub(super) fn max_pool(
+        &mut self,
+        name: &str,
+        x: &str,
+        kernel: usize,
+        stride: usize,
+        pad: usize,
+    ) -> String {
         let attributes =
             vec![ints("kernel_shape", &[kernel; 2]), ints("strides", &[stride; 2]), ints("pads", &[pad; 4])];
         self.node("MaxPool", name, vec![x.to_owned()], attributes)
@@ -120,9 +134,15 @@ impl Writer {
         }
     }
 
+    /// The filters are centred: rectified inputs are positive on average, and a filter that passed that average on
+    /// would drown, a few layers deeper, what tells one image from another. Training learns the same from its data.
     fn weight(&mut self, layer: &str, dims: &[usize], fan_in: usize) -> String {
         let deviation = (2.0 / fan_in as f32).sqrt();
         let mut values = self.draw(dims.iter().product(), |random| random.normal(deviation));
+        for filter in values.chunks_mut(fan_in) {
+            let mean = filter.iter().sum::<f32>() / fan_in as f32;
+            filter.iter_mut().for_each(|weight| *weight -= mean);
+        }
         if self.weights == Weights::Ternary {
             ternarise(&mut values);
         }
