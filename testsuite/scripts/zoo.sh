@@ -92,7 +92,10 @@ fetch_fashion() {
 if [ $# -eq 0 ]; then set -- conformance models mnist fashion; fi
 for part in "$@"; do
     case $part in
-        conformance | models | mnist | fashion) "fetch_$part" && echo "$zoo/$part" ;;
+        conformance | models | mnist | fashion) ;;
         *) fail "there is no part called $part: conformance, models, mnist or fashion" ;;
     esac
+    # On its own: behind `&&` bash would not stop at an error inside.
+    "fetch_$part"
+    echo "$zoo/$part"
 done
