@@ -1,6 +1,7 @@
 //! What happens to a sum before it is stored, in the order and with the roundings that `twnc_program::step` defines.
 
 use crate::error::JitError;
+use crate::kernel::Io;
 use twnc_program::scalar::Unary;
 
 /// The epilogue of a step, or of one plane of it, with its constants.
@@ -52,25 +53,41 @@ impl Epilogue {
         Some(if scale.len() == 1 { scale[0] } else { scale[channel] })
     }
 
-    /// `output[i]` from `sums[i]`, all of one channel. `output` holds what earlier planes left, `residual` is as long.
-    pub(crate) fn channel(&self, channel: usize, sums: &[f32], residual: Option<&[f32]>, output: &mut [f32]) {
-        let sums = &sums[..output.len()];
-        // Each combination is a loop without branches: the conditions do not depend on `i`.
+    /// Makes the outputs of one channel: `pieces` says which runs of the `sums` go where in the tensor.
+    ///
+    /// # Safety
+    /// Nobody else accesses the output at the pieces, displaced by `origin`.
+    pub(crate) unsafe fn channel(
+        &self,
+        channel: usize,
+        sums: &[f32],
+        pieces: &[Piece],
+        origin: usize,
+        io: &Io<'_>,
+    ) {
         let scale = self.scale_of(channel);
-        let bias = self.bias.as_ref().map(|b| b[channel]);
-        match self.activation {
-            None => lane_loop(self.carry, scale, bias, sums, residual, output, |x| x),
-            Some(Unary::Relu) => {
-                lane_loop(self.carry, scale, bias, sums, residual, output, |x| if x < 0.0 { 0.0 } else { x });
-            }
-            Some(activation) => {
-                lane_loop(self.carry, scale, bias, sums, residual, output, |x| x);
-                output.iter_mut().for_each(|x| *x = activation.apply(*x));
+        // Adding -0 changes no number.
+        let bias = self.bias.as_ref().map_or(-0.0, |b| b[channel]);
+        let relu = |x: f32| if x < 0.0 { 0.0 } else { x };
+        for piece in pieces {
+            let range = origin + piece.to..origin + piece.to + piece.count;
+            let residual = io.residual.map_or(&[][..], |r| &r[range.clone()]);
+            // SAFETY: the caller's promise.
+            let output = unsafe { io.output(range) };
+            let sums = &sums[piece.from..piece.from + piece.count];
+            match (scale, residual, self.activation) {
+                _ if self.carry => self.carried(channel, sums, residual, output),
+                (Some(s), [], Some(Unary::Relu)) => each(sums, output, |x| relu(x * s + bias)),
+                (Some(s), [], None) => each(sums, output, |x| x * s + bias),
+                (None, [], Some(Unary::Relu)) => each(sums, output, |x| relu(x + bias)),
+                (Some(s), r, Some(Unary::Relu)) => each_two(sums, r, output, |x, r| relu(x * s + bias + r)),
+                (Some(s), r @ [_, ..], None) => each_two(sums, r, output, |x, r| x * s + bias + r),
+                _ => self.carried(channel, sums, residual, output),
             }
         }
     }
 
-    /// `output[i]` from `sums[i * stride]`, channel `first + i`.
+    /// Makes the outputs of consecutive channels, from `first`, at one position; sum `i` is `sums[i * stride]`.
     pub(crate) fn position(
         &self,
         first: usize,
@@ -80,58 +97,61 @@ impl Epilogue {
         output: &mut [f32],
     ) {
         for (i, (output, &sum)) in output.iter_mut().zip(sums.iter().step_by(stride)).enumerate() {
-            let mut x = sum;
-            if let Some(scale) = self.scale_of(first + i) {
-                x *= scale;
-            }
-            if self.carry {
-                x += *output;
-            }
-            if let Some(bias) = &self.bias {
-                x += bias[first + i];
-            }
-            if let Some(residual) = residual {
-                x += residual[i];
-            }
-            *output = self.activation.map_or(x, |a| a.apply(x));
+            *output = self.one(first + i, sum, residual.map(|r| r[i]), *output);
         }
+    }
+
+    /// The uncommon combinations.
+    fn carried(&self, channel: usize, sums: &[f32], residual: &[f32], output: &mut [f32]) {
+        for (i, (output, &sum)) in output.iter_mut().zip(sums).enumerate() {
+            *output = self.one(channel, sum, residual.get(i).copied(), *output);
+        }
+    }
+
+    /// One output, from its sum, its residual and what an earlier plane left there.
+    #[inline(always)]
+    fn one(&self, channel: usize, sum: f32, residual: Option<f32>, before: f32) -> f32 {
+        let x = self.scale_of(channel).map_or(sum, |s| sum * s);
+        let x = if self.carry { before + x } else { x };
+        let x = self.bias.as_ref().map_or(x, |b| x + b[channel]);
+        let x = residual.map_or(x, |r| x + r);
+        self.activation.map_or(x, |a| a.apply(x))
+    }
+}
+
+/// A run of sums and where it goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// First of the sums.
+    pub from: usize,
+    /// First of the outputs.
+    pub to: usize,
+    /// How many.
+    pub count: usize,
+}
+
+/// Vector by vector: runs are short, so that a loop unrolled further would spend its time in the remainder.
+#[inline(always)]
+fn each(sums: &[f32], output: &mut [f32], f: impl Fn(f32) -> f32) {
+    let (sums, sums_rest) = sums.as_chunks::<4>();
+    let (output, output_rest) = output.as_chunks_mut::<4>();
+    for (o, x) in output.iter_mut().zip(sums) {
+        *o = x.map(&f);
+    }
+    for (o, &x) in output_rest.iter_mut().zip(sums_rest) {
+        *o = f(x);
     }
 }
 
 #[inline(always)]
-fn lane_loop(
-    carry: bool,
-    scale: Option<f32>,
-    bias: Option<f32>,
-    sums: &[f32],
-    residual: Option<&[f32]>,
-    output: &mut [f32],
-    activation: impl Fn(f32) -> f32,
-) {
-    match (carry, scale, bias, residual) {
-        (false, Some(s), Some(b), None) => each(sums, output, |x, _| activation(x * s + b)),
-        (false, Some(s), Some(b), Some(r)) => {
-            for ((o, &x), &r) in output.iter_mut().zip(sums).zip(r) {
-                *o = activation(x * s + b + r);
-            }
-        }
-        _ => {
-            each(sums, output, |x, o| {
-                let x = scale.map_or(x, |s| x * s);
-                let x = if carry { o + x } else { x };
-                bias.map_or(x, |b| x + b)
-            });
-            if let Some(residual) = residual {
-                output.iter_mut().zip(residual).for_each(|(o, &r)| *o += r);
-            }
-            output.iter_mut().for_each(|o| *o = activation(*o));
-        }
+fn each_two(sums: &[f32], residual: &[f32], output: &mut [f32], f: impl Fn(f32, f32) -> f32) {
+    let (sums, sums_rest) = sums.as_chunks::<4>();
+    let (residual, residual_rest) = residual.as_chunks::<4>();
+    let (output, output_rest) = output.as_chunks_mut::<4>();
+    for ((o, x), r) in output.iter_mut().zip(sums).zip(residual) {
+        *o = std::array::from_fn(|i| f(x[i], r[i]));
     }
-}
-
-#[inline(always)]
-fn each(sums: &[f32], output: &mut [f32], f: impl Fn(f32, f32) -> f32) {
-    for (o, &x) in output.iter_mut().zip(sums) {
-        *o = f(x, *o);
+    for ((o, &x), &r) in output_rest.iter_mut().zip(sums_rest).zip(residual_rest) {
+        *o = f(x, r);
     }
 }

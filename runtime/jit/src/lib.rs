@@ -50,3 +50,4 @@ impl Jit {
         self.isa
     }
 }
+

@@ -151,31 +151,33 @@ pub(crate) fn accumulate(
     })
 }
 
-/// A loop that runs `times` (at least once) over `state`; the body maps one state to the next. Returns the last.
+/// A loop that runs `times` over `state`; the body maps one state to the next. Returns the last.
+///
+/// The test is at the head, so that each result of the body has one use, the jump back: Cranelift folds a load into an
+/// instruction only if nothing, however indirectly, uses the result twice.
 fn count(
     b: &mut FunctionBuilder<'_>,
     times: Value,
     state: &[Value],
     body: impl FnOnce(&mut FunctionBuilder<'_>, &[Value]) -> Vec<Value>,
 ) -> Vec<Value> {
-    let (head, exit) = (b.create_block(), b.create_block());
+    let (head, turn, exit) = (b.create_block(), b.create_block(), b.create_block());
     b.append_block_param(head, types::I64);
     for &value in state {
         let ty = b.func.dfg.value_type(value);
         b.append_block_param(head, ty);
-        b.append_block_param(exit, ty);
     }
     jump(b, head, times, state);
     b.switch_to_block(head);
     let parameters = b.block_params(head).to_vec();
+    let again = b.ins().icmp_imm(IntCC::NotEqual, parameters[0], 0);
+    b.ins().brif(again, turn, &[], exit, &[]);
+    b.switch_to_block(turn);
     let next = body(b, &parameters[1..]);
     let left = b.ins().iadd_imm(parameters[0], -1);
-    let again = b.ins().icmp_imm(IntCC::NotEqual, left, 0);
-    let results: Vec<ir::BlockArg> = next.iter().map(|&v| v.into()).collect();
-    let onwards: Vec<ir::BlockArg> = [left].iter().chain(&next).map(|&v| v.into()).collect();
-    b.ins().brif(again, head, &onwards, exit, &results);
+    jump(b, head, left, &next);
     b.switch_to_block(exit);
-    b.block_params(exit).to_vec()
+    parameters[1..].to_vec()
 }
 
 fn jump(b: &mut FunctionBuilder<'_>, to: ir::Block, first: Value, rest: &[Value]) {

@@ -11,7 +11,7 @@ use super::pattern::Patterns;
 /// 32 KB.
 const TABLE_BUDGET: usize = 7 * 1024;
 /// Vectors of sums in registers: sixteen registers, less one for a mask and one for a sum on its way.
-const REGISTERS: usize = 14;
+pub(crate) const REGISTERS: usize = 14;
 /// Numbers of packed input that a kernel may need; larger layers are left to the interpreter.
 const PACKED_LIMIT: usize = 1 << 28;
 
@@ -166,7 +166,8 @@ struct Shape {
 }
 
 impl Shape {
-    /// Cycles of a core that makes two vector additions from memory and one vector store per cycle.
+    /// Cycles of a run. The constants were measured on a core that loads two vectors and stores one per cycle; only
+    /// their ratios matter.
     fn cycles(&self, geometry: &Geometry, extent: [usize; 2], groups: &[Group], shifts: &[usize]) -> f64 {
         let Shape { tile, tiles, table_rows, entries, block } = *self;
         let vectors = tile.registers() as f64;
@@ -174,17 +175,23 @@ impl Shape {
         let build = groups.len() as f64 * (table_vectors * (entries as f64 + 1.0) + 20.0);
         // A load that crosses a cache line takes two turns.
         let crossing = |&shift: &usize| {
-            let ends = (0..tile.rows).flat_map(|r| (0..tile.vectors).map(move |v| r * tile.pitch + v * LANES));
-            ends.filter(|start| (start + shift) % 16 > 12).count() as f64
+            let starts = (0..tile.rows).flat_map(|r| (0..tile.vectors).map(move |v| r * tile.pitch + v * LANES));
+            starts.filter(|start| (start + shift) % 16 > 12).count() as f64
         };
-        let lookups: f64 = shifts.iter().map(|s| 0.5 * (vectors + crossing(s)) + 1.2).sum();
-        let reloads = groups.len().div_ceil(block) as f64 * (vectors * 0.75 + 6.0);
+        // With few vectors the latency of additions shows.
+        let lookups: f64 = shifts.iter().map(|s| (0.54 * (vectors + crossing(s)) + 0.8).max(3.0)).sum();
         let outputs = geometry.outputs as f64;
-        let epilogue = outputs * vectors * 2.0;
-        let accumulate = outputs * (lookups + reloads) + epilogue;
-        let down = |size: usize, axis: usize| size.div_ceil(axis) as f64;
-        let tile_count = down(extent[0], tile.rows) * down(extent[1], tile.vectors * LANES);
-        let region_count = down(extent[0], tile.rows * tiles[0]) * down(extent[1], tile.vectors * LANES * tiles[1]);
+        // Sums that do not stay in the first-level cache beside the tables come from the second.
+        let sums = geometry.outputs * tile.registers() * tiles[0] * tiles[1] * 16;
+        let tables = block * entries * table_rows * tile.pitch * 4;
+        let reload = if sums + tables > 30 * 1024 { 2.0 } else { 0.9 };
+        let reloads = groups.len().div_ceil(block) as f64 * (vectors * reload + 6.0);
+        let epilogue = vectors * 2.0 + tile.rows as f64 * 5.0;
+        let accumulate = outputs * (lookups + reloads + epilogue);
+        let across = |size: usize, part: usize| size.div_ceil(part) as f64;
+        let [down, right] = [tile.rows, tile.vectors * LANES];
+        let tile_count = across(extent[0], down) * across(extent[1], right);
+        let region_count = across(extent[0], down * tiles[0]) * across(extent[1], right * tiles[1]);
         (geometry.samples * geometry.groups) as f64 * (region_count * build + tile_count * accumulate)
     }
 }

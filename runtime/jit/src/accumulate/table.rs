@@ -8,9 +8,9 @@ use super::emit::{self, INDEX_NEGATIVE, LANES, SIGN_MASKS};
 use super::geometry::Geometry;
 use super::pack::{Planes, pack};
 use super::pattern::Patterns;
-use super::plan::{Image, Plan};
+use super::plan::{Image, Plan, REGISTERS};
 use crate::compile::{Compiler, Function};
-use crate::epilogue::Epilogue;
+use crate::epilogue::{Epilogue, Piece};
 use crate::error::JitError;
 use crate::kernel::{Io, LINE, Line};
 use std::ops::Range;
@@ -290,39 +290,40 @@ impl TableKernel {
         let strides = self.geometry.output_strides;
         let width = tile.vectors * LANES;
         let per_output = tile.registers() * LANES;
+        let first = conv_group * self.geometry.outputs + outputs.start;
         for ty in 0..tiles[0] {
             for tx in 0..tiles[1] {
                 let sums = &sums[(ty * tiles[1] + tx) * self.tile_sums()..];
+                // A tile has at most as many pieces as positions.
+                let mut pieces = [Piece::default(); REGISTERS * LANES];
+                let mut count = 0;
                 for row in 0..tile.rows {
                     let y = region[0] * size[0] + ty * tile.rows + row;
-                    let start = region[1] * size[1] + tx * width;
-                    if y >= extent[0] {
-                        break;
-                    }
-                    for (y, x, from, count) in self.pieces(y, start, width.min(extent[1].saturating_sub(start))) {
-                        let from = row * width + from;
-                        let place = sample * strides.sample + y * strides.y + x * strides.x;
-                        let first = conv_group * self.geometry.outputs + outputs.start;
-                        if strides.x == 1 {
-                            for i in 0..outputs.len() {
-                                let at = place + (first + i) * strides.channel;
-                                let range = at..at + count;
-                                let residual = io.residual.map(|r| &r[range.clone()]);
-                                let sums = &sums[i * per_output + from..][..count];
-                                // SAFETY: these are elements of the region and outputs that the caller gave over.
-                                let output = unsafe { io.output(range) };
-                                self.epilogue.channel(first + i, sums, residual, output);
-                            }
-                        } else {
-                            for i in 0..count {
-                                let at = place + i * strides.x + first;
-                                let range = at..at + outputs.len();
-                                let residual = io.residual.map(|r| &r[range.clone()]);
-                                // SAFETY: as above.
-                                let output = unsafe { io.output(range) };
-                                self.epilogue.position(first, &sums[from + i..], per_output, residual, output);
-                            }
+                    let x = region[1] * size[1] + tx * width;
+                    if y < extent[0] {
+                        for (y, x, from, run) in self.pieces(y, x, width.min(extent[1].saturating_sub(x))) {
+                            let to = sample * strides.sample + y * strides.y + x * strides.x;
+                            pieces[count] = Piece { from: row * width + from, to, count: run };
+                            count += 1;
                         }
+                    }
+                }
+                let pieces = &pieces[..count];
+                if strides.x == 1 {
+                    for (channel, sums) in (first..).zip(sums.chunks_exact(per_output)).take(outputs.len()) {
+                        // SAFETY: elements of the region and outputs that the caller gave over.
+                        unsafe {
+                            self.epilogue.channel(channel, sums, pieces, channel * strides.channel, io);
+                        }
+                    }
+                } else {
+                    for (piece, i) in pieces.iter().flat_map(|p| (0..p.count).map(move |i| (p, i))) {
+                        let at = piece.to + i * strides.x + first;
+                        let range = at..at + outputs.len();
+                        let residual = io.residual.map(|r| &r[range.clone()]);
+                        // SAFETY: as above.
+                        let output = unsafe { io.output(range) };
+                        self.epilogue.position(first, &sums[piece.from + i..], per_output, residual, output);
                     }
                 }
             }
