@@ -1,9 +1,9 @@
-//! The two functions of a table kernel: one fills a table, one sums its entries.
+//! The functions of accumulate kernels: those that fill tables, and those that sum.
 //!
-//! Neither multiplies nor calls: they load, store, add, subtract, flip signs and compute addresses. Lanes are positions.
-//! Both are written for 128-bit vectors, [`LANES`] numbers wide.
+//! None multiplies or calls: they load, store, add, subtract, flip signs and compute addresses. Vectors are
+//! 128 bits, [`LANES`] numbers wide; their lanes are positions.
 
-use super::pattern::Patterns;
+use super::pattern::{Patterns, Sum};
 use crate::compile::{Compiler, Function};
 use crate::error::JitError;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -81,12 +81,7 @@ pub(crate) fn build(
                     .collect();
                 let mut sums: Vec<Value> = Vec::new();
                 for (number, sum) in (1..).zip(patterns.sums()) {
-                    let member = values[sum.member];
-                    let value = match sum.parent {
-                        None => member,
-                        Some(p) if sum.negative => b.ins().fsub(sums[p - 1], member),
-                        Some(p) => b.ins().fadd(sums[p - 1], member),
-                    };
+                    let value = extend(b, sum, &sums, &values);
                     store(b, value, to, number * entry * 4);
                     sums.push(value);
                 }
@@ -149,6 +144,124 @@ pub(crate) fn accumulate(
             vec![b.ins().iadd_imm(sums, (places.len() * VECTOR) as i64), end[0]]
         });
     })
+}
+
+/// `build(tables, inputs, groups)`
+///
+/// For each of `groups` groups of `group` numbers at `inputs`: all signed sums, at consecutive numbers of its table, the
+/// tables [`SCALAR_TABLE`] numbers apart. Entry 0 is zero, then come the sums of [`Patterns`], then their negatives.
+pub(crate) fn build_scalar(compiler: &Compiler, group: usize) -> Result<Arc<Function>, JitError> {
+    let patterns = Patterns::new(group);
+    compiler.function(format!("build scalars g{group}"), 3, |b, arguments| {
+        let &[tables, inputs, groups] = arguments else { return };
+        let zero = b.ins().f32const(0.0);
+        count(b, groups, &[tables, inputs], |b, state| {
+            let (table, inputs) = (state[0], state[1]);
+            store(b, zero, table, 0);
+            let values: Vec<Value> = (0..group).map(|j| load(b, types::F32, inputs, j * 4)).collect();
+            let mut sums: Vec<Value> = Vec::new();
+            for (number, sum) in (1..).zip(patterns.sums()) {
+                let value = extend(b, sum, &sums, &values);
+                store(b, value, table, number * 4);
+                let negative = b.ins().fneg(value);
+                store(b, negative, table, (patterns.entries() - 1 + number) * 4);
+                sums.push(value);
+            }
+            vec![b.ins().iadd_imm(table, SCALAR_TABLE as i64 * 4), b.ins().iadd_imm(inputs, group as i64 * 4)]
+        });
+    })
+}
+
+/// Numbers from a scalar table to the next: the 3^5 that the largest groups have, and one.
+pub(crate) const SCALAR_TABLE: usize = 244;
+/// Outputs that [`accumulate_scalar`] sums at once, enough to hide the latency of additions.
+pub(crate) const SCALAR_OUTPUTS: usize = 8;
+
+/// `accumulate(tables, sums, indices, chunks, groups)`
+///
+/// For each of `chunks` chunks of [`SCALAR_OUTPUTS`] consecutive numbers at `sums`: adds, for each of `groups` tables
+/// (as [`build_scalar`] lays them out), the entry that each output's index byte selects. Indices are read in that order.
+pub(crate) fn accumulate_scalar(compiler: &Compiler) -> Result<Arc<Function>, JitError> {
+    compiler.function("accumulate scalars".into(), 5, |b, arguments| {
+        let &[tables, sums, indices, chunks, groups] = arguments else { return };
+        count(b, chunks, &[sums, indices], |b, state| {
+            let (sums, indices) = (state[0], state[1]);
+            let mut start = vec![tables, indices];
+            start.extend((0..SCALAR_OUTPUTS).map(|i| load(b, types::F32, sums, i * 4)));
+            let end = count(b, groups, &start, |b, state| {
+                let (table, indices) = (state[0], state[1]);
+                let mut next = vec![
+                    b.ins().iadd_imm(table, SCALAR_TABLE as i64 * 4),
+                    b.ins().iadd_imm(indices, SCALAR_OUTPUTS as i64),
+                ];
+                for (i, &sum) in state[2..].iter().enumerate() {
+                    let index = b.ins().uload8(types::I64, flags(), indices, i as i32);
+                    let offset = b.ins().ishl_imm(index, 2);
+                    let address = b.ins().iadd(table, offset);
+                    let value = load(b, types::F32, address, 0);
+                    next.push(b.ins().fadd(sum, value));
+                }
+                next
+            });
+            for (i, &sum) in end[2..].iter().enumerate() {
+                store(b, sum, sums, i * 4);
+            }
+            vec![b.ins().iadd_imm(sums, SCALAR_OUTPUTS as i64 * 4), end[1]]
+        });
+    })
+}
+
+/// `select(source, sums, tiles, added, additions, subtracted, subtractions)`
+///
+/// For each of `tiles` tiles of `vectors` vectors of positions: the sum over the `additions` byte offsets (`u32`) at
+/// `added` of what is at `source` plus that offset, less the same for `subtracted`; to `sums`.
+pub(crate) fn select(compiler: &Compiler, vectors: usize) -> Result<Arc<Function>, JitError> {
+    compiler.function(format!("select vectors{vectors}"), 7, |b, arguments| {
+        let &[source, sums, tiles, added, additions, subtracted, subtractions] = arguments else { return };
+        let bytes = (vectors * VECTOR) as i64;
+        count(b, tiles, &[source, sums], |b, state| {
+            let (source, to) = (state[0], state[1]);
+            let mut start = vec![added];
+            start.extend((0..vectors).map(|_| zero(b)));
+            let positive = select_list(b, source, additions, &start, false);
+            let start = [&[subtracted], &positive[1..]].concat();
+            let all = select_list(b, source, subtractions, &start, true);
+            for (v, &sum) in all[1..].iter().enumerate() {
+                store(b, sum, to, v * VECTOR);
+            }
+            vec![b.ins().iadd_imm(source, bytes), b.ins().iadd_imm(to, bytes)]
+        });
+    })
+}
+
+/// The loop over one list of [`select`]; the state is the list and the sums.
+fn select_list(
+    b: &mut FunctionBuilder<'_>,
+    source: Value,
+    length: Value,
+    start: &[Value],
+    subtract: bool,
+) -> Vec<Value> {
+    count(b, length, start, |b, state| {
+        let offset = b.ins().uload32(flags(), state[0], 0);
+        let address = b.ins().iadd(source, offset);
+        let mut next = vec![b.ins().iadd_imm(state[0], 4)];
+        for (v, &sum) in state[1..].iter().enumerate() {
+            let value = load(b, types::F32X4, address, v * VECTOR);
+            next.push(if subtract { b.ins().fsub(sum, value) } else { b.ins().fadd(sum, value) });
+        }
+        next
+    })
+}
+
+/// The value of a sum from earlier sums and the members.
+fn extend(b: &mut FunctionBuilder<'_>, sum: &Sum, sums: &[Value], members: &[Value]) -> Value {
+    let member = members[sum.member];
+    match sum.parent {
+        None => member,
+        Some(p) if sum.negative => b.ins().fsub(sums[p - 1], member),
+        Some(p) => b.ins().fadd(sums[p - 1], member),
+    }
 }
 
 /// A loop that runs `times` over `state`; the body maps one state to the next. Returns the last.

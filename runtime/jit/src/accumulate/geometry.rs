@@ -125,6 +125,12 @@ impl Geometry {
             _ => [absent, absent],
         };
         let (from, to) = (pair(&input[2..], 1), pair(&spatial, 1));
+        let output_shape = [&[input[0], weight[0]], &spatial[..]].concat();
+        if groups == 1 && from == [1, 1] && to == [1, 1] && window.kernel.iter().all(|&k| k == 1) {
+            // One position per sample: samples are the rows of a matrix product.
+            let product = Self::matmul(&input[..2], &[input[1], weight[0]]);
+            return Ok(product.map(|g| Geometry { output_shape, ..g }));
+        }
         let strides = |channels: usize, [h, w]: [usize; 2]| -> Option<Strides> {
             let plane = h.checked_mul(w)?;
             Some(Strides { sample: channels.checked_mul(plane)?, channel: plane, y: w, x: 1 })
@@ -146,7 +152,7 @@ impl Geometry {
             pads: pair(&window.pads_begin, 0),
             input_strides,
             output_strides,
-            output_shape: [&[input[0], weight[0]], &spatial[..]].concat(),
+            output_shape,
         }))
     }
 }

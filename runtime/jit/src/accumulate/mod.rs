@@ -4,11 +4,13 @@
 //! partial-sum tables with lanes over positions ([`table`]), the same with one position and a scalar per table entry
 //! for the few rows of fully connected layers, or signed sums of shifted rows for depthwise layers.
 
+mod direct;
 mod emit;
 mod geometry;
 mod pack;
 mod pattern;
 mod plan;
+mod rows;
 mod table;
 
 use crate::Jit;
@@ -16,8 +18,10 @@ use crate::compile::Function;
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
 use crate::kernel::{Counts, Interface, Io, Kernel, Line, sealed};
+use direct::DirectKernel;
 use geometry::Geometry;
 use plan::Plan;
+use rows::RowsKernel;
 use std::ops::Range;
 use std::sync::Arc;
 use table::TableKernel;
@@ -64,6 +68,18 @@ pub struct AccumulateKernel {
 
 enum Family {
     Table(TableKernel),
+    Rows(RowsKernel),
+    Direct(DirectKernel),
+}
+
+macro_rules! each_family {
+    ($family:expr, $kernel:ident => $body:expr) => {
+        match $family {
+            Family::Table($kernel) => $body,
+            Family::Rows($kernel) => $body,
+            Family::Direct($kernel) => $body,
+        }
+    };
 }
 
 impl Jit {
@@ -101,8 +117,8 @@ impl Jit {
             counts.additions += additions * interface.output as u64;
             counts.multiplications += multiplications * interface.output as u64;
             let family = self.family(geometry, plane, epilogue, spec.threads.max(1))?;
-            counts.additions += family.additions();
-            interface.scratch = interface.scratch.max(family.scratch());
+            counts.additions += each_family!(&family, k => k.additions());
+            interface.scratch = interface.scratch.max(each_family!(&family, k => k.scratch()));
             planes.push(family);
         }
         Ok(AccumulateKernel { planes, interface, counts })
@@ -115,32 +131,42 @@ impl Jit {
         epilogue: Epilogue,
         threads: usize,
     ) -> Result<Family, JitError> {
-        let weights = plane.weight.unpack();
         let matmul = *plane.contraction == Contraction::MatMul;
-        let weight_of = move |g: &Geometry, output: usize, channel: usize, tap: [usize; 2]| {
-            if matmul {
-                channel * g.outputs + output
-            } else {
-                ((output * g.channels + channel) * g.kernel[0] + tap[0]) * g.kernel[1] + tap[1]
+        let weights = Weights { trits: plane.weight.unpack(), transposed: matmul };
+        let compiler = &self.compiler;
+        if geometry.output_len() > 0 && RowsKernel::suits(&geometry) {
+            return Ok(Family::Rows(RowsKernel::new(compiler, geometry, &weights, epilogue)?));
+        }
+        let direct = DirectKernel::cycles(&geometry, &weights);
+        match Plan::choose(&geometry).filter(|plan| plan.cycles < direct) {
+            Some(plan) => {
+                Ok(Family::Table(TableKernel::new(compiler, geometry, plan, &weights, epilogue, threads)?))
             }
-        };
-        let plan = Plan::choose(&geometry).ok_or(JitError::Unsupported("a layer of this size"))?;
-        let kernel = TableKernel::new(&self.compiler, geometry, plan, &weights, weight_of, epilogue, threads)?;
-        Ok(Family::Table(kernel))
+            None => Ok(Family::Direct(DirectKernel::new(compiler, geometry, &weights, epilogue)?)),
+        }
     }
 }
 
-impl Family {
-    fn scratch(&self) -> usize {
-        match self {
-            Family::Table(k) => k.scratch(),
-        }
+/// The weights of a plane.
+pub(crate) struct Weights {
+    trits: Vec<i8>,
+    /// Whether they are `[K, M]` instead of `[M, C/groups, kernel...]`.
+    transposed: bool,
+}
+
+impl Weights {
+    /// That of an output and of a channel of its group, at a tap.
+    pub fn at(&self, g: &Geometry, output: usize, channel: usize, tap: [usize; 2]) -> i8 {
+        self.trits[if self.transposed {
+            channel * g.outputs + output
+        } else {
+            ((output * g.channels + channel) * g.kernel[0] + tap[0]) * g.kernel[1] + tap[1]
+        }]
     }
 
-    fn additions(&self) -> u64 {
-        match self {
-            Family::Table(k) => k.additions(),
-        }
+    /// How many are not zero.
+    pub fn nonzero(&self) -> usize {
+        self.trits.iter().filter(|&&t| t != 0).count()
     }
 }
 
@@ -148,9 +174,7 @@ impl sealed::Execute for AccumulateKernel {
     unsafe fn execute(&self, phase: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
         let input = io.inputs[phase];
         // SAFETY: the caller's promise, passed on.
-        match &self.planes[phase] {
-            Family::Table(k) => unsafe { k.execute(units, input, io, scratch) },
-        }
+        each_family!(&self.planes[phase], k => unsafe { k.execute(units, input, io, scratch) });
     }
 }
 
@@ -164,15 +188,11 @@ impl Kernel for AccumulateKernel {
     }
 
     fn units(&self, phase: usize) -> usize {
-        self.planes.get(phase).map_or(0, |plane| match plane {
-            Family::Table(k) => k.units(),
-        })
+        self.planes.get(phase).map_or(0, |plane| each_family!(plane, k => k.units()))
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        let all = self.planes.iter().flat_map(|plane| match plane {
-            Family::Table(k) => k.functions(),
-        });
+        let all = self.planes.iter().flat_map(|plane| each_family!(plane, k => k.functions()));
         let mut functions: Vec<Arc<Function>> = all.collect();
         functions.sort_by(|a, b| a.name().cmp(b.name()));
         functions.dedup_by(|a, b| a.name() == b.name());
@@ -184,9 +204,7 @@ impl Kernel for AccumulateKernel {
     }
 
     fn describe(&self) -> String {
-        let planes = self.planes.iter().map(|plane| match plane {
-            Family::Table(k) => k.describe(),
-        });
+        let planes = self.planes.iter().map(|plane| each_family!(plane, k => k.describe()));
         planes.collect::<Vec<_>>().join(" + ")
     }
 }

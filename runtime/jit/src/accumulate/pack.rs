@@ -15,12 +15,15 @@ pub(crate) struct Planes {
     pub plane: usize,
 }
 
-/// Fills `packed` with rows `rows` of every phase and channel of a sample; row `rows.start` becomes row 0.
-pub(crate) fn pack(
+/// Fills `packed` with rows `rows` of every phase and of some channels of a sample, a plane each, phase by phase; row
+/// `rows.start` becomes row 0.
+#[allow(clippy::too_many_arguments)] // What to copy, from where, to where.
+pub(crate) fn pack_channels(
     geometry: &Geometry,
     phases: &[Phase],
     planes: Planes,
     sample: usize,
+    channels: Range<usize>,
     rows: Range<usize>,
     input: &[f32],
     packed: &mut [f32],
@@ -28,17 +31,14 @@ pub(crate) fn pack(
     if geometry.input_strides.x != 1 {
         return transpose(geometry, planes, input, packed);
     }
-    let channels = geometry.groups * geometry.channels;
     let Planes { pitch, columns, plane } = planes;
     let written = (rows.len().saturating_sub(1) * pitch + columns).min(plane);
     let mut targets = packed.chunks_exact_mut(plane);
     for phase in phases {
-        let [stride, remainder, pad] = [geometry.strides[1], phase.remainder[1], geometry.pads[1]];
-        // Columns before `first` lie in the padding, columns from `end` on behind the input.
-        let first = pad.saturating_sub(remainder).div_ceil(stride).min(columns);
-        let end = (pad + geometry.input[1]).saturating_sub(remainder).div_ceil(stride).clamp(first, columns);
-        let from_column = (first * stride + remainder).saturating_sub(pad);
-        for channel in 0..channels {
+        let stride = geometry.strides[1];
+        let [first, end] = phase.columns(geometry, columns);
+        let from_column = (first * stride + phase.remainder[1]).saturating_sub(geometry.pads[1]);
+        for channel in channels.clone() {
             let Some(target) = targets.next() else { return };
             // Lanes past the image read this; any number would do, but not slow ones.
             target[written..].fill(0.0);

@@ -32,6 +32,16 @@ pub(crate) struct Phase {
     pub taps: Vec<Tap>,
 }
 
+impl Phase {
+    /// The columns, of `columns`, that are inside the input; the others are padding.
+    pub fn columns(&self, geometry: &Geometry, columns: usize) -> [usize; 2] {
+        let [stride, remainder, pad] = [geometry.strides[1], self.remainder[1], geometry.pads[1]];
+        let first = pad.saturating_sub(remainder).div_ceil(stride).min(columns);
+        let end = (pad + geometry.input[1]).saturating_sub(remainder).div_ceil(stride);
+        [first, end.clamp(first, columns)]
+    }
+}
+
 /// Inputs whose signed sums share a table, and the lookups in it that each output makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
@@ -91,7 +101,7 @@ impl Plan {
         let largest = |axis: usize| geometry.output[axis].checked_add(reach[axis]);
         let plane = largest(0)?.checked_mul(largest(1)?)?;
         let planes = plane.checked_mul(phases.len())?.checked_mul(geometry.groups * geometry.channels)?;
-        if planes > PACKED_LIMIT || geometry.positions() == 0 {
+        if planes > PACKED_LIMIT || geometry.output_len() == 0 {
             return None;
         }
         let mut best: Option<Plan> = None;
@@ -197,7 +207,7 @@ impl Shape {
 }
 
 /// The phases that some tap reads.
-fn phases(geometry: &Geometry) -> Vec<Phase> {
+pub(crate) fn phases(geometry: &Geometry) -> Vec<Phase> {
     let mut phases: Vec<Phase> = Vec::new();
     for ky in 0..geometry.kernel[0] {
         for kx in 0..geometry.kernel[1] {
@@ -215,7 +225,7 @@ fn phases(geometry: &Geometry) -> Vec<Phase> {
 }
 
 /// The largest displacement of a tap.
-fn reach(phases: &[Phase]) -> [usize; 2] {
+pub(crate) fn reach(phases: &[Phase]) -> [usize; 2] {
     let shifts = phases.iter().flat_map(|p| p.taps.iter().map(|t| t.shift));
     shifts.fold([0, 0], |a, b| [a[0].max(b[0]), a[1].max(b[1])])
 }
@@ -263,24 +273,20 @@ fn by_row(geometry: &Geometry, phase: usize, p: &Phase, size: usize) -> Vec<Grou
 /// The image as it is, and flat.
 fn images(geometry: &Geometry, phases: &[Phase], reach: [usize; 2]) -> Vec<(Image, [usize; 2])> {
     let [height, width] = geometry.output;
-    let row = width + reach[1];
-    // Zeros that begin and end a row of every phase: that many may be the same numbers.
-    let shared = phases
-        .iter()
-        .map(|p| {
-            let inside = |q: &usize| {
-                let x = q * geometry.strides[1] + p.remainder[1];
-                (geometry.pads[1]..geometry.pads[1] + geometry.input[1]).contains(&x)
-            };
-            let left = (0..row).position(|q| inside(&q)).unwrap_or(row);
-            let right = (0..row).rev().position(|q| inside(&q)).unwrap_or(row);
-            left.min(right).min(row / 2)
-        })
-        .min()
-        .unwrap_or(0);
-    let pitch = row - shared;
+    let Some(pitch) = flat_pitch(geometry, phases, reach) else { return Vec::new() };
     let flat = (Image::Flat { pitch }, [1, (height - 1) * pitch + width]);
     if height == 1 { vec![flat] } else { vec![(Image::Rows, [height, width]), flat] }
+}
+
+/// Numbers from a row of a flat image to the next: what a row and its displacements need, less the zeros that the end of
+/// a row and the beginning of the next have in common, in every phase. At least the width of a row of outputs.
+pub(crate) fn flat_pitch(geometry: &Geometry, phases: &[Phase], reach: [usize; 2]) -> Option<usize> {
+    let row = geometry.output[1].checked_add(reach[1]).filter(|&row| row < PACKED_LIMIT)?;
+    let shared = phases.iter().map(|p| {
+        let [first, end] = p.columns(geometry, row);
+        first.min(row - end).min(reach[1])
+    });
+    Some(row - shared.min().unwrap_or(0))
 }
 
 /// How far lookups reach in an image, beyond what members reach by themselves.

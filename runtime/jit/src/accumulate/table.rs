@@ -4,9 +4,10 @@
 //! every output add one entry per group and tap. Sums wait in scratch memory between blocks; the epilogue takes them
 //! from there. See `docs/kernels.md`.
 
+use super::Weights;
 use super::emit::{self, INDEX_NEGATIVE, LANES, SIGN_MASKS};
 use super::geometry::Geometry;
-use super::pack::{Planes, pack};
+use super::pack::{Planes, pack_channels};
 use super::pattern::Patterns;
 use super::plan::{Image, Plan, REGISTERS};
 use crate::compile::{Compiler, Function};
@@ -52,8 +53,7 @@ impl TableKernel {
         compiler: &Compiler,
         geometry: Geometry,
         plan: Plan,
-        weights: &[i8],
-        weight_of: impl Fn(&Geometry, usize, usize, [usize; 2]) -> usize,
+        weights: &Weights,
         epilogue: Epilogue,
         threads: usize,
     ) -> Result<TableKernel, JitError> {
@@ -82,7 +82,7 @@ impl TableKernel {
                     for (slot, group) in groups.iter().enumerate() {
                         for lookup in &group.lookups {
                             let digits = group.members.iter().zip(&lookup.taps).map(|(&(channel, _), &tap)| {
-                                weights[weight_of(&geometry, output, channel, tap)]
+                                weights.at(&geometry, output, channel, tap)
                             });
                             let (number, negative) = patterns.number(digits);
                             let shift = if number == 0 { 0 } else { plan.displacement(lookup.shift) };
@@ -194,7 +194,8 @@ impl TableKernel {
                     Image::Rows => first..first + self.plan.table_rows_of_image(),
                     Image::Flat { .. } => 0..self.geometry.output[0] + self.plan.reach()[0],
                 };
-                pack(&self.geometry, &self.plan.phases, self.planes, sample, rows, input, packed);
+                let channels = 0..self.geometry.groups * self.geometry.channels;
+                pack_channels(&self.geometry, &self.plan.phases, self.planes, sample, channels, rows, input, packed);
                 packed_is = Some((sample, down));
             }
             let (conv_groups, outputs) = &self.chunks[chunk];
