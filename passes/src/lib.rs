@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`pipeline`] | the default pipeline |
 //! | [`options`] | what a user chooses, and which layers that selects |
-//! | [`decompose_custom`], [`fold_constants`], [`simplify`], [`dead_code`] | passes that prepare and clean |
+//! | [`decompose_custom`], [`fold_constants`], [`sink_transposes`], [`simplify`], [`dead_code`] | passes that prepare and clean |
 //! | [`detect_ternary`], [`ternarise`] | passes that make ternary layers |
 //! | [`fold_scales`], [`flip_signs`] | passes that order the scales behind them |
 //! | [`threshold`] | rounding to ternary, as functions of numbers |
@@ -27,6 +27,7 @@ pub mod options;
 mod per_channel;
 pub mod pipeline;
 pub mod simplify;
+pub mod sink_transposes;
 pub mod ternarise;
 pub mod threshold;
 mod walk;
@@ -40,6 +41,7 @@ pub use fold_scales::FoldScales;
 pub use options::{Mode, Options, OptionsError, Scale, Threshold};
 pub use pipeline::default_pipeline;
 pub use simplify::Simplify;
+pub use sink_transposes::SinkTransposes;
 pub use ternarise::Ternarise;
 
 /// The page's example is compiled and run.

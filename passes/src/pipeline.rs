@@ -2,7 +2,8 @@
 
 use crate::options::{Options, OptionsError};
 use crate::{
-    DeadCode, DecomposeCustom, DetectTernary, FlipSigns, FoldConstants, FoldScales, Simplify, Ternarise,
+    DeadCode, DecomposeCustom, DetectTernary, FlipSigns, FoldConstants, FoldScales, Simplify, SinkTransposes,
+    Ternarise,
 };
 use twnc_ir::Pipeline;
 
@@ -18,6 +19,7 @@ pub fn default_pipeline(options: &Options) -> Result<Pipeline, OptionsError> {
     list.push(DeadCode, "First, so that no later pass holds back for a reader that no output needs.")?;
     list.push(DecomposeCustom, "Early, so that every other pass sees an extension's mathematics.")?;
     list.push(FoldConstants, "Weights behind a transpose, a reshape or a dequantisation become constants.")?;
+    list.push(SinkTransposes, "Layers with channels last then have their batch norm right behind them.")?;
     list.push(Simplify, "Products stand next to their scales once nothing that does nothing is between.")?;
     list.push(DetectTernary::new(options)?, "Before any number is folded into a weight that is ternary.")?;
     list.push(Ternarise::new(options)?, "Before batch norm is folded, which would change what is rounded.")?;

@@ -1,10 +1,10 @@
-//! The passes that prepare: custom operators and constants.
+//! The passes that prepare: custom operators, constants, transposes.
 
 use crate::oracle::{assert_same, run};
 use std::sync::Arc;
 use twnc_ir::{
     Attributes, Binary, CountingCost, CustomCall, CustomOperator, Data, Dim, Graph, GraphBuilder, Op, Pass,
-    PassContext, Rewriter, Tensor, TensorType, Unary, ValueId, eval,
+    PassContext, ReduceKind, Rewriter, Tensor, TensorType, Unary, ValueId, eval,
 };
 use twnc_passes::{DecomposeCustom, Options};
 
@@ -140,4 +140,71 @@ fn open_sizes_are_not_constant() {
     let mut after = graph.clone();
     let outcome = run(&mut after, &["fold_constants"], &Options::default());
     assert_eq!((outcome.edits, outcome.lines().as_str()), (0, ""));
+}
+
+/// `x` of shape `[N,2,3,4]` with channels last, then `f`.
+fn channels_last(f: impl Fn(&mut GraphBuilder, ValueId) -> ValueId) -> Graph {
+    let mut build = GraphBuilder::new("net");
+    let shape = vec![Dim::symbol("N"), Dim::from(2), Dim::from(3), Dim::from(4)];
+    let x = build.input("x", TensorType::f32(shape));
+    let last = build.node(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[x], "last").unwrap();
+    let y = f(&mut build, last);
+    build.output("y", y);
+    build.finish()
+}
+
+#[test]
+fn transposes_sink_where_they_meet() {
+    let first = || Op::Transpose { perm: vec![0, 3, 1, 2] };
+    let scale = |build: &mut GraphBuilder, x| {
+        let c = build.constant(Tensor::from_f32(vec![2], vec![2.0, -3.0]).unwrap(), "");
+        build.node(Op::Binary(Binary::Mul), &[x, c], "scale").unwrap()
+    };
+    let mean =
+        |axes: &[usize], keep_dims| Op::Reduce { kind: ReduceKind::Mean, axes: axes.to_vec(), keep_dims };
+    let cases = [
+        (
+            "scale, residual",
+            channels_last(|build, x| {
+                let y = scale(build, x);
+                let sum = build.node(Op::Binary(Binary::Add), &[x, y], "sum").unwrap();
+                build.node(first(), &[sum], "first").unwrap()
+            }),
+            vec!["const", "mul", "add"],
+        ),
+        (
+            "concat of two",
+            channels_last(|build, x| {
+                let y = scale(build, x);
+                let both = build.node(Op::Concat { axis: 3 }, &[x, y], "both").unwrap();
+                build.node(first(), &[both], "first").unwrap()
+            }),
+            vec!["const", "mul", "concat"],
+        ),
+        (
+            "global pool",
+            channels_last(|build, x| build.node(mean(&[1, 2], false), &[x], "mean").unwrap()),
+            vec!["reduce_mean"],
+        ),
+        (
+            "pool that leaves axes in another order",
+            channels_last(|build, x| build.node(mean(&[1], false), &[x], "mean").unwrap()),
+            vec!["transpose", "reduce_mean"],
+        ),
+        ("nothing to meet", channels_last(scale), vec!["transpose", "const", "mul"]),
+        (
+            "softmax stays where it is",
+            channels_last(|build, x| {
+                let y = build.node(Op::Softmax { axes: vec![3] }, &[x], "softmax").unwrap();
+                build.node(first(), &[y], "first").unwrap()
+            }),
+            vec!["transpose", "softmax", "transpose"],
+        ),
+    ];
+    for (name, graph, expected) in cases {
+        let mut after = graph.clone();
+        run(&mut after, &["sink_transposes"], &Options::default());
+        assert_eq!(operators(&after), expected, "{name}");
+        assert_same(&graph, &after);
+    }
 }

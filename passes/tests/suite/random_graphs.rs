@@ -33,6 +33,8 @@ enum Piece {
     /// Adds the value of some pieces ago, where the shapes agree.
     Residual,
     TransposeTwice,
+    /// A batch norm by hand, an activation and a pad, with channels last.
+    ChannelsLast,
 }
 
 fn piece() -> impl Strategy<Value = Piece> {
@@ -57,6 +59,7 @@ fn piece() -> impl Strategy<Value = Piece> {
         1 => Just(Piece::Pad),
         1 => Just(Piece::Residual),
         1 => Just(Piece::TransposeTwice),
+        2 => Just(Piece::ChannelsLast),
     ]
 }
 
@@ -132,6 +135,18 @@ fn add(
             let there = build.node(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[x], name).ok()?;
             build.node(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[there], name).ok()
         }
+        Piece::ChannelsLast => {
+            let mut x = build.node(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[x], name).ok()?;
+            for f in [Binary::Sub, Binary::Mul] {
+                let values = Tensor::from_f32(vec![channels], numbers.vector(channels, -2.0, 2.0));
+                let c = build.constant(values.unwrap(), "");
+                x = build.node(Op::Binary(f), &[x, c], name).ok()?;
+            }
+            x = build.node(Op::Unary(Unary::Relu), &[x], name).ok()?;
+            let pad = Pad { begin: vec![0, 1, 0, 0], end: vec![0, 0, 2, 0], mode: PadMode::Edge };
+            x = build.node(Op::Pad(pad), &[x], name).ok()?;
+            build.node(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[x], name).ok()
+        }
     }
 }
 
@@ -206,7 +221,7 @@ proptest! {
     #[test]
     fn exact_passes_are_exact(pieces in prop::collection::vec(piece(), 1..9), seed in 0u64..1000) {
         let graph = network(&pieces, seed);
-        for passes in [vec!["simplify"], vec!["fold_scales"], vec!["flip_signs"], vec![]] {
+        for passes in [vec!["simplify"], vec!["sink_transposes"], vec!["fold_scales"], vec!["flip_signs"], vec![]] {
             let options = Options { ternarise: Mode::None, ..Options::default() };
             let mut after = graph.clone();
             run(&mut after, &passes, &options);
