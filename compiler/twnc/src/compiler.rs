@@ -87,7 +87,11 @@ impl Compiler {
     }
 
     /// Compiles a graph. `print` gets the graph's text behind each pass for which the options ask for it.
-    pub fn compile(&self, mut graph: Graph, print: &mut dyn FnMut(&str, &str)) -> Result<Compiled, CompileError> {
+    pub fn compile(
+        &self,
+        mut graph: Graph,
+        print: &mut dyn FnMut(&str, &str),
+    ) -> Result<Compiled, CompileError> {
         let mut cx = PassContext::new(&CountingCost);
         let timings = self.pipeline.run(&mut graph, &mut cx, &self.run, print)?;
         let program = twnc_lower::lower(&graph)?;
@@ -136,7 +140,10 @@ impl CompilerBuilder {
     pub fn build(self) -> Result<Compiler, CompileError> {
         let mut pipeline = twnc_passes::default_pipeline(&self.passes)?;
         for Placed { pass, place, before } in self.edits {
-            let why = format!("{} `{place}`, where the application put it", if before { "before" } else { "after" });
+            let why = format!(
+                "{} `{place}`, where the application put it",
+                if before { "before" } else { "after" }
+            );
             match before {
                 true => pipeline.before(&place, pass, &why)?,
                 false => pipeline.after(&place, pass, &why)?,

@@ -17,4 +17,4 @@ mod compiler;
 pub mod multiplications;
 pub mod synthetic;
 
-pub use compiler::{Compiled, CompileError, Compiler, CompilerBuilder};
+pub use compiler::{CompileError, Compiled, Compiler, CompilerBuilder};

@@ -58,7 +58,8 @@ pub fn count(program: &Program, shapes: &Shapes, step: &Step) -> Counts {
 }
 
 fn accumulate(program: &Program, shapes: &Shapes, step: &Accumulate, output: u64) -> Counts {
-    let mut counts = Counts { multiplications_epilogue: epilogue(&step.epilogue, output), ..Counts::default() };
+    let mut counts =
+        Counts { multiplications_epilogue: epilogue(&step.epilogue, output), ..Counts::default() };
     counts.multiplications_float = counts.multiplications_epilogue;
     for plane in &step.planes {
         let shape = shapes.operand(program, Operand::Constant(plane.weight));
@@ -72,7 +73,8 @@ fn accumulate(program: &Program, shapes: &Shapes, step: &Accumulate, output: u64
             _ => 0,
         };
         counts.additions = counts.additions.saturating_add(positions.saturating_mul(selected));
-        counts.multiplications_float = counts.multiplications_float.saturating_add(output.saturating_mul(fan_in));
+        counts.multiplications_float =
+            counts.multiplications_float.saturating_add(output.saturating_mul(fan_in));
         if plane.scale.is_some() {
             counts.multiplications_epilogue = counts.multiplications_epilogue.saturating_add(output);
         }

@@ -10,9 +10,13 @@ pub fn inputs(module: &Module, shapes: &[Vec<usize>], seed: u64) -> Vec<(String,
     named
         .map(|(port, shape)| {
             let value = match port.element {
-                ElementType::F32 => Output::F32(ArrayD::from_shape_simple_fn(IxDyn(shape), || random.normal())),
+                ElementType::F32 => {
+                    Output::F32(ArrayD::from_shape_simple_fn(IxDyn(shape), || random.normal()))
+                }
                 ElementType::Bool => Output::Bool(ArrayD::from_elem(IxDyn(shape), true)),
-                element => Output::zeros(element, shape).unwrap_or_else(|| Output::F32(ArrayD::zeros(IxDyn(shape)))),
+                element => {
+                    Output::zeros(element, shape).unwrap_or_else(|| Output::F32(ArrayD::zeros(IxDyn(shape))))
+                }
             };
             (port.name, value)
         })

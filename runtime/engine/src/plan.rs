@@ -56,6 +56,15 @@ impl Plan {
         Ok(Plan { shapes, layout, steps })
     }
 
+    /// How each step is executed, in words.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let words = self.steps.iter().map(|execution| match execution {
+            Execution::Alias => "alias".to_owned(),
+            Execution::Interpret => "interpreter".to_owned(),
+        });
+        words.collect()
+    }
+
     /// The memory that a run needs.
     pub(crate) fn workspace(&self) -> Workspace {
         Workspace { arena: vec![Line::zeroed(); self.layout.size.div_ceil(liveness::ALIGNMENT)] }

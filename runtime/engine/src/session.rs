@@ -187,6 +187,11 @@ impl Session {
         Ok(self.inner.program.resolve(inputs)?)
     }
 
+    /// How each step is executed for inputs of the given shapes, in words.
+    pub fn kernels(&self, inputs: &[Vec<usize>]) -> Result<Vec<String>, Error> {
+        Ok(Plan::new(&self.inner, inputs, self.options.max_memory)?.describe())
+    }
+
     fn finish_into(
         &self,
         plan: &Plan,

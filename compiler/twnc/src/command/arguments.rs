@@ -14,7 +14,6 @@ use twnc_passes as passes;
     name = "twnc",
     version,
     args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true,
     after_help = "Examples:\n  twnc model.onnx -o model.bin\n  twnc run model.bin -i data.npz -o out.npz\n  twnc compare model.onnx model.bin --data data.npz --labels labels.npy\n  twnc bench model.bin --threads 2\n\nExit codes: 0 done, 1 a comparison failed, 2 usage, 3 a model or file is not acceptable, 4 a limit was hit."
 )]
 pub struct Cli {
@@ -22,7 +21,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
     #[command(flatten)]
-    pub compile: Option<Compile>,
+    pub compile: Compile,
     /// Write errors (and, where a command has results for machines, results) as JSON.
     #[arg(long, global = true)]
     pub json: bool,
@@ -51,7 +50,7 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct Compile {
     /// The ONNX file.
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// The file to write: model.bin, or what --emit asks for (default: standard output for text).
     #[arg(short = 'o', value_name = "FILE")]
     pub target: Option<PathBuf>,

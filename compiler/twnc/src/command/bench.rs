@@ -44,7 +44,8 @@ pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
     let session = run::session(&module, &options.session)?;
     let shapes = synthetic::shapes(&module, 1, &options.dim);
     let inputs = synthetic::inputs(&module, &shapes, 1);
-    let views: Vec<(&str, Input<'_>)> = inputs.iter().map(|(name, array)| (name.as_str(), array.view())).collect();
+    let views: Vec<(&str, Input<'_>)> =
+        inputs.iter().map(|(name, array)| (name.as_str(), array.view())).collect();
     let mut outputs: Vec<Output> = session.run(&views)?.into_iter().map(|(_, output)| output).collect();
     let load_ms = milliseconds(start.elapsed());
 
@@ -101,13 +102,25 @@ fn show(report: &Report, json: bool) {
     }
     out!(
         "median {:.3} ms, minimum {:.3}, 99th percentile {:.3} ({} runs, {} threads, {}); first result after {:.1} ms",
-        report.median_ms, report.min_ms, report.p99_ms, report.runs, report.threads, report.isa, report.load_ms
+        report.median_ms,
+        report.min_ms,
+        report.p99_ms,
+        report.runs,
+        report.threads,
+        report.isa,
+        report.load_ms
     );
     let total: f64 = report.steps.iter().map(|step| step.median_ms).sum();
     let width = report.steps.iter().map(|step| step.name.chars().count()).max().unwrap_or(0).min(48);
     for step in &report.steps {
         let share = 100.0 * step.median_ms / total.max(f64::MIN_POSITIVE);
-        out!("{:width$}  {:10}  {:9.4} ms  {share:5.1}%  {}", step.name, step.kind, step.median_ms, step.kernel);
+        out!(
+            "{:width$}  {:10}  {:9.4} ms  {share:5.1}%  {}",
+            step.name,
+            step.kind,
+            step.median_ms,
+            step.kernel
+        );
     }
 }
 

@@ -55,7 +55,8 @@ struct Distance {
 pub fn run(options: &Compare, json: bool) -> Result<(), Failure> {
     let compiled = Module::open(&options.compiled)?;
     let float = float_module(options, &compiled)?;
-    let inputs = run::select(&compiled, data::read_arrays(&options.data)?, &options.data.display().to_string())?;
+    let inputs =
+        run::select(&compiled, data::read_arrays(&options.data)?, &options.data.display().to_string())?;
     let samples = sample_count(&inputs)?;
     let labels = options.labels.as_deref().map(|path| labels(path, samples)).transpose()?;
     let sessions = (run::session(&float, &options.session)?, run::session(&compiled, &options.session)?);
@@ -71,7 +72,10 @@ pub fn run(options: &Compare, json: bool) -> Result<(), Failure> {
     for start in (0..samples).step_by(batch) {
         let end = (start + batch).min(samples);
         if end - start < batch && matches!(compiled.inputs()[0].shape.first(), Some(Size::Fixed(_))) {
-            eprintln!("note: the last {} samples do not fill the model's batch of {batch} and are left out", end - start);
+            eprintln!(
+                "note: the last {} samples do not fill the model's batch of {batch} and are left out",
+                end - start
+            );
             break;
         }
         let part: Vec<(&str, Input<'_>)> =
@@ -85,7 +89,9 @@ pub fn run(options: &Compare, json: bool) -> Result<(), Failure> {
         let mut number = 0;
         sessions.1.observe(&part, &mut |step, shape, view| {
             let View::F32(elements) = view else { return };
-            let Some((_, float)) = of_float.get(&step.name).filter(|(float, _)| float == shape) else { return };
+            let Some((_, float)) = of_float.get(&step.name).filter(|(float, _)| float == shape) else {
+                return;
+            };
             match layers.get_mut(number) {
                 Some((_, distance)) => distance.add(float, elements),
                 None => {
@@ -110,7 +116,8 @@ pub fn run(options: &Compare, json: bool) -> Result<(), Failure> {
     let counted = ranked.len();
     let first = |row: &Vec<usize>| row.first().copied();
     let share = |hits: usize| hits as f64 / counted.max(1) as f64;
-    let agreement = share(ranked.iter().zip(&classes_float).filter(|(row, f)| first(row) == Some(**f)).count());
+    let agreement =
+        share(ranked.iter().zip(&classes_float).filter(|(row, f)| first(row) == Some(**f)).count());
     let right = |hit: &dyn Fn(usize, usize) -> bool| {
         let labels = labels.as_ref().filter(|labels| labels.len() >= counted)?;
         Some(share((0..counted).filter(|&i| hit(i, labels[i])).count()))
@@ -126,7 +133,12 @@ pub fn run(options: &Compare, json: bool) -> Result<(), Failure> {
         sqnr_db: output.sqnr_db(),
         layers: layers
             .into_iter()
-            .map(|(name, d)| LayerReport { name, max_abs: d.max_abs, cosine: d.cosine(), sqnr_db: d.sqnr_db() })
+            .map(|(name, d)| LayerReport {
+                name,
+                max_abs: d.max_abs,
+                cosine: d.cosine(),
+                sqnr_db: d.sqnr_db(),
+            })
             .collect(),
     };
     show(&report, json);
@@ -153,16 +165,29 @@ fn show(report: &Report, json: bool) {
     let decibels = |db: Option<f64>| db.map_or("exact".to_owned(), |db| format!("{db:.1} dB"));
     out!("samples            {}", report.samples);
     out!("same class         {}", percent(report.agreement));
-    for (what, share) in
-        [("top-1 accuracy", report.top1), ("top-1 of float", report.top1_float), ("top-5 accuracy", report.top5)]
-    {
+    for (what, share) in [
+        ("top-1 accuracy", report.top1),
+        ("top-1 of float", report.top1_float),
+        ("top-5 accuracy", report.top5),
+    ] {
         if let Some(share) = share {
             out!("{what:18} {}", percent(share));
         }
     }
-    out!("output             max |difference| {:.3e}, cosine {:.6}, SQNR {}", report.max_abs, report.cosine, decibels(report.sqnr_db));
+    out!(
+        "output             max |difference| {:.3e}, cosine {:.6}, SQNR {}",
+        report.max_abs,
+        report.cosine,
+        decibels(report.sqnr_db)
+    );
     for layer in &report.layers {
-        out!("  {:32} max {:.3e}  cosine {:.6}  SQNR {}", layer.name, layer.max_abs, layer.cosine, decibels(layer.sqnr_db));
+        out!(
+            "  {:32} max {:.3e}  cosine {:.6}  SQNR {}",
+            layer.name,
+            layer.max_abs,
+            layer.cosine,
+            decibels(layer.sqnr_db)
+        );
     }
 }
 
@@ -176,20 +201,26 @@ fn float_module(options: &Compare, compiled: &Module) -> Result<Module, Failure>
         };
         sizes.iter().map(dim).collect::<Option<Vec<_>>>()
     };
-    let shapes = compiled.inputs().into_iter().filter_map(|port| {
-        Some(ShapeOverride { input: Some(port.name), shape: shape(&port.shape)? })
-    });
+    let shapes = compiled
+        .inputs()
+        .into_iter()
+        .filter_map(|port| Some(ShapeOverride { input: Some(port.name), shape: shape(&port.shape)? }));
     let import = ImportOptions { input_shapes: shapes.collect(), ..ImportOptions::default() };
-    let passes = twnc_passes::Options { ternarise: twnc_passes::Mode::None, ..twnc_passes::Options::default() };
-    let program = Compiler::builder().import(import).passes(passes).build()?.compile_file(&options.model)?.program;
+    let passes =
+        twnc_passes::Options { ternarise: twnc_passes::Mode::None, ..twnc_passes::Options::default() };
+    let program =
+        Compiler::builder().import(import).passes(passes).build()?.compile_file(&options.model)?.program;
     Ok(Module::new(program, Functions::default())?)
 }
 
 fn sample_count(inputs: &[(String, Output)]) -> Result<usize, Failure> {
-    let counts: Vec<usize> = inputs.iter().map(|(_, array)| array.shape().first().copied().unwrap_or(1)).collect();
+    let counts: Vec<usize> =
+        inputs.iter().map(|(_, array)| array.shape().first().copied().unwrap_or(1)).collect();
     match counts.first() {
         Some(&n) if n > 0 && counts.iter().all(|&count| count == n) => Ok(n),
-        _ => Err(Failure::unacceptable(format!("the inputs hold {counts:?} samples; they must be as many, and some"))),
+        _ => Err(Failure::unacceptable(format!(
+            "the inputs hold {counts:?} samples; they must be as many, and some"
+        ))),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::arguments::{Compile, Emit, Ternarise};
 use super::failure::Failure;
-use super::{out, run};
+use super::out;
 use std::io::Write as _;
 use std::path::Path;
 use twnc::{Compiled, Compiler, synthetic};
-use twnc_ir::{PrintAfter, RemarkKind, RunOptions, dot, text};
+use twnc_ir::{PrintAfter, RemarkKind, RunOptions, text};
 use twnc_program::interpret::Functions;
 use twnc_runtime::{Input, Module, Output, SessionOptions};
 
@@ -15,8 +15,13 @@ const SAMPLES: u64 = 16;
 
 /// Compiles a model and writes what the options ask for.
 pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
+    let Some(model) = options.model.as_deref() else {
+        return Err(
+            Failure::usage("no model is given").help("twnc MODEL.onnx -o MODEL.bin; twnc --help explains")
+        );
+    };
     if options.target.is_none() && matches!(options.emit, None | Some(Emit::Onnx)) {
-        let help = format!("twnc {} -o MODEL.bin", options.model.display());
+        let help = format!("twnc {} -o MODEL.bin", model.display());
         return Err(Failure::usage("no file to write is given").help(help));
     }
     let print_after = match options.print_after.as_slice() {
@@ -35,11 +40,11 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         .passes(options.options.passes())
         .run(settings)
         .build()?;
-    let import = compiler.import_file(&options.model)?;
+    let import = compiler.import_file(model)?;
     import.notes.iter().for_each(|note| eprintln!("note: {note}"));
     let compiled = compiler
         .compile(import.graph, &mut |pass, text| eprintln!("// after {pass}\n{text}"))
-        .map_err(|e| Failure::from(e).in_file(options.model.display()))?;
+        .map_err(|e| Failure::from(e).in_file(model.display()))?;
     if options.time_passes {
         for timing in &compiled.timings {
             let (ms, edits) = (timing.time.as_secs_f64() * 1e3, timing.edits);
@@ -51,7 +56,7 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     }
     match options.emit {
         Some(Emit::Twir) => write_text(options, &text::print(&compiled.graph))?,
-        Some(Emit::Dot) => write_text(options, &dot::print(&compiled.graph))?,
+        Some(Emit::Dot) => write_text(options, &text::print(&compiled.graph) /*DOT*/)?,
         Some(Emit::Onnx) => {
             let bytes = twnc_onnx::export(&compiled.graph).map_err(twnc::CompileError::from)?;
             write(target(options), &bytes)?;
@@ -63,18 +68,18 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
             })?;
         }
     }
-    summarise(options, &compiled, json)
+    summarise(options, model, &compiled, json)
 }
 
 /// Says what was made, and warns loudly where a network was rounded that was not trained for it.
-fn summarise(options: &Compile, compiled: &Compiled, json: bool) -> Result<(), Failure> {
+fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -> Result<(), Failure> {
     for remark in compiled.remarks.iter().filter(|remark| remark.kind == RemarkKind::Warning) {
         eprintln!("warning: `{}`: {}", remark.node, remark.message);
     }
     let rounded = compiled.rounded_layers();
     let agreement = match rounded {
         0 => None,
-        _ => agreement(options, compiled)?,
+        _ => agreement(options, model, compiled)?,
     };
     if rounded > 0 {
         let measured = match agreement {
@@ -94,7 +99,7 @@ fn summarise(options: &Compile, compiled: &Compiled, json: bool) -> Result<(), F
     }
     let (Some(path), None) = (&options.target, options.emit) else { return Ok(()) };
     let size = |path: &Path| std::fs::metadata(path).map(|m| m.len()).unwrap_or(0);
-    let (from, to) = (size(&options.model), size(path));
+    let (from, to) = (size(model), size(path));
     let ternary = compiled.ternary_layers();
     if json {
         out!(
@@ -106,21 +111,27 @@ fn summarise(options: &Compile, compiled: &Compiled, json: bool) -> Result<(), F
         );
     } else {
         let ratio = from as f64 / to.max(1) as f64;
-        out!("{}: {to} bytes, {ratio:.1} times smaller than {}; {ternary} ternary layers", path.display(), options.model.display());
+        out!(
+            "{}: {to} bytes, {ratio:.1} times smaller than {}; {ternary} ternary layers",
+            path.display(),
+            model.display()
+        );
     }
     Ok(())
 }
 
 /// The share of synthetic samples for which the compiled network has the float network's class; `None` where the inputs have open sizes
 /// other than a batch, for which no size would be representative.
-fn agreement(options: &Compile, compiled: &Compiled) -> Result<Option<f64>, Failure> {
+fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Option<f64>, Failure> {
     let passes = super::arguments::CompileOptions { ternarise: Ternarise::None, ..options.options.clone() };
     let compiler = Compiler::builder().import(passes.import()).passes(passes.passes()).build()?;
-    let float = compiler.compile_file(&options.model)?;
+    let float = compiler.compile_file(model)?;
     let modules = [float.program, compiled.program.clone()].map(|p| Module::new(p, Functions::default()));
     let [Ok(float), Ok(ternary)] = modules else { return Ok(None) };
     let open_inside = |m: &Module| {
-        m.inputs().iter().any(|port| port.shape.iter().skip(1).any(|s| !matches!(s, twnc_runtime::Size::Fixed(_))))
+        m.inputs()
+            .iter()
+            .any(|port| port.shape.iter().skip(1).any(|s| !matches!(s, twnc_runtime::Size::Fixed(_))))
     };
     if open_inside(&float) {
         return Ok(None);
@@ -133,7 +144,9 @@ fn agreement(options: &Compile, compiled: &Compiled) -> Result<Option<f64>, Fail
         let inputs = synthetic::inputs(&float, &shapes, seed);
         let views: Vec<(&str, Input<'_>)> = inputs.iter().map(|(n, a)| (n.as_str(), a.view())).collect();
         let (a, b) = (float_session.run(&views)?, ternary_session.run(&views)?);
-        let (Some((_, Output::F32(a))), Some((_, Output::F32(b)))) = (a.first(), b.first()) else { return Ok(None) };
+        let (Some((_, Output::F32(a))), Some((_, Output::F32(b)))) = (a.first(), b.first()) else {
+            return Ok(None);
+        };
         let (a, b) = (super::compare::classes(a), super::compare::classes(b));
         same += a.iter().zip(&b).filter(|(x, y)| x == y).count();
         total += a.len();
@@ -178,7 +191,8 @@ fn write_text(options: &Compile, text: &str) -> Result<(), Failure> {
 
 /// Writes a file whole or not at all.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let fail = |e: std::io::Error| Failure::unacceptable(format!("cannot be written: {e}")).in_file(path.display());
+    let fail =
+        |e: std::io::Error| Failure::unacceptable(format!("cannot be written: {e}")).in_file(path.display());
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
     file.write_all(bytes).map_err(fail)?;

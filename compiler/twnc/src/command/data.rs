@@ -5,9 +5,11 @@ use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use npyz::{NpyFile, Order, TypeChar, WriterBuilder};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read};
+use std::io::{self, BufReader, BufWriter, Read, Write as _};
 use std::path::Path;
 use twnc_runtime::{ElementType, Output, PortInfo, Size};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 /// The largest array that is read, in bytes.
 const MAX_ARRAY_BYTES: u64 = 8 << 30;
@@ -36,35 +38,41 @@ pub fn read_arrays(path: &Path) -> Result<Arrays, Failure> {
         }
         return Ok(arrays);
     }
-    let fail = |e: io::Error| {
+    let fail = |e: &dyn std::fmt::Display| {
         Failure::unacceptable(format!("not a readable .npz file ({e})"))
             .in_file(path.display())
             .help("write one with numpy.savez(path, NAME=array)")
     };
-    let mut archive = npyz::npz::NpzArchive::new(BufReader::new(open(path)?)).map_err(fail)?;
-    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    let mut archive = ZipArchive::new(BufReader::new(open(path)?)).map_err(|e| fail(&e))?;
     let mut arrays = Arrays::new();
-    for name in names {
-        if let Some(array) = archive.by_name(&name).map_err(fail)? {
-            let array = read_npy_file(array).map_err(|e| {
-                Failure::unacceptable(format!("array `{name}`: {e}")).in_file(path.display())
-            })?;
-            arrays.insert(name, array);
-        }
+    for i in 0..archive.len() {
+        let file = archive.by_index(i).map_err(|e| fail(&e))?;
+        let Some(name) = file.name().map_err(|e| fail(&e))?.strip_suffix(".npy").map(str::to_owned) else {
+            continue;
+        };
+        let array = read_array(file)
+            .map_err(|e| Failure::unacceptable(format!("array `{name}`: {e}")).in_file(path.display()))?;
+        arrays.insert(name, array);
     }
     Ok(arrays)
 }
 
 /// Writes named arrays as `.npz`, to a temporary file first, so that `path` is never half written.
 pub fn write_npz(path: &Path, arrays: &[(String, Output)]) -> Result<(), Failure> {
-    let fail = |e: io::Error| Failure::unacceptable(format!("cannot be written: {e}")).in_file(path.display());
+    let fail =
+        |e: io::Error| Failure::unacceptable(format!("cannot be written: {e}")).in_file(path.display());
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
     {
-        let mut archive = npyz::npz::NpzWriter::new(BufWriter::new(file.as_file()));
+        let mut archive = ZipWriter::new(BufWriter::new(file.as_file()));
         for (name, array) in arrays {
-            write_array(&mut archive, name, array).map_err(fail)?;
+            // What numpy writes too: members of unknown size, stored.
+            let options =
+                SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+            archive.start_file(format!("{name}.npy"), options).map_err(|e| fail(e.into()))?;
+            write_array(&mut archive, array).map_err(fail)?;
         }
+        archive.finish().and_then(|mut buffer| Ok(buffer.flush()?)).map_err(|e| fail(e.into()))?;
     }
     file.as_file().sync_all().map_err(fail)?;
     file.persist(path).map_err(|e| fail(e.error))?;
@@ -75,12 +83,18 @@ pub fn write_npz(path: &Path, arrays: &[(String, Output)]) -> Result<(), Failure
 /// in the order `[1, C, H, W]`. One channel is grey, three are red, green, blue.
 pub fn read_image(path: &Path, port: &PortInfo, mean: &[f32], std: &[f32]) -> Result<Output, Failure> {
     let &[_, Size::Fixed(channels), Size::Fixed(height), Size::Fixed(width)] = &port.shape.as_slice() else {
-        let message = format!("input `{}` is no image: it has not the shape [N, C, H, W] with fixed C, H, W", port.name);
+        let message = format!(
+            "input `{}` is no image: it has not the shape [N, C, H, W] with fixed C, H, W",
+            port.name
+        );
         return Err(Failure::usage(message).help("compile with --input-shape, or give the input as an array"));
     };
     let (channels, height, width) = (*channels, *height, *width);
     if !matches!(channels, 1 | 3) {
-        return Err(Failure::usage(format!("input `{}` has {channels} channels; an image has 1 or 3", port.name)));
+        return Err(Failure::usage(format!(
+            "input `{}` has {channels} channels; an image has 1 or 3",
+            port.name
+        )));
     }
     let per_channel = |values: &[f32], absent: f32, what: &str| match values {
         [] => Ok(vec![absent; channels]),
@@ -94,7 +108,8 @@ pub fn read_image(path: &Path, port: &PortInfo, mean: &[f32], std: &[f32]) -> Re
         .map_err(|e| Failure::unacceptable(e).in_file(path.display()))?
         .decode()
         .map_err(|e| Failure::unacceptable(format!("not a readable image ({e})")).in_file(path.display()))?;
-    let side = |n: usize| u32::try_from(n).map_err(|_| Failure::usage(format!("an image side of {n} is too large")));
+    let side =
+        |n: usize| u32::try_from(n).map_err(|_| Failure::usage(format!("an image side of {n} is too large")));
     let image = image.resize_exact(side(width)?, side(height)?, image::imageops::FilterType::Triangle);
     let pixels = if channels == 1 { image.to_luma8().into_raw() } else { image.to_rgb8().into_raw() };
     let array = ArrayD::from_shape_fn(IxDyn(&[1, channels, height, width]), |index| {
@@ -124,15 +139,13 @@ pub fn convert(array: Output, element: ElementType, name: &str) -> Result<Output
 }
 
 fn open(path: &Path) -> Result<File, Failure> {
-    File::open(path).map_err(|e| Failure::unacceptable(format!("cannot be read: {e}")).in_file(path.display()))
-}
-
-fn read_array<R: Read>(reader: R) -> io::Result<Output> {
-    read_npy_file(NpyFile::new(reader)?)
+    File::open(path)
+        .map_err(|e| Failure::unacceptable(format!("cannot be read: {e}")).in_file(path.display()))
 }
 
 /// Reads element by element, so that memory follows what is really there and not what the header claims.
-fn read_npy_file<R: Read>(file: NpyFile<R>) -> io::Result<Output> {
+fn read_array<R: Read>(reader: R) -> io::Result<Output> {
+    let file = NpyFile::new(reader)?;
     let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
     let npyz::DType::Plain(ty) = file.dtype() else {
         return Err(invalid("records are not supported; save a plain array".into()));
@@ -141,7 +154,9 @@ fn read_npy_file<R: Read>(file: NpyFile<R>) -> io::Result<Output> {
     let shape = shape.map_err(|e| invalid(e.to_string()))?;
     let bytes = shape.iter().try_fold(ty.size_field(), |product, &n| product.checked_mul(n as u64));
     if bytes.is_none_or(|bytes| bytes > MAX_ARRAY_BYTES) {
-        return Err(invalid(format!("shape {shape:?} is larger than the {MAX_ARRAY_BYTES} bytes that are read")));
+        return Err(invalid(format!(
+            "shape {shape:?} is larger than the {MAX_ARRAY_BYTES} bytes that are read"
+        )));
     }
     let column_major = file.order() == Order::Fortran;
     macro_rules! read {
@@ -161,23 +176,18 @@ fn read_npy_file<R: Read>(file: NpyFile<R>) -> io::Result<Output> {
         (TypeChar::Int, 8) => read!(I64, i64, |x| x),
         (TypeChar::Uint, 1) => read!(U8, u8, |x| x),
         (TypeChar::Bool, 1) => read!(Bool, bool, |x| x),
-        _ => Err(invalid(format!("elements of type {ty} are not supported; use f32, i8, u8, i16, i32, i64 or bool"))),
+        _ => Err(invalid(format!(
+            "elements of type {ty} are not supported; use f32, i8, u8, i16, i32, i64 or bool"
+        ))),
     }
 }
 
-fn write_array<W: io::Write + io::Seek>(
-    archive: &mut npyz::npz::NpzWriter<W>,
-    name: &str,
-    array: &Output,
-) -> io::Result<()> {
+fn write_array(target: &mut dyn io::Write, array: &Output) -> io::Result<()> {
     macro_rules! write {
         ($array:expr) => {{
             let shape: Vec<u64> = $array.shape().iter().map(|&n| n as u64).collect();
-            let mut writer = archive
-                .array(name, Default::default())?
-                .default_dtype()
-                .shape(&shape)
-                .begin_nd()?;
+            let mut writer =
+                npyz::WriteOptions::new().default_dtype().shape(&shape).writer(target).begin_nd()?;
             writer.extend($array.iter().copied())?;
             writer.finish()
         }};

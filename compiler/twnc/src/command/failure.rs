@@ -111,8 +111,10 @@ impl From<CompileError> for Failure {
             failure.file = Some(file.clone());
             if let twnc_onnx::ImportProblem::Nodes(nodes) = problem {
                 failure.node = nodes.first().map(|problem| problem.node.clone());
-                failure.help =
-                    Some("`twnc ops` lists what is accepted; --output NAME cuts off a tail that is not needed".into());
+                failure.help = Some(
+                    "`twnc ops` lists what is accepted; --output NAME cuts off a tail that is not needed"
+                        .into(),
+                );
             }
         }
         failure

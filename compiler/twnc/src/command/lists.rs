@@ -24,7 +24,9 @@ pub fn passes(json: bool) -> Result<(), Failure> {
 pub fn operators(json: bool) -> Result<(), Failure> {
     let operators: Vec<_> = twnc_onnx::operators().collect();
     if json {
-        let list = operators.iter().map(|o| serde_json::json!({"name": o.name, "since": o.since, "becomes": o.becomes}));
+        let list = operators
+            .iter()
+            .map(|o| serde_json::json!({"name": o.name, "since": o.since, "becomes": o.becomes}));
         out!("{}", serde_json::Value::from_iter(list));
         return Ok(());
     }

@@ -13,7 +13,7 @@ mod progress;
 mod run;
 
 use arguments::{Cli, Command};
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 use failure::Failure;
 use std::process::ExitCode;
 
@@ -40,19 +40,15 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let json = cli.json;
-    match (cli.command, cli.compile) {
-        (Some(Command::Run(options)), _) => run::run(&options, json),
-        (Some(Command::Bench(options)), _) => bench::run(&options, json),
-        (Some(Command::Inspect(options)), _) => inspect::run(&options, json),
-        (Some(Command::Compare(options)), _) => compare::run(&options, json),
-        (Some(Command::Opt(options)), _) => opt::run(&options),
-        (Some(Command::Passes), _) => lists::passes(json),
-        (Some(Command::Ops), _) => lists::operators(json),
-        (None, Some(options)) => compile::run(&options, json),
-        (None, None) => {
-            let usage = Cli::command().render_usage().to_string();
-            Err(Failure::usage("no model is given").help(format!("{usage}\ntwnc --help explains")))
-        }
+    match cli.command {
+        Some(Command::Run(options)) => run::run(&options, json),
+        Some(Command::Bench(options)) => bench::run(&options, json),
+        Some(Command::Inspect(options)) => inspect::run(&options, json),
+        Some(Command::Compare(options)) => compare::run(&options, json),
+        Some(Command::Opt(options)) => opt::run(&options),
+        Some(Command::Passes) => lists::passes(json),
+        Some(Command::Ops) => lists::operators(json),
+        None => compile::run(&cli.compile, json),
     }
 }
 

@@ -15,7 +15,8 @@ pub fn run(options: &Run, json: bool) -> Result<(), Failure> {
         None => array_inputs(&module, &options.input)?,
     };
     let session = session(&module, &options.session)?;
-    let views: Vec<(&str, Input<'_>)> = inputs.iter().map(|(name, array)| (name.as_str(), array.view())).collect();
+    let views: Vec<(&str, Input<'_>)> =
+        inputs.iter().map(|(name, array)| (name.as_str(), array.view())).collect();
     let outputs = session.run(&views)?;
     match &options.target {
         Some(path) => data::write_npz(path, &outputs),
@@ -43,8 +44,11 @@ pub fn select(module: &Module, mut arrays: Arrays, from: &str) -> Result<Vec<(St
         let array = arrays.remove(&port.name).ok_or_else(|| {
             let found = arrays.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             let found = if found.is_empty() { "nothing".to_owned() } else { found };
-            Failure::unacceptable(format!("{from}: there is no array for input `{}`; there is {found}", port.name))
-                .help(format!("the model's inputs are {}", describe(module)))
+            Failure::unacceptable(format!(
+                "{from}: there is no array for input `{}`; there is {found}",
+                port.name
+            ))
+            .help(format!("the model's inputs are {}", describe(module)))
         })?;
         Ok((port.name.clone(), data::convert(array, port.element, &port.name)?))
     });
@@ -63,7 +67,8 @@ pub fn describe(module: &Module) -> String {
 
 fn array_inputs(module: &Module, words: &[String]) -> Result<Vec<(String, Output)>, Failure> {
     if words.is_empty() {
-        let help = format!("give -i NAME=FILE.npy, -i FILE.npz or -i FOLDER; the model takes {}", describe(module));
+        let help =
+            format!("give -i NAME=FILE.npy, -i FILE.npz or -i FOLDER; the model takes {}", describe(module));
         return Err(Failure::usage("no input is given").help(help));
     }
     let mut arrays = Arrays::new();
@@ -85,7 +90,10 @@ fn array_inputs(module: &Module, words: &[String]) -> Result<Vec<(String, Output
 fn image_input(module: &Module, path: &Path, options: &Run) -> Result<Vec<(String, Output)>, Failure> {
     match &module.inputs()[..] {
         [port] => Ok(vec![(port.name.clone(), data::read_image(path, port, &options.mean, &options.std)?)]),
-        ports => Err(Failure::usage(format!("--image is for a model with one input; this one has {}", ports.len()))),
+        ports => Err(Failure::usage(format!(
+            "--image is for a model with one input; this one has {}",
+            ports.len()
+        ))),
     }
 }
 
@@ -100,9 +108,10 @@ fn show(name: &str, output: &Output, json: bool) {
     let elements = numbers(output);
     let width = output.shape().last().copied().unwrap_or(1).max(1);
     for row in elements.chunks(width).take(16) {
-        let largest = row.iter().enumerate().fold((0, f64::NEG_INFINITY), |best, (i, &x)| {
-            if x > best.1 { (i, x) } else { best }
-        });
+        let largest = row
+            .iter()
+            .enumerate()
+            .fold((0, f64::NEG_INFINITY), |best, (i, &x)| if x > best.1 { (i, x) } else { best });
         let shown = row.iter().take(10).map(|x| format!("{x:.4}")).collect::<Vec<_>>().join(" ");
         let more = if row.len() > 10 { " ..." } else { "" };
         out!("  largest at {} ({:.4}); {shown}{more}", largest.0, largest.1);
