@@ -13,6 +13,7 @@
 //! | [`custom`] | operators that extensions bring |
 //! | [`pass`], [`pipeline`] | what a pass is; ordered lists of passes and how they are run |
 //! | [`cost`] | what operators cost, counted |
+//! | [`eval`] | the reference evaluator |
 //! | [`text`], [`verify`] | the text form, printed and parsed; the verifier |
 
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@
 pub mod cost;
 pub mod custom;
 pub mod dim;
+pub mod eval;
 pub mod graph;
 pub mod infer;
 pub mod op;
@@ -34,6 +36,7 @@ pub mod verify;
 pub use cost::{Cost, CostModel, CountingCost};
 pub use custom::{Attribute, Attributes, CustomCall, CustomOperator, CustomRegistry};
 pub use dim::Dim;
+pub use eval::{EvalError, evaluate};
 pub use graph::{Cycle, Definition, Graph, GraphBuilder, Node, NodeId, Port, Use, Value, ValueId};
 pub use infer::{TypeError, infer};
 pub use op::{Binary, Conv, Geometry, Op, Pad, PadMode, Pool, ReduceKind, Slice, Unary};

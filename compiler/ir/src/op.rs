@@ -329,6 +329,20 @@ impl Op {
         }
     }
 
+    /// The operator with each dimension in its attributes replaced by what `map` gives for it.
+    pub fn try_map_dims<E>(&self, map: &mut dyn FnMut(&Dim) -> Result<Dim, E>) -> Result<Op, E> {
+        let mut each = |dims: &[Dim]| dims.iter().map(&mut *map).collect::<Result<Vec<_>, E>>();
+        Ok(match self {
+            Op::Dims(dims) => Op::Dims(each(dims)?),
+            Op::Reshape { shape } => Op::Reshape { shape: each(shape)? },
+            Op::Broadcast { shape } => Op::Broadcast { shape: each(shape)? },
+            Op::Slice(s) => {
+                Op::Slice(Slice { start: map(&s.start)?, size: map(&s.size)?, axis: s.axis, step: s.step })
+            }
+            other => other.clone(),
+        })
+    }
+
     /// The tensor, if it is a constant.
     pub fn as_constant(&self) -> Option<&Tensor> {
         match self {

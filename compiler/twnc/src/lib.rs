@@ -1,3 +1,20 @@
-//! The ternary neural network compiler: library and command.
+//! The ternary neural network compiler as a library: from an ONNX file to a program.
+//!
+//! ```no_run
+//! use twnc::Compiler;
+//!
+//! let compiled = Compiler::builder().build()?.compile_file("model.onnx")?;
+//! compiled.program.write_file("model.bin".as_ref())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Compiler::builder`] takes the options of the command, custom operators, and passes of one's own in their place. What the compiler
+//! decided not to do is in [`Compiled::remarks`]. The command `twnc` is a thin layer over this crate.
 
 #![forbid(unsafe_code)]
+
+mod compiler;
+pub mod multiplications;
+pub mod synthetic;
+
+pub use compiler::{Compiled, CompileError, Compiler, CompilerBuilder};

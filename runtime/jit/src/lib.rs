@@ -1,1 +1,53 @@
 //! Steps with concrete shapes to machine code.
+//!
+//! A [`Jit`] turns one step of a [`twnc_program::Program`], its concrete shapes and its constants into a [`Kernel`] for
+//! the processor that it runs on: accumulations of ternary weights ([`accumulate`]), which only add and subtract.
+//! Kernels are immutable, `Send` and `Sync`; running one allocates nothing and takes its scratch memory from the caller.
+//! Where there is no kernel for a step, or no executable memory at all, the error says so and the interpreter of
+//! `twnc-program` does the work.
+//!
+//! Nearly all unsafe code of the project is here: sealing memory that holds code, calling that code, and handing
+//! disjoint parts of an output to threads.
+
+pub mod accumulate;
+pub mod arena;
+mod compile;
+pub mod epilogue;
+pub mod error;
+pub mod kernel;
+
+pub use accumulate::{AccumulateKernel, AccumulateSpec, PlaneSpec};
+pub use compile::Function;
+pub use error::JitError;
+pub use kernel::{Counts, Interface, Kernel, Line, Work, run};
+
+/// A kind of generated code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// Cranelift alone, 128-bit vectors.
+    Portable,
+}
+
+/// Generates kernels for this machine. One per process is enough: layers share functions.
+pub struct Jit {
+    compiler: compile::Compiler,
+    isa: Isa,
+}
+
+impl Jit {
+    /// A generator of `isa` code.
+    ///
+    /// # Errors
+    /// [`JitError::Machine`] if this machine cannot run such code; [`JitError::Executable`] if memory cannot be made
+    /// executable.
+    pub fn new(isa: Isa) -> Result<Jit, JitError> {
+        arena::CodeArena::seal(&[])?;
+        Ok(Jit { compiler: compile::Compiler::new()?, isa })
+    }
+
+    /// The kind of code.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+}
+

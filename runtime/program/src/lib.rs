@@ -32,7 +32,7 @@ pub use element::ElementType;
 pub use error::ProgramError;
 pub use format::FormatError;
 pub use program::{Buffer, BufferId, ConstantId, Port, Program, SymbolId};
-pub use resolve::Shapes;
+pub use resolve::{Shapes, element_count};
 pub use step::{Operand, Step, StepKind};
 pub use window::Window;
 
@@ -46,3 +46,6 @@ pub const MAX_MAP_VALUES: usize = 64;
 
 /// The largest number of nodes in the expression of a dimension.
 pub const MAX_DIM_NODES: usize = 1024;
+
+/// The largest number in a window (kernel, stride, dilation, padding), and the largest number of its taps.
+pub const MAX_WINDOW: usize = i32::MAX as usize;

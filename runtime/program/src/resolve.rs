@@ -10,6 +10,13 @@ use crate::program::{BufferId, ConstantId, Program};
 use crate::step::{Contraction, Epilogue, Move, MoveKind, Operand, PadMode, Step, StepKind};
 use crate::window::Window;
 
+/// The number of elements of a shape; `None` if a tensor of it could not be addressed. Sizes of 0 count as 1 for that, so that no
+/// stride and no product of some of the sizes overflows either.
+pub fn element_count(shape: &[usize]) -> Option<usize> {
+    let extent = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n.max(1)))?;
+    (extent <= isize::MAX as usize / 8).then(|| if shape.contains(&0) { 0 } else { extent })
+}
+
 /// The concrete shapes of a program's buffers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shapes {
@@ -50,7 +57,7 @@ impl Program {
             let sizes = buffer.shape.iter().map(|dim| dim.size(&bindings)).collect::<Result<Vec<_>, _>>();
             let shape =
                 sizes.map_err(|source| ProgramError::Dimension { what: format!("buffer b{i}"), source })?;
-            let bytes = checked_product(&shape).and_then(|n| n.checked_mul(buffer.element.size()?));
+            let bytes = element_count(&shape).and_then(|n| n.checked_mul(buffer.element.size()?));
             // Room for the alignment of each buffer.
             total = bytes
                 .and_then(|bytes| total.checked_add(bytes)?.checked_add(4096))
@@ -155,13 +162,10 @@ impl<'a> Check<'a> {
             StepKind::Pool(s) => {
                 let (input, output) = (self.shapes.of(s.input), self.shapes.of(s.output));
                 if input.len() != s.window.rank() + 2 {
-                    return Err(format!("an input of {} axes", input.len()));
+                    let (rank, spatial) = (input.len(), s.window.rank());
+                    return Err(format!("an input of {rank} axes for a window of {spatial}"));
                 }
-                let mut expected = input[..2].to_vec();
-                for (axis, &size) in input[2..].iter().enumerate() {
-                    expected.push(windows(&s.window, axis, size, s.ceil)?);
-                }
-                same("output", output, &expected)
+                same("output", output, &slid(input, input[1], &s.window, s.ceil)?)
             }
             StepKind::Reduce(s) => {
                 let (input, output) = (self.shapes.of(s.input), self.shapes.of(s.output));
@@ -285,11 +289,7 @@ fn convolved(
             input[1]
         ));
     }
-    let mut output = vec![input[0], weight[0]];
-    for (axis, &size) in input[2..].iter().enumerate() {
-        output.push(windows(window, axis, size, false)?);
-    }
-    Ok(output)
+    slid(input, weight[0], window, false)
 }
 
 fn multiplied(left: &[usize], right: &[usize]) -> Result<Vec<usize>, String> {
@@ -312,11 +312,23 @@ fn multiplied(left: &[usize], right: &[usize]) -> Result<Vec<usize>, String> {
     Ok(output)
 }
 
-fn windows(window: &Window, axis: usize, size: usize, ceil: bool) -> Result<usize, String> {
-    window.output_size(axis, size, ceil).ok_or_else(|| {
-        let kernel = window.kernel[axis];
-        format!("a window of {kernel} does not fit into {size} elements along spatial axis {axis}")
-    })
+/// The shape of what a window gives that slides over `[N, C, spatial...]`, with its padding, to give `channels`.
+fn slid(input: &[usize], channels: usize, window: &Window, ceil: bool) -> Result<Vec<usize>, String> {
+    let mut output = vec![input[0], channels];
+    let mut padded = input.to_vec();
+    for (axis, &size) in input[2..].iter().enumerate() {
+        let count = window.output_size(axis, size, ceil).ok_or_else(|| {
+            let kernel = window.kernel[axis];
+            format!("a window of {kernel} does not fit into {size} elements along spatial axis {axis}")
+        })?;
+        output.push(count);
+        padded[axis + 2] = size + window.pads_begin[axis] + window.pads_end[axis];
+    }
+    // Kernels may lay their input out with its padding.
+    match element_count(&padded) {
+        Some(_) => Ok(output),
+        None => Err(format!("a padded input of shape {padded:?} is larger than memory can be")),
+    }
 }
 
 fn broadcasts(from: &[usize], to: &[usize]) -> Result<(), String> {
@@ -332,8 +344,4 @@ fn same(what: &str, found: &[usize], expected: &[usize]) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("{what} of shape {found:?}, not {expected:?}")),
     }
-}
-
-fn checked_product(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n))
 }

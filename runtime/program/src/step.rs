@@ -5,7 +5,6 @@
 //! after the sum (scale, bias, residual, activation) is defined to the bit.
 
 use crate::dim::Dim;
-use crate::element::ElementType;
 use crate::program::{BufferId, ConstantId};
 use crate::scalar::{Binary, Unary};
 use crate::window::Window;
@@ -59,10 +58,10 @@ pub enum StepKind {
 ///
 /// For one plane that is, rounded after each operation and in this order: the sum, times the scale, plus the bias, plus
 /// the residual, then the activation; what is absent is skipped. Further planes are scaled and then added to the first
-/// before the bias. Output is `[N, M, spatial...]` for windows, `[..., M]` for matrix products.
+/// before the bias. Output is `[N, M, spatial...]` for windows, `[..., R, M]` for matrix products.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accumulate {
-    /// One or more products; all have the same output shape.
+    /// One or more products, all windows or all matrix products; all have the same output shape.
     pub planes: Vec<Plane>,
     /// What happens to the sum.
     pub epilogue: Epilogue,
@@ -73,7 +72,7 @@ pub struct Accumulate {
 /// One ternary product and its scale.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plane {
-    /// f32 `[N, C, spatial...]` or `[..., K]`.
+    /// f32 `[N, C, spatial...]` or `[..., R, K]`.
     pub input: BufferId,
     /// Ternary `[M, C/groups, kernel...]` for windows, `[K, M]` for matrix products.
     pub weight: ConstantId,
@@ -209,7 +208,7 @@ pub struct Reduce {
     pub kind: ReduceKind,
     /// f32.
     pub input: BufferId,
-    /// Ascending, distinct.
+    /// Ascending, distinct; without any, elements stay what they are.
     pub axes: Vec<usize>,
     /// f32.
     pub output: BufferId,
@@ -315,7 +314,7 @@ pub struct Dims {
 pub struct Custom {
     /// `domain::name`, by which the application registers it.
     pub function: String,
-    /// Attributes, by name, in the order of their names.
+    /// Attributes, by name, in the order of their names, which are distinct.
     pub attributes: Vec<(String, Attribute)>,
     /// What it reads.
     pub inputs: Vec<Operand>,
@@ -407,9 +406,4 @@ impl Step {
             StepKind::Custom(_) => "custom",
         }
     }
-}
-
-/// Converts the element type of a buffer for messages: `f32[3, 4]`.
-pub fn describe(element: ElementType, shape: &[usize]) -> String {
-    format!("{element}{shape:?}")
 }

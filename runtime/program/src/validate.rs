@@ -8,10 +8,12 @@ use crate::dim::Dim;
 use crate::element::ElementType;
 use crate::error::ProgramError;
 use crate::program::{BufferId, ConstantId, Port, Program};
+use crate::resolve::element_count;
 use crate::step::{Contraction, Epilogue, Map, MapInstruction, Move, MoveKind, Operand, StepKind};
 use crate::window::Window;
-use crate::{MAX_DIM_NODES, MAX_MAP_INPUTS, MAX_MAP_VALUES, MAX_RANK};
+use crate::{MAX_DIM_NODES, MAX_MAP_INPUTS, MAX_MAP_VALUES, MAX_RANK, MAX_WINDOW};
 use std::collections::HashSet;
+use std::mem;
 
 impl Program {
     /// Checks everything that does not depend on the shapes of inputs.
@@ -33,7 +35,7 @@ impl Program {
         let mut bound = vec![false; self.symbols.len()];
         for port in &self.inputs {
             let what = format!("input `{}`", port.name);
-            if std::mem::replace(&mut written[port.buffer.index()], true) {
+            if mem::replace(&mut written[port.buffer.index()], true) {
                 return Err(declaration(what, "its buffer is another input's"));
             }
             for dim in &self.buffers[port.buffer.index()].shape {
@@ -62,8 +64,8 @@ impl Program {
             }
             self.check_kind(&step.kind).map_err(fail)?;
         }
-        match self.outputs.iter().find(|port| !written[port.buffer.index()]) {
-            Some(port) => Err(declaration(format!("output `{}`", port.name), "nothing writes its buffer")),
+        match written.iter().position(|written| !written) {
+            Some(buffer) => Err(declaration(format!("buffer b{buffer}"), "no input and no step writes it")),
             None => Ok(()),
         }
     }
@@ -137,8 +139,10 @@ impl Program {
         let f32_buffer = |id: BufferId| self.expect(Operand::Buffer(id), ElementType::F32);
         match kind {
             StepKind::Accumulate(s) => {
-                if s.planes.is_empty() {
-                    return Err("it has no plane".into());
+                let Some(first) = s.planes.first() else { return Err("it has no plane".into()) };
+                let kind = mem::discriminant(&first.contraction);
+                if s.planes.iter().any(|plane| mem::discriminant(&plane.contraction) != kind) {
+                    return Err("some of its planes are windows and some are matrix products".into());
                 }
                 for plane in &s.planes {
                     f32_buffer(plane.input)?;
@@ -181,6 +185,9 @@ impl Program {
             }
             StepKind::Softmax(s) => {
                 f32_buffer(s.input)?;
+                if s.axes.is_empty() {
+                    return Err("it has no axis".into());
+                }
                 check_axes(&s.axes, self.buffers[s.input.index()].shape.len())?;
                 f32_buffer(s.output)
             }
@@ -200,6 +207,9 @@ impl Program {
                 }
                 if s.inputs.iter().any(|&input| self.element(input) == ElementType::Ternary) {
                     return Err("a ternary constant is no argument".into());
+                }
+                if !s.attributes.is_sorted_by(|(a, _), (b, _)| a < b) {
+                    return Err("its attributes are not in the order of their names, each once".into());
                 }
                 Ok(())
             }
@@ -320,8 +330,7 @@ fn check_constant(index: usize, constant: &Constant) -> Result<(), ProgramError>
     if constant.shape.len() > MAX_RANK {
         return Err(declaration(what(), "it has too many axes"));
     }
-    let product = constant.shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
-    if product != Some(constant.len()) {
+    if element_count(&constant.shape) != Some(constant.len()) {
         return Err(declaration(what(), "its elements do not fill its shape"));
     }
     Ok(())
@@ -347,12 +356,17 @@ fn check_window(window: &Window) -> Result<(), String> {
     if window.kernel.contains(&0) || window.strides.contains(&0) || window.dilations.contains(&0) {
         return Err("a kernel, stride or dilation is 0".into());
     }
+    let largest = lists.iter().flat_map(|list| list.iter()).chain(&window.kernel).max();
+    let taps = window.kernel.iter().try_fold(1usize, |taps, &n| taps.checked_mul(n));
+    if largest > Some(&MAX_WINDOW) || taps.is_none_or(|taps| taps > MAX_WINDOW) {
+        return Err("a number of its window is too large, or it has too many taps".into());
+    }
     Ok(())
 }
 
 fn check_axes(axes: &[usize], rank: usize) -> Result<(), String> {
     let ascending = axes.windows(2).all(|pair| pair[0] < pair[1]);
-    match !axes.is_empty() && ascending && axes.iter().all(|&axis| axis < rank) {
+    match ascending && axes.iter().all(|&axis| axis < rank) {
         true => Ok(()),
         false => Err(format!("axes {axes:?} do not fit {rank} axes")),
     }

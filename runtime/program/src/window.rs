@@ -1,7 +1,8 @@
 //! The geometry of a sliding window: what convolutions and pools share.
 
 /// How a window moves over the spatial axes of `[N, C, spatial...]`. Every list has one entry per spatial axis.
-/// Padding may be negative nowhere; strides and dilations are at least 1 (checked on load).
+/// Checked on load: kernels, strides and dilations are at least 1, no number is above [`MAX_WINDOW`](crate::MAX_WINDOW),
+/// nor is the number of taps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
     /// Extent of the window, in taps.

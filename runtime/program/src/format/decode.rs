@@ -8,6 +8,7 @@ use crate::constant::{Constant, ConstantData, Trits};
 use crate::dim::Dim;
 use crate::element::ElementType;
 use crate::program::{Buffer, BufferId, ConstantId, Port, Program, SymbolId};
+use crate::resolve::element_count;
 use crate::scalar::Unary;
 use crate::step::{
     Accumulate, Attribute, Cast, Contraction, Conv, Custom, Dims, Epilogue, Map, MapInstruction, MatMul,
@@ -34,14 +35,17 @@ fn constants(constants: &[m::Constant], dense: &[u8], ternary: &[u8]) -> Decoded
     let read = constants.iter().map(|c| {
         let fail = || damaged(&format!("constant `{}` is not all there", c.name));
         let shape = sizes(&c.shape)?;
-        let count = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n)).ok_or_else(fail)?;
+        let count = element_count(&shape).ok_or_else(fail)?;
         let element = element(c.element)?;
         let data = match element.size() {
             None => {
                 let end = ternary_at.checked_add(count.div_ceil(5)).ok_or_else(fail)?;
                 let bytes = ternary.get(ternary_at..end).ok_or_else(fail)?;
                 ternary_at = end;
-                ConstantData::Ternary(Trits::from_bytes(count, bytes.into()).ok_or_else(fail)?)
+                let trits = Trits::from_bytes(count, bytes.into());
+                ConstantData::Ternary(
+                    trits.ok_or_else(|| damaged(&format!("constant `{}` is not packed trits", c.name)))?,
+                )
             }
             Some(size) => {
                 let start = dense_at.checked_next_multiple_of(DENSE_ALIGNMENT).ok_or_else(fail)?;

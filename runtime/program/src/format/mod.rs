@@ -2,7 +2,8 @@
 //!
 //! The encoding is canonical: one program has one file, and the reader accepts no other bytes for it. Everything is checked before it is
 //! used: the frame (magic, version, lengths, checksums), then the metadata, then the program as a whole
-//! ([`Program::validate`]). What the reader allocates is bounded by a small multiple of the file's size.
+//! ([`Program::validate`]). What the reader allocates is bounded by a small multiple of the constants' size, and by a few hundred times
+//! the metadata's (four bytes can be a step), which therefore has a limit of its own.
 
 mod decode;
 mod encode;
@@ -23,6 +24,8 @@ pub const MAGIC: [u8; 8] = *b"\x89TWNC\r\n\x1a";
 pub const VERSION: u32 = 1;
 /// The largest file that is read.
 pub const MAX_FILE_BYTES: u64 = 4 << 30;
+/// The largest metadata that is read. A layer takes some hundred bytes of it.
+pub const MAX_METADATA_BYTES: usize = 8 << 20;
 
 /// Why a file is not read or written.
 #[derive(Debug, Error)]
@@ -70,6 +73,11 @@ impl Program {
     /// The program in the bytes of a file, validated.
     pub fn from_bytes(bytes: &[u8]) -> Result<Program, FormatError> {
         let [metadata, dense, ternary] = frame::read(bytes)?;
+        if metadata.len() > MAX_METADATA_BYTES {
+            let message =
+                format!("{} bytes of metadata; at most {MAX_METADATA_BYTES} are read", metadata.len());
+            return Err(FormatError::Damaged(message));
+        }
         let metadata = message::Program::decode(metadata)
             .map_err(|e| FormatError::Damaged(format!("the metadata is not readable ({e})")))?;
         let program = decode::program(&metadata, dense, ternary)?;
@@ -81,8 +89,11 @@ impl Program {
     }
 
     /// Writes the program's file: to a temporary file beside it, synced, then renamed, so that `path` holds either what it held or all of
-    /// the new file.
+    /// the new file. A program that [`Program::read_file`] would refuse is refused here.
     pub fn write_file(&self, path: &Path) -> Result<(), FormatError> {
+        let bytes = self.to_bytes();
+        check_size(bytes.len() as u64)?;
+        Program::from_bytes(&bytes)?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         builder.prefix(".twnc-").suffix(".tmp");
@@ -93,7 +104,7 @@ impl Program {
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
         let mut file = builder.tempfile_in(folder)?;
-        file.write_all(&self.to_bytes())?;
+        file.write_all(&bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
         // The rename itself is durable once the folder is synced; not every file system can do that.
@@ -103,16 +114,18 @@ impl Program {
 
     /// Reads and validates a program's file.
     pub fn read_file(path: &Path) -> Result<Program, FormatError> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
+        // Asked before it is opened: opening a pipe would wait for its writer.
+        let metadata = std::fs::metadata(path)?;
         if !metadata.is_file() {
             return Err(FormatError::NotAFile);
         }
-        if metadata.len() > MAX_FILE_BYTES {
-            return Err(FormatError::TooLarge { bytes: metadata.len() });
-        }
+        check_size(metadata.len())?;
         let mut bytes = Vec::new();
-        file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+        File::open(path)?.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
         Program::from_bytes(&bytes)
     }
+}
+
+fn check_size(bytes: u64) -> Result<(), FormatError> {
+    if bytes > MAX_FILE_BYTES { Err(FormatError::TooLarge { bytes }) } else { Ok(()) }
 }

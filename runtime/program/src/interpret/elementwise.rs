@@ -1,6 +1,6 @@
 //! Maps: a fused element-wise expression, a block of elements at a time, so that each instruction is one loop.
 
-use super::walk::{PerAxis, broadcast_strides};
+use super::walk::{PerAxis, advance, broadcast_strides};
 use super::{Context, RunError, View, ViewMut};
 use crate::scalar::{Binary, Unary};
 use crate::step::{Map, MapInstruction};
@@ -115,13 +115,7 @@ fn evaluate<T: Number>(cx: &Context<'_>, step: &Map, out: &mut [T]) -> Result<()
             }
             block.copy_from_slice(&values[count + step.code.len() - 1][..block.len()]);
         }
-        for axis in (0..outer.len()).rev() {
-            index[axis] += 1;
-            if index[axis] < outer[axis] {
-                break;
-            }
-            index[axis] = 0;
-        }
+        advance(&mut index, outer);
     }
     Ok(())
 }

@@ -82,6 +82,14 @@ pub enum RunError {
         /// What it needs.
         expected: String,
     },
+    /// There is no memory for an output.
+    #[error("`{step}` needs a buffer of shape {shape:?}, for which there is no memory; give smaller inputs")]
+    Memory {
+        /// The layer.
+        step: String,
+        /// The output's shape.
+        shape: Vec<usize>,
+    },
     /// An index of a gather is out of range.
     #[error("`{step}` takes element {index} of an axis of {size}")]
     Index {
@@ -183,14 +191,19 @@ pub fn run(program: &Program, inputs: &[Tensor], functions: &Functions) -> Resul
             let (expected, found) = (expected.to_string(), tensor.data.view().element().to_string());
             return Err(RunError::InputElement { name: port.name.clone(), expected, found });
         }
+        if tensor.data.view().len() != tensor.shape.iter().product::<usize>() {
+            let (step, expected) = (port.name.clone(), "of its shape's size".to_owned());
+            return Err(RunError::Buffer { step, expected });
+        }
         buffers[port.buffer.index()] = Some(tensor.clone());
     }
     for step in &program.steps {
-        let mut results: Vec<Tensor> = step
-            .outputs()
-            .iter()
-            .map(|id| Tensor::zeros(program.buffers[id.index()].element, shapes.of(*id)))
-            .collect();
+        let results = step.outputs().into_iter().map(|id| {
+            let (element, shape) = (program.buffers[id.index()].element, shapes.of(id));
+            let no_memory = || RunError::Memory { step: step.name.clone(), shape: shape.to_vec() };
+            Tensor::zeros(element, shape).ok_or_else(no_memory)
+        });
+        let mut results = results.collect::<Result<Vec<_>, _>>()?;
         let mut views: Vec<_> = results.iter_mut().map(|tensor| tensor.data.view_mut()).collect();
         run_step(program, &shapes, step, &buffers, &mut views, functions)?;
         for (id, tensor) in step.outputs().into_iter().zip(results) {

@@ -1,6 +1,6 @@
 //! Moves of elements. Runs of neighbouring elements are copied whole.
 
-use super::walk::{PerAxis, broadcast_strides, strides};
+use super::walk::{PerAxis, advance, broadcast_strides, strides};
 use super::{Context, RunError, View, ViewMut};
 use crate::MAX_RANK;
 use crate::step::{Move, MoveKind, Operand, PadMode};
@@ -42,6 +42,10 @@ fn typed<'a, T: Copy + 'a>(
     if out.len() != shape.iter().product::<usize>() {
         return Err(cx.wrong_buffer("of its shape's size"));
     }
+    // Without elements an offset may be anything; nothing below then multiplies it.
+    if out.is_empty() {
+        return Ok(());
+    }
     let (first, first_shape) = (read(step.inputs[0])?, cx.shape(step.inputs[0]));
     let own = strides(first_shape);
     match &step.kind {
@@ -59,7 +63,10 @@ fn typed<'a, T: Copy + 'a>(
             let start = start.eval(&cx.shapes.bindings).unwrap_or(0) as isize;
             let mut from = own.map(|stride| stride as isize);
             let base = start * from[*axis];
-            from[*axis] *= *by as isize;
+            // A single element needs no step, which then may be anything.
+            if shape[*axis] > 1 {
+                from[*axis] *= *by as isize;
+            }
             copy_strided(first, base, &from, shape, out);
         }
         MoveKind::Concat { axis } => {
@@ -68,10 +75,8 @@ fn typed<'a, T: Copy + 'a>(
             let mut at = 0;
             for &operand in &step.inputs {
                 let (input, width) = (read(operand)?, cx.shape(operand)[*axis] * inner);
-                if width > 0 {
-                    let rows = out.chunks_mut(row).zip(input.chunks(width));
-                    rows.for_each(|(to, from)| to[at..at + width].copy_from_slice(from));
-                }
+                let rows = out.chunks_mut(row).zip(input.chunks(width.max(1)));
+                rows.for_each(|(to, from)| to[at..at + width].copy_from_slice(from));
                 at += width;
             }
         }
@@ -80,9 +85,6 @@ fn typed<'a, T: Copy + 'a>(
             let (size, inner) = (first_shape[*axis], first_shape[axis + 1..].iter().product::<usize>());
             let indices = cx.view(step.inputs[1])?;
             let count = indices.len();
-            if count * inner == 0 {
-                return Ok(());
-            }
             for (i, to) in out.chunks_mut(inner).enumerate() {
                 let index = match indices {
                     View::I64(v) => v[i % count],
@@ -100,26 +102,69 @@ fn typed<'a, T: Copy + 'a>(
     Ok(())
 }
 
+/// Rows and columns of the blocks in which matrices are transposed, so that a block's lines stay in the cache.
+const BLOCK: usize = 16;
+
 /// `out[index] = from[base + Σ indexᵢ · strideᵢ]` for every index of `shape`.
 fn copy_strided<T: Copy>(from: &[T], base: isize, strides: &[isize], shape: &[usize], out: &mut [T]) {
-    let Some((&row, outer)) = shape.split_last() else {
-        out.copy_from_slice(&from[..1]);
-        return;
-    };
-    let stride = strides[outer.len()];
-    let mut index: PerAxis = [0; MAX_RANK];
-    for line in out.chunks_mut(row.max(1)) {
-        let offsets = index.iter().zip(strides).take(outer.len());
-        let first = base + offsets.map(|(&i, stride)| i as isize * stride).sum::<isize>();
-        match stride {
-            1 => line.copy_from_slice(&from[first as usize..][..row]),
-            0 => line.fill(from[first as usize]),
-            _ => line
-                .iter_mut()
-                .enumerate()
-                .for_each(|(i, to)| *to = from[(first + i as isize * stride) as usize]),
+    // Axes that are walked as one are made one, so that runs are as long as they can be.
+    let (mut sizes, mut steps, mut rank) = ([1; MAX_RANK], [0isize; MAX_RANK], 0usize);
+    for (&size, &stride) in shape.iter().zip(strides).filter(|&(&size, _)| size != 1) {
+        match rank.checked_sub(1) {
+            Some(last) if steps[last] == stride * size as isize => {
+                sizes[last] *= size;
+                steps[last] = stride;
+            }
+            _ => {
+                (sizes[rank], steps[rank]) = (size, stride);
+                rank += 1;
+            }
         }
-        advance(&mut index, outer);
+    }
+    let place = |index: &PerAxis, rank: usize| {
+        base + index.iter().zip(&steps).take(rank).map(|(&i, stride)| i as isize * stride).sum::<isize>()
+    };
+    let mut index: PerAxis = [0; MAX_RANK];
+    match (&sizes[..rank], &steps[..rank]) {
+        ([outer @ .., rows, columns], [.., 1, stride]) => {
+            for matrix in out.chunks_mut(rows * columns) {
+                let first = place(&index, outer.len());
+                let element = |row: usize, column: usize| {
+                    from[(first + row as isize + column as isize * stride) as usize]
+                };
+                transpose(matrix, *columns, &element);
+                advance(&mut index, outer);
+            }
+        }
+        ([outer @ .., row], [.., stride]) => {
+            for line in out.chunks_mut(*row) {
+                let first = place(&index, outer.len());
+                match stride {
+                    1 => line.copy_from_slice(&from[first as usize..][..*row]),
+                    0 => line.fill(from[first as usize]),
+                    _ => line
+                        .iter_mut()
+                        .enumerate()
+                        .for_each(|(i, to)| *to = from[(first + i as isize * stride) as usize]),
+                }
+                advance(&mut index, outer);
+            }
+        }
+        _ => out.fill(from[base as usize]),
+    }
+}
+
+/// Fills a matrix with elements whose neighbours in memory are in the next row.
+fn transpose<T: Copy>(out: &mut [T], columns: usize, element: &impl Fn(usize, usize) -> T) {
+    for (block, lines) in out.chunks_mut(BLOCK * columns).enumerate() {
+        for start in (0..columns).step_by(BLOCK) {
+            let width = BLOCK.min(columns - start);
+            for (row, line) in lines.chunks_mut(columns).enumerate() {
+                for (column, to) in line[start..start + width].iter_mut().enumerate() {
+                    *to = element(block * BLOCK + row, start + column);
+                }
+            }
+        }
     }
 }
 
@@ -133,6 +178,10 @@ fn pad<T: Copy>(
     convert: &dyn Fn(f32) -> T,
 ) {
     let own = strides(from_shape);
+    let fill = match mode {
+        PadMode::Constant(value) => Some(convert(value)),
+        PadMode::Reflect | PadMode::Edge => None,
+    };
     // The place on an axis of the input that a place on the output's comes from; none for a constant.
     let source = |axis: usize, i: usize| {
         let size = from_shape[axis];
@@ -145,30 +194,25 @@ fn pad<T: Copy>(
             (Some(_), PadMode::Edge) => Some(size - 1),
         }
     };
-    let fill = match mode {
-        PadMode::Constant(value) => Some(convert(value)),
-        _ => None,
+    let Some((&row, outer)) = shape.split_last() else {
+        return out.copy_from_slice(from);
     };
+    let (last, width) = (outer.len(), from_shape[outer.len()]);
     let mut index: PerAxis = [0; MAX_RANK];
-    for to in out.iter_mut() {
-        let offset =
-            (0..shape.len()).try_fold(0, |sum, axis| Some(sum + source(axis, index[axis])? * own[axis]));
-        match (offset, fill) {
-            (Some(offset), _) => *to = from[offset],
-            (None, Some(fill)) => *to = fill,
+    for line in out.chunks_mut(row) {
+        let first = (0..last).try_fold(0, |sum, axis| Some(sum + source(axis, index[axis])? * own[axis]));
+        let inner = begin[last]..begin[last] + width;
+        match (first, fill) {
+            (Some(first), _) => {
+                line[inner.clone()].copy_from_slice(&from[first..][..width]);
+                for i in (0..inner.start).chain(inner.end..row) {
+                    let place = source(last, i).map(|place| from[first + place]);
+                    line[i] = place.or(fill).unwrap_or(line[i]);
+                }
+            }
+            (None, Some(fill)) => line.fill(fill),
             (None, None) => {}
         }
-        advance(&mut index, shape);
-    }
-}
-
-/// The next index in row-major order.
-fn advance(index: &mut PerAxis, shape: &[usize]) {
-    for axis in (0..shape.len()).rev() {
-        index[axis] += 1;
-        if index[axis] < shape[axis] {
-            break;
-        }
-        index[axis] = 0;
+        advance(&mut index, outer);
     }
 }

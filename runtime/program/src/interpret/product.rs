@@ -3,7 +3,7 @@
 //! One loop serves ternary and float weights: it asks for a weight by its position. Sums are held for a block of outputs at a time, so
 //! that a weight is fetched once for a whole block.
 
-use super::walk::broadcast_strides;
+use super::walk::{broadcast_strides, places, three};
 use super::{Context, RunError, ViewMut};
 use crate::constant::{ConstantData, Trits};
 use crate::program::{BufferId, ConstantId};
@@ -191,10 +191,17 @@ impl Windowed {
                 };
                 let Some(weight) = weights.get((channel * inputs + c) * taps + tap) else { continue };
                 let row = ((plane * input_depth + z) * input_height + y) * input_width;
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    if let Some(x) = land(2, at[2] + i, input_width) {
-                        *sum += weight * f64::from(input[row + x]);
-                    }
+                let (stride, pad) = (self.strides[2], self.pads[2]);
+                let base = at[2] * stride + k[2] * self.dilations[2];
+                let inside = places(base, stride, sums.len(), pad..pad + input_width);
+                if inside.is_empty() {
+                    continue;
+                }
+                let elements = &input[row + base + inside.start * stride - pad..];
+                let add = |(sum, &x): (&mut f64, &f32)| *sum += weight * f64::from(x);
+                match stride {
+                    1 => sums[inside].iter_mut().zip(elements).for_each(add),
+                    _ => sums[inside].iter_mut().zip(elements.iter().step_by(stride)).for_each(add),
                 }
             }
         }
@@ -256,10 +263,4 @@ fn walk_pair(shape: &[usize], a: &[usize], b: &[usize], visit: &mut dyn FnMut(us
 
 fn constant<'a>(cx: &Context<'a>, id: ConstantId) -> Result<&'a [f32], RunError> {
     cx.f32(Operand::Constant(id))
-}
-
-fn three(sizes: &[usize], fill: usize) -> [usize; 3] {
-    let mut result = [fill; 3];
-    result[3 - sizes.len()..].copy_from_slice(sizes);
-    result
 }

@@ -1,48 +1,50 @@
 //! Pools, reductions and softmax.
 
-use super::walk::{PerAxis, strides, walk};
+use super::walk::{PerAxis, advance, places, strides, three};
 use super::{Context, RunError, ViewMut};
-use crate::MAX_RANK;
 use crate::scalar::Binary;
 use crate::step::{Operand, Pool, PoolKind, Reduce, ReduceKind, Softmax};
+use std::ops::Range;
 
 pub(super) fn pool(cx: &Context<'_>, step: &Pool, output: &mut ViewMut<'_>) -> Result<(), RunError> {
     let input = cx.f32(Operand::Buffer(step.input))?;
     let out = cx.f32_output(step.output, output)?;
-    let (input_shape, output_shape) = (&cx.shapes.of(step.input)[2..], &cx.shapes.of(step.output)[2..]);
-    let (rank, window) = (step.window.rank(), &step.window);
-    let (input_size, output_size): (usize, usize) =
-        (input_shape.iter().product(), output_shape.iter().product());
-    let input_strides = strides(input_shape);
+    let window = &step.window;
+    let (sizes, counts) =
+        (three(&cx.shapes.of(step.input)[2..], 1), three(&cx.shapes.of(step.output)[2..], 1));
+    let (kernel, strides, dilations) =
+        (three(&window.kernel, 1), three(&window.strides, 1), three(&window.dilations, 1));
+    let (begin, end) = (three(&window.pads_begin, 0), three(&window.pads_end, 0));
+    let size: usize = sizes.iter().product();
     for (i, value) in out.iter_mut().enumerate() {
-        let plane = &input[i / output_size * input_size..][..input_size];
-        let at = unravel(i % output_size, output_shape);
-        let (mut largest, mut sum, mut inside, mut counted) = (f32::NEG_INFINITY, 0f64, 0usize, 0usize);
-        for tap in 0..window.kernel.iter().product() {
-            let tap = unravel(tap, &window.kernel);
-            // The tap's place in the padded input, and whether that is an element or padding.
-            let (mut offset, mut on_element, mut on_padding) = (0, true, true);
-            for axis in 0..rank {
-                let place = at[axis] * window.strides[axis] + tap[axis] * window.dilations[axis];
-                let (begin, size) = (window.pads_begin[axis], input_shape[axis]);
-                on_padding &= place < begin + size + window.pads_end[axis];
-                match place.checked_sub(begin).filter(|&i| i < size) {
-                    Some(i) => offset += i * input_strides[axis],
-                    None => on_element = false,
+        let at = [i / (counts[2] * counts[1]) % counts[0], i / counts[2] % counts[1], i % counts[2]];
+        // The taps of each axis that are on an element, and those that are on an element or on padding.
+        let taps = |axis: usize, within: Range<usize>| {
+            places(at[axis] * strides[axis], dilations[axis], kernel[axis], within)
+        };
+        let inside = |axis: usize| taps(axis, begin[axis]..begin[axis] + sizes[axis]);
+        let padded = |axis: usize| taps(axis, 0..begin[axis] + sizes[axis] + end[axis]);
+        let land = |axis: usize, tap: usize| at[axis] * strides[axis] + tap * dilations[axis] - begin[axis];
+        let plane = &input[i / counts.iter().product::<usize>() * size..][..size];
+        let (mut largest, mut sum) = (f32::NEG_INFINITY, 0f64);
+        for z in inside(0).map(|tap| land(0, tap)) {
+            for y in inside(1).map(|tap| land(1, tap)) {
+                for x in inside(2).map(|tap| land(2, tap)) {
+                    let element = plane[(z * sizes[1] + y) * sizes[2] + x];
+                    sum += f64::from(element);
+                    largest = if element > largest { element } else { largest };
                 }
             }
-            counted += usize::from(on_padding);
-            if on_element {
-                inside += 1;
-                let element = plane[offset];
-                sum += f64::from(element);
-                largest = if element > largest { element } else { largest };
-            }
         }
+        let mean = |count: usize| (sum / count as f64) as f32;
         *value = match step.kind {
             PoolKind::Max => largest,
-            PoolKind::Average { count_padding: true } => (sum / counted as f64) as f32,
-            PoolKind::Average { count_padding: false } => (sum / inside as f64) as f32,
+            PoolKind::Average { count_padding: true } => {
+                mean((0..3).map(|axis| padded(axis).len()).product())
+            }
+            PoolKind::Average { count_padding: false } => {
+                mean((0..3).map(|axis| inside(axis).len()).product())
+            }
         };
     }
     Ok(())
@@ -53,22 +55,30 @@ pub(super) fn reduce(cx: &Context<'_>, step: &Reduce, output: &mut ViewMut<'_>) 
     let out = cx.f32_output(step.output, output)?;
     let split = Split::new(cx.shapes.of(step.input), &step.axes);
     let mut next = out.iter_mut();
-    split.each_kept(&mut |base| {
-        let Some(value) = next.next() else { return };
-        let (mut sum, mut count) = (0f64, 0usize);
-        let (mut least, mut largest) = (f32::INFINITY, f32::NEG_INFINITY);
-        split.each_reduced(base, &mut |i| {
-            sum += f64::from(input[i]);
-            count += 1;
-            least = Binary::Min.apply(least, input[i]);
-            largest = Binary::Max.apply(largest, input[i]);
-        });
-        *value = match step.kind {
-            ReduceKind::Sum => sum as f32,
-            ReduceKind::Mean => (sum / count as f64) as f32,
-            ReduceKind::Max => largest,
-            ReduceKind::Min => least,
-        };
+    split.kept.each_run(0, &mut |run| {
+        for base in run.places() {
+            let Some(value) = next.next() else { return };
+            let fold = |start: f32, f: Binary| {
+                let mut value = start;
+                split.reduced.each_run(base, &mut |run| {
+                    value = run.places().fold(value, |value, i| f.apply(value, input[i]));
+                });
+                value
+            };
+            let sum = || {
+                let mut sum = 0f64;
+                split.reduced.each_run(base, &mut |run| {
+                    sum = run.places().fold(sum, |sum, i| sum + f64::from(input[i]));
+                });
+                sum
+            };
+            *value = match step.kind {
+                ReduceKind::Sum => sum() as f32,
+                ReduceKind::Mean => (sum() / split.reduced.count() as f64) as f32,
+                ReduceKind::Max => fold(f32::NEG_INFINITY, Binary::Max),
+                ReduceKind::Min => fold(f32::INFINITY, Binary::Min),
+            };
+        }
     });
     Ok(())
 }
@@ -76,16 +86,24 @@ pub(super) fn reduce(cx: &Context<'_>, step: &Reduce, output: &mut ViewMut<'_>) 
 pub(super) fn softmax(cx: &Context<'_>, step: &Softmax, output: &mut ViewMut<'_>) -> Result<(), RunError> {
     let input = cx.f32(Operand::Buffer(step.input))?;
     let out = cx.f32_output(step.output, output)?;
-    let split = Split::new(cx.shapes.of(step.input), &step.axes);
-    split.each_kept(&mut |base| {
-        let mut largest = f32::NEG_INFINITY;
-        split.each_reduced(base, &mut |i| largest = Binary::Max.apply(largest, input[i]));
-        let mut sum = 0f64;
-        split.each_reduced(base, &mut |i| {
-            out[i] = (input[i] - largest).exp();
-            sum += f64::from(out[i]);
-        });
-        split.each_reduced(base, &mut |i| out[i] = (f64::from(out[i]) / sum) as f32);
+    let Split { kept, reduced } = Split::new(cx.shapes.of(step.input), &step.axes);
+    kept.each_run(0, &mut |run| {
+        for base in run.places() {
+            let mut largest = f32::NEG_INFINITY;
+            reduced.each_run(base, &mut |run| {
+                largest = run.places().fold(largest, |largest, i| Binary::Max.apply(largest, input[i]));
+            });
+            let mut sum = 0f64;
+            reduced.each_run(base, &mut |run| {
+                for i in run.places() {
+                    out[i] = (input[i] - largest).exp();
+                    sum += f64::from(out[i]);
+                }
+            });
+            reduced.each_run(base, &mut |run| {
+                run.places().for_each(|i| out[i] = (f64::from(out[i]) / sum) as f32);
+            });
+        }
     });
     Ok(())
 }
@@ -103,6 +121,14 @@ struct Axes {
     strides: PerAxis,
 }
 
+/// Elements at equal distances.
+#[derive(Clone, Copy)]
+struct Run {
+    first: usize,
+    stride: usize,
+    count: usize,
+}
+
 impl Split {
     fn new(shape: &[usize], axes: &[usize]) -> Split {
         let strides = strides(shape);
@@ -115,22 +141,31 @@ impl Split {
         }
         split
     }
+}
 
-    fn each_kept(&self, visit: &mut dyn FnMut(usize)) {
-        walk(&self.kept.sizes[..self.kept.rank], &self.kept.strides, 0, visit);
+impl Axes {
+    fn count(&self) -> usize {
+        self.sizes[..self.rank].iter().product()
     }
 
-    fn each_reduced(&self, base: usize, visit: &mut dyn FnMut(usize)) {
-        walk(&self.reduced.sizes[..self.reduced.rank], &self.reduced.strides, base, visit);
+    /// All elements of these axes from `base` on in row-major order, one run along the last axis after the other.
+    fn each_run(&self, base: usize, visit: &mut dyn FnMut(Run)) {
+        let Some(last) = self.rank.checked_sub(1) else {
+            return visit(Run { first: base, stride: 1, count: 1 });
+        };
+        let outer = &self.sizes[..last];
+        let mut index: PerAxis = Default::default();
+        for _ in 0..outer.iter().product() {
+            let offset: usize =
+                index.iter().zip(&self.strides).take(last).map(|(i, stride)| i * stride).sum();
+            visit(Run { first: base + offset, stride: self.strides[last], count: self.sizes[last] });
+            advance(&mut index, outer);
+        }
     }
 }
 
-/// The index along each axis of the element at a row-major position.
-fn unravel(mut position: usize, shape: &[usize]) -> PerAxis {
-    let mut index = [0; MAX_RANK];
-    for (axis, &size) in shape.iter().enumerate().rev() {
-        index[axis] = position % size;
-        position /= size;
+impl Run {
+    fn places(self) -> impl Iterator<Item = usize> {
+        (0..self.count).map(move |i| self.first + i * self.stride)
     }
-    index
 }

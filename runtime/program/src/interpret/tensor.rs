@@ -2,6 +2,7 @@
 
 use crate::constant::{Constant, ConstantData};
 use crate::element::ElementType;
+use crate::resolve::element_count;
 
 /// An owned tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,15 +85,19 @@ macro_rules! element_types {
         }
 
         impl Tensor {
-            /// A tensor of zeros. Ternary is no element type of tensors; it gives an empty f32 tensor.
-            pub fn zeros(element: ElementType, shape: &[usize]) -> Tensor {
-                let count = shape.iter().product();
-                match element {
+            /// A tensor of zeros; `None` if there is no memory for it, or for ternary elements, which tensors do not have.
+            pub fn zeros(element: ElementType, shape: &[usize]) -> Option<Tensor> {
+                let count = element_count(shape)?;
+                let data = match element {
                     $(ElementType::$variant => {
-                        Tensor { shape: shape.to_vec(), data: TensorData::$variant(vec![Default::default(); count]) }
+                        let mut elements = Vec::new();
+                        elements.try_reserve_exact(count).ok()?;
+                        elements.resize(count, Default::default());
+                        TensorData::$variant(elements)
                     })*
-                    ElementType::Ternary => Tensor::default(),
-                }
+                    ElementType::Ternary => return None,
+                };
+                Some(Tensor { shape: shape.to_vec(), data })
             }
         }
 
@@ -121,7 +126,7 @@ element_types! {
 impl Tensor {
     /// An f32 tensor; `None` if the elements are not as many as the shape says.
     pub fn f32(shape: &[usize], elements: Vec<f32>) -> Option<Tensor> {
-        let fits = shape.iter().product::<usize>() == elements.len();
+        let fits = element_count(shape) == Some(elements.len());
         fits.then(|| Tensor { shape: shape.to_vec(), data: TensorData::F32(elements) })
     }
 }

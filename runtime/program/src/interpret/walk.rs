@@ -1,6 +1,7 @@
 //! Walking over the indices of a shape, without allocating.
 
 use crate::MAX_RANK;
+use std::ops::Range;
 
 /// One number for each axis.
 pub(crate) type PerAxis = [usize; MAX_RANK];
@@ -27,12 +28,26 @@ pub(crate) fn broadcast_strides(from: &[usize], to: &[usize]) -> PerAxis {
     result
 }
 
-/// Calls `visit` with `base + Σ indexᵢ · strideᵢ` for every index of a shape, in row-major order.
-pub(crate) fn walk(shape: &[usize], strides: &[usize], base: usize, visit: &mut dyn FnMut(usize)) {
-    match shape.split_first() {
-        None => visit(base),
-        Some((&size, inner)) => {
-            (0..size).for_each(|i| walk(inner, &strides[1..], base + i * strides[0], visit));
+/// The next index in row-major order; after the last comes the first.
+pub(crate) fn advance(index: &mut PerAxis, shape: &[usize]) {
+    for axis in (0..shape.len()).rev() {
+        index[axis] += 1;
+        if index[axis] < shape[axis] {
+            break;
         }
+        index[axis] = 0;
     }
+}
+
+/// Those `i` below `count` for which `base + i · step` is within `within`; `step` is at least 1.
+pub(crate) fn places(base: usize, step: usize, count: usize, within: Range<usize>) -> Range<usize> {
+    let first_from = |bound: usize| bound.saturating_sub(base).div_ceil(step).min(count);
+    first_from(within.start)..first_from(within.end)
+}
+
+/// The sizes of up to three spatial axes as those of three, filled up from the front.
+pub(crate) fn three(sizes: &[usize], fill: usize) -> [usize; 3] {
+    let mut result = [fill; 3];
+    result[3 - sizes.len()..].copy_from_slice(sizes);
+    result
 }

@@ -1,0 +1,237 @@
+//! Each operator of a graph as ONNX operators.
+
+use super::{Writer, custom, float, int, sizes, string};
+use crate::proto::{AttributeProto, NodeProto};
+use crate::tensor::stored_as;
+use twnc_ir::{
+    Binary, Conv, Data, Dim, ElementType, Geometry, Node, Op, Pad, PadMode, Pool, ReduceKind, Slice, Tensor,
+    Unary,
+};
+
+impl Writer<'_> {
+    /// Adds a node of the graph. An error is the reason why not.
+    pub(super) fn node(&mut self, node: &Node) -> Result<(), String> {
+        let input: Vec<String> = node.operands.iter().map(|&value| self.name(value)).collect();
+        let output: Vec<String> = node.results.iter().map(|&value| self.name(value)).collect();
+        let Some(name) = output.first().cloned() else { return Ok(()) };
+        match &node.op {
+            Op::Constant(tensor) => self.initialiser(&name, tensor),
+            Op::Dims(dims) => {
+                let dims = self.dims(dims, &name)?;
+                self.push("Identity", vec![dims], output, vec![]);
+            }
+            Op::Conv(Conv { geometry, groups }) => {
+                let mut attributes = window(geometry, true);
+                attributes.push(int("group", *groups as i64));
+                self.push("Conv", input, output, attributes);
+            }
+            Op::MatMul => self.push("MatMul", input, output, vec![]),
+            Op::Unary(f) => self.unary(*f, input, output),
+            Op::Binary(f) => self.push(binary(*f), input, output, vec![]),
+            Op::BatchNorm { epsilon } => {
+                self.push("BatchNormalization", input, output, vec![float("epsilon", *epsilon)]);
+            }
+            Op::MaxPool(pool) => self.push("MaxPool", input, output, pooled(pool, true)),
+            Op::AveragePool { pool, count_padding } => {
+                if pool.geometry.dilations.iter().any(|&d| d != 1) {
+                    return Err("an average pool with dilations is not in operator set 17".into());
+                }
+                let mut attributes = pooled(pool, false);
+                attributes.push(int("count_include_pad", i64::from(*count_padding)));
+                self.push("AveragePool", input, output, attributes);
+            }
+            Op::Reduce { kind, axes, keep_dims } => self.reduce(*kind, axes, *keep_dims, input, output),
+            Op::Softmax { axes } => self.softmax(axes, input, output),
+            Op::Reshape { shape } => {
+                let shape = self.shape(shape, &format!("{name}_shape"))?;
+                self.push("Reshape", [input, vec![shape]].concat(), output, vec![int("allowzero", 1)]);
+            }
+            Op::Transpose { perm } => self.push("Transpose", input, output, vec![sizes("perm", perm)]),
+            Op::Concat { axis } => self.push("Concat", input, output, vec![int("axis", *axis as i64)]),
+            Op::Slice(slice) => self.slice(slice, input, output)?,
+            Op::Pad(pad) => {
+                let element = node.operands.first().map(|&value| self.graph.ty(value).element);
+                self.pad(pad, element.unwrap_or(ElementType::F32), input, output);
+            }
+            Op::Broadcast { shape } => {
+                // ONNX keeps a size where the target is 1, so that kept ones need not be known.
+                let own = node.operands.first().map_or(&[][..], |&value| &self.graph.ty(value).shape);
+                let added = shape.len().saturating_sub(own.len());
+                let mut target = shape.clone();
+                for (wanted, kept) in target.iter_mut().skip(added).zip(own) {
+                    if wanted == kept {
+                        *wanted = Dim::from(1);
+                    }
+                }
+                let shape = self.dims(&target, &format!("{name}_shape"))?;
+                self.push("Expand", [input, vec![shape]].concat(), output, vec![]);
+            }
+            Op::Gather { axis } => self.push("Gather", input, output, vec![int("axis", *axis as i64)]),
+            Op::Cast { to } => self.push("Cast", input, output, vec![int("to", stored_as(*to) as i64)]),
+            Op::Custom(call) => {
+                let full = call.operator.name();
+                let (domain, op_type) = full.rsplit_once("::").unwrap_or(("", full));
+                self.domains.extend((!domain.is_empty()).then(|| domain.to_owned()));
+                self.nodes.push(NodeProto {
+                    input,
+                    output,
+                    name,
+                    op_type: op_type.to_owned(),
+                    attribute: call.attributes.iter().map(|(name, value)| custom(name, value)).collect(),
+                    domain: domain.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn unary(&mut self, f: Unary, mut input: Vec<String>, output: Vec<String>) {
+        let (op_type, attributes) = match f {
+            Unary::Relu => ("Relu", vec![]),
+            Unary::LeakyRelu { slope } => ("LeakyRelu", vec![float("alpha", slope)]),
+            Unary::Clip { min, max } => {
+                for (bound, hint) in [(min, "min"), (max, "max")] {
+                    let name = format!("{}_{hint}", output[0]);
+                    input.push(self.extra_constant(&name, &Tensor::scalar(bound)));
+                }
+                ("Clip", vec![])
+            }
+            Unary::HardSigmoid { alpha, beta } => {
+                ("HardSigmoid", vec![float("alpha", alpha), float("beta", beta)])
+            }
+            Unary::HardSwish => ("HardSwish", vec![]),
+            Unary::Neg => ("Neg", vec![]),
+            Unary::Abs => ("Abs", vec![]),
+            Unary::Sqrt => ("Sqrt", vec![]),
+            Unary::Reciprocal => ("Reciprocal", vec![]),
+            Unary::Sigmoid => ("Sigmoid", vec![]),
+            Unary::Tanh => ("Tanh", vec![]),
+            Unary::Exp => ("Exp", vec![]),
+            Unary::Log => ("Log", vec![]),
+            Unary::Erf => ("Erf", vec![]),
+        };
+        self.push(op_type, input, output, attributes);
+    }
+
+    /// `ReduceSum` takes its axes as an operand in operator set 17, the others as an attribute.
+    fn reduce(
+        &mut self,
+        kind: ReduceKind,
+        axes: &[usize],
+        keep: bool,
+        mut input: Vec<String>,
+        output: Vec<String>,
+    ) {
+        let mut attributes = vec![int("keepdims", i64::from(keep))];
+        let op_type = match kind {
+            ReduceKind::Sum => "ReduceSum",
+            ReduceKind::Mean => "ReduceMean",
+            ReduceKind::Max => "ReduceMax",
+            ReduceKind::Min => "ReduceMin",
+        };
+        if kind == ReduceKind::Sum {
+            let axes = axes.iter().map(|&axis| axis as i64).collect();
+            input.push(self.extra_ints(&format!("{}_axes", output[0]), axes));
+        } else {
+            attributes.push(sizes("axes", axes));
+        }
+        self.push(op_type, input, output, attributes);
+    }
+
+    /// Over several axes it is written out: ONNX's takes one.
+    fn softmax(&mut self, axes: &[usize], input: Vec<String>, output: Vec<String>) {
+        if let [axis] = axes {
+            return self.push("Softmax", input, output, vec![int("axis", *axis as i64)]);
+        }
+        let hint = output[0].clone();
+        let (max, sum) = (self.names.unique(&hint), self.names.unique(&hint));
+        self.reduce(ReduceKind::Max, axes, true, input.clone(), vec![max.clone()]);
+        let shifted = self.extra("Sub", [input, vec![max]].concat(), vec![], &hint);
+        let powers = self.extra("Exp", vec![shifted], vec![], &hint);
+        self.reduce(ReduceKind::Sum, axes, true, vec![powers.clone()], vec![sum.clone()]);
+        self.push("Div", vec![powers, sum], output, vec![]);
+    }
+
+    fn slice(&mut self, slice: &Slice, mut input: Vec<String>, output: Vec<String>) -> Result<(), String> {
+        let end = slice
+            .size
+            .checked_mul(&Dim::fixed(slice.step))
+            .and_then(|length| slice.start.checked_add(&length));
+        let end = end.ok_or("its end is too large to be written down")?;
+        let end = match end.as_fixed() {
+            // A negative end would count from the last element; this one is before the first.
+            Some(n) if n < 0 => Dim::fixed(i64::MIN),
+            None if slice.step < 0 => {
+                return Err("it walks backwards to an open end; fix the size with --dim".into());
+            }
+            _ => end,
+        };
+        let hint = output[0].clone();
+        input.push(self.dims(std::slice::from_ref(&slice.start), &format!("{hint}_start"))?);
+        input.push(self.dims(&[end], &format!("{hint}_end"))?);
+        input.push(self.extra_ints(&format!("{hint}_axis"), vec![slice.axis as i64]));
+        input.push(self.extra_ints(&format!("{hint}_step"), vec![slice.step]));
+        self.push("Slice", input, output, vec![]);
+        Ok(())
+    }
+
+    fn pad(&mut self, pad: &Pad, element: ElementType, mut input: Vec<String>, output: Vec<String>) {
+        let pads = pad.begin.iter().chain(&pad.end).map(|&n| n as i64).collect();
+        input.push(self.extra_ints(&format!("{}_pads", output[0]), pads));
+        let mode = match pad.mode {
+            PadMode::Constant(value) => {
+                let data = number(value, element);
+                let tensor = Tensor::new(vec![], data).unwrap_or_else(|_| Tensor::scalar(value));
+                input.push(self.extra_constant(&format!("{}_value", output[0]), &tensor));
+                "constant"
+            }
+            PadMode::Reflect => "reflect",
+            PadMode::Edge => "edge",
+        };
+        self.push("Pad", input, output, vec![string("mode", mode)]);
+    }
+}
+
+fn binary(f: Binary) -> &'static str {
+    match f {
+        Binary::Add => "Add",
+        Binary::Sub => "Sub",
+        Binary::Mul => "Mul",
+        Binary::Div => "Div",
+        Binary::Min => "Min",
+        Binary::Max => "Max",
+        Binary::Pow => "Pow",
+        Binary::PRelu => "PRelu",
+    }
+}
+
+fn window(geometry: &Geometry, dilations: bool) -> Vec<AttributeProto> {
+    let mut attributes = vec![
+        sizes("strides", &geometry.strides),
+        sizes("pads", geometry.pads_begin.iter().chain(&geometry.pads_end)),
+    ];
+    if dilations {
+        attributes.push(sizes("dilations", &geometry.dilations));
+    }
+    attributes
+}
+
+fn pooled(pool: &Pool, dilations: bool) -> Vec<AttributeProto> {
+    let mut attributes = window(&pool.geometry, dilations);
+    attributes.push(sizes("kernel_shape", &pool.kernel));
+    attributes.push(int("ceil_mode", i64::from(pool.ceil)));
+    attributes
+}
+
+/// One number of a type; as `cast` converts it.
+fn number(value: f32, element: ElementType) -> Data {
+    match element {
+        ElementType::F32 | ElementType::Ternary => Data::F32([value].into()),
+        ElementType::I8 => Data::I8([value as i8].into()),
+        ElementType::U8 => Data::U8([value as u8].into()),
+        ElementType::I16 => Data::I16([value as i16].into()),
+        ElementType::I32 => Data::I32([value as i32].into()),
+        ElementType::I64 => Data::I64([value as i64].into()),
+        ElementType::Bool => Data::Bool([value != 0.0].into()),
+    }
+}

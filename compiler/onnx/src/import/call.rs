@@ -1,0 +1,367 @@
+//! One node under translation: its operands, its attributes, and the graph that it adds to.
+
+use super::attributes::Attributes;
+use super::model::label;
+use super::sizes::Sizes;
+use crate::error::TensorProblem;
+use crate::proto::{DataType, NodeProto};
+use std::collections::HashMap;
+use twnc_ir::{
+    Binary, Dim, ElementType, GraphBuilder, Op, Tensor, TensorError, TensorType, TypeError, Unary, ValueId,
+};
+
+/// Why a node is not translated, as a clause for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(pub String);
+
+/// The results of a node, in the order of its outputs; those not wanted may be left out at the end.
+pub type Translated = Result<Vec<Known>, Reason>;
+
+/// What is known of a value of the file.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// It is this value of the graph.
+    Value(ValueId),
+    /// It is a constant, which joins the graph when something computes with it.
+    Constant {
+        /// Its elements.
+        tensor: Tensor,
+        /// The name of the initialiser or node that it comes from.
+        name: String,
+        /// What the file says that an element is; it may have fewer bits than the tensor's.
+        stored: DataType,
+    },
+    /// It is computed from open dimensions, and joins the graph when something computes with it.
+    Sizes {
+        /// Its elements.
+        sizes: Sizes,
+        /// The name of the node that it comes from.
+        name: String,
+    },
+}
+
+/// The graph so far, and what is known of the values of the file.
+#[derive(Debug)]
+pub struct Translation<'m> {
+    /// The graph.
+    pub build: GraphBuilder,
+    /// By the names of the file. A result that was not wanted or could not be translated is missing.
+    pub known: HashMap<&'m str, Known>,
+    /// Constants and sizes that joined the graph.
+    pub placed: HashMap<&'m str, ValueId>,
+}
+
+/// One node.
+#[derive(Debug)]
+pub struct Call<'a, 'm> {
+    /// As the file has it.
+    pub node: &'m NodeProto,
+    /// Its attributes.
+    pub attributes: Attributes<'m>,
+    /// The version of ONNX's operators.
+    pub opset: i64,
+    translation: &'a mut Translation<'m>,
+}
+
+impl Translation<'_> {
+    /// The value of a name as one of the graph.
+    pub fn place(&mut self, name: &str) -> Result<ValueId, Reason> {
+        if let Some(value) = self.placed.get(name) {
+            return Ok(*value);
+        }
+        let Some((&key, known)) = self.known.get_key_value(name) else {
+            return Err(Reason(format!("`{name}` is a result that its node does not have")));
+        };
+        let value = match known.clone() {
+            Known::Value(value) => return Ok(value),
+            Known::Constant { tensor, name, .. } => self.build.constant(tensor, &name),
+            Known::Sizes { sizes, name } => place_sizes(&mut self.build, sizes, &name)?,
+        };
+        self.placed.insert(key, value);
+        Ok(value)
+    }
+}
+
+impl<'a, 'm> Call<'a, 'm> {
+    /// A node whose operands are known.
+    pub fn new(
+        node: &'m NodeProto,
+        opset: i64,
+        translation: &'a mut Translation<'m>,
+    ) -> Result<Call<'a, 'm>, Reason> {
+        Ok(Call { node, attributes: Attributes::new(node)?, opset, translation })
+    }
+
+    /// The name that everything made from this node has.
+    pub fn label(&self) -> &'m str {
+        label(self.node)
+    }
+
+    /// Whether an operand is given.
+    pub fn has(&self, operand: usize) -> bool {
+        self.node.input.get(operand).is_some_and(|name| !name.is_empty())
+    }
+
+    /// Whether a result is wanted.
+    pub fn wants(&self, result: usize) -> bool {
+        self.node.output.get(result).is_some_and(|name| !name.is_empty())
+    }
+
+    /// The number of operands, those left out in between included.
+    pub fn operand_count(&self) -> usize {
+        self.node.input.len()
+    }
+
+    /// What is known of an operand; `None` if it is not given.
+    pub fn known(&self, operand: usize) -> Option<&Known> {
+        let name = self.node.input.get(operand)?;
+        self.translation.known.get(name.as_str())
+    }
+
+    /// An operand as a value of the graph.
+    pub fn value(&mut self, operand: usize) -> Result<ValueId, Reason> {
+        match self.node.input.get(operand) {
+            Some(name) if !name.is_empty() => self.translation.place(name),
+            _ => Err(Reason(format!("operand {operand} is missing"))),
+        }
+    }
+
+    /// An operand as a value of the graph, if it is given.
+    pub fn optional(&mut self, operand: usize) -> Result<Option<ValueId>, Reason> {
+        if self.has(operand) { self.value(operand).map(Some) } else { Ok(None) }
+    }
+
+    /// All operands as values of the graph.
+    pub fn values(&mut self) -> Result<Vec<ValueId>, Reason> {
+        (0..self.operand_count()).map(|i| self.value(i)).collect()
+    }
+
+    /// The type of an operand.
+    pub fn operand_type(&mut self, operand: usize) -> Result<TensorType, Reason> {
+        match self.known(operand) {
+            Some(Known::Constant { tensor, .. }) => Ok(tensor.ty()),
+            Some(Known::Sizes { sizes, .. }) => Ok(sizes.ty()),
+            _ => self.value(operand).map(|value| self.ty(value).clone()),
+        }
+    }
+
+    /// An operand, if it is constant.
+    pub fn tensor(&self, operand: usize) -> Option<&Tensor> {
+        match self.known(operand)? {
+            Known::Constant { tensor, .. } => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// An operand that must be constant, if it is given; `what` it is.
+    pub fn constant(&self, operand: usize, what: &str) -> Result<Option<&Tensor>, Reason> {
+        match self.known(operand) {
+            None => Ok(None),
+            Some(Known::Constant { tensor, .. }) => Ok(Some(tensor)),
+            Some(_) => {
+                Err(Reason(format!("{what} (operand {operand}) is computed from data; it must be constant")))
+            }
+        }
+    }
+
+    /// The elements of an operand of whole numbers, if it is given; `what` it is. They must not depend on data.
+    pub fn dims(&self, operand: usize, what: &str) -> Result<Option<Vec<Dim>>, Reason> {
+        let sizes = match self.known(operand) {
+            None => return Ok(None),
+            Some(Known::Sizes { sizes, .. }) => Some(sizes.clone()),
+            Some(Known::Constant { tensor, .. }) => Sizes::of(tensor),
+            Some(Known::Value(_)) => {
+                return Err(Reason(format!(
+                    "{what} (operand {operand}) is computed from data; it may depend on shapes only"
+                )));
+            }
+        };
+        match sizes.filter(|sizes| sizes.shape.len() <= 1) {
+            Some(sizes) => Ok(Some(sizes.elements)),
+            None => Err(Reason(format!("{what} (operand {operand}) is no list of whole numbers"))),
+        }
+    }
+
+    /// The same, where no element may depend on an open dimension.
+    pub fn ints(&self, operand: usize, what: &str) -> Result<Option<Vec<i64>>, Reason> {
+        let Some(dims) = self.dims(operand, what)? else { return Ok(None) };
+        let fixed: Option<Vec<i64>> = dims.iter().map(Dim::as_fixed).collect();
+        fixed.map(Some).ok_or_else(|| {
+            Reason(format!(
+                "{what} (operand {operand}) depends on an open dimension; fix it with --input-shape or --dim"
+            ))
+        })
+    }
+
+    /// The type of a value of the graph.
+    pub fn ty(&self, value: ValueId) -> &TensorType {
+        self.translation.build.graph().ty(value)
+    }
+
+    /// The shape of a value of the graph.
+    pub fn shape(&self, value: ValueId) -> Vec<Dim> {
+        self.ty(value).shape.clone()
+    }
+
+    /// Adds an operator with one result.
+    pub fn op(&mut self, op: Op, operands: &[ValueId]) -> Result<ValueId, Reason> {
+        Ok(self.translation.build.node(op, operands, label(self.node))?)
+    }
+
+    /// Adds an operator with all its results.
+    pub fn ops(&mut self, op: Op, operands: &[ValueId]) -> Result<Vec<ValueId>, Reason> {
+        Ok(self.translation.build.nodes(op, operands, label(self.node))?)
+    }
+
+    /// Adds a function of one tensor.
+    pub fn unary(&mut self, f: Unary, x: ValueId) -> Result<ValueId, Reason> {
+        self.op(Op::Unary(f), &[x])
+    }
+
+    /// Adds a function of two tensors.
+    pub fn binary(&mut self, f: Binary, a: ValueId, b: ValueId) -> Result<ValueId, Reason> {
+        self.op(Op::Binary(f), &[a, b])
+    }
+
+    /// Adds a function of a tensor and a number.
+    pub fn with_scalar(&mut self, f: Binary, a: ValueId, b: f32) -> Result<ValueId, Reason> {
+        let b = self.scalar(b);
+        self.binary(f, a, b)
+    }
+
+    /// Adds a number.
+    pub fn scalar(&mut self, value: f32) -> ValueId {
+        self.place_tensor(Tensor::scalar(value))
+    }
+
+    /// Adds a constant that this node brings.
+    pub fn place_tensor(&mut self, tensor: Tensor) -> ValueId {
+        self.translation.build.constant(tensor, label(self.node))
+    }
+
+    /// Adds a constant that keeps the name of the one it is made from.
+    pub fn place_named(&mut self, tensor: Tensor, name: &str) -> ValueId {
+        self.translation.build.constant(tensor, name)
+    }
+
+    /// A constant, not yet in the graph, that this node results in.
+    pub fn known_tensor(&self, tensor: Tensor, stored: DataType) -> Known {
+        Known::Constant { tensor, name: self.label().to_owned(), stored }
+    }
+
+    /// The value in another shape; itself if it has that shape.
+    pub fn reshape(&mut self, x: ValueId, shape: Vec<Dim>) -> Result<ValueId, Reason> {
+        if self.ty(x).shape == shape { Ok(x) } else { self.op(Op::Reshape { shape }, &[x]) }
+    }
+
+    /// The value with its axes in another order; itself if that changes nothing.
+    pub fn transpose(&mut self, x: ValueId, perm: Vec<usize>) -> Result<ValueId, Reason> {
+        if perm.iter().copied().eq(0..perm.len()) { Ok(x) } else { self.op(Op::Transpose { perm }, &[x]) }
+    }
+
+    /// The value with another element type; itself if it has it.
+    pub fn cast(&mut self, x: ValueId, to: ElementType) -> Result<ValueId, Reason> {
+        if self.ty(x).element == to { Ok(x) } else { self.op(Op::Cast { to }, &[x]) }
+    }
+
+    /// An operand that is a vector along axis 1 of a tensor of `rank` axes, such as a bias: in the shape `[M,1,...]`. A constant is
+    /// reshaped here, and keeps its name.
+    pub fn along_channels(&mut self, operand: usize, rank: usize) -> Result<ValueId, Reason> {
+        let trailing = rank.saturating_sub(2);
+        if let Some(Known::Constant { tensor, name, .. }) = self.known(operand)
+            && let [size] = tensor.shape()
+        {
+            let shape = std::iter::once(*size).chain(std::iter::repeat_n(1, trailing)).collect();
+            let (tensor, name) = (tensor.reshaped(shape)?, name.clone());
+            return Ok(self.place_named(tensor, &name));
+        }
+        let value = self.value(operand)?;
+        let mut shape = self.shape(value);
+        if shape.len() != 1 {
+            return Err(Reason(format!("operand {operand} is {}, not a vector", self.ty(value))));
+        }
+        shape.extend(std::iter::repeat_n(Dim::from(1), trailing));
+        self.reshape(value, shape)
+    }
+
+    /// An operand that is a matrix, transposed. A constant is transposed here, and keeps its name.
+    pub fn transposed_matrix(&mut self, operand: usize) -> Result<ValueId, Reason> {
+        if let Some(Known::Constant { tensor, name, .. }) = self.known(operand)
+            && let Some(tensor) = transposed(tensor)
+        {
+            let name = name.clone();
+            return Ok(self.place_named(tensor, &name));
+        }
+        let value = self.value(operand)?;
+        self.op(Op::Transpose { perm: vec![1, 0] }, &[value])
+    }
+}
+
+/// One result.
+pub fn one(value: ValueId) -> Translated {
+    Ok(vec![Known::Value(value)])
+}
+
+/// An axis of a tensor of `rank` axes; negative ones count from the end.
+pub fn axis(axis: i64, rank: usize) -> Result<usize, Reason> {
+    let from_end =
+        if axis < 0 { i64::try_from(rank).ok().and_then(|rank| rank.checked_add(axis)) } else { Some(axis) };
+    from_end
+        .and_then(|axis| usize::try_from(axis).ok())
+        .filter(|&axis| axis < rank)
+        .ok_or_else(|| Reason(format!("axis {axis} does not exist; the operand has {rank} axes")))
+}
+
+/// Distinct axes of a tensor of `rank` axes, ascending.
+pub fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>, Reason> {
+    let mut axes = list.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
+    axes.sort_unstable();
+    if axes.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Reason(format!("axes {list:?} name one axis twice")));
+    }
+    Ok(axes)
+}
+
+/// The reason that stands for sizes over 64 bits.
+pub fn overflow() -> Reason {
+    Reason("a size is too large to be written down".into())
+}
+
+fn place_sizes(build: &mut GraphBuilder, sizes: Sizes, name: &str) -> Result<ValueId, Reason> {
+    let Sizes { element, shape, elements } = sizes;
+    let mut value = build.node(Op::Dims(elements), &[], name)?;
+    if shape.len() != 1 {
+        let shape = shape.into_iter().map(Dim::from).collect();
+        value = build.node(Op::Reshape { shape }, &[value], name)?;
+    }
+    match element {
+        ElementType::I64 => Ok(value),
+        to => Ok(build.node(Op::Cast { to }, &[value], name)?),
+    }
+}
+
+/// A matrix of f32, transposed.
+fn transposed(tensor: &Tensor) -> Option<Tensor> {
+    let (&[rows, columns], elements) = (tensor.shape(), tensor.as_f32()?) else { return None };
+    let column = |c: usize| elements.iter().skip(c).step_by(columns.max(1)).copied();
+    let elements = (0..columns).flat_map(column).collect();
+    Tensor::from_f32(vec![columns, rows], elements).ok()
+}
+
+impl From<TypeError> for Reason {
+    fn from(error: TypeError) -> Reason {
+        Reason(error.to_string())
+    }
+}
+
+impl From<TensorError> for Reason {
+    fn from(error: TensorError) -> Reason {
+        Reason(error.to_string())
+    }
+}
+
+impl From<TensorProblem> for Reason {
+    fn from(problem: TensorProblem) -> Reason {
+        Reason(problem.to_string())
+    }
+}

@@ -1,0 +1,159 @@
+//! The file as ONNX sees it: decoded, its versions and names checked, its nodes in an order in which they can be computed.
+
+use crate::error::ImportProblem;
+use crate::proto::{GraphProto, ModelProto, NodeProto};
+use prost::Message;
+use std::collections::{HashMap, HashSet};
+
+/// IR versions that are read. Before 3 there were no operator sets.
+const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=13;
+
+/// The oldest operator set that is read, and the newest that is known.
+pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=27;
+
+/// A model whose versions are accepted.
+#[derive(Debug)]
+pub struct Model {
+    /// The network.
+    pub graph: GraphProto,
+    /// The version of ONNX's own operators.
+    pub opset: i64,
+    /// `domain::name` of the operators that the file defines by others.
+    pub functions: HashSet<String>,
+}
+
+/// Reads a file. Nesting is limited by the decoder, to 100 messages.
+pub fn decode(bytes: &[u8]) -> Result<Model, ImportProblem> {
+    let model = ModelProto::decode(bytes).map_err(|error| ImportProblem::NotOnnx(error.to_string()))?;
+    let Some(graph) = model.graph else {
+        return Err(ImportProblem::NotOnnx("it holds no graph".into()));
+    };
+    if !IR_VERSIONS.contains(&model.ir_version) {
+        return Err(ImportProblem::Version {
+            what: "the IR version".into(),
+            found: model.ir_version,
+            accepted: format!("{} to {}", IR_VERSIONS.start(), IR_VERSIONS.end()),
+            remedy: "write the model with a current exporter, or with `onnx.version_converter`",
+        });
+    }
+    let own = model.opset_import.iter().find(|set| is_onnx(&set.domain));
+    // A model of custom operators alone may leave ONNX's own domain out.
+    let opset = own.map_or(*OPSETS.end(), |set| set.version);
+    if opset < *OPSETS.start() {
+        return Err(ImportProblem::Version {
+            what: "the operator set".into(),
+            found: opset,
+            accepted: format!("{} and newer", OPSETS.start()),
+            remedy: "convert the model with `onnx.version_converter.convert_version(model, 13)`",
+        });
+    }
+    let functions = model.functions.iter().map(|f| operator_name(&f.domain, &f.name)).collect();
+    Ok(Model { graph, opset, functions })
+}
+
+/// Whether a domain is ONNX's own.
+pub fn is_onnx(domain: &str) -> bool {
+    domain.is_empty() || domain == "ai.onnx"
+}
+
+/// The operator with its domain, where that is not ONNX's own.
+pub fn operator_name(domain: &str, op_type: &str) -> String {
+    if is_onnx(domain) { op_type.to_owned() } else { format!("{domain}::{op_type}") }
+}
+
+/// A node's name; if it has none, that of its first result.
+pub fn label(node: &NodeProto) -> &str {
+    let first = node.output.iter().find(|name| !name.is_empty());
+    if node.name.is_empty() { first.map_or("", String::as_str) } else { &node.name }
+}
+
+/// The nodes that the named values need, each after those whose results it reads. A file may hold them in any order
+/// without a cycle, though ONNX asks for this one.
+pub fn needed<'m>(graph: &'m GraphProto, outputs: &[&'m str]) -> Result<Vec<&'m NodeProto>, ImportProblem> {
+    let producers = producers(graph)?;
+    let sources: HashSet<&str> = {
+        let inputs = graph.input.iter().map(|input| input.name.as_str());
+        inputs.chain(graph.initializer.iter().map(|tensor| tensor.name.as_str())).collect()
+    };
+    let mut done = HashSet::new();
+    let mut open = HashSet::new();
+    let mut order = vec![];
+    for &output in outputs {
+        let Some(&root) = producers.get(output) else {
+            if sources.contains(output) {
+                continue;
+            }
+            return Err(ImportProblem::Structure(format!(
+                "output `{output}` is a value that nothing defines"
+            )));
+        };
+        let mut stack: Vec<(usize, usize)> = vec![(root, 0)];
+        while let Some((index, next)) = stack.last_mut() {
+            let (index, node) = (*index, &graph.node[*index]);
+            open.insert(index);
+            let Some(name) = node.input.get(*next).filter(|_| !done.contains(&index)) else {
+                open.remove(&index);
+                if done.insert(index) {
+                    order.push(node);
+                }
+                stack.pop();
+                continue;
+            };
+            *next += 1;
+            match producers.get(name.as_str()) {
+                Some(before) if open.contains(before) => {
+                    let path = stack.iter().map(|(node, _)| *node).skip_while(|node| node != before);
+                    let names: Vec<_> = path.map(|node| format!("`{}`", label(&graph.node[node]))).collect();
+                    return Err(ImportProblem::Structure(format!(
+                        "nodes form a cycle: {}",
+                        names.join(", ")
+                    )));
+                }
+                Some(before) if !done.contains(before) => stack.push((*before, 0)),
+                None if !name.is_empty() && !sources.contains(name.as_str()) => {
+                    return Err(ImportProblem::Structure(format!(
+                        "node `{}` reads `{name}`, a value that nothing defines",
+                        label(node)
+                    )));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(order)
+}
+
+/// Which node defines a value. Every value has one definition.
+fn producers(graph: &GraphProto) -> Result<HashMap<&str, usize>, ImportProblem> {
+    let mut constants = HashSet::new();
+    for tensor in &graph.initializer {
+        if tensor.name.is_empty() {
+            return Err(ImportProblem::Structure("an initialiser has no name".into()));
+        }
+        if !constants.insert(tensor.name.as_str()) {
+            return Err(ImportProblem::Structure(format!("two initialisers are named `{}`", tensor.name)));
+        }
+    }
+    let mut inputs = HashSet::new();
+    for input in &graph.input {
+        if input.name.is_empty() {
+            return Err(ImportProblem::Structure("an input has no name".into()));
+        }
+        if !inputs.insert(input.name.as_str()) {
+            return Err(ImportProblem::Structure(format!("two inputs are named `{}`", input.name)));
+        }
+    }
+    let mut producers = HashMap::new();
+    for (index, node) in graph.node.iter().enumerate() {
+        for name in node.output.iter().map(String::as_str).filter(|name| !name.is_empty()) {
+            let twice = producers.insert(name, index).is_some();
+            if twice || inputs.contains(name) || constants.contains(name) {
+                return Err(ImportProblem::Structure(format!(
+                    "`{name}`, a result of node `{}`, is defined twice",
+                    label(node)
+                )));
+            }
+        }
+    }
+    Ok(producers)
+}

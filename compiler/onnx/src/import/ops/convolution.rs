@@ -1,0 +1,103 @@
+//! Convolutions, and the geometry of sliding windows that pools share.
+
+use super::super::attributes::Attributes;
+use super::super::call::{Call, Reason, Translated, one, overflow};
+use super::{Operator, operator};
+use twnc_ir::{Binary, Conv, Dim, Geometry, Op};
+
+pub(super) const OPERATORS: &[Operator] = &[operator("Conv", 7, (2, 3), "conv, add", conv)];
+
+fn conv(call: &mut Call<'_, '_>) -> Translated {
+    let (x, w) = (call.value(0)?, call.value(1)?);
+    let (input, weight) = (call.shape(x), call.shape(w));
+    if input.len() != weight.len() || input.len() < 3 {
+        return Err(Reason(format!(
+            "needs an input and a weight of the same rank, 3 or more; they are {} and {}",
+            call.ty(x),
+            call.ty(w)
+        )));
+    }
+    let kernel = weight[2..].to_vec();
+    if let Some(stated) = call.attributes.sizes("kernel_shape")?
+        && !(stated.len() == kernel.len()
+            && stated.iter().zip(&kernel).all(|(&n, dim)| Dim::from(n).may_equal(dim)))
+    {
+        return Err(Reason(format!("kernel_shape is {stated:?}, the weight is {}", call.ty(w))));
+    }
+    let groups = positive(call.attributes.int("group")?.unwrap_or(1), "group")?;
+    let geometry = geometry(call, &kernel, &input[2..])?;
+    let y = call.op(Op::Conv(Conv { geometry, groups }), &[x, w])?;
+    if !call.has(2) {
+        return one(y);
+    }
+    let bias = call.along_channels(2, input.len())?;
+    one(call.binary(Binary::Add, y, bias)?)
+}
+
+/// The movement of a window of the extents `kernel` over `spatial` axes, from the attributes that all windowed operators have.
+pub(super) fn geometry(call: &Call<'_, '_>, kernel: &[Dim], spatial: &[Dim]) -> Result<Geometry, Reason> {
+    let rank = spatial.len();
+    let a = &call.attributes;
+    let (strides, dilations) = (list(a, "strides", rank, 1)?, list(a, "dilations", rank, 1)?);
+    if strides.contains(&0) || dilations.contains(&0) {
+        return Err(Reason("a stride or dilation is 0".into()));
+    }
+    let mut pads = list(a, "pads", 2 * rank, 0)?;
+    match call.attributes.string("auto_pad")?.unwrap_or("NOTSET") {
+        "NOTSET" | "" => {}
+        "VALID" => pads.fill(0),
+        mode @ ("SAME_UPPER" | "SAME_LOWER") => {
+            for axis in 0..rank {
+                let total = same_padding(&spatial[axis], &kernel[axis], strides[axis], dilations[axis])?;
+                let smaller = total / 2;
+                let (begin, end) = if mode == "SAME_UPPER" {
+                    (smaller, total - smaller)
+                } else {
+                    (total - smaller, smaller)
+                };
+                (pads[axis], pads[rank + axis]) = (begin, end);
+            }
+        }
+        other => return Err(Reason(format!("attribute `auto_pad` is `{other}`"))),
+    }
+    let pads_end = pads.split_off(rank);
+    Ok(Geometry { strides, dilations, pads_begin: pads, pads_end })
+}
+
+/// What must be padded for `size / stride` windows, rounded up.
+fn same_padding(size: &Dim, kernel: &Dim, stride: usize, dilation: usize) -> Result<usize, Reason> {
+    let (one, zero) = (Dim::from(1), Dim::from(0));
+    let total = || {
+        let windows = size.ceil_div(&Dim::from(stride))?;
+        let reach = kernel.checked_sub(&one)?.checked_mul(&Dim::from(dilation))?.checked_add(&one)?;
+        let covered = windows.checked_sub(&one)?.checked_mul(&Dim::from(stride))?.checked_add(&reach)?;
+        covered.checked_sub(size)?.maximum(&zero)
+    };
+    total().ok_or_else(overflow)?.as_size().ok_or_else(|| {
+        Reason(format!(
+            "auto_pad needs the size of every spatial axis, and one is {size}; fix it with --input-shape"
+        ))
+    })
+}
+
+/// An attribute of so many sizes, or as many times the default.
+pub(super) fn list(
+    attributes: &Attributes<'_>,
+    name: &str,
+    entries: usize,
+    default: usize,
+) -> Result<Vec<usize>, Reason> {
+    match attributes.sizes(name)? {
+        Some(list) if list.len() == entries => Ok(list),
+        Some(list) => {
+            Err(Reason(format!("attribute `{name}` has {} entries; {entries} are needed", list.len())))
+        }
+        None => Ok(vec![default; entries]),
+    }
+}
+
+/// A number that is at least 1.
+pub(super) fn positive(n: i64, name: &str) -> Result<usize, Reason> {
+    let n = usize::try_from(n).ok().filter(|&n| n > 0);
+    n.ok_or_else(|| Reason(format!("attribute `{name}` is not positive")))
+}

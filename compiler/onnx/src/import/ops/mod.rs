@@ -1,0 +1,76 @@
+//! The operators of ONNX, one file a family. Each file opens with the table of its operators.
+
+mod activation;
+mod constant;
+mod convolution;
+mod elementwise;
+mod layout;
+mod linear;
+mod movement;
+mod normalisation;
+mod pool;
+mod quantise;
+mod reduce;
+mod resample;
+mod softmax;
+
+pub(super) use layout::reshaped;
+pub(super) use movement::slice_ranges;
+
+use super::call::{Call, Translated};
+
+/// An operator of ONNX that is imported.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// Its name in ONNX's own domain.
+    pub name: &'static str,
+    /// The first operator set (7 or newer) in which it is accepted.
+    pub since: i64,
+    /// The least and the largest number of operands.
+    pub operands: (usize, usize),
+    /// What it becomes in the graph.
+    pub becomes: &'static str,
+    pub(super) translate: Translate,
+}
+
+/// Adds what a node computes to the graph.
+pub(super) type Translate = fn(&mut Call<'_, '_>) -> Translated;
+
+/// Every operator that is imported, by family.
+pub fn operators() -> impl Iterator<Item = &'static Operator> {
+    [
+        convolution::OPERATORS,
+        linear::OPERATORS,
+        pool::OPERATORS,
+        normalisation::OPERATORS,
+        activation::OPERATORS,
+        elementwise::OPERATORS,
+        softmax::OPERATORS,
+        reduce::OPERATORS,
+        layout::OPERATORS,
+        movement::OPERATORS,
+        resample::OPERATORS,
+        constant::OPERATORS,
+        quantise::OPERATORS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The operator of this name.
+pub(super) fn find(name: &str) -> Option<&'static Operator> {
+    operators().find(|operator| operator.name == name)
+}
+
+/// Any number of operands.
+const MANY: usize = usize::MAX;
+
+const fn operator(
+    name: &'static str,
+    since: i64,
+    operands: (usize, usize),
+    becomes: &'static str,
+    translate: Translate,
+) -> Operator {
+    Operator { name, since, operands, becomes, translate }
+}

@@ -1,0 +1,271 @@
+//! Parts of tensors, tensors around tensors, tensors repeated.
+
+use super::super::call::{Call, Known, Reason, Translated, axes, axis, one, overflow};
+use super::super::sizes::is_size;
+use super::{MANY, Operator, operator};
+use twnc_ir::{Data, Dim, Op, Pad, PadMode, Slice, ValueId};
+
+pub(super) const OPERATORS: &[Operator] = &[
+    operator("Concat", 7, (1, MANY), "concat", concat),
+    operator("Split", 7, (1, 2), "slice", split),
+    operator("Slice", 7, (1, 5), "slice", slice),
+    operator("Gather", 7, (2, 2), "gather", gather),
+    operator("Pad", 7, (1, 4), "pad; slice where a pad is negative", pad),
+    operator("Expand", 8, (2, 2), "broadcast", expand),
+    operator("Tile", 7, (2, 2), "reshape, broadcast", tile),
+];
+
+/// The slices, one an axis, that a `Slice` takes of an operand of this shape. Starts and ends beyond the operand are clamped, as
+/// ONNX (and NumPy) has it.
+pub fn slice_ranges(call: &Call<'_, '_>, shape: &[Dim]) -> Result<Vec<Slice>, Reason> {
+    let attribute = |name: &str| call.attributes.ints(name);
+    let fixed = |list: &[i64]| list.iter().copied().map(Dim::fixed).collect::<Vec<_>>();
+    let (starts, ends) = match (attribute("starts")?, attribute("ends")?) {
+        (Some(starts), Some(ends)) => (fixed(starts), fixed(ends)),
+        _ => match (call.dims(1, "starts")?, call.dims(2, "ends")?) {
+            (Some(starts), Some(ends)) => (starts, ends),
+            _ => return Err(Reason("starts or ends are missing".into())),
+        },
+    };
+    let on = match attribute("axes")? {
+        Some(list) => Some(list.to_vec()),
+        None => call.ints(3, "axes")?,
+    };
+    let on = on.unwrap_or_else(|| (0..).take(starts.len()).collect());
+    let steps = call.ints(4, "steps")?.unwrap_or_else(|| vec![1; starts.len()]);
+    if ends.len() != starts.len() || on.len() != starts.len() || steps.len() != starts.len() {
+        return Err(Reason("starts, ends, axes and steps differ in length".into()));
+    }
+    axes(&on, shape.len())?;
+    let each = starts.iter().zip(&ends).zip(on.iter().zip(&steps));
+    each.map(|((start, end), (&on, &step))| {
+        let axis = axis(on, shape.len())?;
+        let (start, size) = clamped(start, end, step, &shape[axis])?;
+        Ok(Slice { axis, start, size, step })
+    })
+    .collect()
+}
+
+/// The first element of a range and the number of elements.
+fn clamped(start: &Dim, end: &Dim, step: i64, size: &Dim) -> Result<(Dim, Dim), Reason> {
+    let (zero, one) = (Dim::from(0), Dim::from(1));
+    // Exporters write the largest 32-bit or 64-bit number for "to the end".
+    let beyond = |dim: &Dim| dim.as_fixed().is_some_and(|n| n >= i64::from(i32::MAX));
+    let before = |dim: &Dim| dim.as_fixed().is_some_and(|n| n <= i64::from(i32::MIN));
+    let clamp = |dim: &Dim, low: &Dim, high: &Dim| {
+        if beyond(dim) {
+            return Ok(high.clone());
+        }
+        if before(dim) {
+            return Ok(low.clone());
+        }
+        let from_start = match dim.as_fixed() {
+            Some(n) if n < 0 => size.checked_add(dim).ok_or_else(overflow)?,
+            Some(_) => dim.clone(),
+            None if is_size(dim) => dim.clone(),
+            None => {
+                return Err(Reason(format!(
+                    "a bound is {dim}, whose sign is not known; fix it with --input-shape"
+                )));
+            }
+        };
+        let not_below = if is_size(&from_start) { Some(from_start) } else { from_start.maximum(low) };
+        not_below.and_then(|dim| dim.minimum(high)).ok_or_else(overflow)
+    };
+    let last = size.checked_sub(&one).ok_or_else(overflow)?;
+    let (start, length, stride) = match step {
+        0 => return Err(Reason("a step is 0".into())),
+        1.. => {
+            let (start, end) = (clamp(start, &zero, size)?, clamp(end, &zero, size)?);
+            (start.clone(), end.checked_sub(&start), step.checked_abs())
+        }
+        _ => {
+            let (start, end) = (clamp(start, &zero, &last)?, clamp(end, &Dim::fixed(-1), &last)?);
+            (start.clone(), start.checked_sub(&end), step.checked_abs())
+        }
+    };
+    let length = length.ok_or_else(overflow)?;
+    let length = if is_size(&length) { Some(length) } else { length.maximum(&zero) };
+    let count = stride.zip(length).and_then(|(stride, length)| length.ceil_div(&Dim::fixed(stride)));
+    Ok((start, count.ok_or_else(overflow)?))
+}
+
+fn slice(call: &mut Call<'_, '_>) -> Translated {
+    let mut y = call.value(0)?;
+    for range in slice_ranges(call, &call.shape(y))? {
+        y = part(call, y, range)?;
+    }
+    one(y)
+}
+
+/// The slice; the value itself if that is all of it.
+fn part(call: &mut Call<'_, '_>, x: ValueId, range: Slice) -> Result<ValueId, Reason> {
+    let all = range.step == 1
+        && range.start == Dim::from(0)
+        && call.ty(x).shape.get(range.axis) == Some(&range.size);
+    if all { Ok(x) } else { call.op(Op::Slice(range), &[x]) }
+}
+
+fn concat(call: &mut Call<'_, '_>) -> Translated {
+    let operands = call.values()?;
+    let Some(given) = call.attributes.int("axis")? else {
+        return Err(Reason("attribute `axis` is missing".into()));
+    };
+    let axis = axis(given, call.ty(operands[0]).rank())?;
+    one(if let [x] = operands[..] { x } else { call.op(Op::Concat { axis }, &operands)? })
+}
+
+/// Sizes of the parts are an attribute before operator set 13 and an operand from then on; without them, parts are equal.
+fn split(call: &mut Call<'_, '_>) -> Translated {
+    let x = call.value(0)?;
+    let shape = call.shape(x);
+    let axis = axis(call.attributes.int("axis")?.unwrap_or(0), shape.len())?;
+    let given = match call.attributes.ints("split")? {
+        Some(list) => Some(list.iter().copied().map(Dim::fixed).collect()),
+        None => call.dims(1, "split")?,
+    };
+    let parts = call.attributes.int("num_outputs")?.and_then(|n| usize::try_from(n).ok());
+    let parts = parts.unwrap_or(call.node.output.len());
+    let sizes = match given {
+        Some(sizes) => sizes,
+        None => {
+            let count = Dim::from(parts.max(1));
+            let each = shape[axis].ceil_div(&count).ok_or_else(overflow)?;
+            let before = Dim::from(parts.saturating_sub(1)).checked_mul(&each).ok_or_else(overflow)?;
+            let last = shape[axis].checked_sub(&before).ok_or_else(overflow)?;
+            let mut sizes = vec![each; parts.saturating_sub(1).min(call.node.output.len())];
+            sizes.push(last);
+            sizes
+        }
+    };
+    let total =
+        sizes.iter().try_fold(Dim::from(0), |sum, size| sum.checked_add(size)).ok_or_else(overflow)?;
+    if sizes.len() != call.node.output.len() || !total.may_equal(&shape[axis]) {
+        return Err(Reason(format!(
+            "parts of {sizes:?} for {} results do not make up axis {axis} of {shape:?}",
+            call.node.output.len()
+        )));
+    }
+    let mut start = Dim::from(0);
+    let mut results = vec![];
+    for size in sizes {
+        let end = start.checked_add(&size).ok_or_else(overflow)?;
+        let y = part(call, x, Slice { axis, start, size, step: 1 })?;
+        results.push(Known::Value(y));
+        start = end;
+    }
+    Ok(results)
+}
+
+fn gather(call: &mut Call<'_, '_>) -> Translated {
+    let (data, indices) = (call.value(0)?, call.value(1)?);
+    let axis = axis(call.attributes.int("axis")?.unwrap_or(0), call.ty(data).rank())?;
+    one(call.op(Op::Gather { axis }, &[data, indices])?)
+}
+
+/// Pads are an attribute before operator set 11 and an operand from then on. A negative pad takes elements away.
+fn pad(call: &mut Call<'_, '_>) -> Translated {
+    let mut x = call.value(0)?;
+    let rank = call.ty(x).rank();
+    let (pads, value) = match call.attributes.ints("pads")? {
+        Some(pads) => (pads.to_vec(), call.attributes.float("value")?.unwrap_or(0.0)),
+        None => {
+            (call.ints(1, "pads")?.ok_or_else(|| Reason("the pads are missing".into()))?, pad_value(call)?)
+        }
+    };
+    let on = match call.ints(3, "axes")? {
+        Some(list) => list.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?,
+        None => (0..rank).collect(),
+    };
+    if pads.len() != 2 * on.len() {
+        return Err(Reason(format!("{} pads for {} axes; there must be two for each", pads.len(), on.len())));
+    }
+    let mode = match call.attributes.string("mode")?.unwrap_or("constant") {
+        "constant" => PadMode::Constant(value),
+        "reflect" => PadMode::Reflect,
+        "edge" => PadMode::Edge,
+        other => {
+            return Err(Reason(format!("mode `{other}` is not supported; constant, reflect and edge are")));
+        }
+    };
+    let (mut begin, mut end) = (vec![0; rank], vec![0; rank]);
+    for (i, &on) in on.iter().enumerate() {
+        let (before, after) = (pads[i], pads[pads.len() / 2 + i]);
+        let (Ok(wider_before), Ok(wider_after)) =
+            (usize::try_from(before.max(0)), usize::try_from(after.max(0)))
+        else {
+            return Err(overflow());
+        };
+        (begin[on], end[on]) = (wider_before, wider_after);
+        if before < 0 || after < 0 {
+            let start = before.min(0).checked_neg().map(Dim::fixed).ok_or_else(overflow)?;
+            let kept = call.shape(x)[on]
+                .checked_sub(&start)
+                .and_then(|dim| dim.checked_add(&Dim::fixed(after.min(0))));
+            let size = kept.ok_or_else(overflow)?;
+            x = part(call, x, Slice { axis: on, start, size, step: 1 })?;
+        }
+    }
+    if begin.iter().chain(&end).all(|&n| n == 0) {
+        return one(x);
+    }
+    one(call.op(Op::Pad(Pad { begin, end, mode }), &[x])?)
+}
+
+/// The number to pad with, which must be one that an f32 holds.
+fn pad_value(call: &Call<'_, '_>) -> Result<f32, Reason> {
+    let Some(tensor) = call.constant(2, "the value to pad with")? else { return Ok(0.0) };
+    let value = match tensor.data() {
+        Data::F32(v) => v.first().copied(),
+        Data::I8(v) => v.first().map(|&n| n.into()),
+        Data::U8(v) => v.first().map(|&n| n.into()),
+        Data::I16(v) => v.first().map(|&n| n.into()),
+        Data::I32(v) => v.first().map(|&n| n as f32).filter(|&x| x.abs() <= EXACT),
+        Data::I64(v) => v.first().map(|&n| n as f32).filter(|&x| x.abs() <= EXACT),
+        Data::Bool(v) => v.first().map(|&b| f32::from(u8::from(b))),
+        Data::Ternary(_) => None,
+    };
+    value.ok_or_else(|| Reason("the value to pad with is not one number of at most 24 bits".into()))
+}
+
+/// Up to here an f32 holds every whole number.
+const EXACT: f32 = 16_777_216.0;
+
+/// Sizes of 1, on either side, are as large as the other side's.
+fn expand(call: &mut Call<'_, '_>) -> Translated {
+    let x = call.value(0)?;
+    let own = call.shape(x);
+    let Some(target) = call.dims(1, "the shape")? else {
+        return Err(Reason("the shape (operand 1) is missing".into()));
+    };
+    let rank = own.len().max(target.len());
+    let one_wide = Dim::from(1);
+    let at = |shape: &[Dim], axis: usize| {
+        (axis + shape.len()).checked_sub(rank).map_or_else(|| one_wide.clone(), |i| shape[i].clone())
+    };
+    let shape: Vec<Dim> = (0..rank)
+        .map(|axis| match (at(&own, axis), at(&target, axis)) {
+            (size, wanted) if wanted == one_wide => size,
+            (_, wanted) => wanted,
+        })
+        .collect();
+    one(if shape == own { x } else { call.op(Op::Broadcast { shape }, &[x])? })
+}
+
+/// Each axis gets one before it along which the operand is repeated; then the two become one.
+fn tile(call: &mut Call<'_, '_>) -> Translated {
+    let x = call.value(0)?;
+    let shape = call.shape(x);
+    let repeats = call.dims(1, "repeats")?.unwrap_or_default();
+    if repeats.len() != shape.len() {
+        return Err(Reason(format!("{} repeats for {} axes", repeats.len(), shape.len())));
+    }
+    let pairs =
+        |first: &dyn Fn(usize) -> Dim| (0..shape.len()).flat_map(|i| [first(i), shape[i].clone()]).collect();
+    let split: Vec<Dim> = pairs(&|_| Dim::from(1));
+    let repeated: Vec<Dim> = pairs(&|i| repeats[i].clone());
+    let merged: Option<Vec<Dim>> = shape.iter().zip(&repeats).map(|(dim, n)| dim.checked_mul(n)).collect();
+    let split = call.reshape(x, split)?;
+    let repeated = call.op(Op::Broadcast { shape: repeated }, &[split])?;
+    one(call.reshape(repeated, merged.ok_or_else(overflow)?)?)
+}

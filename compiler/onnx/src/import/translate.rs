@@ -1,0 +1,188 @@
+//! The walk over the nodes: each is folded as arithmetic on sizes, or translated by its operator's function, or handed to a
+//! custom operator; what none of them takes is collected and reported at the end, all of it.
+
+use super::call::{Call, Known, Reason, Translated, Translation};
+use super::model::{self, Model};
+use super::{Import, ImportOptions, Operator, inputs, ops, sizes};
+use crate::error::{ImportProblem, NodeProblem};
+use crate::external::ExternalData;
+use crate::proto::{GraphProto, NodeProto, ValueInfoProto};
+use crate::tensor;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use twnc_ir::{CustomCall, CustomOperator, GraphBuilder, Op};
+
+/// Imports a decoded file.
+pub fn import(
+    bytes: &[u8],
+    external: &ExternalData,
+    options: &ImportOptions,
+) -> Result<Import, ImportProblem> {
+    let model = model::decode(bytes)?;
+    let mut notes = vec![];
+    if model.opset > *model::OPSETS.end() {
+        notes.push(format!(
+            "operator set {} is newer than {}, the newest known; operators are read as in that one",
+            model.opset,
+            model::OPSETS.end()
+        ));
+    }
+    let outputs = outputs(&model.graph, options)?;
+    let nodes = model::needed(&model.graph, &outputs)?;
+    let mut translation = start(&model.graph, &nodes, &outputs, external, options, &mut notes)?;
+
+    let mut problems = vec![];
+    for node in nodes {
+        let handler = handler(node, &model, options);
+        // What reads a result of a node that failed is not at fault, unless nothing translates it either.
+        let reads_failed =
+            node.input.iter().any(|n| !n.is_empty() && !translation.known.contains_key(n.as_str()));
+        if handler.is_ok() && reads_failed && !problems.is_empty() {
+            continue;
+        }
+        match handler.and_then(|handler| translate(node, handler, model.opset, &mut translation)) {
+            Ok(results) => {
+                let named = node.output.iter().zip(results).filter(|(name, _)| !name.is_empty());
+                translation.known.extend(named.map(|(name, known)| (name.as_str(), known)));
+            }
+            Err(Reason(reason)) => problems.push(NodeProblem {
+                node: model::label(node).to_owned(),
+                operator: model::operator_name(&node.domain, &node.op_type),
+                reason,
+            }),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(ImportProblem::Nodes(problems));
+    }
+    for name in outputs {
+        let value = translation.place(name).map_err(|Reason(reason)| ImportProblem::Structure(reason))?;
+        translation.build.output(name, value);
+    }
+    Ok(Import { graph: translation.build.finish(), notes })
+}
+
+/// The names of the values that are to be outputs.
+fn outputs<'m>(graph: &'m GraphProto, options: &'m ImportOptions) -> Result<Vec<&'m str>, ImportProblem> {
+    let names: Vec<&str> = if options.outputs.is_empty() {
+        graph.output.iter().map(|output| output.name.as_str()).collect()
+    } else {
+        options.outputs.iter().map(String::as_str).collect()
+    };
+    if names.is_empty() {
+        return Err(ImportProblem::Structure("the graph has no outputs".into()));
+    }
+    let mut seen = HashSet::new();
+    match names.iter().find(|name| !seen.insert(**name)) {
+        Some(name) => Err(ImportProblem::Structure(format!("two outputs are named `{name}`"))),
+        None => Ok(names),
+    }
+}
+
+/// The inputs, and the constants that something reads.
+fn start<'m>(
+    graph: &'m GraphProto,
+    nodes: &[&'m NodeProto],
+    outputs: &[&'m str],
+    external: &ExternalData,
+    options: &ImportOptions,
+    notes: &mut Vec<String>,
+) -> Result<Translation<'m>, ImportProblem> {
+    if let Some(sparse) = graph.sparse_initializer.first() {
+        let name = sparse.values.as_ref().map_or("", |values| values.name.as_str());
+        let reason = format!("initialiser `{name}` is sparse; export it dense");
+        return Err(ImportProblem::Structure(reason));
+    }
+    let mut used: HashSet<&str> = nodes.iter().flat_map(|node| &node.input).map(String::as_str).collect();
+    used.extend(outputs);
+    let mut build = GraphBuilder::new(&graph.name);
+    let mut known: HashMap<&str, Known> = HashMap::new();
+    for proto in &graph.initializer {
+        if used.contains(proto.name.as_str()) {
+            let tensor = tensor::decode(proto, external)
+                .map_err(|problem| ImportProblem::Tensor { tensor: proto.name.clone(), problem })?;
+            let stored = proto.data_type();
+            known.insert(&proto.name, Known::Constant { tensor, name: proto.name.clone(), stored });
+        }
+    }
+    let constants: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+    let data: Vec<&ValueInfoProto> =
+        graph.input.iter().filter(|input| !constants.contains(input.name.as_str())).collect();
+    for (input, ty) in data.iter().zip(inputs::types(&data, options, notes)?) {
+        known.insert(input.name.as_str(), Known::Value(build.input(&input.name, ty)));
+    }
+    Ok(Translation { build, known, placed: HashMap::new() })
+}
+
+/// What translates a node.
+enum Handler<'a> {
+    Operator(&'static Operator),
+    Custom(&'a Arc<dyn CustomOperator>),
+}
+
+fn handler<'a>(node: &NodeProto, model: &Model, options: &'a ImportOptions) -> Result<Handler<'a>, Reason> {
+    let name = model::operator_name(&node.domain, &node.op_type);
+    if let Some(custom) = options.custom.get(&name) {
+        return Ok(Handler::Custom(custom));
+    }
+    if model.functions.contains(&name) {
+        return Err(Reason(
+            "is a function of the file, which is not supported; export with functions inlined".into(),
+        ));
+    }
+    let operator = if model::is_onnx(&node.domain) { ops::find(&node.op_type) } else { None };
+    match operator {
+        None => {
+            Err(Reason("is not supported; cut it off with --output, or register a custom operator".into()))
+        }
+        Some(operator) if model.opset < operator.since => {
+            Err(Reason(format!("exists since operator set {}, the file has {}", operator.since, model.opset)))
+        }
+        Some(operator) => Ok(Handler::Operator(operator)),
+    }
+}
+
+fn translate<'m>(
+    node: &'m NodeProto,
+    handler: Handler<'_>,
+    opset: i64,
+    translation: &mut Translation<'m>,
+) -> Translated {
+    let mut call = Call::new(node, opset, translation)?;
+    let results = match handler {
+        Handler::Custom(operator) => {
+            let (operator, attributes) = (operator.clone(), call.attributes.custom()?);
+            let operands = call.values()?;
+            let results = call.ops(Op::Custom(CustomCall { operator, attributes }), &operands)?;
+            results.into_iter().map(Known::Value).collect()
+        }
+        Handler::Operator(operator) => {
+            let (least, most) = operator.operands;
+            if !(least..=most).contains(&node.input.len()) {
+                let most = if most == usize::MAX { "any number".into() } else { most.to_string() };
+                return Err(Reason(format!(
+                    "has {} operands; {least} to {most} are accepted",
+                    node.input.len()
+                )));
+            }
+            match sizes::fold(&call)? {
+                Some(results) => results,
+                None => (operator.translate)(&mut call)?,
+            }
+        }
+    };
+    known(&call, results)
+}
+
+/// The results, once every attribute was read and every result wanted is there.
+fn known(call: &Call<'_, '_>, results: Vec<Known>) -> Translated {
+    if let Some(attribute) = call.attributes.unread() {
+        return Err(Reason(format!("attribute `{attribute}` is unknown in operator set {}", call.opset)));
+    }
+    match (results.len()..call.node.output.len()).find(|&i| call.wants(i)) {
+        Some(result) => {
+            Err(Reason(format!("result {result} (`{}`) is not supported", call.node.output[result])))
+        }
+        None => Ok(results),
+    }
+}

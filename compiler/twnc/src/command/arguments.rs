@@ -1,0 +1,283 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use twnc_onnx::{ImportOptions, ShapeOverride};
+use twnc_passes as passes;
+
+/// Compile a neural network to a ternary program that runs without multiplications.
+///
+/// `twnc MODEL.onnx -o MODEL.bin` reads an ONNX network, rewrites the weights of its convolutions and linear layers to -1, 0 and +1 with a
+/// scale (weights that are already ternary are taken over exactly), and writes a file that `twnc run` and the runtime library execute.
+#[derive(Debug, Parser)]
+#[command(
+    name = "twnc",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:\n  twnc model.onnx -o model.bin\n  twnc run model.bin -i data.npz -o out.npz\n  twnc compare model.onnx model.bin --data data.npz --labels labels.npy\n  twnc bench model.bin --threads 2\n\nExit codes: 0 done, 1 a comparison failed, 2 usage, 3 a model or file is not acceptable, 4 a limit was hit."
+)]
+pub struct Cli {
+    /// What to do instead of compiling.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub compile: Option<Compile>,
+    /// Write errors (and, where a command has results for machines, results) as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Commands beside compiling.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a compiled model on arrays or an image.
+    Run(Run),
+    /// Measure a compiled model: minimum, median and 99th percentile, and each step.
+    Bench(Bench),
+    /// Show the layers of a model: sizes, sparsity, scales, multiplications; and the generated code.
+    Inspect(Inspect),
+    /// Compare a compiled model with the float network that it came from.
+    Compare(Compare),
+    /// Run passes on a graph and print it as text.
+    Opt(Opt),
+    /// List the passes, in order, with the reason for each one's place.
+    Passes,
+    /// List the ONNX operators that are accepted, and what each becomes.
+    Ops,
+}
+
+/// Options of a compilation.
+#[derive(Args, Debug)]
+pub struct Compile {
+    /// The ONNX file.
+    pub model: PathBuf,
+    /// The file to write: model.bin, or what --emit asks for (default: standard output for text).
+    #[arg(short = 'o', value_name = "FILE")]
+    pub target: Option<PathBuf>,
+    #[command(flatten)]
+    pub options: CompileOptions,
+    /// Write something else than a model.bin.
+    #[arg(long, value_name = "FORM")]
+    pub emit: Option<Emit>,
+    /// Write what was recognised, done and not done, layer by layer, as JSON.
+    #[arg(long, value_name = "FILE.json")]
+    pub report: Option<PathBuf>,
+    /// Print the graph behind a pass, or behind each with `all`.
+    #[arg(long, value_name = "PASS")]
+    pub print_after: Vec<String>,
+    /// Run no pass behind this one.
+    #[arg(long, value_name = "PASS")]
+    pub stop_after: Option<String>,
+    /// Leave a pass out.
+    #[arg(long, value_name = "PASS")]
+    pub skip_pass: Vec<String>,
+    /// Print how long each pass took.
+    #[arg(long)]
+    pub time_passes: bool,
+    /// Verify the graph behind every pass.
+    #[arg(long)]
+    pub verify: bool,
+}
+
+/// What is compiled, and how.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CompileOptions {
+    /// Which layers become ternary: auto (a network that is ternary for half of its weights or more keeps the others float; any other
+    /// becomes ternary as a whole), all, detected (only those that are already), none.
+    #[arg(long, value_enum, default_value_t)]
+    pub ternarise: Ternarise,
+    /// Keep the layers whose name matches a pattern (`*` and `?`) float.
+    #[arg(long, value_name = "GLOB")]
+    pub keep: Vec<String>,
+    /// How weights are rounded: twn (0.7 of the mean magnitude) or exact (least squares).
+    #[arg(long, value_enum, default_value_t)]
+    pub threshold: Threshold,
+    /// What shares a scale: a layer, as in the paper, or an output channel.
+    #[arg(long, value_enum, default_value_t)]
+    pub scale: Scale,
+    /// The shape of an input in the place of the declared one, as [NAME:]1x3x224x224; a letter leaves a size open.
+    #[arg(short = 'i', long, value_name = "SHAPE")]
+    pub input_shape: Vec<ShapeOverride>,
+    /// The size of a named dimension.
+    #[arg(long, value_name = "NAME=N", value_parser = parse_dim)]
+    pub dim: Vec<(String, i64)>,
+    /// Cut the graph: these values are the outputs.
+    #[arg(long = "output", value_name = "NAME")]
+    pub outputs: Vec<String>,
+}
+
+/// What to write instead of a model.bin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// The graph as text.
+    Twir,
+    /// The graph for Graphviz.
+    Dot,
+    /// The network as ONNX, ternary weights as -1, 0 and 1 with a multiplication behind.
+    Onnx,
+}
+
+/// Which layers become ternary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)] // `CompileOptions::ternarise` explains them; here they would end up in --help twice.
+pub enum Ternarise {
+    #[default]
+    Auto,
+    All,
+    Detected,
+    None,
+}
+
+/// How weights are rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)] // as above
+pub enum Threshold {
+    #[default]
+    Twn,
+    Exact,
+}
+
+/// What shares a scale.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)] // as above
+pub enum Scale {
+    #[default]
+    Layer,
+    Channel,
+}
+
+/// Options of `twnc run`.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// The compiled model.
+    pub model: PathBuf,
+    /// An input: NAME=FILE.npy (several times), FILE.npz, or a folder of NAME.npy.
+    #[arg(short, long, value_name = "INPUT")]
+    pub input: Vec<String>,
+    /// An image (PNG or JPEG) for the model's only input.
+    #[arg(long, value_name = "FILE", conflicts_with = "input")]
+    pub image: Option<PathBuf>,
+    /// Subtracted from pixels in 0..1, one number or one for each channel.
+    #[arg(long, value_delimiter = ',')]
+    pub mean: Vec<f32>,
+    /// Pixels are divided by it, one number or one for each channel.
+    #[arg(long, value_delimiter = ',')]
+    pub std: Vec<f32>,
+    /// Write the outputs here, by name; without it they are summed up on standard output.
+    #[arg(short = 'o', value_name = "OUT.npz")]
+    pub target: Option<PathBuf>,
+    #[command(flatten)]
+    pub session: SessionArguments,
+}
+
+/// Options of a session.
+#[derive(Args, Clone, Debug)]
+pub struct SessionArguments {
+    /// How many threads compute.
+    #[arg(long, default_value_t = 1)]
+    pub threads: usize,
+    /// The most bytes that tensors may take.
+    #[arg(long, value_name = "BYTES")]
+    pub max_memory: Option<usize>,
+}
+
+/// Options of `twnc bench`.
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// The compiled model.
+    pub model: PathBuf,
+    /// How many runs to time; as many as fit into a second or two without it.
+    #[arg(long)]
+    pub runs: Option<usize>,
+    /// The size of a named dimension; 1 without it.
+    #[arg(long, value_name = "NAME=N", value_parser = parse_dim)]
+    pub dim: Vec<(String, i64)>,
+    #[command(flatten)]
+    pub session: SessionArguments,
+}
+
+/// Options of `twnc inspect`.
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// A model.bin, or an ONNX file, which is compiled in memory.
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub options: CompileOptions,
+    /// Disassemble the code of the accumulations.
+    #[arg(long)]
+    pub disassemble: bool,
+}
+
+/// Options of `twnc compare`.
+#[derive(Args, Debug)]
+pub struct Compare {
+    /// The ONNX file of the float network.
+    pub model: PathBuf,
+    /// The compiled model.
+    pub compiled: PathBuf,
+    /// Inputs: FILE.npz, or a folder of NAME.npy; the first axis counts samples.
+    #[arg(long, value_name = "X.npz")]
+    pub data: PathBuf,
+    /// The right class of each sample.
+    #[arg(long, value_name = "Y.npy")]
+    pub labels: Option<PathBuf>,
+    /// Fail (exit code 1) if agreement with the float network is below this share.
+    #[arg(long, value_name = "SHARE")]
+    pub min_agreement: Option<f64>,
+    #[command(flatten)]
+    pub session: SessionArguments,
+}
+
+/// Options of `twnc opt`.
+#[derive(Args, Debug)]
+pub struct Opt {
+    /// A .twir or .onnx file.
+    pub file: PathBuf,
+    /// The passes to run, in this order, as names with commas between; none without it.
+    #[arg(long, value_delimiter = ',')]
+    pub passes: Vec<String>,
+    #[command(flatten)]
+    pub options: CompileOptions,
+}
+
+impl CompileOptions {
+    /// What the importer needs of them.
+    pub fn import(&self) -> ImportOptions {
+        ImportOptions {
+            input_shapes: self.input_shape.clone(),
+            dims: self.dim.clone(),
+            outputs: self.outputs.clone(),
+            ..ImportOptions::default()
+        }
+    }
+
+    /// What the passes need of them.
+    pub fn passes(&self) -> passes::Options {
+        passes::Options {
+            ternarise: match self.ternarise {
+                Ternarise::Auto => passes::Mode::Auto,
+                Ternarise::All => passes::Mode::All,
+                Ternarise::Detected => passes::Mode::Detected,
+                Ternarise::None => passes::Mode::None,
+            },
+            keep: self.keep.clone(),
+            threshold: match self.threshold {
+                Threshold::Twn => passes::Threshold::Twn,
+                Threshold::Exact => passes::Threshold::Exact,
+            },
+            scale: match self.scale {
+                Scale::Layer => passes::Scale::Layer,
+                Scale::Channel => passes::Scale::Channel,
+            },
+        }
+    }
+}
+
+fn parse_dim(text: &str) -> Result<(String, i64), String> {
+    let (name, size) = text.split_once('=').ok_or("write NAME=SIZE, for instance batch=1")?;
+    match size.parse::<u32>() {
+        Ok(size) if size > 0 && !name.is_empty() => Ok((name.to_owned(), size.into())),
+        _ => Err(format!("`{size}` is not a size of 1 or more")),
+    }
+}

@@ -1,0 +1,137 @@
+//! How the command fails: an exit code, a message, and what to do.
+
+use miette::Diagnostic;
+use std::fmt;
+use twnc::CompileError;
+use twnc_onnx::OnnxError;
+use twnc_program::FormatError;
+
+/// A failure, as it is shown to the user.
+#[derive(Debug)]
+pub struct Failure {
+    /// Of which kind; the exit code follows from it.
+    pub kind: Kind,
+    /// What happened, with the name of the thing.
+    pub message: String,
+    /// The file it happened with.
+    pub file: Option<String>,
+    /// The layer it happened at.
+    pub node: Option<String>,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+/// Kinds of failure; the number is the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A comparison did not hold.
+    Comparison = 1,
+    /// The command line is not right.
+    Usage = 2,
+    /// A model or file is not acceptable.
+    Unacceptable = 3,
+    /// A limit was hit.
+    Limit = 4,
+}
+
+impl Failure {
+    /// A failure of a kind.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Failure {
+        Failure { kind, message: message.into(), file: None, node: None, help: None }
+    }
+
+    /// A model or file that is not acceptable.
+    pub fn unacceptable(message: impl fmt::Display) -> Failure {
+        Failure::new(Kind::Unacceptable, message.to_string())
+    }
+
+    /// A command line that is not right.
+    pub fn usage(message: impl fmt::Display) -> Failure {
+        Failure::new(Kind::Usage, message.to_string())
+    }
+
+    /// The same failure with the file it happened with.
+    pub fn in_file(self, file: impl fmt::Display) -> Failure {
+        Failure { file: Some(file.to_string()), ..self }
+    }
+
+    /// The same failure with what to do.
+    pub fn help(self, help: impl Into<String>) -> Failure {
+        Failure { help: Some(help.into()), ..self }
+    }
+
+    /// The exit code.
+    pub fn exit_code(&self) -> u8 {
+        self.kind as u8
+    }
+
+    /// For `--json`: `{"error": {"code", "message", "file", "node", "help"}}`.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({"error": {
+            "code": self.exit_code(),
+            "message": self.message,
+            "file": self.file,
+            "node": self.node,
+            "help": self.help,
+        }})
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(file) if !self.message.contains(file.as_str()) => write!(f, "{file}: {}", self.message),
+            _ => f.write_str(&self.message),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Diagnostic for Failure {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+}
+
+impl From<CompileError> for Failure {
+    fn from(error: CompileError) -> Failure {
+        let kind = match &error {
+            CompileError::Options(_) => Kind::Usage,
+            CompileError::Pipeline(twnc_ir::PipelineError::UnknownPass { .. }) => Kind::Usage,
+            CompileError::Onnx(OnnxError::Import { problem, .. }) => match problem {
+                twnc_onnx::ImportProblem::Option { .. } => Kind::Usage,
+                twnc_onnx::ImportProblem::TooLarge { .. } => Kind::Limit,
+                _ => Kind::Unacceptable,
+            },
+            _ => Kind::Unacceptable,
+        };
+        let mut failure = Failure::new(kind, error.to_string());
+        if let CompileError::Onnx(OnnxError::Import { file, problem }) = &error {
+            failure.file = Some(file.clone());
+            if let twnc_onnx::ImportProblem::Nodes(nodes) = problem {
+                failure.node = nodes.first().map(|problem| problem.node.clone());
+                failure.help =
+                    Some("`twnc ops` lists what is accepted; --output NAME cuts off a tail that is not needed".into());
+            }
+        }
+        failure
+    }
+}
+
+impl From<twnc_runtime::Error> for Failure {
+    fn from(error: twnc_runtime::Error) -> Failure {
+        use twnc_runtime::Error;
+        let kind = match &error {
+            Error::Memory { .. } => Kind::Limit,
+            Error::Isa(_) => Kind::Usage,
+            Error::File { source: FormatError::TooLarge { .. }, .. } => Kind::Limit,
+            _ => Kind::Unacceptable,
+        };
+        let mut failure = Failure::new(kind, error.to_string());
+        if let Error::File { path, .. } = &error {
+            failure.file = Some(path.clone());
+        }
+        failure
+    }
+}

@@ -1,0 +1,211 @@
+//! `twnc inspect`: the layers of a model, and what they cost.
+
+use super::arguments::Inspect;
+use super::failure::Failure;
+use super::out;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use twnc::multiplications::{self, Counts};
+use twnc::{Compiler, synthetic};
+use twnc_program::interpret::Functions;
+use twnc_program::step::Contraction;
+use twnc_program::{ConstantData, Operand, Program, Step, StepKind};
+use twnc_runtime::{Module, SessionOptions};
+
+/// What `--json` prints; keys are stable.
+#[derive(Serialize)]
+struct Report {
+    bytes: u64,
+    layers: Vec<LayerReport>,
+    totals: Totals,
+}
+
+#[derive(Serialize)]
+struct LayerReport {
+    name: String,
+    op: &'static str,
+    /// The weight's shape.
+    shape: Vec<usize>,
+    ternary: bool,
+    why_not: Option<String>,
+    /// `layer`, `channel` or nothing.
+    scale: Option<&'static str>,
+    /// The share of weights that are zero.
+    sparsity: f64,
+    bits_per_weight: f64,
+    #[serde(flatten)]
+    counts: LayerCounts,
+    /// Instructions in the generated code of the sum, and how many of them multiply or call.
+    code: Option<CodeReport>,
+}
+
+#[derive(Serialize)]
+struct LayerCounts {
+    additions: u64,
+    multiplications_kernel: u64,
+    multiplications_epilogue: u64,
+}
+
+#[derive(Serialize)]
+struct CodeReport {
+    instructions: usize,
+    multiplying: usize,
+    calls: usize,
+}
+
+#[derive(Serialize, Default)]
+struct Totals {
+    additions: u64,
+    multiplications: u64,
+    multiplications_float_network: u64,
+}
+
+/// Shows a compiled model, or an ONNX file as it would be compiled.
+pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
+    let is_onnx = options.model.extension().is_some_and(|extension| extension == "onnx");
+    let (module, why_not) = if is_onnx {
+        let compiler = Compiler::builder()
+            .import(options.options.import())
+            .passes(options.options.passes())
+            .build()?;
+        let compiled = compiler.compile_file(&options.model)?;
+        let missed = compiled.remarks.iter().filter(|remark| remark.kind == twnc_ir::RemarkKind::Missed);
+        let reasons = missed.map(|remark| (remark.node.clone(), remark.message.clone())).collect();
+        (Module::new(compiled.program, Functions::default())?, reasons)
+    } else {
+        (Module::open(&options.model)?, BTreeMap::new())
+    };
+    let program = module.program();
+    let shapes = synthetic::shapes(&module, 1, &options.options.dim);
+    let session = module.session(SessionOptions::default())?;
+    let resolved = session.shapes(&shapes)?;
+    let codes = session.code(&shapes)?;
+    let mut totals = Totals::default();
+    let mut layers = vec![];
+    for (step, functions) in program.steps.iter().zip(&codes) {
+        let counts = multiplications::count(program, &resolved, step);
+        totals.add(&counts);
+        if let Some(layer) = layer(program, step, &counts, functions, &why_not) {
+            layers.push(layer);
+        }
+    }
+    let bytes = match is_onnx {
+        true => program.to_bytes().len() as u64,
+        false => std::fs::metadata(&options.model).map(|m| m.len()).unwrap_or(0),
+    };
+    show(&Report { bytes, layers, totals }, json);
+    if options.disassemble {
+        for (step, functions) in program.steps.iter().zip(&codes) {
+            for function in functions {
+                out!("\n; {} of `{}`\n{}", function.name, step.name, function.disassembly());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn layer(
+    program: &Program,
+    step: &Step,
+    counts: &Counts,
+    functions: &[twnc_runtime::Code],
+    why_not: &BTreeMap<String, String>,
+) -> Option<LayerReport> {
+    let (op, weight, scale) = match &step.kind {
+        StepKind::Accumulate(s) => {
+            let plane = s.planes.first()?;
+            let op = match plane.contraction {
+                Contraction::Window { .. } => "conv",
+                Contraction::MatMul => "matmul",
+            };
+            let scale = plane.scale.map(|id| if program.constant(id).len() == 1 { "layer" } else { "channel" });
+            (op, plane.weight, scale)
+        }
+        StepKind::Conv(s) => ("conv", constant(s.weight)?, None),
+        StepKind::MatMul(s) => ("matmul", constant(s.right)?, None),
+        _ => return None,
+    };
+    let weight = program.constant(weight);
+    let zeros = match &weight.data {
+        ConstantData::Ternary(trits) => trits.iter().filter(|&t| t == 0).count(),
+        ConstantData::F32(v) => v.iter().filter(|&&w| w == 0.0).count(),
+        _ => 0,
+    };
+    let ternary = matches!(weight.data, ConstantData::Ternary(_));
+    let audit = functions.iter().map(twnc_runtime::Code::audit).reduce(|a, b| a + b);
+    Some(LayerReport {
+        name: step.name.clone(),
+        op,
+        shape: weight.shape.clone(),
+        ternary,
+        why_not: why_not.get(&step.name).filter(|_| !ternary).cloned(),
+        scale,
+        sparsity: zeros as f64 / weight.len().max(1) as f64,
+        bits_per_weight: if ternary { 1.6 } else { 32.0 },
+        counts: LayerCounts {
+            additions: counts.additions,
+            multiplications_kernel: counts.multiplications_kernel,
+            multiplications_epilogue: counts.multiplications_epilogue,
+        },
+        code: audit.map(|audit| CodeReport {
+            instructions: audit.instructions,
+            multiplying: audit.multiplications,
+            calls: audit.calls,
+        }),
+    })
+}
+
+fn constant(operand: Operand) -> Option<twnc_program::ConstantId> {
+    match operand {
+        Operand::Constant(id) => Some(id),
+        Operand::Buffer(_) => None,
+    }
+}
+
+fn show(report: &Report, json: bool) {
+    if json {
+        out!("{}", serde_json::json!(report));
+        return;
+    }
+    let width = report.layers.iter().map(|layer| layer.name.chars().count()).max().unwrap_or(0).clamp(5, 48);
+    out!(
+        "{:width$}  {:6}  {:18}  {:7}  {:7}  {:>6}  {:>12}  {:>12}  {:>12}",
+        "layer", "op", "weight", "kind", "scale", "zeros", "additions", "mul in sum", "mul after"
+    );
+    for layer in &report.layers {
+        let shape = layer.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
+        out!(
+            "{:width$}  {:6}  {shape:18}  {:7}  {:7}  {:>5.1}%  {:>12}  {:>12}  {:>12}",
+            layer.name,
+            layer.op,
+            if layer.ternary { "ternary" } else { "float" },
+            layer.scale.unwrap_or("-"),
+            layer.sparsity * 100.0,
+            layer.counts.additions,
+            layer.counts.multiplications_kernel,
+            layer.counts.multiplications_epilogue
+        );
+        if let Some(reason) = &layer.why_not {
+            out!("{:width$}    not ternary: {reason}", "");
+        }
+        if let Some(code) = &layer.code {
+            let CodeReport { instructions, multiplying, calls } = code;
+            out!("{:width$}    code of the sum: {instructions} instructions, {multiplying} multiply, {calls} calls", "");
+        }
+    }
+    let Totals { additions, multiplications, multiplications_float_network } = report.totals;
+    out!(
+        "{} bytes; per inference {additions} additions and {multiplications} multiplications, against {multiplications_float_network} of the float network",
+        report.bytes
+    );
+}
+
+impl Totals {
+    fn add(&mut self, counts: &Counts) {
+        let multiplications = counts.multiplications_kernel.saturating_add(counts.multiplications_epilogue);
+        self.additions = self.additions.saturating_add(counts.additions);
+        self.multiplications = self.multiplications.saturating_add(multiplications);
+        self.multiplications_float_network =
+            self.multiplications_float_network.saturating_add(counts.multiplications_float);
+    }
+}

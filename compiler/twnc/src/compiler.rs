@@ -1,0 +1,165 @@
+//! The compiler: import, passes, lowering, with the options that a user may set.
+
+use std::path::Path;
+use thiserror::Error;
+use twnc_ir::{
+    CountingCost, Graph, Pass, PassContext, Pipeline, PipelineError, Remark, RemarkKind, RunOptions, Timing,
+};
+use twnc_lower::LowerError;
+use twnc_onnx::{ImportOptions, OnnxError};
+use twnc_passes::OptionsError;
+use twnc_program::{Program, ProgramError, StepKind};
+
+/// Turns networks into programs, as its [builder](Compiler::builder) was told.
+pub struct Compiler {
+    import: ImportOptions,
+    pipeline: Pipeline,
+    run: RunOptions,
+}
+
+/// Collects the options of a compiler.
+#[derive(Default)]
+pub struct CompilerBuilder {
+    import: ImportOptions,
+    passes: twnc_passes::Options,
+    run: RunOptions,
+    edits: Vec<Placed>,
+}
+
+/// A pass of the user's, and where it goes.
+struct Placed {
+    pass: Box<dyn Pass>,
+    place: String,
+    before: bool,
+}
+
+/// What a compilation gives.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What the runtime executes.
+    pub program: Program,
+    /// The graph behind all passes, of which the program is the lowering.
+    pub graph: Graph,
+    /// What passes recognised, did not do, or warn of.
+    pub remarks: Vec<Remark>,
+    /// What a user should know of the import.
+    pub notes: Vec<String>,
+    /// How long each pass took.
+    pub timings: Vec<Timing>,
+}
+
+/// Why a network is not compiled.
+#[derive(Debug, Error)]
+pub enum CompileError {
+    /// The options do not fit together.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// The file is not accepted.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// A pass failed, or the options name one that there is not.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// The graph has no program.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// The program that came out is not valid: a mistake in the compiler.
+    #[error("the compiler made a program that is not valid: {0}")]
+    Program(#[from] ProgramError),
+}
+
+impl Compiler {
+    /// A compiler to be told its options.
+    pub fn builder() -> CompilerBuilder {
+        CompilerBuilder::default()
+    }
+
+    /// Compiles a file.
+    pub fn compile_file(&self, path: impl AsRef<Path>) -> Result<Compiled, CompileError> {
+        let import = twnc_onnx::import_file(path, &self.import)?;
+        Ok(Compiled { notes: import.notes, ..self.compile(import.graph, &mut |_, _| {})? })
+    }
+
+    /// Compiles a model in memory.
+    pub fn compile_bytes(&self, bytes: &[u8]) -> Result<Compiled, CompileError> {
+        let import = twnc_onnx::import_bytes(bytes, &self.import)?;
+        Ok(Compiled { notes: import.notes, ..self.compile(import.graph, &mut |_, _| {})? })
+    }
+
+    /// Compiles a graph. `print` gets the graph's text behind each pass for which the options ask for it.
+    pub fn compile(&self, mut graph: Graph, print: &mut dyn FnMut(&str, &str)) -> Result<Compiled, CompileError> {
+        let mut cx = PassContext::new(&CountingCost);
+        let timings = self.pipeline.run(&mut graph, &mut cx, &self.run, print)?;
+        let program = twnc_lower::lower(&graph)?;
+        program.validate()?;
+        Ok(Compiled { program, graph, remarks: cx.into_remarks(), notes: vec![], timings })
+    }
+
+    /// Imports a file as this compiler would.
+    pub fn import_file(&self, path: impl AsRef<Path>) -> Result<twnc_onnx::Import, CompileError> {
+        Ok(twnc_onnx::import_file(path, &self.import)?)
+    }
+
+    /// The passes, in order.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+}
+
+impl CompilerBuilder {
+    /// How files are imported: shapes, dimensions, outputs, custom operators.
+    pub fn import(self, import: ImportOptions) -> CompilerBuilder {
+        CompilerBuilder { import, ..self }
+    }
+
+    /// What becomes ternary, and how.
+    pub fn passes(self, passes: twnc_passes::Options) -> CompilerBuilder {
+        CompilerBuilder { passes, ..self }
+    }
+
+    /// How the pipeline is run: what is printed, skipped, verified.
+    pub fn run(self, run: RunOptions) -> CompilerBuilder {
+        CompilerBuilder { run, ..self }
+    }
+
+    /// Adds a pass right before the one named `place`.
+    pub fn pass_before(self, place: &str, pass: impl Pass + 'static) -> CompilerBuilder {
+        self.place(place, Box::new(pass), true)
+    }
+
+    /// Adds a pass right after the one named `place`.
+    pub fn pass_after(self, place: &str, pass: impl Pass + 'static) -> CompilerBuilder {
+        self.place(place, Box::new(pass), false)
+    }
+
+    /// The compiler.
+    pub fn build(self) -> Result<Compiler, CompileError> {
+        let mut pipeline = twnc_passes::default_pipeline(&self.passes)?;
+        for Placed { pass, place, before } in self.edits {
+            let why = format!("{} `{place}`, where the application put it", if before { "before" } else { "after" });
+            match before {
+                true => pipeline.before(&place, pass, &why)?,
+                false => pipeline.after(&place, pass, &why)?,
+            }
+        }
+        Ok(Compiler { import: self.import, pipeline, run: self.run })
+    }
+
+    fn place(mut self, place: &str, pass: Box<dyn Pass>, before: bool) -> CompilerBuilder {
+        self.edits.push(Placed { pass, place: place.to_owned(), before });
+        self
+    }
+}
+
+impl Compiled {
+    /// How many layers have a ternary weight.
+    pub fn ternary_layers(&self) -> usize {
+        self.program.steps.iter().filter(|step| matches!(step.kind, StepKind::Accumulate(_))).count()
+    }
+
+    /// How many layers `ternarise` rounded: they were not ternary in the file.
+    pub fn rounded_layers(&self) -> usize {
+        let rounded = |remark: &&Remark| remark.pass == "ternarise" && remark.kind == RemarkKind::Applied;
+        self.remarks.iter().filter(rounded).count()
+    }
+}

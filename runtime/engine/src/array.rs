@@ -1,0 +1,168 @@
+//! What goes in and comes out: n-dimensional arrays of the element types that a program has.
+
+use bytemuck::Pod;
+use ndarray::{ArrayD, ArrayView, ArrayViewD, ArrayViewMut, ArrayViewMutD, Dimension, IxDyn};
+use twnc_program::ElementType;
+
+/// A type of array elements.
+pub trait Element: Copy + Default + Stored {}
+
+mod sealed {
+    use super::{ElementType, Pod};
+
+    /// How an element lies in a buffer.
+    pub trait Stored: Sized {
+        type Bytes: Pod;
+        const TYPE: ElementType;
+        fn store(self) -> Self::Bytes;
+        fn load(bytes: Self::Bytes) -> Self;
+    }
+}
+use sealed::Stored;
+
+macro_rules! arrays {
+    ($($variant:ident($t:ty) as $bytes:ty, $store:expr, $load:expr, $doc:literal;)*) => {
+        /// An input: a view of the caller's array, with any strides.
+        #[derive(Clone, Debug)]
+        pub enum Input<'a> {
+            $(#[doc = $doc] $variant(ArrayViewD<'a, $t>),)*
+        }
+
+        /// An output that the runtime allocates.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Output {
+            $(#[doc = $doc] $variant(ArrayD<$t>),)*
+        }
+
+        /// An output that the caller has allocated, with any strides.
+        #[derive(Debug)]
+        pub enum OutputMut<'a> {
+            $(#[doc = $doc] $variant(ArrayViewMutD<'a, $t>),)*
+        }
+
+        impl Input<'_> {
+            /// What an element is.
+            pub fn element(&self) -> ElementType {
+                match self { $(Input::$variant(_) => ElementType::$variant,)* }
+            }
+
+            /// Sizes of the axes.
+            pub fn shape(&self) -> &[usize] {
+                match self { $(Input::$variant(array) => array.shape(),)* }
+            }
+
+            /// Copies the elements, row-major, over `bytes`, which has room for exactly them.
+            pub(crate) fn copy_to(&self, bytes: &mut [u8]) {
+                match self { $(Input::$variant(array) => store(array, bytes),)* }
+            }
+        }
+
+        impl Output {
+            /// What an element is.
+            pub fn element(&self) -> ElementType {
+                match self { $(Output::$variant(_) => ElementType::$variant,)* }
+            }
+
+            /// Sizes of the axes.
+            pub fn shape(&self) -> &[usize] {
+                match self { $(Output::$variant(array) => array.shape(),)* }
+            }
+
+            /// The array as a place to write to.
+            pub fn view_mut(&mut self) -> OutputMut<'_> {
+                match self { $(Output::$variant(array) => OutputMut::$variant(array.view_mut()),)* }
+            }
+
+            /// The array as an input.
+            pub fn view(&self) -> Input<'_> {
+                match self { $(Output::$variant(array) => Input::$variant(array.view()),)* }
+            }
+
+            /// Zeros; `None` for an element type that no buffer has.
+            pub fn zeros(element: ElementType, shape: &[usize]) -> Option<Output> {
+                match element {
+                    $(ElementType::$variant => Some(Output::$variant(ArrayD::default(IxDyn(shape)))),)*
+                    ElementType::Ternary => None,
+                }
+            }
+        }
+
+        impl OutputMut<'_> {
+            /// What an element is.
+            pub fn element(&self) -> ElementType {
+                match self { $(OutputMut::$variant(_) => ElementType::$variant,)* }
+            }
+
+            /// Sizes of the axes.
+            pub fn shape(&self) -> &[usize] {
+                match self { $(OutputMut::$variant(array) => array.shape(),)* }
+            }
+
+            /// Copies row-major elements out of `bytes`.
+            pub(crate) fn copy_from(&mut self, bytes: &[u8]) {
+                match self { $(OutputMut::$variant(array) => load(array, bytes),)* }
+            }
+        }
+
+        $(
+            impl Element for $t {}
+
+            impl Stored for $t {
+                type Bytes = $bytes;
+                const TYPE: ElementType = ElementType::$variant;
+                fn store(self) -> $bytes { ($store)(self) }
+                fn load(bytes: $bytes) -> $t { ($load)(bytes) }
+            }
+
+            impl<'a, D: Dimension> From<ArrayView<'a, $t, D>> for Input<'a> {
+                fn from(view: ArrayView<'a, $t, D>) -> Input<'a> {
+                    Input::$variant(view.into_dyn())
+                }
+            }
+
+            impl<'a, D: Dimension> From<ArrayViewMut<'a, $t, D>> for OutputMut<'a> {
+                fn from(view: ArrayViewMut<'a, $t, D>) -> OutputMut<'a> {
+                    OutputMut::$variant(view.into_dyn())
+                }
+            }
+
+            impl TryFrom<Output> for ArrayD<$t> {
+                type Error = Output;
+
+                /// The array, if its elements are of this type; else the output as it was.
+                fn try_from(output: Output) -> Result<ArrayD<$t>, Output> {
+                    match output {
+                        Output::$variant(array) => Ok(array),
+                        other => Err(other),
+                    }
+                }
+            }
+        )*
+    };
+}
+
+arrays! {
+    F32(f32) as f32, |x| x, |x| x, "binary32";
+    I8(i8) as i8, |x| x, |x| x, "8 bits, signed";
+    U8(u8) as u8, |x| x, |x| x, "8 bits, unsigned";
+    I16(i16) as i16, |x| x, |x| x, "16 bits, signed";
+    I32(i32) as i32, |x| x, |x| x, "32 bits, signed";
+    I64(i64) as i64, |x| x, |x| x, "64 bits, signed";
+    Bool(bool) as u8, u8::from, |x| x != 0, "true or false";
+}
+
+fn store<T: Element>(array: &ArrayViewD<'_, T>, bytes: &mut [u8]) {
+    let target: &mut [T::Bytes] = bytemuck::cast_slice_mut(bytes);
+    match array.as_slice() {
+        Some(elements) => target.iter_mut().zip(elements).for_each(|(to, from)| *to = from.store()),
+        None => target.iter_mut().zip(array).for_each(|(to, from)| *to = from.store()),
+    }
+}
+
+fn load<T: Element>(array: &mut ArrayViewMutD<'_, T>, bytes: &[u8]) {
+    let source: &[T::Bytes] = bytemuck::cast_slice(bytes);
+    match array.as_slice_mut() {
+        Some(elements) => elements.iter_mut().zip(source).for_each(|(to, from)| *to = T::load(*from)),
+        None => array.iter_mut().zip(source).for_each(|(to, from)| *to = T::load(*from)),
+    }
+}

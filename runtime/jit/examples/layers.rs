@@ -1,0 +1,135 @@
+//! Times accumulate kernels on the layers of common networks, on one thread.
+//!
+//!     cargo run --release -p twnc-jit --example layers [NAME PART]
+
+use std::time::{Duration, Instant};
+use twnc_jit::{AccumulateSpec, Isa, Jit, Kernel, Line, PlaneSpec, run};
+use twnc_program::constant::Trits;
+use twnc_program::scalar::Unary;
+use twnc_program::step::Contraction;
+use twnc_program::window::Window;
+
+/// A layer: name, input and weight shapes, contraction.
+struct Layer(&'static str, Vec<usize>, Vec<usize>, Contraction);
+
+fn main() {
+    let filter = std::env::args().nth(1).unwrap_or_default();
+    let jit = Jit::new(Isa::Portable).expect("this machine runs generated code");
+    println!("{:20} {:>9} {:>9} {:>8} {:>8}", "layer", "min ms", "median", "GMAC/s", "build ms");
+    for layer in layers().iter().filter(|l| l.0.contains(&filter)) {
+        time(&jit, layer);
+    }
+}
+
+fn layers() -> Vec<Layer> {
+    vec![
+        conv("3x3 64->64 @56", 64, 64, 56, 3, 1, 1, 1),
+        conv("3x3 128->128 @28", 128, 128, 28, 3, 1, 1, 1),
+        conv("3x3 256->256 @14", 256, 256, 14, 3, 1, 1, 1),
+        conv("3x3 512->512 @7", 512, 512, 7, 3, 1, 1, 1),
+        conv("1x1 256->256 @28", 256, 256, 28, 1, 1, 0, 1),
+        conv("3x3/2 64->128 @56", 64, 128, 56, 3, 2, 1, 1),
+        conv("3x3/2 128->256 @28", 128, 256, 28, 3, 2, 1, 1),
+        conv("3x3/2 256->512 @14", 256, 512, 14, 3, 2, 1, 1),
+        conv("1x1/2 64->128 @56", 64, 128, 56, 1, 2, 0, 1),
+        conv("1x1/2 256->512 @14", 256, 512, 14, 1, 2, 0, 1),
+        conv("3x3 depthwise @28", 256, 256, 28, 3, 1, 1, 256),
+        conv("7x7/2 3->64 @224", 3, 64, 224, 7, 2, 3, 1),
+        conv("5x5 1->32 @28", 1, 32, 28, 5, 1, 0, 1),
+        conv("3x3 3->128 @32", 3, 128, 32, 3, 1, 1, 1),
+        full("4096->4096, 1 row", 1, 4096, 4096),
+        full("512->1000, 1 row", 1, 512, 1000),
+        full("4096->4096, 2 rows", 2, 4096, 4096),
+        full("512->512, 64 rows", 64, 512, 512),
+    ]
+}
+
+#[allow(clippy::too_many_arguments)] // A row of the table above.
+fn conv(
+    name: &'static str,
+    c: usize,
+    m: usize,
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    pad: usize,
+    groups: usize,
+) -> Layer {
+    let window = Window {
+        kernel: vec![kernel; 2],
+        strides: vec![stride; 2],
+        dilations: vec![1; 2],
+        pads_begin: vec![pad; 2],
+        pads_end: vec![pad; 2],
+    };
+    let weight = vec![m, c / groups, kernel, kernel];
+    Layer(name, vec![1, c, size, size], weight, Contraction::Window { window, groups })
+}
+
+fn full(name: &'static str, rows: usize, k: usize, m: usize) -> Layer {
+    Layer(name, vec![rows, k], vec![k, m], Contraction::MatMul)
+}
+
+fn time(jit: &Jit, Layer(name, input_shape, weight_shape, contraction): &Layer) {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    };
+    let input: Vec<f32> = (0..input_shape.iter().product()).map(|_| next() * 2.0 - 1.0).collect();
+    // 42% zeros, as thresholds of 0.7 times the mean leave them.
+    let trit = |u: f32| i8::from(u > 0.42) - 2 * i8::from(u > 0.71);
+    let weights: Vec<i8> = (0..weight_shape.iter().product()).map(|_| trit(next())).collect();
+    let weight = Trits::pack(&weights).expect("trits");
+    let outputs = match contraction {
+        Contraction::MatMul => weight_shape[1],
+        Contraction::Window { .. } => weight_shape[0],
+    };
+    let bias = vec![0.5; outputs];
+    let start = Instant::now();
+    let spec = AccumulateSpec {
+        planes: vec![PlaneSpec {
+            input: input_shape,
+            weight_shape,
+            weight: &weight,
+            contraction,
+            scale: Some(&[0.01]),
+        }],
+        bias: Some(&bias),
+        residual: false,
+        activation: Some(Unary::Relu),
+        threads: 1,
+    };
+    let kernel = match jit.accumulate(&spec) {
+        Ok(kernel) => kernel,
+        Err(e) => return println!("{name:20} {e}"),
+    };
+    let build = start.elapsed();
+    if let Ok(dir) = std::env::var("DUMP") {
+        for f in kernel.functions() {
+            std::fs::write(format!("{dir}/{}.bin", f.name().replace(' ', "_")), f.bytes()).expect("written");
+        }
+    }
+    let interface = kernel.interface();
+    let mut output = vec![0.0; interface.output];
+    let mut scratch = vec![Line::default(); interface.scratch];
+    let mut times = Vec::new();
+    let end = Instant::now() + Duration::from_millis(700);
+    while Instant::now() < end {
+        let start = Instant::now();
+        run(&kernel, &[&input], None, &mut output, &mut scratch).expect("lengths fit");
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    let median = times[times.len() / 2];
+    let macs = interface.output * weights.len() / outputs;
+    println!(
+        "{name:20} {:9.3} {median:9.3} {:8.1} {:8.1}  {}",
+        times[0],
+        macs as f64 / median / 1e6,
+        build.as_secs_f64() * 1e3,
+        kernel.describe()
+    );
+}

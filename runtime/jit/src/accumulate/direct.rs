@@ -1,0 +1,165 @@
+//! The kernel without tables: per output channel a list of inputs to add and one of inputs to subtract.
+//!
+//! It suits depthwise layers, where every table would be used once, and takes what tables cannot: windows that reach too
+//! far, and images of no elements. Lanes are positions of the flat image, so that neighbouring rows share their padding.
+
+use super::Weights;
+use super::emit::{self, LANES};
+use super::geometry::Geometry;
+use super::pack::{Planes, pack_channels};
+use super::plan::{Phase, flat_pitch, phases, reach};
+use crate::compile::{Compiler, Function};
+use crate::epilogue::{Epilogue, Piece};
+use crate::error::JitError;
+use crate::kernel::{Io, LINE, Line};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Vectors of positions summed at once.
+const VECTORS: usize = 8;
+
+type Select = unsafe extern "C" fn(*const f32, *mut f32, usize, *const u32, usize, *const u32, usize);
+
+/// A kernel of one plane.
+pub(crate) struct DirectKernel {
+    geometry: Geometry,
+    phases: Vec<Phase>,
+    planes: Planes,
+    /// Per output channel, byte offsets from the first plane of its group: those to add, then those to subtract.
+    lists: Vec<[Vec<u32>; 2]>,
+    /// Where the rows of a channel's sums go.
+    pieces: Vec<Piece>,
+    tiles: usize,
+    select: Arc<Function>,
+    epilogue: Epilogue,
+}
+
+impl DirectKernel {
+    /// What a run should take, in the unit of [`super::plan::Plan::cycles`].
+    pub fn cycles(geometry: &Geometry, weights: &Weights) -> f64 {
+        let vectors = geometry.positions().div_ceil(LANES) as f64;
+        let tiles = (vectors / VECTORS as f64).ceil();
+        let outputs = (geometry.groups * geometry.outputs) as f64;
+        let lookups = weights.nonzero() as f64;
+        geometry.samples as f64 * tiles * (lookups * (0.72 * VECTORS as f64 + 1.0) + outputs * 40.0)
+    }
+
+    pub fn new(
+        compiler: &Compiler,
+        geometry: Geometry,
+        weights: &Weights,
+        epilogue: Epilogue,
+    ) -> Result<DirectKernel, JitError> {
+        let phases = phases(&geometry);
+        let reach = reach(&phases);
+        let [height, width] = geometry.output;
+        let too_large = || JitError::Unsupported("a window that reaches this far");
+        let pitch = flat_pitch(&geometry, &phases, reach).ok_or_else(too_large)?;
+        let positions = if geometry.positions() == 0 { 0 } else { (height - 1) * pitch + width };
+        let tiles = positions.div_ceil(VECTORS * LANES);
+        let size = || {
+            let last = reach[0].checked_mul(pitch)?.checked_add(reach[1])?;
+            let read = (tiles * VECTORS * LANES).checked_add(last)?;
+            let rows = (height + reach[0]).checked_mul(pitch)?.checked_add(width)?.checked_add(reach[1])?;
+            let plane = read.max(rows).checked_next_multiple_of(LINE)?;
+            let all = plane.checked_mul(phases.len())?.checked_mul(geometry.channels)?;
+            (all < 1 << 28).then_some(plane)
+        };
+        let planes = Planes { pitch, columns: width + reach[1], plane: size().ok_or_else(too_large)? };
+        let list = |output: usize, sign: i8| {
+            let channels = 0..geometry.channels;
+            let taps = channels.flat_map(|c| phases.iter().enumerate().map(move |(i, p)| (c, i, p)));
+            taps.flat_map(|(c, i, p)| p.taps.iter().map(move |t| (c, i, t)))
+                .filter(|(c, _, t)| weights.at(&geometry, output, *c, t.at) == sign)
+                .map(|(c, i, t)| {
+                    let plane = (i * geometry.channels + c) * planes.plane;
+                    ((plane + t.shift[0] * pitch + t.shift[1]) * 4) as u32
+                })
+                .collect::<Vec<u32>>()
+        };
+        let outputs = geometry.groups * geometry.outputs;
+        let lists = if positions == 0 { 0 } else { outputs };
+        let lists = (0..lists).map(|output| [list(output, 1), list(output, -1)]).collect();
+        let pieces = (0..if positions == 0 { 0 } else { height })
+            .map(|y| Piece { from: y * pitch, to: y * geometry.output_strides.y, count: width })
+            .collect();
+        let select = emit::select(compiler, VECTORS)?;
+        Ok(DirectKernel { geometry, phases, planes, lists, pieces, tiles, select, epilogue })
+    }
+
+    /// Units of work: samples and output channels.
+    pub fn units(&self) -> usize {
+        self.geometry.samples * self.lists.len()
+    }
+
+    pub fn scratch(&self) -> usize {
+        self.sum_lines() + self.phases.len() * self.geometry.channels * self.planes.plane / LINE
+    }
+
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        vec![self.select.clone()]
+    }
+
+    /// Lane additions of a run.
+    pub fn additions(&self) -> u64 {
+        let nonzero: usize = self.lists.iter().flatten().map(Vec::len).sum();
+        (self.geometry.samples * nonzero * self.tiles * VECTORS * LANES) as u64
+    }
+
+    pub fn describe(&self) -> String {
+        format!("direct: {} positions a tile, pitch {}", VECTORS * LANES, self.planes.pitch)
+    }
+
+    fn sum_lines(&self) -> usize {
+        (self.tiles * VECTORS * LANES).div_ceil(LINE)
+    }
+
+    /// # Safety
+    /// As [`crate::kernel::sealed::Execute::execute`], with the input of this plane.
+    pub unsafe fn execute(&self, units: Range<usize>, input: &[f32], io: &Io<'_>, scratch: &mut [Line]) {
+        let (sums, packed) = scratch.split_at_mut(self.sum_lines());
+        let sums: &mut [f32] = bytemuck::cast_slice_mut(sums);
+        let packed: &mut [f32] = bytemuck::cast_slice_mut(packed);
+        let (geometry, strides) = (&self.geometry, self.geometry.output_strides);
+        // SAFETY: the function was emitted for exactly these types; `entry()` is its start.
+        let select = unsafe { std::mem::transmute::<*const u8, Select>(self.select.entry()) };
+        let rows = geometry.output[0] + reach(&self.phases)[0];
+        let mut packed_is = None;
+        for unit in units {
+            let (sample, output) = (unit / self.lists.len(), unit % self.lists.len());
+            let group = output / geometry.outputs;
+            if packed_is != Some((sample, group)) {
+                let channels = group * geometry.channels..(group + 1) * geometry.channels;
+                pack_channels(geometry, &self.phases, self.planes, sample, channels, 0..rows, input, packed);
+                packed_is = Some((sample, group));
+            }
+            let [added, subtracted] = &self.lists[output];
+            // SAFETY: `sums` has room for `tiles` tiles; the planes of a group are in `packed`, each as long as the
+            // last tile's end plus the largest offset in its plane. The lists' lengths are theirs.
+            unsafe {
+                select(
+                    packed.as_ptr(),
+                    sums.as_mut_ptr(),
+                    self.tiles,
+                    added.as_ptr(),
+                    added.len(),
+                    subtracted.as_ptr(),
+                    subtracted.len(),
+                );
+            }
+            let origin = sample * strides.sample + output * strides.channel;
+            if strides.x == 1 {
+                // SAFETY: a channel of a sample belongs to one unit.
+                unsafe { self.epilogue.channel(output, sums, &self.pieces, origin, io) };
+            } else {
+                for (x, sum) in sums.chunks(1).take(geometry.output[1]).enumerate() {
+                    let at = origin + x * strides.x;
+                    let residual = io.residual.map(|r| &r[at..at + 1]);
+                    // SAFETY: as above.
+                    let output_at = unsafe { io.output(at..at + 1) };
+                    self.epilogue.position(output, sum, 1, residual, output_at);
+                }
+            }
+        }
+    }
+}

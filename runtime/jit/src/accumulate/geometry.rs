@@ -1,0 +1,162 @@
+//! The shape of one ternary product, reduced to two spatial axes: convolutions of one axis have height 1, and the rows
+//! of a matrix product are the columns of an image of height 1.
+
+use crate::error::JitError;
+use twnc_program::step::Contraction;
+use twnc_program::window::Window;
+
+/// Where element (sample, channel, y, x) of a tensor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Strides {
+    pub sample: usize,
+    pub channel: usize,
+    pub y: usize,
+    pub x: usize,
+}
+
+/// A ternary product. Pairs are (vertical, horizontal).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    pub samples: usize,
+    pub groups: usize,
+    /// Input channels of a group.
+    pub channels: usize,
+    /// Output channels of a group.
+    pub outputs: usize,
+    pub input: [usize; 2],
+    pub output: [usize; 2],
+    pub kernel: [usize; 2],
+    pub strides: [usize; 2],
+    pub dilations: [usize; 2],
+    pub pads: [usize; 2],
+    pub input_strides: Strides,
+    pub output_strides: Strides,
+    pub output_shape: Vec<usize>,
+}
+
+impl Geometry {
+    /// Checks `input` and `weight` (shapes as in [`twnc_program::step::Plane`]) against each other.
+    pub fn new(input: &[usize], weight: &[usize], contraction: &Contraction) -> Result<Geometry, JitError> {
+        let geometry = match contraction {
+            Contraction::MatMul => Self::matmul(input, weight),
+            Contraction::Window { window, groups } => Self::window(input, weight, window, *groups)?,
+        };
+        let misfit = || JitError::Shape(format!("weight {weight:?} does not fit input {input:?}"));
+        let geometry = geometry.ok_or_else(misfit)?;
+        // Offsets of 32 bits are plenty for a layer; beyond, the interpreter is no slower a choice than swapping.
+        let limit = |n: Option<usize>| n.is_some_and(|n| n < 1 << 31);
+        let all = [product(input), product(weight), product(&geometry.output_shape)];
+        if all.into_iter().all(limit) { Ok(geometry) } else { Err(JitError::Unsupported("a tensor this large")) }
+    }
+
+    /// Elements of the input.
+    pub fn input_len(&self) -> usize {
+        self.samples * self.groups * self.channels * self.input[0] * self.input[1]
+    }
+
+    /// Elements of the output.
+    pub fn output_len(&self) -> usize {
+        self.samples * self.groups * self.outputs * self.output[0] * self.output[1]
+    }
+
+    /// Output positions of a sample.
+    pub fn positions(&self) -> usize {
+        self.output[0] * self.output[1]
+    }
+
+    /// Taps of the window.
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    fn matmul(input: &[usize], weight: &[usize]) -> Option<Geometry> {
+        let (&depth, leading) = input.split_last()?;
+        let &[k, outputs] = weight else { return None };
+        let rows = product(leading)?;
+        let output_shape = [leading, &[outputs]].concat();
+        (k == depth).then_some(Geometry {
+            samples: 1,
+            groups: 1,
+            channels: depth,
+            outputs,
+            input: [1, rows],
+            output: [1, rows],
+            kernel: [1, 1],
+            strides: [1, 1],
+            dilations: [1, 1],
+            pads: [0, 0],
+            input_strides: Strides { sample: 0, channel: 1, y: 0, x: depth },
+            output_strides: Strides { sample: 0, channel: 1, y: 0, x: outputs },
+            output_shape,
+        })
+    }
+
+    fn window(
+        input: &[usize],
+        weight: &[usize],
+        window: &Window,
+        groups: usize,
+    ) -> Result<Option<Geometry>, JitError> {
+        let rank = window.rank();
+        let lists =
+            [&window.strides, &window.dilations, &window.pads_begin, &window.pads_end].map(Vec::len);
+        if lists != [rank; 4] || input.len() != rank + 2 || weight.len() != rank + 2 {
+            return Ok(None);
+        }
+        if !(1..=2).contains(&rank) {
+            return Err(JitError::Unsupported("windows of three and more axes"));
+        }
+        let outputs: Option<Vec<usize>> =
+            (0..rank).map(|axis| window.output_size(axis, input[axis + 2], false)).collect();
+        let Some(spatial) = outputs else { return Ok(None) };
+        let fits = groups > 0
+            && weight[0].is_multiple_of(groups)
+            && weight[1].checked_mul(groups) == Some(input[1])
+            && weight[2..] == window.kernel[..]
+            && !window.strides.contains(&0)
+            && !window.dilations.contains(&0);
+        if !fits {
+            return Ok(None);
+        }
+        // A single spatial axis becomes the second of two.
+        let pair = |values: &[usize], absent: usize| match *values {
+            [x] => [absent, x],
+            [y, x] => [y, x],
+            _ => [absent, absent],
+        };
+        let (from, to) = (pair(&input[2..], 1), pair(&spatial, 1));
+        let output_shape = [&[input[0], weight[0]], &spatial[..]].concat();
+        if groups == 1 && from == [1, 1] && to == [1, 1] && window.kernel.iter().all(|&k| k == 1) {
+            // One position per sample: samples are the rows of a matrix product.
+            let product = Self::matmul(&input[..2], &[input[1], weight[0]]);
+            return Ok(product.map(|g| Geometry { output_shape, ..g }));
+        }
+        let strides = |channels: usize, [h, w]: [usize; 2]| -> Option<Strides> {
+            let plane = h.checked_mul(w)?;
+            Some(Strides { sample: channels.checked_mul(plane)?, channel: plane, y: w, x: 1 })
+        };
+        let (Some(input_strides), Some(output_strides)) = (strides(input[1], from), strides(weight[0], to))
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Geometry {
+            samples: input[0],
+            groups,
+            channels: weight[1],
+            outputs: weight[0] / groups,
+            input: from,
+            output: to,
+            kernel: pair(&window.kernel, 1),
+            strides: pair(&window.strides, 1),
+            dilations: pair(&window.dilations, 1),
+            pads: pair(&window.pads_begin, 0),
+            input_strides,
+            output_strides,
+            output_shape,
+        }))
+    }
+}
+
+fn product(sizes: &[usize]) -> Option<usize> {
+    sizes.iter().try_fold(1usize, |n, &size| n.checked_mul(size))
+}

@@ -1,0 +1,333 @@
+//! How a table kernel goes about a layer: what a group of weights is, which positions form a tile, what shares a table.
+//!
+//! Everything here follows from the shapes; weights only fill the index streams afterwards. The choice is made by
+//! counting cycles of the steps that bound the kernel ([`Plan::choose`]).
+
+use super::emit::{INDEX_BITS, LANES, Tile};
+use super::geometry::Geometry;
+use super::pattern::Patterns;
+
+/// Numbers that all tables of a block may hold: 28 KB, which leaves room for streams and sums in a first-level cache of
+/// 32 KB.
+const TABLE_BUDGET: usize = 7 * 1024;
+/// Vectors of sums in registers: sixteen registers, less one for a mask and one for a sum on its way.
+pub(crate) const REGISTERS: usize = 14;
+/// Numbers of packed input that a kernel may need; larger layers are left to the interpreter.
+const PACKED_LIMIT: usize = 1 << 28;
+
+/// A tap of the window, seen from the phase of the input that it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tap {
+    /// Place in the kernel.
+    pub at: [usize; 2],
+    /// Displacement in the phase's plane.
+    pub shift: [usize; 2],
+}
+
+/// The elements of the input whose coordinates have the same remainder by the strides, and the taps that read them. A
+/// strided product is a sum of products without strides, one per phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Phase {
+    pub remainder: [usize; 2],
+    pub taps: Vec<Tap>,
+}
+
+impl Phase {
+    /// The columns, of `columns`, that are inside the input; the others are padding.
+    pub fn columns(&self, geometry: &Geometry, columns: usize) -> [usize; 2] {
+        let [stride, remainder, pad] = [geometry.strides[1], self.remainder[1], geometry.pads[1]];
+        let first = pad.saturating_sub(remainder).div_ceil(stride).min(columns);
+        let end = (pad + geometry.input[1]).saturating_sub(remainder).div_ceil(stride);
+        [first, end.clamp(first, columns)]
+    }
+}
+
+/// Inputs whose signed sums share a table, and the lookups in it that each output makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub phase: usize,
+    /// Channel within the convolution group, and horizontal displacement.
+    pub members: Vec<(usize, usize)>,
+    pub lookups: Vec<Lookup>,
+}
+
+/// One lookup: where the entry is, and which weight of the kernel signs each member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lookup {
+    pub shift: [usize; 2],
+    /// Per member.
+    pub taps: Vec<[usize; 2]>,
+}
+
+/// The image as the tiles see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Image {
+    /// Rows and columns as they are.
+    Rows,
+    /// All rows one after the other, `pitch` apart, so that a tile may run over the end of a row; neighbouring rows share
+    /// their padding.
+    Flat { pitch: usize },
+}
+
+/// The chosen loops.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub phases: Vec<Phase>,
+    /// Those of one convolution group; all are alike.
+    pub groups: Vec<Group>,
+    /// Members of a group.
+    pub size: usize,
+    pub image: Image,
+    /// Positions of the (possibly flat) image.
+    pub extent: [usize; 2],
+    pub tile: Tile,
+    /// Tiles that share tables, down and across.
+    pub tiles: [usize; 2],
+    /// Rows of a table.
+    pub table_rows: usize,
+    /// Numbers from a table's sum to the next.
+    pub entry: usize,
+    /// Groups whose tables exist at once.
+    pub block: usize,
+    /// What the run should take, in cycles.
+    pub cycles: f64,
+}
+
+impl Plan {
+    /// The plan that should be fastest, or `None` if tables do not suit the layer's size.
+    pub fn choose(geometry: &Geometry) -> Option<Plan> {
+        let phases = phases(geometry);
+        let reach = reach(&phases);
+        let largest = |axis: usize| geometry.output[axis].checked_add(reach[axis]);
+        let plane = largest(0)?.checked_mul(largest(1)?)?;
+        let planes = plane.checked_mul(phases.len())?.checked_mul(geometry.groups * geometry.channels)?;
+        if planes > PACKED_LIMIT || geometry.output_len() == 0 {
+            return None;
+        }
+        let mut best: Option<Plan> = None;
+        for size in 2..=5 {
+            let entries = Patterns::new(size).entries();
+            for groups in groupings(geometry, &phases, size) {
+                for (image, extent) in images(geometry, &phases, reach) {
+                    let reach = reach_of(&groups, image);
+                    let shifts = shifts(&groups, image);
+                    for (tile, tiles) in tilings(extent, reach) {
+                        let table_rows = tiles[0] * tile.rows + reach[0];
+                        let entry = (table_rows * tile.pitch).next_multiple_of(16);
+                        let most = TABLE_BUDGET.min(1 << INDEX_BITS) / (entry * entries);
+                        for block in 1..=most.min(groups.len()).min(8) {
+                            let shape = Shape { tile, tiles, table_rows, entries, block };
+                            let cycles = shape.cycles(geometry, extent, &groups, &shifts);
+                            if best.as_ref().is_none_or(|b| cycles < b.cycles) {
+                                best = Some(Plan {
+                                    phases: phases.clone(),
+                                    groups: groups.clone(),
+                                    size,
+                                    image,
+                                    extent,
+                                    tile,
+                                    tiles,
+                                    table_rows,
+                                    entry,
+                                    block,
+                                    cycles,
+                                });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        best
+    }
+
+    /// Largest displacement of any lookup or member in the image's terms.
+    pub fn reach(&self) -> [usize; 2] {
+        reach(&self.phases)
+    }
+
+    /// Positions of a region: the tiles that share tables.
+    pub fn region(&self) -> [usize; 2] {
+        [self.tiles[0] * self.tile.rows, self.tiles[1] * self.tile.vectors * LANES]
+    }
+
+    /// How many regions cover the image, down and across.
+    pub fn regions(&self) -> [usize; 2] {
+        let region = self.region();
+        [self.extent[0].div_ceil(region[0]), self.extent[1].div_ceil(region[1])]
+    }
+
+    /// A displacement as an offset in a table, in numbers.
+    pub fn displacement(&self, shift: [usize; 2]) -> usize {
+        match self.image {
+            Image::Rows => shift[0] * self.tile.pitch + shift[1],
+            Image::Flat { pitch } => shift[0] * pitch + shift[1],
+        }
+    }
+}
+
+/// What decides the cost, and is not a choice of grouping.
+struct Shape {
+    tile: Tile,
+    tiles: [usize; 2],
+    table_rows: usize,
+    entries: usize,
+    block: usize,
+}
+
+impl Shape {
+    /// Cycles of a run. The constants were measured on a core that loads two vectors and stores one per cycle; only
+    /// their ratios matter.
+    fn cycles(&self, geometry: &Geometry, extent: [usize; 2], groups: &[Group], shifts: &[usize]) -> f64 {
+        let Shape { tile, tiles, table_rows, entries, block } = *self;
+        let vectors = tile.registers() as f64;
+        let table_vectors = (table_rows * tile.pitch / LANES) as f64;
+        let build = groups.len() as f64 * (table_vectors * (entries as f64 + 1.0) + 20.0);
+        // A load that crosses a cache line takes two turns.
+        let crossing = |&shift: &usize| {
+            let starts = (0..tile.rows).flat_map(|r| (0..tile.vectors).map(move |v| r * tile.pitch + v * LANES));
+            starts.filter(|start| (start + shift) % 16 > 12).count() as f64
+        };
+        // With few vectors the latency of additions shows.
+        let lookups: f64 = shifts.iter().map(|s| (0.54 * (vectors + crossing(s)) + 0.8).max(3.0)).sum();
+        let outputs = geometry.outputs as f64;
+        // Sums that do not stay in the first-level cache beside the tables come from the second.
+        let sums = geometry.outputs * tile.registers() * tiles[0] * tiles[1] * 16;
+        let tables = block * entries * table_rows * tile.pitch * 4;
+        let reload = if sums + tables > 30 * 1024 { 2.0 } else { 0.9 };
+        let reloads = groups.len().div_ceil(block) as f64 * (vectors * reload + 6.0);
+        let epilogue = vectors * 2.0 + tile.rows as f64 * 5.0;
+        let accumulate = outputs * (lookups + reloads + epilogue);
+        let across = |size: usize, part: usize| size.div_ceil(part) as f64;
+        let [down, right] = [tile.rows, tile.vectors * LANES];
+        let tile_count = across(extent[0], down) * across(extent[1], right);
+        let region_count = across(extent[0], down * tiles[0]) * across(extent[1], right * tiles[1]);
+        (geometry.samples * geometry.groups) as f64 * (region_count * build + tile_count * accumulate)
+    }
+}
+
+/// The phases that some tap reads.
+pub(crate) fn phases(geometry: &Geometry) -> Vec<Phase> {
+    let mut phases: Vec<Phase> = Vec::new();
+    for ky in 0..geometry.kernel[0] {
+        for kx in 0..geometry.kernel[1] {
+            let from = [ky * geometry.dilations[0], kx * geometry.dilations[1]];
+            let remainder = [from[0] % geometry.strides[0], from[1] % geometry.strides[1]];
+            let shift = [from[0] / geometry.strides[0], from[1] / geometry.strides[1]];
+            let tap = Tap { at: [ky, kx], shift };
+            match phases.iter_mut().find(|p| p.remainder == remainder) {
+                Some(phase) => phase.taps.push(tap),
+                None => phases.push(Phase { remainder, taps: vec![tap] }),
+            }
+        }
+    }
+    phases
+}
+
+/// The largest displacement of a tap.
+pub(crate) fn reach(phases: &[Phase]) -> [usize; 2] {
+    let shifts = phases.iter().flat_map(|p| p.taps.iter().map(|t| t.shift));
+    shifts.fold([0, 0], |a, b| [a[0].max(b[0]), a[1].max(b[1])])
+}
+
+/// Both ways to form groups: of channels, which share the taps; or of the taps of a row, for layers of few channels.
+fn groupings(geometry: &Geometry, phases: &[Phase], size: usize) -> Vec<Vec<Group>> {
+    let channels: Vec<usize> = (0..geometry.channels).collect();
+    let by_channel = phases.iter().enumerate().flat_map(|(phase, p)| {
+        channels.chunks(size).map(move |chunk| Group {
+            phase,
+            members: chunk.iter().map(|&c| (c, 0)).collect(),
+            lookups: p.taps.iter().map(|t| Lookup { shift: t.shift, taps: vec![t.at; chunk.len()] }).collect(),
+        })
+    });
+    let mut groupings = vec![by_channel.collect()];
+    if geometry.kernel[1] > 1 {
+        groupings.push(phases.iter().enumerate().flat_map(|(i, p)| by_row(geometry, i, p, size)).collect());
+    }
+    groupings
+}
+
+fn by_row(geometry: &Geometry, phase: usize, p: &Phase, size: usize) -> Vec<Group> {
+    let top = p.taps.first().map_or(0, |t| t.at[0]);
+    let columns: Vec<Tap> = p.taps.iter().copied().filter(|t| t.at[0] == top).collect();
+    let mut rows: Vec<Tap> = p.taps.clone();
+    rows.dedup_by_key(|t| t.at[0]);
+    let pairs: Vec<(usize, Tap)> =
+        (0..geometry.channels).flat_map(|c| columns.iter().map(move |&t| (c, t))).collect();
+    pairs
+        .chunks(size)
+        .map(|chunk| Group {
+            phase,
+            members: chunk.iter().map(|(c, t)| (*c, t.shift[1])).collect(),
+            lookups: rows
+                .iter()
+                .map(|row| Lookup {
+                    shift: [row.shift[0], 0],
+                    taps: chunk.iter().map(|(_, t)| [row.at[0], t.at[1]]).collect(),
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+/// The image as it is, and flat.
+fn images(geometry: &Geometry, phases: &[Phase], reach: [usize; 2]) -> Vec<(Image, [usize; 2])> {
+    let [height, width] = geometry.output;
+    let Some(pitch) = flat_pitch(geometry, phases, reach) else { return Vec::new() };
+    let flat = (Image::Flat { pitch }, [1, (height - 1) * pitch + width]);
+    if height == 1 { vec![flat] } else { vec![(Image::Rows, [height, width]), flat] }
+}
+
+/// Numbers from a row of a flat image to the next: what a row and its displacements need, less the zeros that the end of
+/// a row and the beginning of the next have in common, in every phase. At least the width of a row of outputs.
+pub(crate) fn flat_pitch(geometry: &Geometry, phases: &[Phase], reach: [usize; 2]) -> Option<usize> {
+    let row = geometry.output[1].checked_add(reach[1]).filter(|&row| row < PACKED_LIMIT)?;
+    let shared = phases.iter().map(|p| {
+        let [first, end] = p.columns(geometry, row);
+        first.min(row - end).min(reach[1])
+    });
+    Some(row - shared.min().unwrap_or(0))
+}
+
+/// How far lookups reach in an image, beyond what members reach by themselves.
+fn reach_of(groups: &[Group], image: Image) -> [usize; 2] {
+    let shifts = groups.iter().flat_map(|g| g.lookups.iter().map(|l| l.shift));
+    shifts.fold([0, 0], |far, s| match image {
+        Image::Rows => [far[0].max(s[0]), far[1].max(s[1])],
+        Image::Flat { pitch } => [0, far[1].max(s[0] * pitch + s[1])],
+    })
+}
+
+/// The displacement of each lookup that an output makes, modulo cache lines as far as rows allow.
+fn shifts(groups: &[Group], image: Image) -> Vec<usize> {
+    let shift = |l: &Lookup| match image {
+        Image::Rows => l.shift[1],
+        Image::Flat { pitch } => l.shift[0] * pitch + l.shift[1],
+    };
+    groups.iter().flat_map(|g| g.lookups.iter().map(shift)).collect()
+}
+
+/// Tiles and how many of them share tables, for an image of `extent` and lookups that reach `reach`.
+fn tilings(extent: [usize; 2], reach: [usize; 2]) -> Vec<(Tile, [usize; 2])> {
+    let flat = extent[0] == 1;
+    let widest = extent[1].div_ceil(LANES);
+    let mut tilings = Vec::new();
+    for vectors in 1..=REGISTERS.min(widest) {
+        for rows in 1..=(REGISTERS / vectors).min(extent[0]) {
+            for count in 1..=4 {
+                let tiles = if flat { [1, count] } else { [count, 1] };
+                let covered = [(count - 1) * rows, (count - 1) * vectors * LANES];
+                if count > 1 && covered[usize::from(flat)] >= extent[usize::from(flat)] {
+                    break;
+                }
+                let pitch = (tiles[1] * vectors * LANES + reach[1]).next_multiple_of(LANES);
+                tilings.push((Tile { rows, vectors, pitch }, tiles));
+                // Rows that start with a cache line: then narrow tiles cross none.
+                if pitch % 16 != 0 && rows > 1 {
+                    tilings.push((Tile { rows, vectors, pitch: pitch.next_multiple_of(16) }, tiles));
+                }
+            }
+        }
+    }
+    tilings
+}

@@ -1,0 +1,153 @@
+//! The kernel for matrix products of few rows: fully connected layers at batch 1 to 3.
+//!
+//! There are too few positions to fill lanes, so entries are single numbers and several outputs are summed side by side.
+//! A byte selects one of the 3^5 signed sums of five inputs: the stream is the weights themselves at 1.6 bits each,
+//! a twentieth of what a product of floats reads.
+
+use super::Weights;
+use super::emit::{self, SCALAR_OUTPUTS, SCALAR_TABLE};
+use super::geometry::Geometry;
+use super::pattern::Patterns;
+use crate::compile::{Compiler, Function};
+use crate::epilogue::Epilogue;
+use crate::error::JitError;
+use crate::kernel::{Io, LINE, Line};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Inputs of a group.
+const GROUP: usize = 5;
+/// Groups whose tables exist at once: 23 KB.
+const BLOCK: usize = 24;
+/// Rows up to which this kernel is faster than one with lanes over rows.
+const MOST_ROWS: usize = 3;
+
+type Build = unsafe extern "C" fn(*mut f32, *const f32, usize);
+type Accumulate = unsafe extern "C" fn(*const f32, *mut f32, *const u8, usize, usize);
+
+/// A kernel of one plane.
+pub(crate) struct RowsKernel {
+    geometry: Geometry,
+    /// By block: chunk by chunk of outputs, group by group, an index per output of the chunk.
+    indices: Vec<Vec<u8>>,
+    build: Arc<Function>,
+    accumulate: Arc<Function>,
+    epilogue: Epilogue,
+}
+
+impl RowsKernel {
+    /// Whether the layer is such a product.
+    pub fn suits(geometry: &Geometry) -> bool {
+        geometry.input_strides.x != 1 && geometry.positions() <= MOST_ROWS
+            || (geometry.channels == 1 && geometry.output_strides.x != 1 && geometry.positions() <= MOST_ROWS)
+    }
+
+    pub fn new(
+        compiler: &Compiler,
+        geometry: Geometry,
+        weights: &Weights,
+        epilogue: Epilogue,
+    ) -> Result<RowsKernel, JitError> {
+        let patterns = Patterns::new(GROUP);
+        let groups: Vec<usize> = (0..geometry.channels.div_ceil(GROUP)).collect();
+        let index = |output: usize, group: usize| {
+            if output >= geometry.outputs {
+                return 0;
+            }
+            let channels = group * GROUP..((group + 1) * GROUP).min(geometry.channels);
+            let digits = channels.map(|channel| weights.at(&geometry, output, channel, [0, 0]));
+            let (number, negative) = patterns.number(digits);
+            (if negative { patterns.entries() - 1 + number } else { number }) as u8
+        };
+        let indices = groups
+            .chunks(BLOCK)
+            .map(|block| {
+                let chunks = 0..geometry.outputs.div_ceil(SCALAR_OUTPUTS);
+                chunks
+                    .flat_map(|chunk| block.iter().map(move |&group| (chunk, group)))
+                    .flat_map(|(chunk, group)| (0..SCALAR_OUTPUTS).map(move |i| (chunk * SCALAR_OUTPUTS + i, group)))
+                    .map(|(output, group)| index(output, group))
+                    .collect()
+            })
+            .collect();
+        let build = emit::build_scalar(compiler, GROUP)?;
+        let accumulate = emit::accumulate_scalar(compiler)?;
+        Ok(RowsKernel { geometry, indices, build, accumulate, epilogue })
+    }
+
+    /// Units of work: chunks of outputs.
+    pub fn units(&self) -> usize {
+        self.geometry.outputs.div_ceil(SCALAR_OUTPUTS)
+    }
+
+    pub fn scratch(&self) -> usize {
+        self.row_lines() + self.sum_lines() + (BLOCK * SCALAR_TABLE).div_ceil(LINE)
+    }
+
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        vec![self.build.clone(), self.accumulate.clone()]
+    }
+
+    /// Lane additions of a run.
+    pub fn additions(&self) -> u64 {
+        let groups = self.groups();
+        let table = Patterns::new(GROUP).entries() - 1;
+        (self.geometry.positions() * groups * (table + self.units() * SCALAR_OUTPUTS)) as u64
+    }
+
+    pub fn describe(&self) -> String {
+        format!("scalar tables: groups of {GROUP}, {BLOCK} a block; {SCALAR_OUTPUTS} outputs at once")
+    }
+
+    fn groups(&self) -> usize {
+        self.geometry.channels.div_ceil(GROUP)
+    }
+
+    fn row_lines(&self) -> usize {
+        (self.groups() * GROUP).div_ceil(LINE)
+    }
+
+    fn sum_lines(&self) -> usize {
+        (self.units() * SCALAR_OUTPUTS).div_ceil(LINE)
+    }
+
+    /// # Safety
+    /// As [`crate::kernel::sealed::Execute::execute`], with the input of this plane.
+    pub unsafe fn execute(&self, units: Range<usize>, input: &[f32], io: &Io<'_>, scratch: &mut [Line]) {
+        let (row, scratch) = scratch.split_at_mut(self.row_lines());
+        let (sums, tables) = scratch.split_at_mut(self.sum_lines());
+        let row: &mut [f32] = bytemuck::cast_slice_mut(row);
+        let sums: &mut [f32] = &mut bytemuck::cast_slice_mut(sums)[..units.len() * SCALAR_OUTPUTS];
+        let tables: &mut [f32] = bytemuck::cast_slice_mut(tables);
+        // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
+        let build = unsafe { std::mem::transmute::<*const u8, Build>(self.build.entry()) };
+        // SAFETY: as above.
+        let accumulate = unsafe { std::mem::transmute::<*const u8, Accumulate>(self.accumulate.entry()) };
+        let depth = self.geometry.channels;
+        let outputs = units.start * SCALAR_OUTPUTS..(units.end * SCALAR_OUTPUTS).min(self.geometry.outputs);
+        for (position, source) in input.chunks_exact(depth).enumerate() {
+            row[..depth].copy_from_slice(source);
+            row[depth..].fill(0.0);
+            sums.fill(0.0);
+            for (block, indices) in self.indices.iter().enumerate() {
+                let first = block * BLOCK;
+                let groups = (self.groups() - first).min(BLOCK);
+                let stride = groups * SCALAR_OUTPUTS;
+                let indices = &indices[units.start * stride..units.end * stride];
+                // SAFETY: `tables` has `BLOCK >= groups` tables of `SCALAR_TABLE` numbers; `row` has `groups() * GROUP`
+                // numbers, of which the block's start at `first * GROUP`. `sums` has `units.len()` chunks, `indices`
+                // `groups * SCALAR_OUTPUTS` bytes for each of them, and every index is below 3^5.
+                unsafe {
+                    build(tables.as_mut_ptr(), row[first * GROUP..].as_ptr(), groups);
+                    accumulate(tables.as_ptr(), sums.as_mut_ptr(), indices.as_ptr(), units.len(), groups);
+                }
+            }
+            let at = position * self.geometry.outputs;
+            let range = at + outputs.start..at + outputs.end;
+            let residual = io.residual.map(|r| &r[range.clone()]);
+            // SAFETY: these outputs belong to the units that the caller gave over.
+            let output = unsafe { io.output(range) };
+            self.epilogue.position(outputs.start, sums, 1, residual, output);
+        }
+    }
+}

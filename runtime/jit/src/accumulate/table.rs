@@ -1,0 +1,398 @@
+//! The kernel of partial-sum tables: lanes are positions, weights are streams of table indices.
+//!
+//! For each region of the image: for each block of groups, build the tables of the block over the region, then let
+//! every output add one entry per group and tap. Sums wait in scratch memory between blocks; the epilogue takes them
+//! from there. See `docs/kernels.md`.
+
+use super::Weights;
+use super::emit::{self, INDEX_NEGATIVE, LANES, SIGN_MASKS};
+use super::geometry::Geometry;
+use super::pack::{Planes, pack_channels};
+use super::pattern::Patterns;
+use super::plan::{Image, Plan, REGISTERS};
+use crate::compile::{Compiler, Function};
+use crate::epilogue::{Epilogue, Piece};
+use crate::error::JitError;
+use crate::kernel::{Io, LINE, Line};
+use std::ops::Range;
+use std::sync::Arc;
+
+type Build = unsafe extern "C" fn(*mut f32, *const f32, *const u64, usize, usize, usize);
+type Accumulate = unsafe extern "C" fn(*const f32, *mut f32, *const u16, usize, usize, *const emit::SignMasks);
+
+/// A block of groups whose tables exist at once.
+struct Block {
+    /// Of each group, the byte offsets of its members from the first plane of the convolution group; always
+    /// [`Plan::size`] of them.
+    members: Vec<Vec<u64>>,
+    /// Lookups per output.
+    lookups: usize,
+    /// Lookups per turn of the function's loop; divides `lookups`.
+    unroll: usize,
+    /// By convolution group: the indices, output by output.
+    indices: Vec<Vec<u16>>,
+    function: Arc<Function>,
+}
+
+/// A table kernel of one plane.
+pub(crate) struct TableKernel {
+    geometry: Geometry,
+    plan: Plan,
+    planes: Planes,
+    blocks: Vec<Block>,
+    build: Arc<Function>,
+    epilogue: Epilogue,
+    /// Ranges of convolution groups and of their outputs that units are divided by.
+    chunks: Vec<(Range<usize>, Range<usize>)>,
+    entries: usize,
+}
+
+impl TableKernel {
+    /// The kernel of `plan`, for `weights` in the order of [`twnc_program::step::Plane`].
+    pub fn new(
+        compiler: &Compiler,
+        geometry: Geometry,
+        plan: Plan,
+        weights: &Weights,
+        epilogue: Epilogue,
+        threads: usize,
+    ) -> Result<TableKernel, JitError> {
+        let patterns = Patterns::new(plan.size);
+        let reach = plan.reach();
+        let planes = planes(&geometry, &plan, reach);
+        let table = patterns.entries() * plan.entry;
+        let mut blocks = Vec::new();
+        for groups in plan.groups.chunks(plan.block) {
+            let lookups: usize = groups.iter().map(|g| g.lookups.len()).sum();
+            let unroll = (1..=9).rev().find(|u| lookups % u == 0).unwrap_or(1);
+            let channels = geometry.groups * geometry.channels;
+            let members = groups.iter().map(|group| {
+                let mut offsets: Vec<u64> = group
+                    .members
+                    .iter()
+                    .map(|&(channel, dx)| (((group.phase * channels + channel) * planes.plane + dx) * 4) as u64)
+                    .collect();
+                // Members that the last group lacks: no pattern selects them.
+                offsets.resize(plan.size, offsets.first().copied().unwrap_or(0));
+                offsets
+            });
+            let stream = |conv_group: usize| {
+                let mut indices = Vec::with_capacity(geometry.outputs * lookups);
+                for output in conv_group * geometry.outputs..(conv_group + 1) * geometry.outputs {
+                    for (slot, group) in groups.iter().enumerate() {
+                        for lookup in &group.lookups {
+                            let digits = group.members.iter().zip(&lookup.taps).map(|(&(channel, _), &tap)| {
+                                weights.at(&geometry, output, channel, tap)
+                            });
+                            let (number, negative) = patterns.number(digits);
+                            let shift = if number == 0 { 0 } else { plan.displacement(lookup.shift) };
+                            let index = (slot * table + number * plan.entry + shift) as u16;
+                            indices.push(index | if negative { INDEX_NEGATIVE } else { 0 });
+                        }
+                    }
+                }
+                indices
+            };
+            blocks.push(Block {
+                members: members.collect(),
+                lookups,
+                unroll,
+                indices: (0..geometry.groups).map(stream).collect(),
+                function: emit::accumulate(compiler, plan.tile, unroll, blocks.is_empty())?,
+            });
+        }
+        let build = emit::build(compiler, plan.size, plan.entry, plan.tile.pitch)?;
+        let chunks = chunks(&geometry, plan.regions().iter().product::<usize>() * geometry.samples, threads);
+        Ok(TableKernel { geometry, planes, blocks, build, epilogue, chunks, entries: patterns.entries(), plan })
+    }
+
+    /// Units of work: samples, regions and chunks of outputs.
+    pub fn units(&self) -> usize {
+        self.geometry.samples * self.plan.regions().iter().product::<usize>() * self.chunks.len()
+    }
+
+    /// Scratch memory: tables, sums, packed input.
+    pub fn scratch(&self) -> usize {
+        self.table_lines() + self.sum_lines() + self.packed_lines()
+    }
+
+    /// Its functions.
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        std::iter::once(&self.build).chain(self.blocks.iter().map(|b| &b.function)).cloned().collect()
+    }
+
+    /// Lane additions of a run.
+    pub fn additions(&self) -> u64 {
+        let plan = &self.plan;
+        let region = plan.region();
+        let regions: usize = plan.regions().iter().product();
+        let build = plan.groups.len() * (self.entries - 1) * plan.table_rows * plan.tile.pitch;
+        let lookups: usize = self.blocks.iter().map(|b| b.lookups).sum();
+        let sums = lookups * self.geometry.outputs * region[0] * region[1];
+        (self.geometry.samples * self.geometry.groups * regions * (build + sums)) as u64
+    }
+
+    /// What was chosen.
+    pub fn describe(&self) -> String {
+        let Plan { size, tile, tiles, block, image, cycles, .. } = &self.plan;
+        let kind = match image {
+            Image::Rows => "rows",
+            Image::Flat { .. } => "flat",
+        };
+        format!(
+            "tables: groups of {size}, {block} a block; {kind}, {}x{} positions a tile, {}x{} tiles a table, pitch {}; \
+             {:.2} M cycles",
+            tile.rows,
+            tile.vectors * LANES,
+            tiles[0],
+            tiles[1],
+            tile.pitch,
+            cycles / 1e6
+        )
+    }
+
+    fn table_lines(&self) -> usize {
+        (self.plan.block * self.entries * self.plan.entry).div_ceil(LINE)
+    }
+
+    /// Numbers of sums of one tile, for all outputs of the largest chunk.
+    fn tile_sums(&self) -> usize {
+        let outputs = self.chunks.iter().map(|(_, outputs)| outputs.len()).max().unwrap_or(0);
+        outputs * self.plan.tile.registers() * LANES
+    }
+
+    fn sum_lines(&self) -> usize {
+        (self.plan.tiles[0] * self.plan.tiles[1] * self.tile_sums()).div_ceil(LINE)
+    }
+
+    fn packed_lines(&self) -> usize {
+        let planes = self.plan.phases.len() * self.geometry.groups * self.geometry.channels;
+        (planes * self.planes.plane).div_ceil(LINE)
+    }
+
+    /// # Safety
+    /// As [`crate::kernel::sealed::Execute::execute`], with the input of this plane.
+    pub unsafe fn execute(&self, units: Range<usize>, input: &[f32], io: &Io<'_>, scratch: &mut [Line]) {
+        let (tables, scratch) = scratch.split_at_mut(self.table_lines());
+        let (sums, packed) = scratch.split_at_mut(self.sum_lines());
+        let tables: &mut [f32] = bytemuck::cast_slice_mut(tables);
+        let sums: &mut [f32] = bytemuck::cast_slice_mut(sums);
+        let packed: &mut [f32] = bytemuck::cast_slice_mut(packed);
+        // The empty sum of each table; nothing else writes there.
+        for table in tables.chunks_exact_mut(self.entries * self.plan.entry) {
+            table[..self.plan.entry].fill(0.0);
+        }
+        let regions = self.plan.regions();
+        let mut packed_is = None;
+        for unit in units {
+            let (place, chunk) = (unit / self.chunks.len(), unit % self.chunks.len());
+            let (place, across) = (place / regions[1], place % regions[1]);
+            let (sample, down) = (place / regions[0], place % regions[0]);
+            if packed_is != Some((sample, down)) {
+                let first = down * self.plan.region()[0];
+                let rows = match self.plan.image {
+                    Image::Rows => first..first + self.plan.table_rows_of_image(),
+                    Image::Flat { .. } => 0..self.geometry.output[0] + self.plan.reach()[0],
+                };
+                let channels = 0..self.geometry.groups * self.geometry.channels;
+                pack_channels(&self.geometry, &self.plan.phases, self.planes, sample, channels, rows, input, packed);
+                packed_is = Some((sample, down));
+            }
+            let (conv_groups, outputs) = &self.chunks[chunk];
+            for conv_group in conv_groups.clone() {
+                self.sum([down, across], conv_group, outputs.clone(), tables, sums, packed);
+                // SAFETY: the elements of this unit's sample, region and outputs belong to no other unit.
+                unsafe { self.finish(sample, [down, across], conv_group, outputs.clone(), sums, io) };
+            }
+        }
+    }
+
+    /// Sums of a region for some outputs, tile by tile.
+    fn sum(
+        &self,
+        region: [usize; 2],
+        conv_group: usize,
+        outputs: Range<usize>,
+        tables: &mut [f32],
+        sums: &mut [f32],
+        packed: &[f32],
+    ) {
+        let Plan { tile, tiles, entry, .. } = &self.plan;
+        let size = self.plan.region();
+        let table = self.entries * entry;
+        // Tiles and rows that the image still covers.
+        let left = [self.plan.extent[0] - region[0] * size[0], self.plan.extent[1] - region[1] * size[1]];
+        let live = [
+            left[0].div_ceil(tile.rows).min(tiles[0]),
+            left[1].div_ceil(tile.vectors * LANES).min(tiles[1]),
+        ];
+        let rows = self.plan.table_rows - (tiles[0] - live[0]) * tile.rows;
+        let source = conv_group * self.geometry.channels * self.planes.plane + region[1] * size[1];
+        // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
+        let build = unsafe { std::mem::transmute::<*const u8, Build>(self.build.entry()) };
+        for block in &self.blocks {
+            for (slot, members) in block.members.iter().enumerate() {
+                // SAFETY: the slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts
+                // `plan.block` of them; a table has `table_rows >= rows` rows of `pitch` numbers. A member's plane starts
+                // inside `packed`, and `planes` made planes long enough for `table_rows` rows of `pitch` numbers from
+                // every region's start and member's displacement. `members` has as many offsets as the group's size.
+                unsafe {
+                    build(
+                        tables[slot * table..].as_mut_ptr(),
+                        packed[source..].as_ptr(),
+                        members.as_ptr(),
+                        rows,
+                        tile.pitch / LANES,
+                        self.planes.pitch * 4,
+                    );
+                }
+            }
+            // SAFETY: as above.
+            let accumulate = unsafe { std::mem::transmute::<*const u8, Accumulate>(block.function.entry()) };
+            let indices = &block.indices[conv_group][outputs.start * block.lookups..outputs.end * block.lookups];
+            for y in 0..live[0] {
+                for x in 0..live[1] {
+                    let first = y * tile.rows * tile.pitch + x * tile.vectors * LANES;
+                    let to = (y * tiles[1] + x) * self.tile_sums();
+                    // SAFETY: `indices` has `outputs * lookups` elements; `sums` has `tile_sums` numbers from `to` on,
+                    // enough for `outputs` times the tile's registers. An index plus a tile's largest offset stays
+                    // inside the table of its slot: its displacement is at most `reach`, which `table_rows` and `pitch`
+                    // include beside the tiles.
+                    unsafe {
+                        accumulate(
+                            tables[first..].as_ptr(),
+                            sums[to..].as_mut_ptr(),
+                            indices.as_ptr(),
+                            outputs.len(),
+                            block.lookups / block.unroll,
+                            &SIGN_MASKS,
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Epilogue of a region's sums.
+    ///
+    /// # Safety
+    /// Nobody else accesses the output's elements of this region and these outputs.
+    unsafe fn finish(
+        &self,
+        sample: usize,
+        region: [usize; 2],
+        conv_group: usize,
+        outputs: Range<usize>,
+        sums: &[f32],
+        io: &Io<'_>,
+    ) {
+        let Plan { tile, tiles, extent, .. } = &self.plan;
+        let size = self.plan.region();
+        let strides = self.geometry.output_strides;
+        let width = tile.vectors * LANES;
+        let per_output = tile.registers() * LANES;
+        let first = conv_group * self.geometry.outputs + outputs.start;
+        for ty in 0..tiles[0] {
+            for tx in 0..tiles[1] {
+                let sums = &sums[(ty * tiles[1] + tx) * self.tile_sums()..];
+                // A tile has at most as many pieces as positions.
+                let mut pieces = [Piece::default(); REGISTERS * LANES];
+                let mut count = 0;
+                for row in 0..tile.rows {
+                    let y = region[0] * size[0] + ty * tile.rows + row;
+                    let x = region[1] * size[1] + tx * width;
+                    if y < extent[0] {
+                        for (y, x, from, run) in self.pieces(y, x, width.min(extent[1].saturating_sub(x))) {
+                            let to = sample * strides.sample + y * strides.y + x * strides.x;
+                            pieces[count] = Piece { from: row * width + from, to, count: run };
+                            count += 1;
+                        }
+                    }
+                }
+                let pieces = &pieces[..count];
+                if strides.x == 1 {
+                    for (channel, sums) in (first..).zip(sums.chunks_exact(per_output)).take(outputs.len()) {
+                        // SAFETY: elements of the region and outputs that the caller gave over.
+                        unsafe {
+                            self.epilogue.channel(channel, sums, pieces, channel * strides.channel, io);
+                        }
+                    }
+                } else {
+                    for (piece, i) in pieces.iter().flat_map(|p| (0..p.count).map(move |i| (p, i))) {
+                        let at = piece.to + i * strides.x + first;
+                        let range = at..at + outputs.len();
+                        let residual = io.residual.map(|r| &r[range.clone()]);
+                        // SAFETY: as above.
+                        let output = unsafe { io.output(range) };
+                        self.epilogue.position(first, &sums[piece.from + i..], per_output, residual, output);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The pieces of output rows that `count` positions from `x` of row `y` of the image are: (row, column, how far into
+    /// the positions, length).
+    fn pieces(
+        &self,
+        y: usize,
+        x: usize,
+        count: usize,
+    ) -> impl Iterator<Item = (usize, usize, usize, usize)> + use<> {
+        let width = self.geometry.output[1];
+        let pitch = match self.plan.image {
+            Image::Rows => usize::MAX,
+            Image::Flat { pitch } => pitch,
+        };
+        let mut at = x;
+        std::iter::from_fn(move || {
+            while at < x + count {
+                let (row, column) = (at / pitch, at % pitch);
+                let here = at;
+                at = (here - column).saturating_add(pitch).min(x + count);
+                if column < width {
+                    return Some((y + row, column, here - x, (at - here).min(width - column)));
+                }
+            }
+            None
+        })
+    }
+}
+
+impl Plan {
+    /// Rows of planes that the tables of a row of regions read.
+    fn table_rows_of_image(&self) -> usize {
+        self.region()[0] + self.reach()[0]
+    }
+}
+
+/// Planes that hold what every region's tables read.
+fn planes(geometry: &Geometry, plan: &Plan, reach: [usize; 2]) -> Planes {
+    let across = (plan.regions()[1] - 1) * plan.region()[1];
+    let read = across + plan.tile.pitch + reach[1];
+    match plan.image {
+        Image::Rows => {
+            let pitch = read.max(geometry.output[1] + reach[1]).next_multiple_of(LANES);
+            Planes { pitch, columns: pitch, plane: (plan.table_rows_of_image() * pitch).next_multiple_of(LINE) }
+        }
+        Image::Flat { pitch } => {
+            let columns = geometry.output[1] + reach[1];
+            let rows = (geometry.output[0] + reach[0] - 1) * pitch + columns;
+            Planes { pitch, columns, plane: rows.max(read).next_multiple_of(LINE) }
+        }
+    }
+}
+
+/// Divides the outputs if samples and regions alone are too few to keep `threads` busy.
+fn chunks(geometry: &Geometry, places: usize, threads: usize) -> Vec<(Range<usize>, Range<usize>)> {
+    let wanted = if places >= 4 * threads { 1 } else { threads };
+    let split = |n: usize, parts: usize| -> Vec<Range<usize>> {
+        let parts = parts.min(n).max(1);
+        (0..parts).map(|i| n * i / parts..n * (i + 1) / parts).collect()
+    };
+    if geometry.groups >= wanted {
+        split(geometry.groups, wanted).into_iter().map(|g| (g, 0..geometry.outputs)).collect()
+    } else {
+        split(geometry.outputs, wanted.min(geometry.outputs / 16)).into_iter().map(|o| (0..geometry.groups, o)).collect()
+    }
+}

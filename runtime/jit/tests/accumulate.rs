@@ -1,0 +1,269 @@
+//! Accumulate kernels against sums in f64, on random shapes.
+
+use proptest::prelude::*;
+use twnc_jit::{AccumulateKernel, AccumulateSpec, Isa, Jit, JitError, Kernel, Line, PlaneSpec, Work};
+use twnc_program::constant::Trits;
+use twnc_program::scalar::Unary;
+use twnc_program::step::Contraction;
+use twnc_program::window::Window;
+
+/// A small generator, so that a failing case is reproduced by its seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn floats(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| (self.next() % 2001) as f32 / 1000.0 - 1.0).collect()
+    }
+
+    fn trits(&mut self, n: usize) -> Vec<i8> {
+        (0..n).map(|_| (self.next() % 3) as i8 - 1).collect()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    input: Vec<usize>,
+    weight: Vec<usize>,
+    contraction: Contraction,
+    scale: usize,
+    bias: bool,
+    residual: bool,
+    activation: Option<Unary>,
+    threads: usize,
+    seed: u64,
+}
+
+fn jit() -> &'static Jit {
+    static JIT: std::sync::OnceLock<Jit> = std::sync::OnceLock::new();
+    JIT.get_or_init(|| Jit::new(Isa::Portable).expect("this machine runs generated code"))
+}
+
+fn windows() -> impl Strategy<Value = Case> {
+    let spatial = (1..=2usize).prop_flat_map(|rank| {
+        let list = move |range: std::ops::RangeInclusive<usize>| prop::collection::vec(range, rank);
+        (list(1..=40), list(1..=7), list(1..=3), list(1..=2), list(0..=3), list(0..=3))
+    });
+    let channels = prop_oneof![
+        (1..=70usize, 1..=70usize, Just(1usize)),
+        (1..=5usize, 1..=9usize, 2..=7usize),
+        (Just(1usize), 1..=2usize, 1..=40usize),
+    ];
+    (0..=3usize, channels, spatial, epilogue()).prop_filter_map(
+        "the window fits",
+        |(n, (c, m, groups), (size, kernel, strides, dilations, pads_begin, pads_end), e)| {
+            let window = Window { kernel, strides, dilations, pads_begin, pads_end };
+            (0..size.len()).try_for_each(|axis| window.output_size(axis, size[axis], false).map(|_| ()))?;
+            // Large images of many channels only cost time.
+            let size = if c * m > 900 { size.iter().map(|&s| s.min(14)).collect() } else { size };
+            (0..size.len()).try_for_each(|axis| window.output_size(axis, size[axis], false).map(|_| ()))?;
+            let input = [&[n, c * groups], &size[..]].concat();
+            let weight = [&[m * groups, c], &window.kernel[..]].concat();
+            Some(Case { input, weight, contraction: Contraction::Window { window, groups }, ..e })
+        },
+    )
+}
+
+fn products() -> impl Strategy<Value = Case> {
+    (prop::collection::vec(0..=6usize, 0..=2), 0..=40usize, 1..=200usize, 1..=70usize, epilogue()).prop_map(
+        |(leading, rows, k, m, e)| {
+            let input = [&leading[..], &[rows, k]].concat();
+            Case { input, weight: vec![k, m], contraction: Contraction::MatMul, ..e }
+        },
+    )
+}
+
+fn epilogue() -> impl Strategy<Value = Case> {
+    let activation = prop_oneof![
+        Just(None),
+        Just(Some(Unary::Relu)),
+        Just(Some(Unary::Clip { min: 0.0, max: 6.0 })),
+        Just(Some(Unary::HardSwish)),
+    ];
+    (0..3usize, any::<bool>(), any::<bool>(), activation, 1..=3usize, any::<u64>()).prop_map(
+        |(scale, bias, residual, activation, threads, seed)| Case {
+            input: vec![],
+            weight: vec![],
+            contraction: Contraction::MatMul,
+            scale,
+            bias,
+            residual,
+            activation,
+            threads,
+            seed,
+        },
+    )
+}
+
+/// Per output: the sum, the sum of magnitudes, the number of terms.
+fn reference(case: &Case, input: &[f32], weights: &[i8]) -> (Vec<(f64, f64)>, usize) {
+    let mut sums = Vec::new();
+    match &case.contraction {
+        Contraction::MatMul => {
+            let &[k, m] = &case.weight[..] else { panic!("a matrix") };
+            for row in input.chunks_exact(k) {
+                for output in 0..m {
+                    let terms = row.iter().enumerate().map(|(i, &x)| f64::from(weights[i * m + output]) * f64::from(x));
+                    sums.push(terms.fold((0.0, 0.0), |(s, a), t| (s + t, a + t.abs())));
+                }
+            }
+            (sums, k)
+        }
+        Contraction::Window { window, groups } => {
+            let rank = window.rank();
+            let pair = |v: &[usize], absent: usize| if rank == 1 { [absent, v[0]] } else { [v[0], v[1]] };
+            let (size, kernel) = (pair(&case.input[2..], 1), pair(&window.kernel, 1));
+            let (strides, dilations) = (pair(&window.strides, 1), pair(&window.dilations, 1));
+            let (begin, end) = (pair(&window.pads_begin, 0), pair(&window.pads_end, 0));
+            let out: Vec<usize> = (0..2)
+                .map(|a| (size[a] + begin[a] + end[a] - (kernel[a] - 1) * dilations[a] - 1) / strides[a] + 1)
+                .collect();
+            let (c, m) = (case.weight[1], case.weight[0] / groups);
+            for sample in 0..case.input[0] {
+                for output in 0..m * groups {
+                    for (y, x) in (0..out[0]).flat_map(|y| (0..out[1]).map(move |x| (y, x))) {
+                        let (mut sum, mut magnitude) = (0.0, 0.0);
+                        for (i, &w) in weights[output * c * kernel[0] * kernel[1]..]
+                            [..c * kernel[0] * kernel[1]]
+                            .iter()
+                            .enumerate()
+                        {
+                            let (channel, ky, kx) =
+                                (i / (kernel[0] * kernel[1]), i / kernel[1] % kernel[0], i % kernel[1]);
+                            let iy = (y * strides[0] + ky * dilations[0]).wrapping_sub(begin[0]);
+                            let ix = (x * strides[1] + kx * dilations[1]).wrapping_sub(begin[1]);
+                            if iy < size[0] && ix < size[1] {
+                                let plane = sample * case.input[1] + output / m * c + channel;
+                                let term = f64::from(w) * f64::from(input[(plane * size[0] + iy) * size[1] + ix]);
+                                sum += term;
+                                magnitude += term.abs();
+                            }
+                        }
+                        sums.push((sum, magnitude));
+                    }
+                }
+            }
+            (sums, c * kernel[0] * kernel[1])
+        }
+    }
+}
+
+/// Runs a kernel in `parts`, with guard values around output and scratch.
+fn guarded(kernel: &AccumulateKernel, inputs: &[&[f32]], residual: Option<&[f32]>, parts: usize) -> Vec<f32> {
+    const GUARD: usize = 64;
+    let interface = kernel.interface();
+    let mut output = vec![7.25f32; interface.output + 2 * GUARD];
+    let mut scratch = vec![Line::default(); interface.scratch + 2 * GUARD];
+    let guard: &mut [f32] = bytemuck::cast_slice_mut(&mut scratch);
+    guard.fill(f32::NAN);
+    let middle = GUARD..GUARD + interface.output;
+    for phase in 0..kernel.phases() {
+        let work =
+            Work::new(kernel, phase, inputs, residual, &mut output[middle.clone()], parts).expect("lengths fit");
+        while work.run_next(&mut scratch[GUARD..GUARD + interface.scratch]).expect("scratch fits") {}
+    }
+    let untouched = |x: &f32| x.to_bits() == 7.25f32.to_bits();
+    assert!(output[..GUARD].iter().chain(&output[middle.end..]).all(untouched), "wrote around the output");
+    let guard: &[f32] = bytemuck::cast_slice(&scratch);
+    let outside = guard[..GUARD * 16].iter().chain(&guard[(GUARD + interface.scratch) * 16..]);
+    assert!(outside.into_iter().all(|x| x.to_bits() == f32::NAN.to_bits()), "wrote around the scratch");
+    output[middle].to_vec()
+}
+
+fn check(case: &Case) {
+    let mut random = Random(case.seed);
+    let input = random.floats(case.input.iter().product());
+    let weights = random.trits(case.weight.iter().product());
+    let weight = Trits::pack(&weights).expect("trits");
+    let channels = match case.contraction {
+        Contraction::MatMul => case.weight[1],
+        Contraction::Window { .. } => case.weight[0],
+    };
+    let scale = match case.scale {
+        0 => None,
+        1 => Some(random.floats(1)),
+        _ => Some(random.floats(channels)),
+    };
+    let bias = case.bias.then(|| random.floats(channels));
+    let spec = AccumulateSpec {
+        planes: vec![PlaneSpec {
+            input: &case.input,
+            weight_shape: &case.weight,
+            weight: &weight,
+            contraction: &case.contraction,
+            scale: scale.as_deref(),
+        }],
+        bias: bias.as_deref(),
+        residual: case.residual,
+        activation: case.activation,
+        threads: case.threads,
+    };
+    let kernel = jit().accumulate(&spec).unwrap_or_else(|e| panic!("{e}"));
+    let (sums, terms) = reference(case, &input, &weights);
+    assert_eq!(sums.len(), kernel.interface().output);
+    let residual = case.residual.then(|| random.floats(sums.len()));
+    let output = guarded(&kernel, &[&input], residual.as_deref(), case.threads);
+    let again = guarded(&kernel, &[&input], residual.as_deref(), 1);
+    assert!(output.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()), "parts change the bits");
+    let positions = match case.contraction {
+        Contraction::MatMul => 1,
+        Contraction::Window { .. } => sums.len() / (case.input[0] * channels).max(1),
+    };
+    let unit = f64::from(f32::EPSILON) / 2.0;
+    for (i, (&(sum, magnitude), &got)) in sums.iter().zip(&output).enumerate() {
+        let channel = i / positions % channels;
+        let s = scale.as_ref().map_or(1.0, |s| f64::from(s[if s.len() == 1 { 0 } else { channel }]));
+        let extra = bias.as_ref().map_or(0.0, |b| f64::from(b[channel]))
+            + residual.as_ref().map_or(0.0, |r| f64::from(r[i]));
+        let value = sum * s + extra;
+        let expected = case.activation.map_or(value, |a| match a {
+            Unary::Relu => value.max(0.0),
+            Unary::Clip { min, max } => value.clamp(f64::from(min), f64::from(max)),
+            _ => value * (value / 6.0 + 0.5).clamp(0.0, 1.0),
+        });
+        // The sum's own bound, and a few roundings of the epilogue; activations here grow errors less than twofold.
+        let bound = (terms + 2) as f64 * unit * magnitude * s.abs() + 4.0 * unit * (value.abs() + 2.0);
+        assert!(
+            (f64::from(got) - expected).abs() <= 2.0 * bound,
+            "output {i}: {got} for {expected} in {}",
+            kernel.describe()
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn windows_are_their_sums(case in windows()) {
+        check(&case);
+    }
+
+    #[test]
+    fn products_are_their_sums(case in products()) {
+        check(&case);
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_errors() {
+    let weight = Trits::pack(&[1; 12]).expect("trits");
+    let cases: [(&[usize], &[usize]); 4] =
+        [(&[2, 3], &[4, 3]), (&[], &[4, 3]), (&[2, 4], &[4, 3, 1]), (&[2, 4], &[12])];
+    for (input, weight_shape) in cases {
+        let plane = PlaneSpec {
+            input,
+            weight_shape,
+            weight: &weight,
+            contraction: &Contraction::MatMul,
+            scale: None,
+        };
+        let spec =
+            AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1 };
+        assert!(matches!(jit().accumulate(&spec), Err(JitError::Shape(_))), "{input:?} {weight_shape:?}");
+    }
+}

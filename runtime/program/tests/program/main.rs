@@ -1,0 +1,14 @@
+//! The tests of twnc-program: tables of steps and their results, programs that are refused, files, and random programs.
+
+// A table's type is its columns.
+#![allow(clippy::type_complexity)]
+
+mod format;
+mod maps;
+mod moves;
+mod products;
+mod random;
+mod refusals;
+mod running;
+mod single;
+mod windows;

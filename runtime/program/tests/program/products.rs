@@ -1,0 +1,273 @@
+//! `accumulate`, `conv` and `matmul`.
+
+use crate::single::{buffer, check, constant, count_up, dense, f32s, ternary, window};
+use proptest::prelude::*;
+use twnc_program::interpret::Tensor;
+use twnc_program::scalar::Unary;
+use twnc_program::step::{Accumulate, Contraction, Conv, Epilogue, MatMul, Plane};
+use twnc_program::{BufferId, Constant, ConstantId, Operand, StepKind, Window};
+
+fn plane(weight: u32, contraction: Contraction, scale: Option<u32>) -> Plane {
+    Plane { input: BufferId(0), weight: ConstantId(weight), contraction, scale: scale.map(ConstantId) }
+}
+
+fn windowed(window: Window, groups: usize) -> Contraction {
+    Contraction::Window { window, groups }
+}
+
+fn accumulate(planes: Vec<Plane>, epilogue: Epilogue, output: u32) -> StepKind {
+    StepKind::Accumulate(Accumulate { planes, epilogue, output: BufferId(output) })
+}
+
+fn conv(window: Window, groups: usize) -> StepKind {
+    StepKind::Conv(Conv {
+        input: BufferId(0),
+        weight: constant(0),
+        window,
+        groups,
+        epilogue: Epilogue::default(),
+        output: BufferId(1),
+    })
+}
+
+fn matmul(left: Operand, right: Operand, epilogue: Epilogue, output: u32) -> StepKind {
+    StepKind::MatMul(MatMul { left, right, epilogue, output: BufferId(output) })
+}
+
+#[test]
+fn ternary_windows() {
+    // Windows of   1 2 3      by  + .
+    //              4 5 6          - +
+    //              7 8 9
+    let image = count_up(&[1, 1, 3, 3]);
+    let weight = ternary(&[1, 1, 2, 2], &[1, 0, -1, 1]);
+    let plain = window(&[2, 2]);
+    let table: [(Window, &[usize], &[f32]); 6] = [
+        (plain.clone(), &[2, 2], &[2., 3., 5., 6.]),
+        (Window { strides: vec![2, 1], ..plain.clone() }, &[1, 2], &[2., 3.]),
+        (Window { dilations: vec![2, 2], ..plain.clone() }, &[1, 1], &[1. - 7. + 9.]),
+        (Window { pads_begin: vec![1, 1], ..plain.clone() }, &[3, 3], &[1., 1., 1., 4., 2., 3., 7., 5., 6.]),
+        (Window { pads_end: vec![0, 1], ..plain.clone() }, &[2, 3], &[2., 3., -3., 5., 6., -3.]),
+        (
+            Window { pads_begin: vec![0, 3], pads_end: vec![0, 3], strides: vec![1, 4], ..plain },
+            &[2, 2],
+            // Columns -3 and -2 are padding only, columns 1 and 2 are elements.
+            &[0., 3., 0., 6.],
+        ),
+    ];
+    for (window, shape, sums) in table {
+        let shape = [&[1, 1], shape].concat();
+        let step = accumulate(vec![plane(0, windowed(window, 1), None)], Epilogue::default(), 1);
+        check(std::slice::from_ref(&image), std::slice::from_ref(&weight), step, &f32s(&shape, sums));
+    }
+}
+
+#[test]
+fn ternary_channels_and_groups() {
+    // Two samples of two channels of one element: (1, 2) and (3, 4).
+    let input = count_up(&[2, 2, 1]);
+    let full = ternary(&[3, 2, 1], &[1, 1, 1, -1, 0, -1]);
+    let step = accumulate(vec![plane(0, windowed(window(&[1]), 1), None)], Epilogue::default(), 1);
+    check(std::slice::from_ref(&input), &[full], step, &f32s(&[2, 3, 1], &[3., -1., -2., 7., -1., -4.]));
+    // Two groups of one input and two output channels.
+    let grouped = ternary(&[4, 1, 1], &[1, -1, 0, 1]);
+    let step = accumulate(vec![plane(0, windowed(window(&[1]), 2), None)], Epilogue::default(), 1);
+    check(&[input], &[grouped], step, &f32s(&[2, 4, 1], &[1., -1., 0., 2., 3., -3., 0., 4.]));
+}
+
+#[test]
+fn ternary_windows_of_three_axes() {
+    // The sum of the eight corners of a cube of 1..27, that is of all its corners' indices plus 8.
+    let mut trits = [0; 27];
+    [0, 2, 6, 8, 18, 20, 24, 26].iter().for_each(|&corner| trits[corner] = 1);
+    let step = accumulate(vec![plane(0, windowed(window(&[3, 3, 3]), 1), None)], Epilogue::default(), 1);
+    let weight = ternary(&[1, 1, 3, 3, 3], &trits);
+    check(&[count_up(&[1, 1, 3, 3, 3])], &[weight], step, &f32s(&[1, 1, 1, 1, 1], &[112.]));
+}
+
+#[test]
+fn epilogues_in_their_order() {
+    // [1 2 3] and [4 5 6] by the columns (+ . -) and (. - +): sums -2, 1 and -2, 1.
+    let constants = [
+        ternary(&[3, 2], &[1, 0, 0, -1, -1, 1]),
+        dense(&[1], &[0.5]),
+        dense(&[2], &[0.5, -3.]),
+        dense(&[2], &[10., 20.]),
+    ];
+    let inputs = [count_up(&[2, 3]), f32s(&[2, 2], &[-20., 0., 1., 2.])];
+    let bias = Some(ConstantId(3));
+    let residual = Some(BufferId(1));
+    let activation = Some(Unary::Relu);
+    let table: [(Option<u32>, Epilogue, [f32; 4]); 6] = [
+        (None, Epilogue::default(), [-2., 1., -2., 1.]),
+        (Some(1), Epilogue::default(), [-1., 0.5, -1., 0.5]),
+        (Some(2), Epilogue::default(), [-1., -3., -1., -3.]),
+        (Some(2), Epilogue { bias, ..Epilogue::default() }, [9., 17., 9., 17.]),
+        (Some(2), Epilogue { bias, residual, activation: None }, [-11., 17., 10., 19.]),
+        (Some(2), Epilogue { bias, residual, activation }, [0., 17., 10., 19.]),
+    ];
+    for (scale, epilogue, expected) in table {
+        let step = accumulate(vec![plane(0, Contraction::MatMul, scale)], epilogue, 2);
+        check(&inputs, &constants, step, &f32s(&[2, 2], &expected));
+    }
+}
+
+#[test]
+fn operations_round_one_after_the_other() {
+    // 16777217 is no f32: the sum rounds to 16777216 before it is halved. Halved exactly it would carry the bias over.
+    let constants = [ternary(&[2, 1], &[1, 1]), dense(&[1], &[0.5]), dense(&[1], &[0.25])];
+    let epilogue = Epilogue { bias: Some(ConstantId(2)), ..Epilogue::default() };
+    let step = accumulate(vec![plane(0, Contraction::MatMul, Some(1))], epilogue, 1);
+    check(&[f32s(&[1, 2], &[16777216., 1.])], &constants, step, &f32s(&[1, 1], &[8388608.]));
+}
+
+#[test]
+fn planes_are_scaled_and_added() {
+    // 2·(x₀ + x₁) - 0.5·(x₁ - x₀), then the bias.
+    let constants = [
+        ternary(&[1, 2, 1], &[1, 1]),
+        ternary(&[1, 2, 1], &[-1, 1]),
+        dense(&[1], &[2.]),
+        dense(&[1], &[-0.5]),
+        dense(&[1], &[100.]),
+    ];
+    let planes =
+        vec![plane(0, windowed(window(&[1]), 1), Some(2)), plane(1, windowed(window(&[1]), 1), Some(3))];
+    let epilogue = Epilogue { bias: Some(ConstantId(4)), ..Epilogue::default() };
+    let input = f32s(&[1, 2, 2], &[1., 2., 5., 8.]);
+    check(&[input], &constants, accumulate(planes, epilogue, 1), &f32s(&[1, 1, 2], &[110., 117.]));
+}
+
+#[test]
+fn a_zero_trit_ignores_its_input_but_a_float_zero_does_not() {
+    let input = f32s(&[1, 2], &[f32::NAN, 3.]);
+    let step = accumulate(vec![plane(0, Contraction::MatMul, None)], Epilogue::default(), 1);
+    check(std::slice::from_ref(&input), &[ternary(&[2, 1], &[0, -1])], step, &f32s(&[1, 1], &[-3.]));
+    let step = matmul(buffer(0), constant(0), Epilogue::default(), 1);
+    check(&[input], &[dense(&[2, 1], &[0., -1.])], step, &f32s(&[1, 1], &[f32::NAN]));
+}
+
+#[test]
+fn float_convolutions() {
+    let table: [(Tensor, Constant, Window, usize, Tensor); 3] = [
+        (
+            count_up(&[1, 1, 4]),
+            dense(&[2, 1, 2], &[1., 10., 0.5, 0.]),
+            window(&[2]),
+            1,
+            f32s(&[1, 2, 3], &[21., 32., 43., 0.5, 1., 1.5]),
+        ),
+        // Depthwise: each channel by its own tap.
+        (
+            count_up(&[1, 2, 1, 2]),
+            dense(&[2, 1, 1, 1], &[2., -1.]),
+            window(&[1, 1]),
+            2,
+            f32s(&[1, 2, 1, 2], &[2., 4., -3., -4.]),
+        ),
+        (
+            count_up(&[1, 1, 2, 2]),
+            dense(&[1, 1, 3, 3], &[1., 2., 3., 4., 5., 6., 7., 8., 9.]),
+            Window { pads_begin: vec![1, 1], pads_end: vec![1, 1], ..window(&[3, 3]) },
+            1,
+            f32s(&[1, 1, 2, 2], &[77., 67., 47., 37.]),
+        ),
+    ];
+    for (input, weight, window, groups, expected) in table {
+        check(&[input], &[weight], conv(window, groups), &expected);
+    }
+}
+
+#[test]
+fn a_convolution_with_a_computed_weight() {
+    let step = StepKind::Conv(Conv {
+        input: BufferId(0),
+        weight: buffer(1),
+        window: window(&[2]),
+        groups: 1,
+        epilogue: Epilogue { activation: Some(Unary::Neg), ..Epilogue::default() },
+        output: BufferId(2),
+    });
+    let inputs = [count_up(&[1, 1, 3]), f32s(&[1, 1, 2], &[1., -2.])];
+    check(&inputs, &[], step, &f32s(&[1, 1, 2], &[3., 4.]));
+}
+
+#[test]
+fn float_matrix_products() {
+    let table: [(Tensor, Tensor, Tensor); 4] = [
+        (count_up(&[2, 2]), count_up(&[2, 2]), f32s(&[2, 2], &[7., 10., 15., 22.])),
+        // A stack of matrices by one, and one by a stack.
+        (count_up(&[2, 1, 2]), count_up(&[2, 1]), f32s(&[2, 1, 1], &[5., 11.])),
+        (count_up(&[1, 2]), count_up(&[2, 2, 1]), f32s(&[2, 1, 1], &[5., 11.])),
+        // Both stacks broadcast.
+        (count_up(&[2, 1, 1, 1]), count_up(&[1, 3, 1, 1]), f32s(&[2, 3, 1, 1], &[1., 2., 3., 2., 4., 6.])),
+    ];
+    for (left, right, expected) in table {
+        check(&[left, right], &[], matmul(buffer(0), buffer(1), Epilogue::default(), 2), &expected);
+    }
+    let epilogue = Epilogue { bias: Some(ConstantId(0)), ..Epilogue::default() };
+    let (inputs, bias) = ([count_up(&[2, 1]), count_up(&[1, 2])], dense(&[2], &[100., 200.]));
+    let step = matmul(buffer(0), buffer(1), epilogue, 2);
+    check(&inputs, &[bias], step, &f32s(&[2, 2], &[101., 202., 102., 204.]));
+}
+
+#[test]
+fn products_of_nothing() {
+    // Nothing to sum gives 0; no sample, no channel gives nothing.
+    let none = Epilogue::default;
+    check(
+        &[f32s(&[2, 0], &[])],
+        &[ternary(&[0, 2], &[])],
+        accumulate(vec![plane(0, Contraction::MatMul, None)], none(), 1),
+        &f32s(&[2, 2], &[0.; 4]),
+    );
+    let wide = accumulate(vec![plane(0, windowed(window(&[3, 3]), 1), None)], none(), 1);
+    let weight = ternary(&[1, 1, 3, 3], &[1; 9]);
+    check(&[f32s(&[0, 1, 3, 3], &[])], &[weight], wide.clone(), &f32s(&[0, 1, 1, 1], &[]));
+    check(
+        &[f32s(&[1, 0, 3, 3], &[])],
+        &[ternary(&[2, 0, 3, 3], &[])],
+        wide.clone(),
+        &f32s(&[1, 2, 1, 1], &[0.; 2]),
+    );
+    check(&[count_up(&[1, 1, 3, 3])], &[ternary(&[0, 1, 3, 3], &[])], wide, &f32s(&[1, 0, 1, 1], &[]));
+    check(
+        &[f32s(&[0, 2, 3], &[]), count_up(&[3, 1])],
+        &[],
+        matmul(buffer(0), buffer(1), none(), 2),
+        &f32s(&[0, 2, 1], &[]),
+    );
+}
+
+proptest! {
+    /// Any geometry, against the definition: a sum over taps, each tested on its own.
+    #[test]
+    fn windows_are_as_defined(
+        size in 1usize..80,
+        kernel in 1usize..5,
+        stride in 1usize..4,
+        dilation in 1usize..4,
+        begin in 0usize..5,
+        end in 0usize..5,
+        trits in proptest::collection::vec(-1i8..=1, 5),
+    ) {
+        let window = Window {
+            kernel: vec![kernel],
+            strides: vec![stride],
+            dilations: vec![dilation],
+            pads_begin: vec![begin],
+            pads_end: vec![end],
+        };
+        let padded = size + begin + end;
+        prop_assume!(padded > (kernel - 1) * dilation);
+        let count = (padded - (kernel - 1) * dilation - 1) / stride + 1;
+        let expected: Vec<f32> = (0..count).map(|i| (0..kernel).map(|tap| {
+            let place = (i * stride + tap * dilation) as i64 - begin as i64;
+            let element = if (0..size as i64).contains(&place) { (place + 1) as f32 } else { 0. };
+            f32::from(trits[tap]) * element
+        }).sum::<f32>() + 0.).collect();
+        let step = accumulate(vec![plane(0, windowed(window, 1), None)], Epilogue::default(), 1);
+        let weight = ternary(&[1, 1, kernel], &trits[..kernel]);
+        check(&[count_up(&[1, 1, size])], &[weight], step, &f32s(&[1, 1, count], &expected));
+    }
+}

@@ -1,0 +1,61 @@
+//! Seeded random numbers for weights. Integer arithmetic and exact float operations only, so that a seed gives the
+//! same numbers on every machine, which `ln` and `cos` of a platform's own libm would not.
+
+/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// Uniform in `low..high`.
+    pub(super) fn uniform(&mut self, low: f32, high: f32) -> f32 {
+        let unit = (self.next() >> 40) as f32 / (1u32 << 24) as f32;
+        low + (high - low) * unit
+    }
+
+    /// Close to normal, with mean 0 and the given standard deviation: twelve uniform numbers have a variance of
+    /// 1/12 each, and their sum a bell shape out to ±6 deviations.
+    pub(super) fn normal(&mut self, deviation: f32) -> f32 {
+        let sum: u64 = (0..3).map(|_| sum_of_lanes(self.next())).sum();
+        let centred = sum as f32 - 12.0 * f32::from(u16::MAX) / 2.0;
+        centred / 65_536.0 * deviation
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+}
+
+/// The sum of the four 16-bit numbers in a word.
+fn sum_of_lanes(word: u64) -> u64 {
+    (0..4).map(|lane| (word >> (16 * lane)) & 0xffff).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Random;
+
+    #[test]
+    fn normal_numbers_have_the_deviation_asked_for() {
+        let mut random = Random::new(1);
+        let sample: Vec<f64> = (0..100_000).map(|_| f64::from(random.normal(3.0))).collect();
+        let mean = sample.iter().sum::<f64>() / sample.len() as f64;
+        let variance = sample.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / sample.len() as f64;
+        assert!(mean.abs() < 0.05, "mean {mean}");
+        assert!((variance.sqrt() - 3.0).abs() < 0.05, "deviation {}", variance.sqrt());
+    }
+
+    #[test]
+    fn uniform_numbers_fill_their_range() {
+        let mut random = Random::new(2);
+        let sample: Vec<f32> = (0..10_000).map(|_| random.uniform(-1.0, 3.0)).collect();
+        assert!(sample.iter().all(|x| (-1.0..3.0).contains(x)));
+        assert!(sample.iter().any(|x| *x < -0.99) && sample.iter().any(|x| *x > 2.99));
+    }
+}

@@ -1,0 +1,159 @@
+//! The rules of style that a machine can check, each with its reason. A failure lists every place that breaks the rule.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The one crate that may be unsafe: it writes machine code and jumps to it.
+const UNSAFE: &str = "runtime/jit/src/lib.rs";
+const TEXT: &[&str] = &["rs", "toml", "md", "py", "sh", "snap", "twir", "txt"];
+
+#[test]
+fn sources_open_with_a_header() {
+    check(&["rs"], "a file opens with `//!`: what it owns and what it promises", |source| {
+        lines_where(source, |number, line| number == 1 && !line.starts_with("//!"))
+    });
+}
+
+#[test]
+fn sources_are_short() {
+    check(&["rs"], "a file of more than 600 lines is two files: nobody reads the end of it", |source| {
+        lines_where(source, |number, _| number == 601)
+    });
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    // Spelled in two parts, or this file would break its own rule.
+    let left_over = [concat!("todo", "!("), concat!("dbg", "!("), concat!("unimplemented", "!(")];
+    check(&["rs"], "a stub compiles and then panics at a user: finish it, or leave it out", |source| {
+        lines_where(source, |_, line| left_over.iter().any(|word| line.contains(word)))
+    });
+}
+
+#[test]
+fn ignored_tests_say_why() {
+    check(
+        &["rs"],
+        "write `#[ignore = \"reason\"]`: without it nobody dares to run the test again",
+        |source| lines_where(source, |_, line| line.trim() == concat!("#[", "ignore]")),
+    );
+}
+
+#[test]
+fn crates_forbid_unsafe_code() {
+    check(
+        &["rs"],
+        "unsafe code is reviewed in one crate; all others begin with `#![forbid(unsafe_code)]`",
+        |source| {
+            let crate_root = source.path.ends_with("src/lib.rs") && source.path != Path::new(UNSAFE);
+            let forbids = source.text.lines().any(|line| line == "#![forbid(unsafe_code)]");
+            if crate_root && !forbids { vec![1] } else { vec![] }
+        },
+    );
+}
+
+#[test]
+fn lines_end_where_they_end() {
+    check(TEXT, "blanks at the end of a line make noise in every later diff", |source| {
+        lines_where(source, |_, line| line.ends_with([' ', '\t']))
+    });
+}
+
+#[test]
+fn no_path_of_one_machine() {
+    let paths = [concat!("/wo", "rk/"), concat!("/tm", "p/"), concat!("/ho", "me/"), concat!("/ro", "ot/")];
+    check(
+        TEXT,
+        "a path of the author's machine exists on no other: use an argument or std::env::temp_dir",
+        |source| lines_where(source, |_, line| paths.iter().any(|path| line.contains(path))),
+    );
+}
+
+#[test]
+fn relative_links_resolve() {
+    check(&["md"], "a link to a file that moved leads nowhere", |source| {
+        let folder = root().join(&source.path).parent().map(Path::to_owned).unwrap_or_default();
+        let resolves = |target: &str| target.is_empty() || folder.join(target).exists();
+        let mut fenced = false;
+        lines_where(source, |_, line| {
+            let fence = line.trim_start().starts_with("```");
+            fenced ^= fence;
+            !fenced && !fence && relative_links(line).any(|target| !resolves(target))
+        })
+    });
+}
+
+#[test]
+fn links_are_found() {
+    let line =
+        "[a](b.md#c), [`d`](../e), [web](https://example.org), `f[0](g)`, [mail](mailto:h@i), [top](#j)";
+    assert_eq!(relative_links(line).collect::<Vec<_>>(), ["b.md", "../e", ""]);
+}
+
+struct Source {
+    /// From the root of the repository.
+    path: PathBuf,
+    text: String,
+}
+
+/// Fails with every line of the files with these extensions that `breaks` gives.
+fn check(extensions: &[&str], reason: &str, breaks: impl Fn(&Source) -> Vec<usize>) {
+    let sources = sources(extensions);
+    assert!(!sources.is_empty(), "no {extensions:?} file under {}", root().display());
+    let places: Vec<String> = sources
+        .iter()
+        .flat_map(|source| {
+            breaks(source).into_iter().map(|line| format!("  {}:{line}", source.path.display()))
+        })
+        .collect();
+    assert!(places.is_empty(), "{reason}:\n{}", places.join("\n"));
+}
+
+/// The numbers, from 1, of the lines that a rule picks. An empty file has one empty line.
+fn lines_where(source: &Source, mut rule: impl FnMut(usize, &str) -> bool) -> Vec<usize> {
+    let numbered = source.text.split('\n').enumerate();
+    numbered.filter_map(|(index, line)| rule(index + 1, line).then_some(index + 1)).collect()
+}
+
+/// What a line of Markdown links to inside the repository, without the fragment. Code spans hold no links.
+fn relative_links(line: &str) -> impl Iterator<Item = &str> {
+    let outside_code = line.split('`').step_by(2);
+    let targets = outside_code.flat_map(|text| text.split("](").skip(1)).filter_map(|rest| {
+        let (target, _) = rest.split_once(')')?;
+        Some(target)
+    });
+    let relative = targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:"));
+    relative.map(|target| target.split_once('#').map_or(target, |(path, _)| path))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate is in a folder of the workspace")
+        .to_owned()
+}
+
+fn sources(extensions: &[&str]) -> Vec<Source> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the repository can be listed") {
+            let path = entry.expect("an entry of a folder of the repository can be read").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // Build products and fetched networks are not ours to keep tidy.
+            let skipped = name.starts_with('.') || ["target", "zoo", "__pycache__"].contains(&&*name);
+            if path.is_dir() && !skipped {
+                folders.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extensions.iter().any(|known| extension == *known))
+            {
+                let text = fs::read_to_string(&path).expect("a source file is UTF-8");
+                let path = path.strip_prefix(root()).expect("found below the root").to_owned();
+                found.push(Source { path, text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
