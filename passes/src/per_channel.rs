@@ -16,13 +16,13 @@ impl PerChannel {
     /// `f32[M,1,1]`, `f32[1,M,1,1]`, ...
     pub(crate) fn of(graph: &Graph, value: ValueId, over: &TensorType) -> Option<PerChannel> {
         let tensor = graph.constant(value)?;
-        let values = tensor.as_f32()?.to_vec();
+        let values = tensor.as_f32()?;
         let first = over.rank().checked_sub(tensor.shape().len())?;
         let mut wide = tensor.shape().iter().enumerate().filter(|&(_, &n)| n != 1);
         match (wide.next(), wide.next()) {
-            (None, _) => Some(PerChannel { axis: None, values }),
+            (None, _) => Some(PerChannel { axis: None, values: values.to_vec() }),
             (Some((i, &n)), None) if over.shape[first + i].as_size() == Some(n) => {
-                Some(PerChannel { axis: Some(first + i), values })
+                Some(PerChannel { axis: Some(first + i), values: values.to_vec() })
             }
             _ => None,
         }

@@ -83,24 +83,18 @@ impl Ternarise {
         let error = relative_error(&groups, &rounded);
         let zeros = rounded.iter().flat_map(|r| &r.trits).filter(|t| **t == 0).count();
         let share = 100.0 * zeros as f64 / weight.len() as f64;
-        let warning = match self.scale {
-            Scale::Layer => {
-                let rows = layer.rows(weight);
-                let apart = relative_error(&rows, &rows.iter().map(|row| rule(row)).collect::<Vec<_>>());
-                (error > BAD_FIT * apart).then(|| {
-                    format!("one scale fits its channels badly: with one for each, the error is {apart:.3}")
-                })
-            }
-            Scale::Channel => None,
-        };
+        let apart = (self.scale == Scale::Layer).then(|| {
+            let rows = layer.rows(weight);
+            relative_error(&rows, &rows.iter().map(|row| rule(row)).collect::<Vec<_>>())
+        });
+        let warning = apart.filter(|apart| error > BAD_FIT * apart).map(|apart| {
+            format!("one scale fits its channels badly: with one for each, the error is {apart:.3}")
+        });
         let scales = rounded.iter().map(|r| r.alpha).collect();
-        let mut rows: Vec<Vec<i8>> = rounded.into_iter().map(|r| r.trits).collect();
-        let tensor = match (self.scale, rows.pop()) {
-            (Scale::Layer, Some(trits)) => layer.ternary_tensor(trits),
-            (_, last) => {
-                rows.extend(last);
-                layer.ternary_of_rows(&rows)
-            }
+        let rows: Vec<Vec<i8>> = rounded.into_iter().map(|r| r.trits).collect();
+        let tensor = match self.scale {
+            Scale::Layer => layer.ternary_tensor(rows.concat()),
+            Scale::Channel => layer.ternary_of_rows(&rows),
         };
         let trits = rewriter.constant(tensor, &layer.weight_name);
         let remark = format!("made ternary: {share:.1}% zeros, relative squared error {error:.3}");
