@@ -1,6 +1,7 @@
 //! What can go wrong between a file and its outputs.
 
 use thiserror::Error;
+use twnc_jit::JitError;
 use twnc_program::interpret::RunError;
 use twnc_program::{FormatError, ProgramError};
 
@@ -24,6 +25,12 @@ pub enum Error {
     /// A step failed while it ran.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// No code could be made, or it did not run.
+    #[error(transparent)]
+    Jit(#[from] JitError),
+    /// The threads could not be started.
+    #[error("the threads could not be started: {0}")]
+    Threads(String),
     /// An input has a name that the model does not know.
     #[error("the model has no input `{name}`; it has {known}")]
     UnknownInput {

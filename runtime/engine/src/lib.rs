@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod array;
+mod code;
 mod error;
 mod liveness;
 mod module;
@@ -29,5 +30,6 @@ pub use array::{Element, Input, Output, OutputMut};
 pub use error::Error;
 pub use module::{Module, PortInfo, Size};
 pub use session::{Isa, Session, SessionOptions};
+pub use twnc_jit::{Audit, Function};
 pub use twnc_program::ElementType;
 pub use twnc_program::interpret::{CustomFunction, Functions};

@@ -3,11 +3,14 @@
 //! A plan holds the concrete shapes, where each buffer lies, and how each step is executed. It is immutable and shared; what a run
 //! changes is its [`Workspace`].
 
+use crate::code::{self, Bound, MAX_INPUTS};
 use crate::error::Error;
 use crate::liveness::{self, Layout};
 use crate::module::Inner;
+use crate::session::Isa;
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
+use twnc_jit::{Function, JitError, Work};
 use twnc_program::interpret::{self, Operands, RunError, View, ViewMut};
 use twnc_program::{BufferId, ElementType, Shapes, Step, StepKind};
 
@@ -17,6 +20,17 @@ pub(crate) struct Plan {
     pub(crate) shapes: Shapes,
     layout: Layout,
     steps: Vec<Execution>,
+    /// Lines of scratch memory that each thread needs.
+    scratch: usize,
+    threads: usize,
+}
+
+/// What a plan depends on beside the program and its shapes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) isa: Isa,
+    pub(crate) threads: usize,
+    pub(crate) max_memory: usize,
 }
 
 /// How a step is executed.
@@ -26,12 +40,16 @@ enum Execution {
     Alias,
     /// By the interpreter.
     Interpret,
+    /// By generated code.
+    Kernel(Bound),
 }
 
 /// The memory of one run at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Workspace {
     arena: Vec<Line>,
+    /// What each thread's kernels work in.
+    scratch: Vec<Vec<twnc_jit::Line>>,
 }
 
 /// The unit in which memory is held, so that it is aligned.
@@ -41,19 +59,32 @@ struct Line([u8; liveness::ALIGNMENT]);
 
 impl Plan {
     /// Plans for inputs of these shapes, in the order of the program's inputs.
-    pub(crate) fn new(inner: &Inner, inputs: &[Vec<usize>], max_memory: usize) -> Result<Plan, Error> {
+    pub(crate) fn new(inner: &Inner, inputs: &[Vec<usize>], settings: Settings) -> Result<Plan, Error> {
         let program = &inner.program;
         let shapes = program.resolve(inputs)?;
         let layout = liveness::plan(program, &shapes.bytes(program));
-        if layout.size > max_memory {
-            return Err(Error::Memory { needed: layout.size, limit: max_memory });
+        if layout.size > settings.max_memory {
+            return Err(Error::Memory { needed: layout.size, limit: settings.max_memory });
         }
-        let steps = program.steps.iter().map(|step| match liveness::is_alias(&step.kind) {
-            true => Execution::Alias,
-            false => Execution::Interpret,
+        let generator = match settings.isa {
+            Isa::Interpreter => None,
+            Isa::Portable => code::generator(),
+        };
+        let execution = |step: &Step| {
+            if liveness::is_alias(&step.kind) {
+                return Ok(Execution::Alias);
+            }
+            let Some(jit) = generator else { return Ok(Execution::Interpret) };
+            let bound = code::bind(jit, program, &shapes, step, settings.threads)?;
+            Ok::<_, Error>(bound.map_or(Execution::Interpret, Execution::Kernel))
+        };
+        let steps = program.steps.iter().map(execution).collect::<Result<Vec<_>, _>>()?;
+        let scratch = steps.iter().map(|step| match step {
+            Execution::Kernel(bound) => bound.kernel.interface().scratch,
+            Execution::Alias | Execution::Interpret => 0,
         });
-        let steps = steps.collect();
-        Ok(Plan { shapes, layout, steps })
+        let scratch = scratch.max().unwrap_or(0);
+        Ok(Plan { shapes, layout, steps, scratch, threads: settings.threads })
     }
 
     /// How each step is executed, in words.
@@ -61,13 +92,26 @@ impl Plan {
         let words = self.steps.iter().map(|execution| match execution {
             Execution::Alias => "alias".to_owned(),
             Execution::Interpret => "interpreter".to_owned(),
+            Execution::Kernel(bound) => bound.kernel.describe(),
         });
         words.collect()
     }
 
     /// The memory that a run needs.
     pub(crate) fn workspace(&self) -> Workspace {
-        Workspace { arena: vec![Line::zeroed(); self.layout.size.div_ceil(liveness::ALIGNMENT)] }
+        Workspace {
+            arena: vec![Line::zeroed(); self.layout.size.div_ceil(liveness::ALIGNMENT)],
+            scratch: vec![vec![Default::default(); self.scratch]; self.threads],
+        }
+    }
+
+    /// The generated functions of each step.
+    pub(crate) fn functions(&self) -> Vec<Vec<std::sync::Arc<Function>>> {
+        let functions = self.steps.iter().map(|execution| match execution {
+            Execution::Kernel(bound) => bound.kernel.functions(),
+            Execution::Alias | Execution::Interpret => vec![],
+        });
+        functions.collect()
     }
 
     /// The bytes of a buffer.
@@ -88,13 +132,36 @@ impl Plan {
         inner: &Inner,
         workspace: &mut Workspace,
         observe: &mut dyn FnMut(usize, &Workspace),
-    ) -> Result<(), RunError> {
+    ) -> Result<(), Error> {
         for (number, (step, execution)) in inner.program.steps.iter().zip(&self.steps).enumerate() {
             match execution {
                 Execution::Alias => {}
                 Execution::Interpret => self.interpret(inner, workspace, step)?,
+                Execution::Kernel(bound) => self.execute(bound, workspace)?,
             }
             observe(number, workspace);
+        }
+        Ok(())
+    }
+
+    fn execute(&self, bound: &Bound, workspace: &mut Workspace) -> Result<(), Error> {
+        let range = |id: BufferId| self.layout.ranges[id.index()].clone();
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut workspace.arena);
+        let target = range(bound.output);
+        let (before, rest) = bytes.split_at_mut(target.start);
+        let (written, behind) = rest.split_at_mut(target.len());
+        let pieces = [(0, &*before), (target.end, &*behind)];
+        let read = |id: BufferId| bytemuck::cast_slice::<u8, f32>(piece(&pieces, range(id)));
+        let mut inputs = [&[][..]; MAX_INPUTS];
+        inputs.iter_mut().zip(&bound.inputs).for_each(|(slice, &id)| *slice = read(id));
+        let inputs = &inputs[..bound.inputs.len()];
+        let residual = bound.residual.map(read);
+        let output: &mut [f32] = bytemuck::cast_slice_mut(written);
+        // Some parts more than threads, so that one that is late is not waited for long.
+        let parts = if self.threads == 1 { 1 } else { self.threads * 4 };
+        for phase in 0..bound.kernel.phases() {
+            let work = Work::new(&*bound.kernel, phase, inputs, residual, output, parts)?;
+            share(&work, &mut workspace.scratch)?;
         }
         Ok(())
     }
@@ -146,10 +213,31 @@ struct Around<'a> {
 impl Operands for Around<'_> {
     fn buffer(&self, id: BufferId) -> View<'_> {
         let range = (self.range)(id);
-        let piece = self.pieces.iter().find_map(|(offset, bytes)| {
-            bytes.get(range.start.checked_sub(*offset)?..range.end.checked_sub(*offset)?)
-        });
-        view((self.element)(id), piece.unwrap_or(&[]))
+        view((self.element)(id), piece(self.pieces, range))
+    }
+}
+
+/// The bytes of a range that lies in one of the pieces of the arena.
+fn piece<'a>(pieces: &[(usize, &'a [u8])], range: Range<usize>) -> &'a [u8] {
+    let found = pieces.iter().find_map(|(offset, bytes)| {
+        bytes.get(range.start.checked_sub(*offset)?..range.end.checked_sub(*offset)?)
+    });
+    found.unwrap_or(&[])
+}
+
+/// Does the work with one thread of the current pool for each scratch.
+fn share(work: &Work<'_>, scratch: &mut [Vec<twnc_jit::Line>]) -> Result<(), JitError> {
+    match scratch {
+        [] => Ok(()),
+        [own] => {
+            while work.run_next(own)? {}
+            Ok(())
+        }
+        many => {
+            let (a, b) = many.split_at_mut(many.len() / 2);
+            let (a, b) = rayon::join(|| share(work, a), || share(work, b));
+            a.and(b)
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use crate::array::{Input, Output, OutputMut};
 use crate::error::Error;
 use crate::module::Inner;
-use crate::plan::{Plan, Workspace};
+use crate::plan::{Plan, Settings, Workspace};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use twnc_jit::Function;
 use twnc_program::interpret::View;
 use twnc_program::{Port, Shapes, Step};
 
@@ -35,6 +36,8 @@ pub struct Session {
     inner: Arc<Inner>,
     options: SessionOptions,
     isa: Isa,
+    /// The threads beside the caller's; none with one thread.
+    pool: Option<rayon::ThreadPool>,
     cache: Mutex<Cache>,
 }
 
@@ -98,7 +101,36 @@ impl Isa {
 impl Session {
     pub(crate) fn new(inner: Arc<Inner>, options: SessionOptions) -> Result<Session, Error> {
         let isa = options.isa.map_or_else(Isa::from_environment, Ok)?;
-        Ok(Session { inner, options, isa, cache: Mutex::default() })
+        let pool = match options.threads {
+            1 => None,
+            n => {
+                let builder = rayon::ThreadPoolBuilder::new().num_threads(n);
+                Some(
+                    builder
+                        .thread_name(|i| format!("twnc {i}"))
+                        .build()
+                        .map_err(|e| Error::Threads(e.to_string()))?,
+                )
+            }
+        };
+        Ok(Session { inner, options, isa, pool, cache: Mutex::default() })
+    }
+
+    fn settings(&self) -> Settings {
+        Settings { isa: self.isa, threads: self.options.threads, max_memory: self.options.max_memory }
+    }
+
+    /// Runs a plan, on the session's threads.
+    fn execute(
+        &self,
+        plan: &Plan,
+        workspace: &mut Workspace,
+        observe: &mut (dyn FnMut(usize, &Workspace) + Send),
+    ) -> Result<(), Error> {
+        match &self.pool {
+            None => plan.run(&self.inner, workspace, observe),
+            Some(pool) => pool.install(|| plan.run(&self.inner, workspace, observe)),
+        }
     }
 
     /// By which path it executes.
@@ -117,7 +149,7 @@ impl Session {
         inputs: &[(&str, I)],
     ) -> Result<Vec<(String, Output)>, Error> {
         let (plan, mut workspace) = self.begin(inputs)?;
-        plan.run(&self.inner, &mut workspace, &mut |_, _| {})?;
+        self.execute(&plan, &mut workspace, &mut |_, _| {})?;
         let program = &self.inner.program;
         let mut outputs = Vec::with_capacity(program.outputs.len());
         for port in &program.outputs {
@@ -156,7 +188,7 @@ impl Session {
         let (plan, mut workspace) = self.begin(inputs)?;
         let mut times = Vec::with_capacity(self.inner.program.steps.len());
         let mut last = Instant::now();
-        plan.run(&self.inner, &mut workspace, &mut |_, _| {
+        self.execute(&plan, &mut workspace, &mut |_, _| {
             let now = Instant::now();
             times.push(now - last);
             last = now;
@@ -169,10 +201,10 @@ impl Session {
     pub fn observe<'a, I: Into<Input<'a>> + Clone>(
         &self,
         inputs: &[(&str, I)],
-        observe: &mut dyn FnMut(&Step, &[usize], View<'_>),
+        observe: &mut (dyn FnMut(&Step, &[usize], View<'_>) + Send),
     ) -> Result<(), Error> {
         let (plan, mut workspace) = self.begin(inputs)?;
-        plan.run(&self.inner, &mut workspace, &mut |number, workspace| {
+        self.execute(&plan, &mut workspace, &mut |number, workspace| {
             let step = &self.inner.program.steps[number];
             for id in step.outputs() {
                 observe(step, plan.shapes.of(id), plan.view(&self.inner, workspace, id));
@@ -189,7 +221,12 @@ impl Session {
 
     /// How each step is executed for inputs of the given shapes, in words.
     pub fn kernels(&self, inputs: &[Vec<usize>]) -> Result<Vec<String>, Error> {
-        Ok(Plan::new(&self.inner, inputs, self.options.max_memory)?.describe())
+        Ok(Plan::new(&self.inner, inputs, self.settings())?.describe())
+    }
+
+    /// The generated functions of each step, for inputs of the given shapes.
+    pub fn functions(&self, inputs: &[Vec<usize>]) -> Result<Vec<Vec<Arc<Function>>>, Error> {
+        Ok(Plan::new(&self.inner, inputs, self.settings())?.functions())
     }
 
     fn finish_into(
@@ -207,7 +244,7 @@ impl Session {
                 return Err(Error::OutputShape { name, expected, found });
             }
         }
-        plan.run(&self.inner, workspace, &mut |_, _| {})?;
+        self.execute(plan, workspace, &mut |_, _| {})?;
         for (port, output) in program.outputs.iter().zip(outputs) {
             output.copy_from(plan.buffer(workspace, port.buffer));
         }
@@ -253,7 +290,7 @@ impl Session {
                 drop(cache);
                 let shapes = program.inputs.iter().map(|port| Ok(given(port)?.shape().to_vec()));
                 let shapes = shapes.collect::<Result<Vec<_>, Error>>()?;
-                let plan = Arc::new(Plan::new(&self.inner, &shapes, self.options.max_memory)?);
+                let plan = Arc::new(Plan::new(&self.inner, &shapes, self.settings())?);
                 let entry = Entry { inputs: shapes, plan: Arc::clone(&plan), idle: vec![] };
                 let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
                 cache.entries.push(entry);

@@ -11,12 +11,14 @@
 
 pub mod accumulate;
 pub mod arena;
+pub mod audit;
 mod compile;
 pub mod epilogue;
 pub mod error;
 pub mod kernel;
 
 pub use accumulate::{AccumulateKernel, AccumulateSpec, PlaneSpec};
+pub use audit::Audit;
 pub use compile::Function;
 pub use error::JitError;
 pub use kernel::{Counts, Interface, Kernel, Line, Work, run};
@@ -50,4 +52,3 @@ impl Jit {
         self.isa
     }
 }
-

@@ -5,12 +5,13 @@ use super::failure::Failure;
 use super::out;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use twnc::multiplications::{self, Counts};
 use twnc::{Compiler, synthetic};
 use twnc_program::interpret::Functions;
 use twnc_program::step::Contraction;
 use twnc_program::{ConstantData, Operand, Program, Step, StepKind};
-use twnc_runtime::{Module, SessionOptions};
+use twnc_runtime::{Audit, Function, Module, SessionOptions};
 
 /// What `--json` prints; keys are stable.
 #[derive(Serialize)]
@@ -77,7 +78,7 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     let shapes = synthetic::shapes(&module, 1, &options.options.dim);
     let session = module.session(SessionOptions::default())?;
     let resolved = session.shapes(&shapes)?;
-    let codes: Vec<Vec<()>> = vec![vec![]; program.steps.len()]; // TEMP
+    let codes = session.functions(&shapes)?;
     let mut totals = Totals::default();
     let mut layers = vec![];
     for (step, functions) in program.steps.iter().zip(&codes) {
@@ -94,7 +95,9 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     show(&Report { bytes, layers, totals }, json);
     if options.disassemble {
         for (step, functions) in program.steps.iter().zip(&codes) {
-            let _ = (step, functions);
+            for function in functions {
+                out!("\n; {}, of `{}`\n{}", function.name(), step.name, function.disassemble());
+            }
         }
     }
     Ok(())
@@ -104,7 +107,7 @@ fn layer(
     program: &Program,
     step: &Step,
     counts: &Counts,
-    _functions: &[()],
+    functions: &[Arc<Function>],
     why_not: &BTreeMap<String, String>,
 ) -> Option<LayerReport> {
     let (op, weight, scale) = match &step.kind {
@@ -129,7 +132,8 @@ fn layer(
         _ => 0,
     };
     let ternary = matches!(weight.data, ConstantData::Ternary(_));
-    let audit = None::<CodeReport>;
+    let audits: Vec<_> = functions.iter().filter_map(|f| f.audit()).collect();
+    let total = |count: fn(&Audit) -> usize| audits.iter().map(count).sum();
     Some(LayerReport {
         name: step.name.clone(),
         op,
@@ -144,7 +148,11 @@ fn layer(
             multiplications_kernel: counts.multiplications_kernel,
             multiplications_epilogue: counts.multiplications_epilogue,
         },
-        code: audit.map(|audit| CodeReport { ..audit }),
+        code: (!audits.is_empty()).then(|| CodeReport {
+            instructions: total(|audit| audit.instructions),
+            multiplying: total(|audit| audit.multiplications),
+            calls: total(|audit| audit.calls),
+        }),
     })
 }
 

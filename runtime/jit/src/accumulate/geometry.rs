@@ -46,7 +46,11 @@ impl Geometry {
         // Offsets of 32 bits are plenty for a layer; beyond, the interpreter is no slower a choice than swapping.
         let limit = |n: Option<usize>| n.is_some_and(|n| n < 1 << 31);
         let all = [product(input), product(weight), product(&geometry.output_shape)];
-        if all.into_iter().all(limit) { Ok(geometry) } else { Err(JitError::Unsupported("a tensor this large")) }
+        if all.into_iter().all(limit) {
+            Ok(geometry)
+        } else {
+            Err(JitError::Unsupported("a tensor this large"))
+        }
     }
 
     /// Elements of the input.
@@ -98,8 +102,7 @@ impl Geometry {
         groups: usize,
     ) -> Result<Option<Geometry>, JitError> {
         let rank = window.rank();
-        let lists =
-            [&window.strides, &window.dilations, &window.pads_begin, &window.pads_end].map(Vec::len);
+        let lists = [&window.strides, &window.dilations, &window.pads_begin, &window.pads_end].map(Vec::len);
         if lists != [rank; 4] || input.len() != rank + 2 || weight.len() != rank + 2 {
             return Ok(None);
         }

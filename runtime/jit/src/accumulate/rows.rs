@@ -65,7 +65,9 @@ impl RowsKernel {
                 let chunks = 0..geometry.outputs.div_ceil(SCALAR_OUTPUTS);
                 chunks
                     .flat_map(|chunk| block.iter().map(move |&group| (chunk, group)))
-                    .flat_map(|(chunk, group)| (0..SCALAR_OUTPUTS).map(move |i| (chunk * SCALAR_OUTPUTS + i, group)))
+                    .flat_map(|(chunk, group)| {
+                        (0..SCALAR_OUTPUTS).map(move |i| (chunk * SCALAR_OUTPUTS + i, group))
+                    })
                     .map(|(output, group)| index(output, group))
                     .collect()
             })
