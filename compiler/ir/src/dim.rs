@@ -417,11 +417,15 @@ impl fmt::Debug for Dim {
     }
 }
 
-/// A name bare where it is an identifier (and no function of the grammar), quoted otherwise.
+/// A name bare where it is an identifier (and no word of the grammar), quoted otherwise.
 fn write_name(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
     let start = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if start && rest && name != "min" && name != "max" { f.write_str(name) } else { write!(f, "{name:?}") }
+    if start && rest && !["min", "max", "inf", "NaN"].contains(&name) {
+        f.write_str(name)
+    } else {
+        write!(f, "{name:?}")
+    }
 }
 
 #[cfg(test)]

@@ -206,12 +206,11 @@ impl Graph {
         self.name = name.to_owned();
     }
 
-    /// Adds an input with a value of the given id or a new one.
+    /// Adds an input.
     pub(crate) fn push_input(&mut self, name: &str, ty: TensorType) -> ValueId {
-        let definition = Definition::Input(self.inputs.len());
-        let value = self.push_value(ty, definition);
-        self.inputs.push(Port { name: name.to_owned(), value });
-        value
+        let id = ValueId(self.values.len() as u32);
+        self.place_input(id, name, ty);
+        id
     }
 
     pub(crate) fn push_output(&mut self, name: &str, value: ValueId) {
@@ -240,14 +239,35 @@ impl Graph {
         name: &str,
         types: Vec<TensorType>,
     ) -> NodeId {
+        let first = self.values.len() as u32;
+        let results = (first..).map(ValueId).zip(types).collect();
+        self.place_node(op, operands, name, results);
+        NodeId(self.nodes.len() as u32 - 1)
+    }
+
+    /// Adds an input whose value has the given id, which no living value has.
+    pub(crate) fn place_input(&mut self, id: ValueId, name: &str, ty: TensorType) {
+        self.place_value(id, ty, Definition::Input(self.inputs.len()));
+        self.inputs.push(Port { name: name.to_owned(), value: id });
+    }
+
+    /// Adds a node whose results have the given ids, which no living values have, and types.
+    pub(crate) fn place_node(
+        &mut self,
+        op: Op,
+        operands: &[ValueId],
+        name: &str,
+        results: Vec<(ValueId, TensorType)>,
+    ) {
         let id = NodeId(self.nodes.len() as u32);
-        let typed = types.into_iter().enumerate();
-        let results = typed.map(|(i, ty)| self.push_value(ty, Definition::Result(id, i))).collect();
+        let ids = results.iter().map(|(value, _)| *value).collect();
+        for (i, (value, ty)) in results.into_iter().enumerate() {
+            self.place_value(value, ty, Definition::Result(id, i));
+        }
         for (i, &operand) in operands.iter().enumerate() {
             self.value_mut(operand).uses.push(Use::Operand(id, i));
         }
-        self.nodes.push(Some(Node { op, operands: operands.to_vec(), results, name: name.to_owned() }));
-        id
+        self.nodes.push(Some(Node { op, operands: operands.to_vec(), results: ids, name: name.to_owned() }));
     }
 
     /// Lets one use read another value.
@@ -275,10 +295,11 @@ impl Graph {
         }
     }
 
-    fn push_value(&mut self, ty: TensorType, definition: Definition) -> ValueId {
-        let id = ValueId(self.values.len() as u32);
-        self.values.push(Some(Value { ty, definition, uses: vec![] }));
-        id
+    fn place_value(&mut self, id: ValueId, ty: TensorType, definition: Definition) {
+        if self.values.len() <= id.index() {
+            self.values.resize(id.index() + 1, None);
+        }
+        self.values[id.index()] = Some(Value { ty, definition, uses: vec![] });
     }
 
     fn value_mut(&mut self, id: ValueId) -> &mut Value {

@@ -14,13 +14,14 @@
 //! | [`pass`], [`pipeline`] | what a pass is; ordered lists of passes and how they are run |
 //! | [`cost`] | what operators cost, counted |
 //! | [`eval`] | the reference evaluator |
-//! | [`text`], [`verify`] | the text form, printed and parsed; the verifier |
+//! | [`text`], [`verify`], [`dot`] | the text form, printed and parsed; the verifier; a drawing |
 
 #![forbid(unsafe_code)]
 
 pub mod cost;
 pub mod custom;
 pub mod dim;
+pub mod dot;
 pub mod eval;
 pub mod graph;
 pub mod infer;

@@ -236,6 +236,9 @@ pub struct Opt {
     /// The passes to run, in this order, as names with commas between; none without it.
     #[arg(long, value_delimiter = ',')]
     pub passes: Vec<String>,
+    /// Print all elements of large constants, so that the text can be read again.
+    #[arg(long)]
+    pub full: bool,
     #[command(flatten)]
     pub options: CompileOptions,
 }

@@ -6,7 +6,7 @@ use super::out;
 use std::io::Write as _;
 use std::path::Path;
 use twnc::{Compiled, Compiler, synthetic};
-use twnc_ir::{PrintAfter, RemarkKind, RunOptions, text};
+use twnc_ir::{PrintAfter, RemarkKind, RunOptions, dot, text};
 use twnc_program::interpret::Functions;
 use twnc_runtime::{Input, Module, Output, SessionOptions};
 
@@ -55,8 +55,8 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         write(path, serde_json::to_string_pretty(&report(&compiled)).unwrap_or_default().as_bytes())?;
     }
     match options.emit {
-        Some(Emit::Twir) => write_text(options, &text::print(&compiled.graph))?,
-        Some(Emit::Dot) => write_text(options, &text::print(&compiled.graph) /*DOT*/)?,
+        Some(Emit::Twir) => write_text(options, &text::print_full(&compiled.graph))?,
+        Some(Emit::Dot) => write_text(options, &dot::print(&compiled.graph))?,
         Some(Emit::Onnx) => {
             let bytes = twnc_onnx::export(&compiled.graph).map_err(twnc::CompileError::from)?;
             write(target(options), &bytes)?;

@@ -21,7 +21,8 @@ pub fn run(options: &Opt) -> Result<(), Failure> {
     for remark in cx.remarks() {
         eprintln!("{}: `{}`: {}", remark.pass, remark.node, remark.message);
     }
-    out!("{}", text::print(&graph).trim_end());
+    let printed = if options.full { text::print_full(&graph) } else { text::print(&graph) };
+    out!("{}", printed.trim_end());
     Ok(())
 }
 
@@ -38,13 +39,9 @@ fn read(path: &Path, options: &Opt) -> Result<Graph, Failure> {
         return Err(Failure::new(super::failure::Kind::Limit, message).in_file(path.display()));
     }
     let source = std::fs::read_to_string(path).map_err(fail)?;
-    parse(&source).map_err(|e| {
+    text::parse(&source, &CustomRegistry::default()).map_err(|e| {
         Failure::unacceptable(e)
             .in_file(path.display())
             .help("docs/ir.md has the grammar; an ONNX file must be named .onnx")
     })
-}
-
-fn parse(_: &str) -> Result<Graph, String> {
-    Err("TEMP".into())
 }
