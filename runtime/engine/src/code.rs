@@ -1,8 +1,10 @@
 //! Which steps have generated code, and the code.
 
-use std::sync::OnceLock;
-use twnc_jit::{AccumulateSpec, Isa, Jit, JitError, Kernel, PlaneSpec};
-use twnc_program::step::Accumulate;
+use std::sync::{Arc, OnceLock};
+use twnc_jit::{
+    AccumulateSpec, ConvSpec, Epilogue, Isa, Jit, JitError, Kernel, MatMulSpec, PlaneSpec, PoolSpec, Source,
+};
+use twnc_program::step::{self, Accumulate, Contraction};
 use twnc_program::{BufferId, ConstantData, ConstantId, Operand, Program, Shapes, Step, StepKind};
 
 /// The largest number of buffers that a kernel reads, so that a run needs no list on the heap.
@@ -40,7 +42,90 @@ pub(crate) fn bind(
         StepKind::Accumulate(s) if s.planes.len() <= MAX_INPUTS => {
             accumulate(jit, program, shapes, s, threads)
         }
+        StepKind::Conv(s) => {
+            let mut operands = Operands::new(program);
+            operands.source(Operand::Buffer(s.input));
+            let Some(weight) = operands.source(s.weight) else { return Ok(None) };
+            let spec = ConvSpec {
+                input: shapes.of(s.input),
+                weight_shape: shapes.operand(program, s.weight),
+                weight,
+                contraction: &Contraction::Window { window: s.window.clone(), groups: s.groups },
+                epilogue: epilogue(program, &s.epilogue),
+            };
+            operands.bind(jit.conv(&spec), s.epilogue.residual, s.output)
+        }
+        StepKind::MatMul(s) => {
+            let mut operands = Operands::new(program);
+            let (Some(left), Some(right)) = (operands.source(s.left), operands.source(s.right)) else {
+                return Ok(None);
+            };
+            let spec = MatMulSpec {
+                left_shape: shapes.operand(program, s.left),
+                left,
+                right_shape: shapes.operand(program, s.right),
+                right,
+                epilogue: epilogue(program, &s.epilogue),
+            };
+            operands.bind(jit.matmul(&spec), s.epilogue.residual, s.output)
+        }
+        StepKind::Pool(s) => {
+            let mut operands = Operands::new(program);
+            operands.source(Operand::Buffer(s.input));
+            let (input, output) = (shapes.of(s.input), shapes.of(s.output));
+            let spec = PoolSpec { kind: s.kind, input, output, window: &s.window };
+            operands.bind(jit.pool(&spec), None, s.output)
+        }
         _ => Ok(None),
+    }
+}
+
+/// Collects the buffers that a kernel reads, in the order of its inputs.
+struct Operands<'p> {
+    program: &'p Program,
+    inputs: Vec<BufferId>,
+}
+
+impl<'p> Operands<'p> {
+    fn new(program: &'p Program) -> Operands<'p> {
+        Operands { program, inputs: vec![] }
+    }
+
+    /// An operand as a kernel's source; `None` for a constant that is not f32.
+    fn source(&mut self, operand: Operand) -> Option<Source> {
+        match operand {
+            Operand::Buffer(id) => {
+                self.inputs.push(id);
+                Some(Source::Input(self.inputs.len() - 1))
+            }
+            Operand::Constant(id) => match &self.program.constant(id).data {
+                ConstantData::F32(elements) => Some(Source::Constant(Arc::clone(elements))),
+                _ => None,
+            },
+        }
+    }
+
+    fn bind(
+        self,
+        kernel: Result<impl Kernel + 'static, JitError>,
+        residual: Option<BufferId>,
+        output: BufferId,
+    ) -> Result<Option<Bound>, JitError> {
+        match kernel {
+            Ok(kernel) => Ok(Some(Bound { kernel: Box::new(kernel), inputs: self.inputs, residual, output })),
+            Err(JitError::Unsupported(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn epilogue(program: &Program, epilogue: &step::Epilogue) -> Epilogue {
+    Epilogue {
+        scale: None,
+        carry: false,
+        bias: epilogue.bias.and_then(|id| floats(program, id)).map(<[f32]>::to_vec),
+        residual: epilogue.residual.is_some(),
+        activation: epilogue.activation,
     }
 }
 
@@ -69,16 +154,8 @@ fn accumulate(
         activation: step.epilogue.activation,
         threads,
     };
-    match jit.accumulate(&spec) {
-        Ok(kernel) => Ok(Some(Bound {
-            kernel: Box::new(kernel),
-            inputs: step.planes.iter().map(|plane| plane.input).collect(),
-            residual: step.epilogue.residual,
-            output: step.output,
-        })),
-        Err(JitError::Unsupported(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
+    let inputs = step.planes.iter().map(|plane| plane.input).collect();
+    Operands { program, inputs }.bind(jit.accumulate(&spec), step.epilogue.residual, step.output)
 }
 
 fn floats(program: &Program, id: ConstantId) -> Option<&[f32]> {

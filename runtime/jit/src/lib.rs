@@ -1,7 +1,8 @@
 //! Steps with concrete shapes to machine code.
 //!
 //! A [`Jit`] turns one step of a [`twnc_program::Program`], its concrete shapes and its constants into a [`Kernel`] for
-//! the processor that it runs on: accumulations of ternary weights ([`accumulate`]), which only add and subtract.
+//! the processor that it runs on: accumulations of ternary weights ([`accumulate`]), which only add and subtract; layers that
+//! stay float ([`float`], by the `gemm` crate); pools ([`pool`]).
 //! Kernels are immutable, `Send` and `Sync`; running one allocates nothing and takes its scratch memory from the caller.
 //! Where there is no kernel for a step, or no executable memory at all, the error says so and the interpreter of
 //! `twnc-program` does the work.
@@ -15,13 +16,19 @@ pub mod audit;
 mod compile;
 pub mod epilogue;
 pub mod error;
+pub mod float;
+mod geometry;
 pub mod kernel;
+pub mod pool;
 
 pub use accumulate::{AccumulateKernel, AccumulateSpec, PlaneSpec};
 pub use audit::Audit;
 pub use compile::Function;
+pub use epilogue::Epilogue;
 pub use error::JitError;
+pub use float::{ConvKernel, ConvSpec, MatMulKernel, MatMulSpec, Source};
 pub use kernel::{Counts, Interface, Kernel, Line, Work, run};
+pub use pool::{PoolKernel, PoolSpec};
 
 /// A kind of generated code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

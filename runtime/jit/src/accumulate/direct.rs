@@ -5,12 +5,12 @@
 
 use super::Weights;
 use super::emit::{self, LANES};
-use super::geometry::Geometry;
 use super::pack::{Planes, pack_channels};
 use super::plan::{Phase, flat_pitch, phases, reach};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::{Epilogue, Piece};
 use crate::error::JitError;
+use crate::geometry::Geometry;
 use crate::kernel::{Io, LINE, Line};
 use std::ops::Range;
 use std::sync::Arc;

@@ -6,7 +6,6 @@
 
 mod direct;
 mod emit;
-mod geometry;
 mod pack;
 mod pattern;
 mod plan;
@@ -17,9 +16,9 @@ use crate::Jit;
 use crate::compile::Function;
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
+use crate::geometry::Geometry;
 use crate::kernel::{Counts, Interface, Io, Kernel, Line, sealed};
 use direct::DirectKernel;
-use geometry::Geometry;
 use plan::Plan;
 use rows::RowsKernel;
 use std::ops::Range;

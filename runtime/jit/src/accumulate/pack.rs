@@ -1,7 +1,7 @@
 //! Copies input rows into the padded planes that table kernels read: one plane per phase and channel.
 
-use super::geometry::Geometry;
 use super::plan::Phase;
+use crate::geometry::Geometry;
 use std::ops::Range;
 
 /// The planes of one kernel.

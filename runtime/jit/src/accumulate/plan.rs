@@ -4,8 +4,8 @@
 //! counting cycles of the steps that bound the kernel ([`Plan::choose`]).
 
 use super::emit::{INDEX_BITS, LANES, Tile};
-use super::geometry::Geometry;
 use super::pattern::Patterns;
+use crate::geometry::Geometry;
 
 /// Numbers that all tables of a block may hold: 28 KB, which leaves room for streams and sums in a first-level cache of
 /// 32 KB.
@@ -328,7 +328,7 @@ fn tilings(extent: [usize; 2], reach: [usize; 2]) -> Vec<(Tile, [usize; 2])> {
                 let pitch = (tiles[1] * vectors * LANES + reach[1]).next_multiple_of(LANES);
                 tilings.push((Tile { rows, vectors, pitch }, tiles));
                 // Rows that start with a cache line: then narrow tiles cross none.
-                if pitch % 16 != 0 && rows > 1 {
+                if !pitch.is_multiple_of(16) && rows > 1 {
                     tilings.push((Tile { rows, vectors, pitch: pitch.next_multiple_of(16) }, tiles));
                 }
             }

@@ -6,11 +6,11 @@
 
 use super::Weights;
 use super::emit::{self, SCALAR_OUTPUTS, SCALAR_TABLE};
-use super::geometry::Geometry;
 use super::pattern::Patterns;
 use crate::compile::{Compiler, Function};
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
+use crate::geometry::Geometry;
 use crate::kernel::{Io, LINE, Line};
 use std::ops::Range;
 use std::sync::Arc;

@@ -6,13 +6,13 @@
 
 use super::Weights;
 use super::emit::{self, INDEX_NEGATIVE, LANES, SIGN_MASKS};
-use super::geometry::Geometry;
 use super::pack::{Planes, pack_channels};
 use super::pattern::Patterns;
 use super::plan::{Image, Plan, REGISTERS};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::{Epilogue, Piece};
 use crate::error::JitError;
+use crate::geometry::Geometry;
 use crate::kernel::{Io, LINE, Line};
 use std::ops::Range;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl TableKernel {
         let mut blocks = Vec::new();
         for groups in plan.groups.chunks(plan.block) {
             let lookups: usize = groups.iter().map(|g| g.lookups.len()).sum();
-            let unroll = (1..=9).rev().find(|u| lookups % u == 0).unwrap_or(1);
+            let unroll = (1..=9).rev().find(|u| lookups.is_multiple_of(*u)).unwrap_or(1);
             let channels = geometry.groups * geometry.channels;
             let members = groups.iter().map(|group| {
                 let mut offsets: Vec<u64> = group

@@ -1,4 +1,4 @@
-//! The shape of one ternary product, reduced to two spatial axes: convolutions of one axis have height 1, and the rows
+//! The shape of one product, ternary or float, reduced to two spatial axes: convolutions of one axis have height 1, and the rows
 //! of a matrix product are the columns of an image of height 1.
 
 use crate::error::JitError;
@@ -14,7 +14,7 @@ pub(crate) struct Strides {
     pub x: usize,
 }
 
-/// A ternary product. Pairs are (vertical, horizontal).
+/// A product. Pairs are (vertical, horizontal).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub samples: usize,
@@ -71,6 +71,11 @@ impl Geometry {
     /// Taps of the window.
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
+    }
+
+    /// Weights of an output: input channels of a group times taps.
+    pub fn depth(&self) -> usize {
+        self.channels * self.taps()
     }
 
     fn matmul(input: &[usize], weight: &[usize]) -> Option<Geometry> {

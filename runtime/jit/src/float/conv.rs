@@ -1,0 +1,198 @@
+//! Float convolutions: im2col for a band of output rows, then one product of matrices.
+
+use super::{Matrix, Source};
+use crate::Jit;
+use crate::compile::Function;
+use crate::epilogue::{Epilogue, Piece};
+use crate::error::JitError;
+use crate::geometry::Geometry;
+use crate::kernel::{Counts, Interface, Io, Kernel, LINE, Line, sealed};
+use std::ops::Range;
+use std::sync::Arc;
+use twnc_program::step::Contraction;
+
+/// The elements of the matrix that a band unfolds to: 512 KB, which fits a second-level cache.
+const BAND_ELEMENTS: usize = 128 << 10;
+/// Below this many output channels in a group a sum row by row is faster than a product of matrices.
+const FEW_OUTPUTS: usize = 4;
+
+/// A float convolution with concrete shapes.
+#[derive(Clone, Debug)]
+pub struct ConvSpec<'a> {
+    /// Shape of the input, which is the kernel's input 0.
+    pub input: &'a [usize],
+    /// Shape of the weight.
+    pub weight_shape: &'a [usize],
+    /// The weight; as an input it is number 1.
+    pub weight: Source,
+    /// A window.
+    pub contraction: &'a Contraction,
+    /// What happens to the sum.
+    pub epilogue: Epilogue,
+}
+
+/// A float convolution of one or two spatial axes.
+pub struct ConvKernel {
+    geometry: Geometry,
+    weight: Source,
+    epilogue: Epilogue,
+    /// Output rows of a band.
+    band: usize,
+    interface: Interface,
+}
+
+impl Jit {
+    /// The kernel of a float convolution.
+    ///
+    /// # Errors
+    /// [`JitError::Shape`] if shapes and constants do not fit together, [`JitError::Unsupported`] for windows of three axes.
+    pub fn conv(&self, spec: &ConvSpec<'_>) -> Result<ConvKernel, JitError> {
+        let geometry = Geometry::new(spec.input, spec.weight_shape, spec.contraction)?;
+        spec.epilogue.check(geometry.groups * geometry.outputs)?;
+        let weights: usize = spec.weight_shape.iter().product();
+        if let Source::Constant(elements) = &spec.weight
+            && elements.len() != weights
+        {
+            return Err(JitError::Shape(format!(
+                "{} weights of shape {:?}",
+                elements.len(),
+                spec.weight_shape
+            )));
+        }
+        let row = (geometry.depth() * geometry.output[1]).max(1);
+        let band = (BAND_ELEMENTS / row).clamp(1, geometry.output[0].max(1));
+        let positions = band * geometry.output[1];
+        let scratch = (geometry.depth() + geometry.outputs) * positions;
+        let mut inputs = vec![geometry.input_len()];
+        if let Source::Input(_) = spec.weight {
+            inputs.push(weights);
+        }
+        let interface = Interface {
+            inputs,
+            residual: spec.epilogue.residual,
+            output: geometry.output_len(),
+            scratch: scratch.div_ceil(LINE),
+        };
+        Ok(ConvKernel {
+            weight: spec.weight.clone(),
+            epilogue: spec.epilogue.clone(),
+            geometry,
+            band,
+            interface,
+        })
+    }
+}
+
+impl ConvKernel {
+    fn bands(&self) -> usize {
+        self.geometry.output[0].div_ceil(self.band)
+    }
+
+    /// Unfolds the output rows `rows` of a group: a row of `columns` for each input channel and tap, a column for each position.
+    fn unfold(&self, input: &[f32], sample: usize, group: usize, rows: Range<usize>, columns: &mut [f32]) {
+        let g = &self.geometry;
+        let ([height, width], [_, out_width], [_, kernel_width]) = (g.input, g.output, g.kernel);
+        let positions = rows.len() * out_width;
+        for (k, line) in columns.chunks_mut(positions.max(1)).enumerate() {
+            let (channel, tap) = (k / g.taps(), k % g.taps());
+            let (ky, kx) = (tap / kernel_width, tap % kernel_width);
+            let plane = ((sample * g.groups + group) * g.channels + channel) * height;
+            // The positions whose tap falls on an element and not on padding.
+            let shift = kx * g.dilations[1];
+            let first = g.pads[1].saturating_sub(shift).div_ceil(g.strides[1]).min(out_width);
+            let end =
+                (width + g.pads[1]).saturating_sub(shift).div_ceil(g.strides[1]).clamp(first, out_width);
+            for (y, out) in rows.clone().zip(line.chunks_mut(out_width.max(1))) {
+                let place = (y * g.strides[0] + ky * g.dilations[0]).checked_sub(g.pads[0]);
+                let Some(place) = place.filter(|&place| place < height) else {
+                    out.fill(0.0);
+                    continue;
+                };
+                out[..first].fill(0.0);
+                out[end..].fill(0.0);
+                if first < end {
+                    let source = &input[(plane + place) * width..][..width];
+                    let source = &source[first * g.strides[1] + shift - g.pads[1]..];
+                    match g.strides[1] {
+                        1 => out[first..end].copy_from_slice(&source[..end - first]),
+                        stride => {
+                            let taken = source.iter().step_by(stride);
+                            out[first..end].iter_mut().zip(taken).for_each(|(o, &x)| *o = x);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl sealed::Execute for ConvKernel {
+    unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
+        let g = &self.geometry;
+        let scratch: &mut [f32] = bytemuck::cast_slice_mut(scratch);
+        let weights = self.weight.elements(io.inputs);
+        let (depth, plane) = (g.depth(), g.positions());
+        for unit in units {
+            let (part, band) = (unit / self.bands(), unit % self.bands());
+            let (sample, group) = (part / g.groups, part % g.groups);
+            let rows = band * self.band..((band + 1) * self.band).min(g.output[0]);
+            let positions = rows.len() * g.output[1];
+            let (columns, sums) = scratch.split_at_mut(depth * positions);
+            self.unfold(io.inputs[0], sample, group, rows.clone(), columns);
+            let weights = &weights[group * g.outputs * depth..][..g.outputs * depth];
+            let sums = &mut sums[..g.outputs * positions];
+            if g.outputs < FEW_OUTPUTS {
+                sum_rows(weights, columns, positions, sums);
+            } else {
+                let right = Matrix::new(columns, depth, positions, positions);
+                Matrix::new(weights, g.outputs, depth, depth).multiply(right, sums);
+            }
+            for (output, sums) in sums.chunks(positions.max(1)).enumerate() {
+                let channel = group * g.outputs + output;
+                let start = (sample * g.groups * g.outputs + channel) * plane + rows.start * g.output[1];
+                let pieces = [Piece { from: 0, to: start, count: positions }];
+                // SAFETY: the caller's promise: the rows of this band, in these channels, are this unit's.
+                unsafe { self.epilogue.channel(channel, sums, &pieces, 0, io) };
+            }
+        }
+    }
+}
+
+/// `sums = weights · columns` for few rows of weights, a row of columns at a time.
+fn sum_rows(weights: &[f32], columns: &[f32], positions: usize, sums: &mut [f32]) {
+    let depth = columns.len().checked_div(positions).unwrap_or(0);
+    for (sums, weights) in sums.chunks_mut(positions.max(1)).zip(weights.chunks(depth.max(1))) {
+        sums.fill(0.0);
+        for (&weight, column) in weights.iter().zip(columns.chunks(positions.max(1))) {
+            sums.iter_mut().zip(column).for_each(|(sum, &x)| *sum += weight * x);
+        }
+    }
+}
+
+impl Kernel for ConvKernel {
+    fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    fn units(&self, _: usize) -> usize {
+        self.geometry.samples * self.geometry.groups * self.bands()
+    }
+
+    fn functions(&self) -> Vec<Arc<Function>> {
+        vec![]
+    }
+
+    fn counts(&self) -> Counts {
+        let products = (self.interface.output * self.geometry.depth()) as u64;
+        let (additions, multiplications) = self.epilogue.operations();
+        let outputs = self.interface.output as u64;
+        Counts {
+            additions: products + additions * outputs,
+            multiplications: products + multiplications * outputs,
+        }
+    }
+
+    fn describe(&self) -> String {
+        format!("float: im2col, {} rows a band", self.band)
+    }
+}
