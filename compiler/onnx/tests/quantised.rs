@@ -44,7 +44,8 @@ fn dequantised() {
     let x = |ty: i32, dims: &[i64], bytes: &[u8]| raw("x", ty, dims, bytes);
     let zero = |ty: i32, dims: &[i64], bytes: &[u8]| raw("zero", ty, dims, bytes);
     let axis = |n| vec![int("axis", n)];
-    let cases: Vec<(i64, Vec<TensorProto>, Vec<AttributeProto>, Vec<f32>)> = vec![
+    type Case = (i64, Vec<TensorProto>, Vec<AttributeProto>, Vec<f32>);
+    let cases: Vec<Case> = vec![
         (10, vec![x(INT8, &[3], &[255, 0, 1]), scale(&[0.5])], vec![], vec![-0.5, 0.0, 0.5]),
         (
             10,

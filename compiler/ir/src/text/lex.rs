@@ -32,16 +32,19 @@ const SIGNS: [&str; 15] = ["->", "(", ")", "{", "}", "[", "]", ",", ":", "=", "+
 pub(super) fn tokens(text: &str) -> Result<Vec<(Token, Place)>, (String, Place)> {
     let mut tokens = vec![];
     for (number, line) in text.lines().enumerate() {
-        let mut rest = line;
+        // Columns are counted as the line is eaten: a line may hold the weights of a whole layer.
+        let (mut rest, mut column) = (line, 1);
         loop {
-            rest = rest.trim_start();
-            let place =
-                Place { line: number + 1, column: line[..line.len() - rest.len()].chars().count() + 1 };
+            let trimmed = rest.trim_start();
+            column += rest[..rest.len() - trimmed.len()].chars().count();
+            rest = trimmed;
+            let place = Place { line: number + 1, column };
             if rest.is_empty() || rest.starts_with("//") {
                 break;
             }
             let (token, length) = token(rest).map_err(|message| (message, place))?;
             tokens.push((token, place));
+            column += rest[..length].chars().count();
             rest = &rest[length..];
         }
     }

@@ -1,0 +1,10 @@
+//! The compiler as a whole: whatever it compiles computes what the reference evaluator does, and whatever it is given, it answers in a sentence.
+
+#![allow(clippy::unwrap_used)] // A value that cannot be built is a failure of the test.
+
+mod command;
+#[path = "../../../onnx/tests/fixture/mod.rs"]
+mod fixture;
+mod networks;
+mod random_graphs;
+mod snapshots;
