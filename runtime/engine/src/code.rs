@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use twnc_jit::{
     AccumulateSpec, ConvSpec, Epilogue, Isa, Jit, JitError, Kernel, MatMulSpec, PlaneSpec, PoolSpec, Source,
 };
-use twnc_program::step::{self, Accumulate, Contraction};
+use twnc_program::step::{self, Accumulate};
 use twnc_program::{BufferId, ConstantData, ConstantId, Operand, Program, Shapes, Step, StepKind};
 
 /// The largest number of buffers that a kernel reads, so that a run needs no list on the heap.
@@ -50,7 +50,8 @@ pub(crate) fn bind(
                 input: shapes.of(s.input),
                 weight_shape: shapes.operand(program, s.weight),
                 weight,
-                contraction: &Contraction::Window { window: s.window.clone(), groups: s.groups },
+                window: &s.window,
+                groups: s.groups,
                 epilogue: epilogue(program, &s.epilogue),
             };
             operands.bind(jit.conv(&spec), s.epilogue.residual, s.output)

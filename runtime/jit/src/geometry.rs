@@ -37,10 +37,26 @@ pub(crate) struct Geometry {
 impl Geometry {
     /// Checks `input` and `weight` (shapes as in [`twnc_program::step::Plane`]) against each other.
     pub fn new(input: &[usize], weight: &[usize], contraction: &Contraction) -> Result<Geometry, JitError> {
-        let geometry = match contraction {
-            Contraction::MatMul => Self::matmul(input, weight),
-            Contraction::Window { window, groups } => Self::window(input, weight, window, *groups)?,
-        };
+        match contraction {
+            Contraction::MatMul => Self::checked(input, weight, Self::matmul(input, weight)),
+            Contraction::Window { window, groups } => {
+                Ok(Self::convolution(input, weight, window, *groups)?.with_samples_as_rows())
+            }
+        }
+    }
+
+    /// A convolution as it is: the strides of both tensors are those of dense `[N, C, height, width]`.
+    pub fn convolution(
+        input: &[usize],
+        weight: &[usize],
+        window: &Window,
+        groups: usize,
+    ) -> Result<Geometry, JitError> {
+        let geometry = Self::window(input, weight, window, groups)?;
+        Self::checked(input, weight, geometry)
+    }
+
+    fn checked(input: &[usize], weight: &[usize], geometry: Option<Geometry>) -> Result<Geometry, JitError> {
         let misfit = || JitError::Shape(format!("weight {weight:?} does not fit input {input:?}"));
         let geometry = geometry.ok_or_else(misfit)?;
         // Offsets of 32 bits are plenty for a layer; beyond, the interpreter is no slower a choice than swapping.
@@ -76,6 +92,16 @@ impl Geometry {
     /// Weights of an output: input channels of a group times taps.
     pub fn depth(&self) -> usize {
         self.channels * self.taps()
+    }
+
+    /// Where there is one position per sample and one tap, samples are the rows of a matrix product.
+    fn with_samples_as_rows(self) -> Geometry {
+        let single = [self.input, self.output, self.kernel] == [[1, 1]; 3] && self.pads == [0, 0];
+        let product = Self::matmul(&[self.samples, self.channels], &[self.channels, self.outputs]);
+        match product.filter(|_| single && self.groups == 1) {
+            Some(product) => Geometry { output_shape: self.output_shape, ..product },
+            None => self,
+        }
     }
 
     fn matmul(input: &[usize], weight: &[usize]) -> Option<Geometry> {
@@ -134,11 +160,6 @@ impl Geometry {
         };
         let (from, to) = (pair(&input[2..], 1), pair(&spatial, 1));
         let output_shape = [&[input[0], weight[0]], &spatial[..]].concat();
-        if groups == 1 && from == [1, 1] && to == [1, 1] && window.kernel.iter().all(|&k| k == 1) {
-            // One position per sample: samples are the rows of a matrix product.
-            let product = Self::matmul(&input[..2], &[input[1], weight[0]]);
-            return Ok(product.map(|g| Geometry { output_shape, ..g }));
-        }
         let strides = |channels: usize, [h, w]: [usize; 2]| -> Option<Strides> {
             let plane = h.checked_mul(w)?;
             Some(Strides { sample: channels.checked_mul(plane)?, channel: plane, y: w, x: 1 })

@@ -217,3 +217,10 @@ proptest! {
         check(seed, Mode::None, Scale::Layer, samples);
     }
 }
+
+/// Networks that were once computed wrong.
+#[test]
+fn bugs_that_were_found() {
+    // A float 1x1 convolution of a 1x1 image took the samples of a batch for positions.
+    check(1_503_183_730_812_222_188, Mode::None, Scale::Layer, 2);
+}

@@ -9,7 +9,7 @@ use crate::geometry::Geometry;
 use crate::kernel::{Counts, Interface, Io, Kernel, LINE, Line, sealed};
 use std::ops::Range;
 use std::sync::Arc;
-use twnc_program::step::Contraction;
+use twnc_program::window::Window;
 
 /// The elements of the matrix that a band unfolds to: 512 KB, which fits a second-level cache.
 const BAND_ELEMENTS: usize = 128 << 10;
@@ -25,8 +25,10 @@ pub struct ConvSpec<'a> {
     pub weight_shape: &'a [usize],
     /// The weight; as an input it is number 1.
     pub weight: Source,
-    /// A window.
-    pub contraction: &'a Contraction,
+    /// Its geometry.
+    pub window: &'a Window,
+    /// Divides input and output channels.
+    pub groups: usize,
     /// What happens to the sum.
     pub epilogue: Epilogue,
 }
@@ -47,7 +49,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::Shape`] if shapes and constants do not fit together, [`JitError::Unsupported`] for windows of three axes.
     pub fn conv(&self, spec: &ConvSpec<'_>) -> Result<ConvKernel, JitError> {
-        let geometry = Geometry::new(spec.input, spec.weight_shape, spec.contraction)?;
+        let geometry = Geometry::convolution(spec.input, spec.weight_shape, spec.window, spec.groups)?;
         spec.epilogue.check(geometry.groups * geometry.outputs)?;
         let weights: usize = spec.weight_shape.iter().product();
         if let Source::Constant(elements) = &spec.weight
