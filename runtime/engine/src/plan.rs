@@ -193,7 +193,7 @@ impl Plan {
             let operands = Around { pieces: &around, element: &element, range: &range };
             return call(&operands, &mut views);
         }
-        let [output] = step.outputs()[..] else { return Ok(()) };
+        let Some(output) = step.output() else { return Ok(()) };
         let target = range(output);
         let (before, rest) = bytes.split_at_mut(target.start);
         let (written, behind) = rest.split_at_mut(target.len());

@@ -338,20 +338,28 @@ pub enum Attribute {
 }
 
 impl Step {
+    /// The buffer it writes; `None` for a custom step, which may write several.
+    pub fn output(&self) -> Option<BufferId> {
+        Some(match &self.kind {
+            StepKind::Accumulate(s) => s.output,
+            StepKind::Conv(s) => s.output,
+            StepKind::MatMul(s) => s.output,
+            StepKind::Map(s) => s.output,
+            StepKind::Pool(s) => s.output,
+            StepKind::Reduce(s) => s.output,
+            StepKind::Softmax(s) => s.output,
+            StepKind::Move(s) => s.output,
+            StepKind::Cast(s) => s.output,
+            StepKind::Dims(s) => s.output,
+            StepKind::Custom(_) => return None,
+        })
+    }
+
     /// The buffers it writes.
     pub fn outputs(&self) -> Vec<BufferId> {
         match &self.kind {
-            StepKind::Accumulate(s) => vec![s.output],
-            StepKind::Conv(s) => vec![s.output],
-            StepKind::MatMul(s) => vec![s.output],
-            StepKind::Map(s) => vec![s.output],
-            StepKind::Pool(s) => vec![s.output],
-            StepKind::Reduce(s) => vec![s.output],
-            StepKind::Softmax(s) => vec![s.output],
-            StepKind::Move(s) => vec![s.output],
-            StepKind::Cast(s) => vec![s.output],
-            StepKind::Dims(s) => vec![s.output],
             StepKind::Custom(s) => s.outputs.clone(),
+            _ => self.output().into_iter().collect(),
         }
     }
 
