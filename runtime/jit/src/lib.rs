@@ -11,11 +11,13 @@
 
 pub mod accumulate;
 pub mod arena;
+pub mod audit;
 mod compile;
 pub mod epilogue;
 pub mod error;
 pub mod kernel;
 
+pub use audit::Audit;
 pub use accumulate::{AccumulateKernel, AccumulateSpec, PlaneSpec};
 pub use compile::Function;
 pub use error::JitError;

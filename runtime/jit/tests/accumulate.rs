@@ -267,3 +267,123 @@ fn shapes_that_do_not_fit_are_errors() {
         assert!(matches!(jit().accumulate(&spec), Err(JitError::Shape(_))), "{input:?} {weight_shape:?}");
     }
 }
+
+/// A layer of ones, to look at its kernel.
+fn layer(input: &[usize], weight_shape: &[usize], contraction: &Contraction) -> AccumulateKernel {
+    let weight = Trits::pack(&vec![1; weight_shape.iter().product()]).expect("trits");
+    let plane = PlaneSpec { input, weight_shape, weight: &weight, contraction, scale: None };
+    let spec =
+        AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1 };
+    jit().accumulate(&spec).expect("an ordinary layer")
+}
+
+fn square(kernel: usize, stride: usize, pad: usize, groups: usize) -> Contraction {
+    let window = Window {
+        kernel: vec![kernel; 2],
+        strides: vec![stride; 2],
+        dilations: vec![1; 2],
+        pads_begin: vec![pad; 2],
+        pads_end: vec![pad; 2],
+    };
+    Contraction::Window { window, groups }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn no_family_multiplies_or_calls() {
+    let kernels = [
+        ("tables: groups of 4", layer(&[1, 64, 56, 56], &[64, 64, 3, 3], &square(3, 1, 1, 1))),
+        ("tables: groups of 3", layer(&[1, 3, 64, 64], &[64, 3, 7, 7], &square(7, 2, 3, 1))),
+        ("tables", layer(&[40, 100], &[100, 70], &Contraction::MatMul)),
+        ("scalar tables", layer(&[1, 100], &[100, 70], &Contraction::MatMul)),
+        ("direct", layer(&[1, 64, 28, 28], &[64, 1, 3, 3], &square(3, 1, 1, 64))),
+    ];
+    for (family, kernel) in kernels {
+        assert!(kernel.describe().starts_with(family), "{family}: {}", kernel.describe());
+        assert!(!kernel.functions().is_empty());
+        for function in kernel.functions() {
+            let audit = function.audit().expect("x86-64");
+            assert_eq!((audit.multiplications, audit.calls, audit.invalid), (0, 0, 0), "{}", function.name());
+            assert!(audit.additions > 0, "{}:\n{}", function.name(), function.disassemble());
+        }
+        assert_eq!(kernel.counts().multiplications, 0, "no scale, no activation");
+    }
+}
+
+#[test]
+fn weights_of_zero_give_zero_whatever_the_input() {
+    let shapes = [
+        (vec![1, 8, 9, 9], vec![16, 8, 3, 3], square(3, 1, 1, 1)),
+        (vec![1, 8, 9, 9], vec![8, 1, 3, 3], square(3, 1, 1, 8)),
+        (vec![1, 8], vec![8, 9], Contraction::MatMul),
+        (vec![9, 8], vec![8, 9], Contraction::MatMul),
+    ];
+    for (input_shape, weight_shape, contraction) in shapes {
+        let weight = Trits::pack(&vec![0; weight_shape.iter().product()]).expect("trits");
+        let plane = PlaneSpec {
+            input: &input_shape,
+            weight_shape: &weight_shape,
+            weight: &weight,
+            contraction: &contraction,
+            scale: None,
+        };
+        let spec =
+            AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1 };
+        let kernel = jit().accumulate(&spec).expect("an ordinary layer");
+        let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0];
+        let input: Vec<f32> = special.into_iter().cycle().take(input_shape.iter().product()).collect();
+        let output = guarded(&kernel, &[&input], None, 1);
+        assert!(output.iter().all(|&x| x == 0.0), "{}", kernel.describe());
+    }
+}
+
+#[test]
+fn infinity_reaches_the_outputs_that_select_it() {
+    // One infinite input of eight; outputs add it, subtract it, or leave it out.
+    for rows in [1, 9] {
+        let weights: Vec<i8> = (0..8).flat_map(|k| [1, -1, i8::from(k != 3)]).collect();
+        let weight = Trits::pack(&weights).expect("trits");
+        let (input_shape, contraction) = ([rows, 8], Contraction::MatMul);
+        let plane = PlaneSpec {
+            input: &input_shape,
+            weight_shape: &[8, 3],
+            weight: &weight,
+            contraction: &contraction,
+            scale: None,
+        };
+        let spec =
+            AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1 };
+        let kernel = jit().accumulate(&spec).expect("an ordinary layer");
+        let mut input = vec![1.0; rows * 8];
+        input[3] = f32::INFINITY;
+        let output = guarded(&kernel, &[&input], None, 1);
+        assert_eq!(output[..3], [f32::INFINITY, f32::NEG_INFINITY, 7.0], "{}", kernel.describe());
+    }
+}
+
+#[test]
+fn planes_are_scaled_and_added() {
+    let weights = [vec![1i8; 20], vec![-1; 20]].map(|w| Trits::pack(&w).expect("trits"));
+    for rows in [1usize, 9] {
+        let input_shape = [rows, 4];
+        let plane = |weight, scale| PlaneSpec {
+            input: &input_shape,
+            weight_shape: &[4, 5],
+            weight,
+            contraction: &Contraction::MatMul,
+            scale: Some(scale),
+        };
+        let spec = AccumulateSpec {
+            planes: vec![plane(&weights[0], &[0.5]), plane(&weights[1], &[0.25])],
+            bias: Some(&[1.0, 2.0, 3.0, 4.0, 5.0]),
+            residual: false,
+            activation: None,
+            threads: 1,
+        };
+        let kernel = jit().accumulate(&spec).expect("an ordinary layer");
+        let (a, b) = (vec![1.0; rows * 4], vec![2.0; rows * 4]);
+        let output = guarded(&kernel, &[&a, &b], None, 1);
+        // 0.5 * 4 - 0.25 * 8 = 0
+        assert!(output.chunks(5).all(|row| row == [1.0, 2.0, 3.0, 4.0, 5.0]), "{output:?}");
+    }
+}
