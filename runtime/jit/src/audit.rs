@@ -86,9 +86,12 @@ fn adds(name: &str) -> bool {
 /// Whether a mnemonic multiplies or divides.
 fn multiplies(name: &str) -> bool {
     let name = name.strip_prefix('v').unwrap_or(name);
-    ["mul", "imul", "div", "idiv", "fmul", "fdiv", "fm", "fnm", "pmadd", "pmul", "dp", "pdp", "pclmul", "gf2p8mul"]
-        .iter()
-        .any(|stem| name.starts_with(stem))
+    [
+        "mul", "imul", "div", "idiv", "fmul", "fdiv", "fm", "fnm", "pmadd", "pmul", "dp", "pdp", "pclmul",
+        "gf2p8mul",
+    ]
+    .iter()
+    .any(|stem| name.starts_with(stem))
         || ["pmaddwd", "fimul", "fidiv", "mpsadbw", "rcpps", "rcpss"].contains(&name)
 }
 
@@ -99,18 +102,22 @@ mod tests {
     #[test]
     fn knows_what_multiplies() {
         let cases: [(&[u8], usize, usize); 8] = [
-            (&[0x0F, 0x59, 0xC1], 1, 0),             // mulps xmm0, xmm1
-            (&[0x48, 0x0F, 0xAF, 0xC1], 1, 0),       // imul rax, rcx
-            (&[0xC4, 0xE2, 0x71, 0xB8, 0xC2], 1, 0), // vfmadd231ps xmm0, xmm1, xmm2
-            (&[0x66, 0x0F, 0xF5, 0xC1], 1, 0),       // pmaddwd xmm0, xmm1
+            (&[0x0F, 0x59, 0xC1], 1, 0),                   // mulps xmm0, xmm1
+            (&[0x48, 0x0F, 0xAF, 0xC1], 1, 0),             // imul rax, rcx
+            (&[0xC4, 0xE2, 0x71, 0xB8, 0xC2], 1, 0),       // vfmadd231ps xmm0, xmm1, xmm2
+            (&[0x66, 0x0F, 0xF5, 0xC1], 1, 0),             // pmaddwd xmm0, xmm1
             (&[0x66, 0x0F, 0x3A, 0x40, 0xC1, 0xFF], 1, 0), // dpps xmm0, xmm1, 255
-            (&[0x0F, 0x5E, 0xC1], 1, 0),             // divps xmm0, xmm1
-            (&[0x0F, 0x58, 0xC1], 0, 1),             // addps xmm0, xmm1
-            (&[0xC5, 0xF8, 0x5C, 0xC1], 0, 1),       // vsubps xmm0, xmm0, xmm1
+            (&[0x0F, 0x5E, 0xC1], 1, 0),                   // divps xmm0, xmm1
+            (&[0x0F, 0x58, 0xC1], 0, 1),                   // addps xmm0, xmm1
+            (&[0xC5, 0xF8, 0x5C, 0xC1], 0, 1),             // vsubps xmm0, xmm0, xmm1
         ];
         for (bytes, multiplications, additions) in cases {
             let got = audit(bytes);
-            assert_eq!((got.multiplications, got.additions, got.invalid), (multiplications, additions, 0), "{bytes:x?}");
+            assert_eq!(
+                (got.multiplications, got.additions, got.invalid),
+                (multiplications, additions, 0),
+                "{bytes:x?}"
+            );
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::arena::CodeArena;
 use crate::error::JitError;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::{AbiParam, InstBuilder, Function as Ir, Signature, UserFuncName, types};
+use cranelift_codegen::ir::{AbiParam, Function as Ir, InstBuilder, Signature, UserFuncName, types};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, ir};

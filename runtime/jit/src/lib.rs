@@ -17,8 +17,8 @@ pub mod epilogue;
 pub mod error;
 pub mod kernel;
 
-pub use audit::Audit;
 pub use accumulate::{AccumulateKernel, AccumulateSpec, PlaneSpec};
+pub use audit::Audit;
 pub use compile::Function;
 pub use error::JitError;
 pub use kernel::{Counts, Interface, Kernel, Line, Work, run};
@@ -52,4 +52,3 @@ impl Jit {
         self.isa
     }
 }
-

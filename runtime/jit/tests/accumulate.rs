@@ -107,7 +107,10 @@ fn reference(case: &Case, input: &[f32], weights: &[i8]) -> (Vec<(f64, f64)>, us
             let &[k, m] = &case.weight[..] else { panic!("a matrix") };
             for row in input.chunks_exact(k) {
                 for output in 0..m {
-                    let terms = row.iter().enumerate().map(|(i, &x)| f64::from(weights[i * m + output]) * f64::from(x));
+                    let terms = row
+                        .iter()
+                        .enumerate()
+                        .map(|(i, &x)| f64::from(weights[i * m + output]) * f64::from(x));
                     sums.push(terms.fold((0.0, 0.0), |(s, a), t| (s + t, a + t.abs())));
                 }
             }
@@ -138,7 +141,8 @@ fn reference(case: &Case, input: &[f32], weights: &[i8]) -> (Vec<(f64, f64)>, us
                             let ix = (x * strides[1] + kx * dilations[1]).wrapping_sub(begin[1]);
                             if iy < size[0] && ix < size[1] {
                                 let plane = sample * case.input[1] + output / m * c + channel;
-                                let term = f64::from(w) * f64::from(input[(plane * size[0] + iy) * size[1] + ix]);
+                                let term =
+                                    f64::from(w) * f64::from(input[(plane * size[0] + iy) * size[1] + ix]);
                                 sum += term;
                                 magnitude += term.abs();
                             }
@@ -162,8 +166,8 @@ fn guarded(kernel: &AccumulateKernel, inputs: &[&[f32]], residual: Option<&[f32]
     guard.fill(f32::NAN);
     let middle = GUARD..GUARD + interface.output;
     for phase in 0..kernel.phases() {
-        let work =
-            Work::new(kernel, phase, inputs, residual, &mut output[middle.clone()], parts).expect("lengths fit");
+        let work = Work::new(kernel, phase, inputs, residual, &mut output[middle.clone()], parts)
+            .expect("lengths fit");
         while work.run_next(&mut scratch[GUARD..GUARD + interface.scratch]).expect("scratch fits") {}
     }
     let untouched = |x: &f32| x.to_bits() == 7.25f32.to_bits();
@@ -335,6 +339,19 @@ fn weights_of_zero_give_zero_whatever_the_input() {
         let output = guarded(&kernel, &[&input], None, 1);
         assert!(output.iter().all(|&x| x == 0.0), "{}", kernel.describe());
     }
+}
+
+#[test]
+fn a_window_in_the_padding_sees_zeros() {
+    let window = Window {
+        kernel: vec![1],
+        strides: vec![3],
+        dilations: vec![1],
+        pads_begin: vec![1],
+        pads_end: vec![0],
+    };
+    let kernel = layer(&[1, 1, 1], &[1, 1, 1], &Contraction::Window { window, groups: 1 });
+    assert_eq!(guarded(&kernel, &[&[5.0]], None, 1), [0.0]);
 }
 
 #[test]

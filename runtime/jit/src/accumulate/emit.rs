@@ -44,9 +44,7 @@ impl Tile {
 
     /// Bytes from the first position to each vector of positions.
     fn offsets(&self) -> Vec<usize> {
-        (0..self.rows)
-            .flat_map(|r| (0..self.vectors).map(move |v| r * self.pitch * 4 + v * VECTOR))
-            .collect()
+        (0..self.rows).flat_map(|r| (0..self.vectors).map(move |v| r * self.pitch * 4 + v * VECTOR)).collect()
     }
 }
 
@@ -85,9 +83,9 @@ pub(crate) fn build(
                     store(b, value, to, number * entry * 4);
                     sums.push(value);
                 }
-                vec![b.ins().iadd_imm(to, VECTOR as i64), b.ins().iadd_imm(at, VECTOR as i64)]
+                vec![b.ins().iadd_imm_s(to, VECTOR as i64), b.ins().iadd_imm_s(at, VECTOR as i64)]
             });
-            vec![b.ins().iadd_imm(table, pitch as i64 * 4), b.ins().iadd(row, source_row)]
+            vec![b.ins().iadd_imm_s(table, pitch as i64 * 4), b.ins().iadd(row, source_row)]
         });
     })
 }
@@ -121,12 +119,12 @@ pub(crate) fn accumulate(
                 for i in 0..unroll {
                     let index = b.ins().uload16(types::I64, flags(), state[0], (i * 2) as i32);
                     // The sign, times two; scaled by eight it selects a mask.
-                    let sign = b.ins().ushr_imm(index, INDEX_BITS as i64);
-                    let sign = b.ins().ishl_imm(sign, 3);
+                    let sign = b.ins().ushr_imm_u(index, INDEX_BITS as i64);
+                    let sign = b.ins().ishl_imm_u(sign, 3);
                     let mask = b.ins().iadd(masks, sign);
                     let mask = load(b, types::F32X4, mask, 0);
-                    let offset = b.ins().band_imm(index, (1 << INDEX_BITS) - 1);
-                    let offset = b.ins().ishl_imm(offset, 2);
+                    let offset = b.ins().band_imm_u(index, (1 << INDEX_BITS) - 1);
+                    let offset = b.ins().ishl_imm_u(offset, 2);
                     let entry = b.ins().iadd(table, offset);
                     for (sum, &place) in sums.iter_mut().zip(&places) {
                         let value = load(b, types::F32X4, entry, place);
@@ -134,14 +132,14 @@ pub(crate) fn accumulate(
                         *sum = b.ins().fadd(*sum, value);
                     }
                 }
-                let mut next = vec![b.ins().iadd_imm(state[0], (unroll * 2) as i64)];
+                let mut next = vec![b.ins().iadd_imm_s(state[0], (unroll * 2) as i64)];
                 next.extend(sums);
                 next
             });
             for (v, &sum) in end[1..].iter().enumerate() {
                 store(b, sum, sums, v * VECTOR);
             }
-            vec![b.ins().iadd_imm(sums, (places.len() * VECTOR) as i64), end[0]]
+            vec![b.ins().iadd_imm_s(sums, (places.len() * VECTOR) as i64), end[0]]
         });
     })
 }
@@ -167,7 +165,10 @@ pub(crate) fn build_scalar(compiler: &Compiler, group: usize) -> Result<Arc<Func
                 store(b, negative, table, (patterns.entries() - 1 + number) * 4);
                 sums.push(value);
             }
-            vec![b.ins().iadd_imm(table, SCALAR_TABLE as i64 * 4), b.ins().iadd_imm(inputs, group as i64 * 4)]
+            vec![
+                b.ins().iadd_imm_s(table, SCALAR_TABLE as i64 * 4),
+                b.ins().iadd_imm_s(inputs, group as i64 * 4),
+            ]
         });
     })
 }
@@ -191,12 +192,12 @@ pub(crate) fn accumulate_scalar(compiler: &Compiler) -> Result<Arc<Function>, Ji
             let end = count(b, groups, &start, |b, state| {
                 let (table, indices) = (state[0], state[1]);
                 let mut next = vec![
-                    b.ins().iadd_imm(table, SCALAR_TABLE as i64 * 4),
-                    b.ins().iadd_imm(indices, SCALAR_OUTPUTS as i64),
+                    b.ins().iadd_imm_s(table, SCALAR_TABLE as i64 * 4),
+                    b.ins().iadd_imm_s(indices, SCALAR_OUTPUTS as i64),
                 ];
                 for (i, &sum) in state[2..].iter().enumerate() {
                     let index = b.ins().uload8(types::I64, flags(), indices, i as i32);
-                    let offset = b.ins().ishl_imm(index, 2);
+                    let offset = b.ins().ishl_imm_u(index, 2);
                     let address = b.ins().iadd(table, offset);
                     let value = load(b, types::F32, address, 0);
                     next.push(b.ins().fadd(sum, value));
@@ -206,7 +207,7 @@ pub(crate) fn accumulate_scalar(compiler: &Compiler) -> Result<Arc<Function>, Ji
             for (i, &sum) in end[2..].iter().enumerate() {
                 store(b, sum, sums, i * 4);
             }
-            vec![b.ins().iadd_imm(sums, SCALAR_OUTPUTS as i64 * 4), end[1]]
+            vec![b.ins().iadd_imm_s(sums, SCALAR_OUTPUTS as i64 * 4), end[1]]
         });
     })
 }
@@ -229,7 +230,7 @@ pub(crate) fn select(compiler: &Compiler, vectors: usize) -> Result<Arc<Function
             for (v, &sum) in all[1..].iter().enumerate() {
                 store(b, sum, to, v * VECTOR);
             }
-            vec![b.ins().iadd_imm(source, bytes), b.ins().iadd_imm(to, bytes)]
+            vec![b.ins().iadd_imm_s(source, bytes), b.ins().iadd_imm_s(to, bytes)]
         });
     })
 }
@@ -245,7 +246,7 @@ fn select_list(
     count(b, length, start, |b, state| {
         let offset = b.ins().uload32(flags(), state[0], 0);
         let address = b.ins().iadd(source, offset);
-        let mut next = vec![b.ins().iadd_imm(state[0], 4)];
+        let mut next = vec![b.ins().iadd_imm_s(state[0], 4)];
         for (v, &sum) in state[1..].iter().enumerate() {
             let value = load(b, types::F32X4, address, v * VECTOR);
             next.push(if subtract { b.ins().fsub(sum, value) } else { b.ins().fadd(sum, value) });
@@ -283,11 +284,11 @@ fn count(
     jump(b, head, times, state);
     b.switch_to_block(head);
     let parameters = b.block_params(head).to_vec();
-    let again = b.ins().icmp_imm(IntCC::NotEqual, parameters[0], 0);
+    let again = b.ins().icmp_imm_s(IntCC::NotEqual, parameters[0], 0);
     b.ins().brif(again, turn, &[], exit, &[]);
     b.switch_to_block(turn);
     let next = body(b, &parameters[1..]);
-    let left = b.ins().iadd_imm(parameters[0], -1);
+    let left = b.ins().iadd_imm_s(parameters[0], -1);
     jump(b, head, left, &next);
     b.switch_to_block(exit);
     parameters[1..].to_vec()

@@ -46,7 +46,11 @@ impl Geometry {
         // Offsets of 32 bits are plenty for a layer; beyond, the interpreter is no slower a choice than swapping.
         let limit = |n: Option<usize>| n.is_some_and(|n| n < 1 << 31);
         let all = [product(input), product(weight), product(&geometry.output_shape)];
-        if all.into_iter().all(limit) { Ok(geometry) } else { Err(JitError::Unsupported("a tensor this large")) }
+        if all.into_iter().all(limit) {
+            Ok(geometry)
+        } else {
+            Err(JitError::Unsupported("a tensor this large"))
+        }
     }
 
     /// Elements of the input.
@@ -62,11 +66,6 @@ impl Geometry {
     /// Output positions of a sample.
     pub fn positions(&self) -> usize {
         self.output[0] * self.output[1]
-    }
-
-    /// Taps of the window.
-    pub fn taps(&self) -> usize {
-        self.kernel[0] * self.kernel[1]
     }
 
     fn matmul(input: &[usize], weight: &[usize]) -> Option<Geometry> {
@@ -98,13 +97,17 @@ impl Geometry {
         groups: usize,
     ) -> Result<Option<Geometry>, JitError> {
         let rank = window.rank();
-        let lists =
-            [&window.strides, &window.dilations, &window.pads_begin, &window.pads_end].map(Vec::len);
+        let lists = [&window.strides, &window.dilations, &window.pads_begin, &window.pads_end].map(Vec::len);
         if lists != [rank; 4] || input.len() != rank + 2 || weight.len() != rank + 2 {
             return Ok(None);
         }
         if !(1..=2).contains(&rank) {
             return Err(JitError::Unsupported("windows of three and more axes"));
+        }
+        // Far beyond any network; keeps every coordinate, also of what a tile computes past the image, in range.
+        let lists = [&window.strides, &window.dilations, &window.pads_begin, &window.pads_end];
+        if lists.into_iter().flatten().any(|&n| n >= 1 << 24) {
+            return Err(JitError::Unsupported("a window that moves or reaches this far"));
         }
         let outputs: Option<Vec<usize>> =
             (0..rank).map(|axis| window.output_size(axis, input[axis + 2], false)).collect();
@@ -126,7 +129,12 @@ impl Geometry {
         };
         let (from, to) = (pair(&input[2..], 1), pair(&spatial, 1));
         let output_shape = [&[input[0], weight[0]], &spatial[..]].concat();
-        if groups == 1 && from == [1, 1] && to == [1, 1] && window.kernel.iter().all(|&k| k == 1) {
+        if groups == 1
+            && from == [1, 1]
+            && to == [1, 1]
+            && window.kernel.iter().all(|&k| k == 1)
+            && window.pads_begin.iter().all(|&p| p == 0)
+        {
             // One position per sample: samples are the rows of a matrix product.
             let product = Self::matmul(&input[..2], &[input[1], weight[0]]);
             return Ok(product.map(|g| Geometry { output_shape, ..g }));

@@ -109,7 +109,11 @@ impl Jit {
                 return Err(JitError::Shape("planes with different output shapes".into()));
             }
             if plane.weight.len() != plane.weight_shape.iter().product::<usize>() {
-                return Err(JitError::Shape(format!("{} weights of shape {:?}", plane.weight.len(), plane.weight_shape)));
+                return Err(JitError::Shape(format!(
+                    "{} weights of shape {:?}",
+                    plane.weight.len(),
+                    plane.weight_shape
+                )));
             }
             interface.inputs.push(geometry.input_len());
             interface.output = geometry.output_len();

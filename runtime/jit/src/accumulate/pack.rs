@@ -53,7 +53,8 @@ pub(crate) fn pack_channels(
                 target[..first].fill(0.0);
                 target[end..].fill(0.0);
                 if first < end {
-                    let source = &input[source + y * geometry.input_strides.y..][from_column..geometry.input[1]];
+                    let source =
+                        &input[source + y * geometry.input_strides.y..][from_column..geometry.input[1]];
                     let target = &mut target[first..end];
                     match stride {
                         1 => target.copy_from_slice(&source[..target.len()]),

@@ -107,8 +107,7 @@ mod tests {
                 values.push(sum.parent.map_or(0, |p| values[p]) + member);
             }
             for code in 0..3i32.pow(size as u32) {
-                let digits: Vec<i8> =
-                    (0..size as u32).map(|i| (code / 3i32.pow(i) % 3) as i8 - 1).collect();
+                let digits: Vec<i8> = (0..size as u32).map(|i| (code / 3i32.pow(i) % 3) as i8 - 1).collect();
                 let expected: i32 = digits.iter().zip(&members).map(|(&d, m)| i32::from(d) * m).sum();
                 let (number, negative) = patterns.number(digits);
                 assert_eq!(if negative { -values[number] } else { values[number] }, expected);

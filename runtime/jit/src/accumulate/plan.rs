@@ -185,7 +185,8 @@ impl Shape {
         let build = groups.len() as f64 * (table_vectors * (entries as f64 + 1.0) + 20.0);
         // A load that crosses a cache line takes two turns.
         let crossing = |&shift: &usize| {
-            let starts = (0..tile.rows).flat_map(|r| (0..tile.vectors).map(move |v| r * tile.pitch + v * LANES));
+            let starts =
+                (0..tile.rows).flat_map(|r| (0..tile.vectors).map(move |v| r * tile.pitch + v * LANES));
             starts.filter(|start| (start + shift) % 16 > 12).count() as f64
         };
         // With few vectors the latency of additions shows.
@@ -237,7 +238,11 @@ fn groupings(geometry: &Geometry, phases: &[Phase], size: usize) -> Vec<Vec<Grou
         channels.chunks(size).map(move |chunk| Group {
             phase,
             members: chunk.iter().map(|&c| (c, 0)).collect(),
-            lookups: p.taps.iter().map(|t| Lookup { shift: t.shift, taps: vec![t.at; chunk.len()] }).collect(),
+            lookups: p
+                .taps
+                .iter()
+                .map(|t| Lookup { shift: t.shift, taps: vec![t.at; chunk.len()] })
+                .collect(),
         })
     });
     let mut groupings = vec![by_channel.collect()];
@@ -323,7 +328,7 @@ fn tilings(extent: [usize; 2], reach: [usize; 2]) -> Vec<(Tile, [usize; 2])> {
                 let pitch = (tiles[1] * vectors * LANES + reach[1]).next_multiple_of(LANES);
                 tilings.push((Tile { rows, vectors, pitch }, tiles));
                 // Rows that start with a cache line: then narrow tiles cross none.
-                if pitch % 16 != 0 && rows > 1 {
+                if !pitch.is_multiple_of(16) && rows > 1 {
                     tilings.push((Tile { rows, vectors, pitch: pitch.next_multiple_of(16) }, tiles));
                 }
             }

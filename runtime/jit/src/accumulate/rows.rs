@@ -38,8 +38,8 @@ pub(crate) struct RowsKernel {
 impl RowsKernel {
     /// Whether the layer is such a product.
     pub fn suits(geometry: &Geometry) -> bool {
-        geometry.input_strides.x != 1 && geometry.positions() <= MOST_ROWS
-            || (geometry.channels == 1 && geometry.output_strides.x != 1 && geometry.positions() <= MOST_ROWS)
+        let product = geometry.input_strides.x != 1 || geometry.output_strides.x != 1;
+        product && geometry.positions() <= MOST_ROWS
     }
 
     pub fn new(
@@ -65,7 +65,9 @@ impl RowsKernel {
                 let chunks = 0..geometry.outputs.div_ceil(SCALAR_OUTPUTS);
                 chunks
                     .flat_map(|chunk| block.iter().map(move |&group| (chunk, group)))
-                    .flat_map(|(chunk, group)| (0..SCALAR_OUTPUTS).map(move |i| (chunk * SCALAR_OUTPUTS + i, group)))
+                    .flat_map(|(chunk, group)| {
+                        (0..SCALAR_OUTPUTS).map(move |i| (chunk * SCALAR_OUTPUTS + i, group))
+                    })
                     .map(|(output, group)| index(output, group))
                     .collect()
             })

@@ -18,7 +18,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 type Build = unsafe extern "C" fn(*mut f32, *const f32, *const u64, usize, usize, usize);
-type Accumulate = unsafe extern "C" fn(*const f32, *mut f32, *const u16, usize, usize, *const emit::SignMasks);
+type Accumulate =
+    unsafe extern "C" fn(*const f32, *mut f32, *const u16, usize, usize, *const emit::SignMasks);
 
 /// A block of groups whose tables exist at once.
 struct Block {
@@ -64,13 +65,15 @@ impl TableKernel {
         let mut blocks = Vec::new();
         for groups in plan.groups.chunks(plan.block) {
             let lookups: usize = groups.iter().map(|g| g.lookups.len()).sum();
-            let unroll = (1..=9).rev().find(|u| lookups % u == 0).unwrap_or(1);
+            let unroll = (1..=9).rev().find(|&u| lookups.is_multiple_of(u)).unwrap_or(1);
             let channels = geometry.groups * geometry.channels;
             let members = groups.iter().map(|group| {
                 let mut offsets: Vec<u64> = group
                     .members
                     .iter()
-                    .map(|&(channel, dx)| (((group.phase * channels + channel) * planes.plane + dx) * 4) as u64)
+                    .map(|&(channel, dx)| {
+                        (((group.phase * channels + channel) * planes.plane + dx) * 4) as u64
+                    })
                     .collect();
                 // Members that the last group lacks: no pattern selects them.
                 offsets.resize(plan.size, offsets.first().copied().unwrap_or(0));
@@ -81,9 +84,11 @@ impl TableKernel {
                 for output in conv_group * geometry.outputs..(conv_group + 1) * geometry.outputs {
                     for (slot, group) in groups.iter().enumerate() {
                         for lookup in &group.lookups {
-                            let digits = group.members.iter().zip(&lookup.taps).map(|(&(channel, _), &tap)| {
-                                weights.at(&geometry, output, channel, tap)
-                            });
+                            let digits = group
+                                .members
+                                .iter()
+                                .zip(&lookup.taps)
+                                .map(|(&(channel, _), &tap)| weights.at(&geometry, output, channel, tap));
                             let (number, negative) = patterns.number(digits);
                             let shift = if number == 0 { 0 } else { plan.displacement(lookup.shift) };
                             let index = (slot * table + number * plan.entry + shift) as u16;
@@ -103,7 +108,16 @@ impl TableKernel {
         }
         let build = emit::build(compiler, plan.size, plan.entry, plan.tile.pitch)?;
         let chunks = chunks(&geometry, plan.regions().iter().product::<usize>() * geometry.samples, threads);
-        Ok(TableKernel { geometry, planes, blocks, build, epilogue, chunks, entries: patterns.entries(), plan })
+        Ok(TableKernel {
+            geometry,
+            planes,
+            blocks,
+            build,
+            epilogue,
+            chunks,
+            entries: patterns.entries(),
+            plan,
+        })
     }
 
     /// Units of work: samples, regions and chunks of outputs.
@@ -195,7 +209,16 @@ impl TableKernel {
                     Image::Flat { .. } => 0..self.geometry.output[0] + self.plan.reach()[0],
                 };
                 let channels = 0..self.geometry.groups * self.geometry.channels;
-                pack_channels(&self.geometry, &self.plan.phases, self.planes, sample, channels, rows, input, packed);
+                pack_channels(
+                    &self.geometry,
+                    &self.plan.phases,
+                    self.planes,
+                    sample,
+                    channels,
+                    rows,
+                    input,
+                    packed,
+                );
                 packed_is = Some((sample, down));
             }
             let (conv_groups, outputs) = &self.chunks[chunk];
@@ -222,10 +245,8 @@ impl TableKernel {
         let table = self.entries * entry;
         // Tiles and rows that the image still covers.
         let left = [self.plan.extent[0] - region[0] * size[0], self.plan.extent[1] - region[1] * size[1]];
-        let live = [
-            left[0].div_ceil(tile.rows).min(tiles[0]),
-            left[1].div_ceil(tile.vectors * LANES).min(tiles[1]),
-        ];
+        let live =
+            [left[0].div_ceil(tile.rows).min(tiles[0]), left[1].div_ceil(tile.vectors * LANES).min(tiles[1])];
         let rows = self.plan.table_rows - (tiles[0] - live[0]) * tile.rows;
         let source = conv_group * self.geometry.channels * self.planes.plane + region[1] * size[1];
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
@@ -249,7 +270,8 @@ impl TableKernel {
             }
             // SAFETY: as above.
             let accumulate = unsafe { std::mem::transmute::<*const u8, Accumulate>(block.function.entry()) };
-            let indices = &block.indices[conv_group][outputs.start * block.lookups..outputs.end * block.lookups];
+            let indices =
+                &block.indices[conv_group][outputs.start * block.lookups..outputs.end * block.lookups];
             for y in 0..live[0] {
                 for x in 0..live[1] {
                     let first = y * tile.rows * tile.pitch + x * tile.vectors * LANES;
@@ -373,7 +395,11 @@ fn planes(geometry: &Geometry, plan: &Plan, reach: [usize; 2]) -> Planes {
     match plan.image {
         Image::Rows => {
             let pitch = read.max(geometry.output[1] + reach[1]).next_multiple_of(LANES);
-            Planes { pitch, columns: pitch, plane: (plan.table_rows_of_image() * pitch).next_multiple_of(LINE) }
+            Planes {
+                pitch,
+                columns: pitch,
+                plane: (plan.table_rows_of_image() * pitch).next_multiple_of(LINE),
+            }
         }
         Image::Flat { pitch } => {
             let columns = geometry.output[1] + reach[1];
@@ -393,6 +419,9 @@ fn chunks(geometry: &Geometry, places: usize, threads: usize) -> Vec<(Range<usiz
     if geometry.groups >= wanted {
         split(geometry.groups, wanted).into_iter().map(|g| (g, 0..geometry.outputs)).collect()
     } else {
-        split(geometry.outputs, wanted.min(geometry.outputs / 16)).into_iter().map(|o| (0..geometry.groups, o)).collect()
+        split(geometry.outputs, wanted.min(geometry.outputs / 16))
+            .into_iter()
+            .map(|o| (0..geometry.groups, o))
+            .collect()
     }
 }
