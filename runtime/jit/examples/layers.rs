@@ -107,11 +107,6 @@ fn time(jit: &Jit, Layer(name, input_shape, weight_shape, contraction): &Layer) 
         Err(e) => return println!("{name:20} {e}"),
     };
     let build = start.elapsed();
-    if let Ok(dir) = std::env::var("DUMP") {
-        for f in kernel.functions() {
-            std::fs::write(format!("{dir}/{}.bin", f.name().replace(' ', "_")), f.bytes()).expect("written");
-        }
-    }
     let interface = kernel.interface();
     let mut output = vec![0.0; interface.output];
     let mut scratch = vec![Line::default(); interface.scratch];

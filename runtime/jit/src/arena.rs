@@ -21,7 +21,7 @@ impl CodeArena {
         let mut map = MmapMut::map_anon(code.len().max(1))?;
         map[..code.len()].copy_from_slice(code);
         let arena = CodeArena { map: map.make_exec()?, len: code.len() };
-        make_coherent(&arena);
+        make_coherent(&arena)?;
         Ok(arena)
     }
 
@@ -31,18 +31,20 @@ impl CodeArena {
     }
 }
 
-/// Instruction caches of x86-64 follow stores by themselves.
+/// Instruction caches of other processors follow stores by themselves.
 #[cfg(not(target_arch = "aarch64"))]
-fn make_coherent(_: &CodeArena) {}
+fn make_coherent(_: &CodeArena) -> io::Result<()> {
+    Ok(())
+}
 
 /// Makes what was written through the data cache visible to instruction fetches of every core.
 #[cfg(target_arch = "aarch64")]
-fn make_coherent(arena: &CodeArena) {
+fn make_coherent(arena: &CodeArena) -> io::Result<()> {
     let bytes = arena.bytes();
     // SAFETY: the range is the live mapping of `arena`.
     unsafe { wasmtime_internal_jit_icache_coherence::clear_cache(bytes.as_ptr().cast(), bytes.len()) }
         .and_then(|()| wasmtime_internal_jit_icache_coherence::pipeline_flush_mt())
-        .expect("cache maintenance instructions are unprivileged and cannot fail on a live mapping");
+        .map_err(|e| io::Error::other(e.to_string()))
 }
 
 #[cfg(test)]

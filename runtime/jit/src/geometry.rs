@@ -140,6 +140,11 @@ impl Geometry {
         if !(1..=2).contains(&rank) {
             return Err(JitError::Unsupported("windows of three and more axes"));
         }
+        // Far beyond any network; keeps every coordinate, also of what a tile computes past the image, in range.
+        let lists = [&window.strides, &window.dilations, &window.pads_begin, &window.pads_end];
+        if lists.into_iter().flatten().any(|&n| n >= 1 << 24) {
+            return Err(JitError::Unsupported("a window that moves or reaches this far"));
+        }
         let outputs: Option<Vec<usize>> =
             (0..rank).map(|axis| window.output_size(axis, input[axis + 2], false)).collect();
         let Some(spatial) = outputs else { return Ok(None) };

@@ -342,6 +342,19 @@ fn weights_of_zero_give_zero_whatever_the_input() {
 }
 
 #[test]
+fn a_window_in_the_padding_sees_zeros() {
+    let window = Window {
+        kernel: vec![1],
+        strides: vec![3],
+        dilations: vec![1],
+        pads_begin: vec![1],
+        pads_end: vec![0],
+    };
+    let kernel = layer(&[1, 1, 1], &[1, 1, 1], &Contraction::Window { window, groups: 1 });
+    assert_eq!(guarded(&kernel, &[&[5.0]], None, 1), [0.0]);
+}
+
+#[test]
 fn infinity_reaches_the_outputs_that_select_it() {
     // One infinite input of eight; outputs add it, subtract it, or leave it out.
     for rows in [1, 9] {

@@ -38,8 +38,8 @@ pub(crate) struct RowsKernel {
 impl RowsKernel {
     /// Whether the layer is such a product.
     pub fn suits(geometry: &Geometry) -> bool {
-        geometry.input_strides.x != 1 && geometry.positions() <= MOST_ROWS
-            || (geometry.channels == 1 && geometry.output_strides.x != 1 && geometry.positions() <= MOST_ROWS)
+        let product = geometry.input_strides.x != 1 || geometry.output_strides.x != 1;
+        product && geometry.positions() <= MOST_ROWS
     }
 
     pub fn new(

@@ -65,7 +65,7 @@ impl TableKernel {
         let mut blocks = Vec::new();
         for groups in plan.groups.chunks(plan.block) {
             let lookups: usize = groups.iter().map(|g| g.lookups.len()).sum();
-            let unroll = (1..=9).rev().find(|u| lookups.is_multiple_of(*u)).unwrap_or(1);
+            let unroll = (1..=9).rev().find(|&u| lookups.is_multiple_of(u)).unwrap_or(1);
             let channels = geometry.groups * geometry.channels;
             let members = groups.iter().map(|group| {
                 let mut offsets: Vec<u64> = group
