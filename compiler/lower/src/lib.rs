@@ -2,9 +2,9 @@
 //!
 //! [`lower`] walks a graph in order and turns each node into a step, or into part of one:
 //!
-//! * a `conv` or `matmul` takes along the scale, bias, residual and activation that follow it ([`layer`]);
-//! * element-wise nodes that feed only one another become one `map` ([`map`]);
-//! * everything else is a step of its own ([`select`]).
+//! * a `conv` or `matmul` takes along the scale, bias, residual and activation that follow it (`layer`);
+//! * element-wise nodes that feed only one another become one `map` (`map`);
+//! * everything else is a step of its own (`select`).
 //!
 //! A step stands where the last of its nodes stood, so that all its operands are there. Lowering is exact: a step computes
 //! what its nodes do, in their order of operations. The crate decides nothing about layouts, kernels or memory.

@@ -1,6 +1,6 @@
 //! `twir`, the text form of a graph: printed and parsed. `docs/ir.md` has the grammar.
 //!
-//! [`print`] and [`parse`] are inverse: values keep their numbers, so that printing what was parsed gives the same text. Constants of more than
+//! [`print()`] and [`parse()`] are inverse: values keep their numbers, so that printing what was parsed gives the same text. Constants of more than
 //! [`SMALL`] elements print as name, type and digest; such a text is parsed against the constants that it stands for
 //! ([`parse_with`]), or printed in full ([`print_full`]). NaN prints as `NaN`, whatever its payload.
 

@@ -1,7 +1,7 @@
 //! Sums of inputs that ternary weights select and sign, without a multiplication.
 //!
 //! One step becomes an [`AccumulateKernel`]. Per plane it takes one of three families, by a count of cycles:
-//! partial-sum tables with lanes over positions ([`table`]), the same with one position and a scalar per table entry
+//! partial-sum tables with lanes over positions (`table`), the same with one position and a scalar per table entry
 //! for the few rows of fully connected layers, or signed sums of shifted rows for depthwise layers.
 
 mod direct;
