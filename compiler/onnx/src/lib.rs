@@ -9,7 +9,7 @@
 //! | [`proto`] | the messages of the file format |
 //! | [`tensor`], [`external`] | constants, in the file and beside it |
 //! | [`import`] | the way from a file to a graph |
-//! | [`mod@export`] | the way back |
+//! | [`export`](mod@export) | the way back |
 //! | [`error`] | what can be wrong |
 //!
 //! Whatever bytes come in, the result is a graph or an error: sizes are checked before anything is allocated for them, and

@@ -27,6 +27,9 @@ fn scale(elements: &[f32]) -> TensorProto {
 /// Lengths that live as long as the tests.
 const LEN: [i64; 4] = [0, 1, 2, 3];
 
+/// Operator set, constants, attributes, and what the node becomes.
+type Case<T> = (i64, Vec<TensorProto>, Vec<AttributeProto>, T);
+
 /// The constant that a node of constants becomes.
 fn folded(
     opset: i64,
@@ -44,8 +47,7 @@ fn dequantised() {
     let x = |ty: i32, dims: &[i64], bytes: &[u8]| raw("x", ty, dims, bytes);
     let zero = |ty: i32, dims: &[i64], bytes: &[u8]| raw("zero", ty, dims, bytes);
     let axis = |n| vec![int("axis", n)];
-    type Case = (i64, Vec<TensorProto>, Vec<AttributeProto>, Vec<f32>);
-    let cases: Vec<Case> = vec![
+    let cases: Vec<Case<Vec<f32>>> = vec![
         (10, vec![x(INT8, &[3], &[255, 0, 1]), scale(&[0.5])], vec![], vec![-0.5, 0.0, 0.5]),
         (
             10,
@@ -100,7 +102,7 @@ fn dequantised() {
 fn quantised() {
     let x = |elements: &[f32]| floats("x", std::slice::from_ref(&LEN[elements.len()]), elements);
     let zero = |ty: i32, byte: u8| raw("zero", ty, &[], &[byte]);
-    let cases: Vec<(i64, Vec<TensorProto>, Vec<AttributeProto>, Data)> = vec![
+    let cases: Vec<Case<Data>> = vec![
         // Ties go to even, results saturate.
         (13, vec![x(&[0.25, 0.75, 900.0]), scale(&[0.5])], vec![], Data::U8([0, 2, 255].into())),
         (
