@@ -2,7 +2,7 @@
 //!
 //! The invariants:
 //!
-//! 1. Every operand, result, input and output is a living value.
+//! 1. Every operand, result, input and output is a living value, and every value that a node defines names a living node.
 //! 2. A value's definition is where it is: the input of that number, or that result of that node; and each is defined once.
 //! 3. A value's use list holds exactly the operands and outputs that read it.
 //! 4. There is no cycle.
@@ -58,6 +58,14 @@ impl Check<'_> {
         for port in graph.inputs().iter().chain(graph.outputs()).filter(|port| dead(&&port.value)) {
             self.found
                 .push(format!("input or output `{}` is {}, which is no living value", port.name, port.value));
+        }
+        for value in graph.value_ids() {
+            if let Definition::Result(id, i) = graph.value(value).definition
+                && graph.get_node(id).is_none()
+            {
+                self.found
+                    .push(format!("{value} says that it is result {i} of {id}, which is no living node"));
+            }
         }
     }
 
@@ -213,8 +221,12 @@ mod tests {
     fn each_invariant_is_checked() {
         verify(&graph()).unwrap();
         type Damage = fn(&mut Graph);
-        let cases: [(&str, Damage); 8] = [
+        let cases: [(&str, Damage); 10] = [
             ("n1 (product) has %1, which is no living value", |g| g.values[1] = None),
+            ("%3 says that it is result 0 of n2, which is no living node", |g| g.nodes[2] = None),
+            ("%3 says that it is result 0 of n99, which is no living node", |g| {
+                g.values[3].as_mut().unwrap().definition = Definition::Result(NodeId(99), 0);
+            }),
             ("%2 () says that it is Input(0), but it is defined at [Result(n1, 0)]", |g| {
                 g.values[2].as_mut().unwrap().definition = Definition::Input(0);
             }),

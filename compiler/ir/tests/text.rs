@@ -58,6 +58,16 @@ fn printing_is_the_inverse_of_parsing() {
 }
 
 #[test]
+fn the_smallest_numbers_are_read_back() {
+    let source = r#"graph "g" () -> (%0 "y") {
+  %0 = const i64[2] "ends" [-9223372036854775808, 9223372036854775807]
+  %1 = dims() {values=[-9223372036854775808]} : i64[1]
+}
+"#;
+    assert_eq!(text::print(&parse(source).unwrap()), source);
+}
+
+#[test]
 fn what_is_no_graph_is_refused_at_its_place() {
     let body = |line: &str| format!("graph \"g\" (%0 \"x\": f32[N,2]) -> (%1 \"y\") {{\n  {line}\n}}\n");
     let deep = format!("%1 = reshape(%0) {{shape=[{}N]}} : f32[N]", "(".repeat(1000));

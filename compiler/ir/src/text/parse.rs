@@ -316,6 +316,13 @@ impl Parser<'_> {
             return Ok(dim);
         }
         if self.take("-") {
+            // The smallest number has no positive counterpart: the sign belongs to the digits.
+            if let Token::Number(text) = self.peek()
+                && let Ok(n) = format!("-{text}").parse()
+            {
+                self.at += 1;
+                return Ok(Dim::fixed(n));
+            }
             let factor = self.factor(depth + 1)?;
             return Dim::fixed(0)
                 .checked_sub(&factor)
