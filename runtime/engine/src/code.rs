@@ -2,13 +2,16 @@
 
 use std::sync::{Arc, OnceLock};
 use twnc_jit::{
-    AccumulateSpec, ConvSpec, Epilogue, Isa, Jit, JitError, Kernel, MatMulSpec, PlaneSpec, PoolSpec, Source,
+    AccumulateSpec, ConvSpec, Epilogue, Isa, Jit, JitError, Kernel, MapSpec, MatMulSpec, PlaneSpec, PoolSpec,
+    Source,
 };
 use twnc_program::step::{self, Accumulate};
-use twnc_program::{BufferId, ConstantData, ConstantId, Operand, Program, Shapes, Step, StepKind};
+use twnc_program::{
+    BufferId, ConstantData, ConstantId, ElementType, Operand, Program, Shapes, Step, StepKind,
+};
 
 /// The largest number of buffers that a kernel reads, so that a run needs no list on the heap.
-pub(crate) const MAX_INPUTS: usize = 8;
+pub(crate) const MAX_INPUTS: usize = twnc_program::MAX_MAP_INPUTS;
 
 /// A kernel with the buffers that it works on.
 pub(crate) struct Bound {
@@ -69,6 +72,19 @@ pub(crate) fn bind(
                 epilogue: epilogue(program, &s.epilogue),
             };
             operands.bind(jit.matmul(&spec), s.epilogue.residual, s.output)
+        }
+        StepKind::Map(s) => {
+            if program.buffers[s.output.index()].element != ElementType::F32 {
+                return Ok(None);
+            }
+            let mut operands = Operands::new(program);
+            let mut inputs = Vec::with_capacity(s.inputs.len());
+            for &operand in &s.inputs {
+                let Some(source) = operands.source(operand) else { return Ok(None) };
+                inputs.push((shapes.operand(program, operand), source));
+            }
+            let spec = MapSpec { output: shapes.of(s.output), inputs, code: &s.code };
+            operands.bind(jit.map(&spec), None, s.output)
         }
         StepKind::Pool(s) => {
             let mut operands = Operands::new(program);

@@ -36,17 +36,6 @@ impl Epilogue {
         }
     }
 
-    /// Additions and multiplications per output element.
-    pub(crate) fn operations(&self) -> (u64, u64) {
-        let additions = u64::from(self.carry) + u64::from(self.bias.is_some()) + u64::from(self.residual);
-        let activation = match self.activation {
-            Some(Unary::LeakyRelu { .. } | Unary::HardSigmoid { .. } | Unary::Reciprocal) => 1,
-            Some(Unary::HardSwish) => 2,
-            _ => 0,
-        };
-        (additions, u64::from(self.scale.is_some()) + activation)
-    }
-
     /// The scale of a channel, if there is one.
     fn scale_of(&self, channel: usize) -> Option<f32> {
         let scale = self.scale.as_ref()?;

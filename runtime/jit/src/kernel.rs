@@ -34,15 +34,6 @@ pub struct Interface {
     pub scratch: usize,
 }
 
-/// Operations of a whole run, by lanes that reach the output or a table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Additions and subtractions: building tables, summing, bias and residual.
-    pub additions: u64,
-    /// Multiplications and divisions.
-    pub multiplications: u64,
-}
-
 /// Generated code for one step and its shapes.
 pub trait Kernel: sealed::Execute + Send + Sync {
     /// What it takes.
@@ -58,9 +49,6 @@ pub trait Kernel: sealed::Execute + Send + Sync {
 
     /// The functions that Cranelift made for it.
     fn functions(&self) -> Vec<Arc<Function>>;
-
-    /// What a run computes.
-    fn counts(&self) -> Counts;
 
     /// The family, the tile and what else was chosen, in a line.
     fn describe(&self) -> String;

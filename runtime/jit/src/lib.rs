@@ -1,8 +1,8 @@
 //! Steps with concrete shapes to machine code.
 //!
 //! A [`Jit`] turns one step of a [`twnc_program::Program`], its concrete shapes and its constants into a [`Kernel`] for
-//! the processor that it runs on: accumulations of ternary weights ([`accumulate`]), which only add and subtract; layers that
-//! stay float ([`float`], by the `gemm` crate); pools ([`pool`]).
+//! the processor that it runs on: accumulations of ternary weights ([`accumulate`]), which only add and subtract; element-wise
+//! maps ([`map`]); pools ([`pool`]); layers that stay float ([`float`], by the `gemm` crate).
 //! Kernels are immutable, `Send` and `Sync`; running one allocates nothing and takes its scratch memory from the caller.
 //! Where there is no kernel for a step, or no executable memory at all, the error says so and the interpreter of
 //! `twnc-program` does the work.
@@ -14,11 +14,14 @@ pub mod accumulate;
 pub mod arena;
 pub mod audit;
 mod compile;
+mod elementwise;
 pub mod epilogue;
 pub mod error;
 pub mod float;
 mod geometry;
 pub mod kernel;
+mod loops;
+pub mod map;
 pub mod pool;
 
 pub use accumulate::{AccumulateKernel, AccumulateSpec, PlaneSpec};
@@ -27,7 +30,8 @@ pub use compile::Function;
 pub use epilogue::Epilogue;
 pub use error::JitError;
 pub use float::{ConvKernel, ConvSpec, MatMulKernel, MatMulSpec, Source};
-pub use kernel::{Counts, Interface, Kernel, Line, Work, run};
+pub use kernel::{Interface, Kernel, Line, Work, run};
+pub use map::{MapKernel, MapSpec};
 pub use pool::{PoolKernel, PoolSpec};
 
 /// A kind of generated code.

@@ -1,16 +1,26 @@
-//! Pools over one or two spatial axes: a vertical pass over whole rows, whose lanes are positions, then a horizontal one.
+//! Pools over one or two spatial axes: a vertical pass over whole rows, then a horizontal one, both with positions as
+//! lanes.
 //!
-//! No code is generated: the compiler's vectors serve. The largest element does not depend on the order; a mean's sum is taken in f32, column by
-//! column first.
+//! Between the two a row waits in scratch memory with its padding in place, so that the horizontal pass needs no
+//! borders. The largest element does not depend on the order; a mean's sum is taken in f32, column by column first.
 
 use crate::Jit;
 use crate::compile::Function;
+use crate::elementwise::Elementwise;
 use crate::error::JitError;
-use crate::kernel::{Counts, Interface, Io, Kernel, LINE, Line, sealed};
+use crate::kernel::{Interface, Io, Kernel, LINE, Line, sealed};
+use crate::loops::{LANES, Part, count, load, run, splat, splat_from};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_frontend::FunctionBuilder;
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::step::PoolKind;
 use twnc_program::window::Window;
+
+/// Beyond any network; it bounds the scratch memory and keeps every coordinate in range.
+const FAR: usize = 1 << 24;
+/// Up to this many taps of a row a function has no loop over them.
+const UNROLLED: usize = 8;
 
 /// A pool with concrete shapes.
 #[derive(Clone, Debug)]
@@ -32,8 +42,19 @@ pub struct PoolKernel {
     input: [usize; 2],
     output: [usize; 2],
     axes: [Axis; 2],
+    vertical: Arc<Function>,
+    horizontal: Arc<Function>,
+    /// What the sums of each row of outputs are divided by; empty for a maximum.
+    divisors: Vec<Vec<f32>>,
     interface: Interface,
 }
+
+/// `vertical(source, column, numbers, rows, row_bytes)`: each number of `column` becomes the maximum or sum of `rows`
+/// numbers at `source`, `row_bytes` apart.
+type Vertical = unsafe extern "C" fn(*const f32, *mut f32, usize, usize, usize);
+/// `horizontal(column, output, numbers, taps, tap_bytes, divisors)`: output `x` becomes the maximum or mean of `taps`
+/// numbers at `column[x * stride]`, `tap_bytes` apart. A maximum does not read `divisors`.
+type Horizontal = unsafe extern "C" fn(*const f32, *mut f32, usize, usize, usize, *const f32);
 
 /// A window along one axis.
 #[derive(Clone, Copy, Debug)]
@@ -48,15 +69,22 @@ struct Axis {
 }
 
 impl Axis {
-    /// The elements under the window at a position, in order.
-    fn elements(self, position: usize) -> impl Iterator<Item = usize> {
-        let taps = (0..self.kernel).map(move |tap| position * self.stride + tap * self.dilation);
-        taps.filter_map(move |place| place.checked_sub(self.begin)).filter(move |&i| i < self.size)
+    /// The taps that fall on elements, with the window at a position.
+    fn taps(self, position: usize) -> Range<usize> {
+        let before =
+            |end: usize| end.saturating_sub(position * self.stride).div_ceil(self.dilation).min(self.kernel);
+        before(self.begin)..before(self.begin + self.size)
     }
 
-    /// How many taps are on elements or padding.
-    fn counted(self, position: usize) -> usize {
-        (0..self.kernel).filter(|tap| position * self.stride + tap * self.dilation < self.padded).count()
+    /// How many taps a mean at a position counts: those on elements, or those on padding too.
+    fn count(self, position: usize, padding: bool) -> usize {
+        let padded = Axis { begin: 0, size: self.padded, ..self };
+        if padding { padded.taps(position).len() } else { self.taps(position).len() }
+    }
+
+    /// From the padding's start to where the windows of `positions` positions end.
+    fn reach(self, positions: usize) -> usize {
+        positions.saturating_sub(1) * self.stride + (self.kernel - 1) * self.dilation + 1
     }
 }
 
@@ -64,7 +92,8 @@ impl Jit {
     /// The kernel of a pool.
     ///
     /// # Errors
-    /// [`JitError::Shape`] if the shapes do not fit the window, [`JitError::Unsupported`] for windows of three axes.
+    /// [`JitError::Shape`] if the shapes do not fit the window, [`JitError::Unsupported`] for windows of three axes and for
+    /// windows that reach far.
     pub fn pool(&self, spec: &PoolSpec<'_>) -> Result<PoolKernel, JitError> {
         let rank = spec.window.rank();
         if rank > 2 {
@@ -92,55 +121,119 @@ impl Jit {
                 size: input[axis],
             }
         };
+        let axes = [axis(0), axis(1)];
+        for (axis, positions) in axes.into_iter().zip(output) {
+            let lists = [axis.kernel, axis.stride, axis.dilation, axis.padded, positions];
+            if lists.into_iter().any(|n| n > FAR) || axis.kernel == 0 || axis.reach(positions) > FAR {
+                return Err(JitError::Unsupported("a window that moves or reaches this far"));
+            }
+        }
         let planes = spec.input[0] * spec.input[1];
         let interface = Interface {
             inputs: vec![planes * input[0] * input[1]],
             residual: false,
             output: planes * output[0] * output[1],
-            scratch: input[1].div_ceil(LINE),
+            scratch: axes[1].reach(output[1]).max(axes[1].padded).div_ceil(LINE),
         };
-        Ok(PoolKernel { kind: spec.kind, planes, input, output, axes: [axis(0), axis(1)], interface })
+        let divisors = match spec.kind {
+            PoolKind::Max => vec![],
+            PoolKind::Average { count_padding } => {
+                let counts = |axis: Axis, position| axis.count(position, count_padding);
+                let row = |y| {
+                    let rows = counts(axes[0], y);
+                    (0..output[1]).map(|x| (rows * counts(axes[1], x)) as f32).collect()
+                };
+                (0..output[0]).map(row).collect()
+            }
+        };
+        Ok(PoolKernel {
+            kind: spec.kind,
+            planes,
+            input,
+            output,
+            axes,
+            vertical: self.vertical(spec.kind)?,
+            horizontal: self.horizontal(spec.kind, axes[1].stride, axes[1].kernel)?,
+            divisors,
+            interface,
+        })
     }
 }
 
-impl PoolKernel {
-    /// One output row from a plane of the input; `column` holds a row of the input's width.
-    fn row(&self, plane: &[f32], y: usize, column: &mut [f32], out: &mut [f32]) {
-        let width = self.input[1];
-        let maximum = self.kind == PoolKind::Max;
-        let larger = |m: f32, x: f32| if x > m { x } else { m };
-        column.fill(if maximum { f32::NEG_INFINITY } else { 0.0 });
-        for row in self.axes[0].elements(y) {
-            let pairs = column.iter_mut().zip(&plane[row * width..][..width]);
-            match maximum {
-                true => pairs.for_each(|(m, &x)| *m = larger(*m, x)),
-                false => pairs.for_each(|(sum, &x)| *sum += x),
-            }
-        }
-        let horizontal = self.axes[1];
-        // Where no tap leaves the input the window is a plain slice.
-        let reach = (horizontal.kernel - 1) * horizontal.dilation + 1;
-        for (x, out) in out.iter_mut().enumerate() {
-            let inside = (x * horizontal.stride).checked_sub(horizontal.begin);
-            let window = inside.and_then(|start| column.get(start..start + reach));
-            *out = match (window, maximum) {
-                (Some(w), true) => {
-                    w.iter().step_by(horizontal.dilation).fold(f32::NEG_INFINITY, |m, &x| larger(m, x))
+/// Emits the larger of two vectors, or their sum.
+fn fold(b: &mut FunctionBuilder<'_>, maximum: bool, so_far: Value, next: Value) -> Value {
+    match maximum {
+        true => Elementwise(b).larger(so_far, next),
+        false => b.ins().fadd(so_far, next),
+    }
+}
+
+/// What a fold starts from, and what padding is.
+fn identity(kind: PoolKind) -> f32 {
+    if kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 }
+}
+
+impl Jit {
+    fn vertical(&self, kind: PoolKind) -> Result<Arc<Function>, JitError> {
+        let maximum = kind == PoolKind::Max;
+        let name = format!("rows {}", if maximum { "maximum" } else { "sum" });
+        self.compiler.function(name, 5, |b, arguments| {
+            let &[source, column, numbers, rows, row_bytes] = arguments else { return };
+            run(b, numbers, &[(source, 1), (column, 1)], |b, part, addresses| {
+                let &[source, column] = addresses else { return };
+                let start = splat(b, identity(kind));
+                let end = count(b, rows, &[source, start], |b, state| {
+                    let value = part.load(b, state[0]);
+                    let value = fold(b, maximum, state[1], value);
+                    vec![b.ins().iadd(state[0], row_bytes), value]
+                });
+                part.store(b, end[1], column);
+            });
+        })
+    }
+
+    fn horizontal(&self, kind: PoolKind, stride: usize, taps: usize) -> Result<Arc<Function>, JitError> {
+        let maximum = kind == PoolKind::Max;
+        let unrolled = (taps <= UNROLLED).then_some(taps);
+        let word = if maximum { "maximum" } else { "mean" };
+        let name = format!("windows {word} stride {stride} taps {unrolled:?}");
+        self.compiler.function(name, 6, |b, arguments| {
+            let &[column, output, numbers, taps, tap_bytes, divisors] = arguments else { return };
+            let streams = [(column, stride), (output, 1), (divisors, usize::from(!maximum))];
+            run(b, numbers, &streams, |b, part, addresses| {
+                let &[column, output, divisors] = addresses else { return };
+                let mut state = vec![column, splat(b, identity(kind))];
+                let tap = |b: &mut FunctionBuilder<'_>, state: &[Value]| {
+                    let value = load_apart(b, part, state[0], stride);
+                    let value = fold(b, maximum, state[1], value);
+                    vec![b.ins().iadd(state[0], tap_bytes), value]
+                };
+                match unrolled {
+                    Some(taps) => (0..taps).for_each(|_| state = tap(b, &state)),
+                    None => state = count(b, taps, &state, tap),
                 }
-                (Some(w), false) => w.iter().step_by(horizontal.dilation).sum(),
-                (None, true) => horizontal.elements(x).fold(f32::NEG_INFINITY, |m, i| larger(m, column[i])),
-                (None, false) => horizontal.elements(x).map(|i| column[i]).sum(),
-            };
-        }
-        if let PoolKind::Average { count_padding } = self.kind {
-            let count = |axis: Axis, position| match count_padding {
-                true => axis.counted(position),
-                false => axis.elements(position).count(),
-            };
-            let rows = count(self.axes[0], y);
-            for (x, out) in out.iter_mut().enumerate() {
-                *out /= (rows * count(horizontal, x)) as f32;
+                let mut value = state[1];
+                if !maximum {
+                    let divisor = part.load(b, divisors);
+                    value = b.ins().fdiv(value, divisor);
+                }
+                part.store(b, value, output);
+            });
+        })
+    }
+}
+
+/// Numbers that are `stride` apart.
+fn load_apart(b: &mut FunctionBuilder<'_>, part: Part, address: Value, stride: usize) -> Value {
+    match (part, stride) {
+        (Part::Single, _) | (_, 1) => part.load(b, address),
+        (Part::Vector, _) => {
+            let mut value = splat_from(b, address);
+            for lane in 1..LANES {
+                let number = load(b, types::F32, address, lane * stride * 4);
+                value = b.ins().insertlane(value, number, lane as u8);
             }
+            value
         }
     }
 }
@@ -148,15 +241,44 @@ impl PoolKernel {
 impl sealed::Execute for PoolKernel {
     unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
         let column: &mut [f32] = bytemuck::cast_slice_mut(scratch);
-        let column = &mut column[..self.input[1]];
-        let (size, width) = (self.input[0] * self.input[1], self.output[1]);
+        column.fill(identity(self.kind));
+        let ([height, width], [out_height, out_width], [down, across]) = (self.input, self.output, self.axes);
+        // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
+        let (vertical, horizontal) = unsafe {
+            (
+                std::mem::transmute::<*const u8, Vertical>(self.vertical.entry()),
+                std::mem::transmute::<*const u8, Horizontal>(self.horizontal.entry()),
+            )
+        };
         for unit in units {
-            let plane = &io.inputs[0][unit * size..][..size];
-            for y in 0..self.output[0] {
-                let start = (unit * self.output[0] + y) * width;
+            let plane = &io.inputs[0][unit * height * width..][..height * width];
+            for y in 0..out_height {
+                let taps = down.taps(y);
+                let first = (y * down.stride + taps.start * down.dilation).saturating_sub(down.begin);
+                let rows = plane.get(first * width..).unwrap_or(&[]);
+                let middle = &mut column[across.begin..][..width];
+                // SAFETY: `taps` are those inside of the plane, so `taps.len()` rows of `width` numbers are at `rows`, a
+                // dilation apart; `middle` has `width` numbers.
+                unsafe {
+                    let step = down.dilation * width * 4;
+                    vertical(rows.as_ptr(), middle.as_mut_ptr(), width, taps.len(), step);
+                }
+                let start = (unit * out_height + y) * out_width;
                 // SAFETY: the caller's promise: the output's plane is this unit's.
-                let out = unsafe { io.output(start..start + width) };
-                self.row(plane, y, column, out);
+                let output = unsafe { io.output(start..start + out_width) };
+                let divisors = self.divisors.get(y).map_or(&[][..], |row| row);
+                // SAFETY: the scratch memory reaches as far as the windows of all outputs; a mean has a divisor for each
+                // output of each row, a maximum reads none.
+                unsafe {
+                    horizontal(
+                        column.as_ptr(),
+                        output.as_mut_ptr(),
+                        out_width,
+                        across.kernel,
+                        across.dilation * 4,
+                        divisors.as_ptr(),
+                    );
+                }
             }
         }
     }
@@ -172,14 +294,7 @@ impl Kernel for PoolKernel {
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        vec![]
-    }
-
-    fn counts(&self) -> Counts {
-        let outputs = self.interface.output as u64;
-        let taps = (self.axes[0].kernel + self.axes[1].kernel) as u64;
-        let multiplications = if self.kind == PoolKind::Max { 0 } else { outputs };
-        Counts { additions: outputs * taps, multiplications }
+        vec![self.vertical.clone(), self.horizontal.clone()]
     }
 
     fn describe(&self) -> String {

@@ -50,7 +50,7 @@ fn windows() -> impl Strategy<Value = Case> {
     });
     let channels = prop_oneof![
         (1..=70usize, 1..=70usize, Just(1usize)),
-        (1..=5usize, 1..=9usize, 2..=7usize),
+        (0..=5usize, 1..=9usize, 1..=7usize),
         (Just(1usize), 1..=2usize, 1..=40usize),
     ];
     (0..=3usize, channels, spatial, epilogue()).prop_filter_map(
@@ -69,7 +69,7 @@ fn windows() -> impl Strategy<Value = Case> {
 }
 
 fn products() -> impl Strategy<Value = Case> {
-    (prop::collection::vec(0..=6usize, 0..=2), 0..=40usize, 1..=200usize, 1..=70usize, epilogue()).prop_map(
+    (prop::collection::vec(0..=6usize, 0..=2), 0..=40usize, 0..=200usize, 1..=70usize, epilogue()).prop_map(
         |(leading, rows, k, m, e)| {
             let input = [&leading[..], &[rows, k]].concat();
             Case { input, weight: vec![k, m], contraction: Contraction::MatMul, ..e }
@@ -105,7 +105,8 @@ fn reference(case: &Case, input: &[f32], weights: &[i8]) -> (Vec<(f64, f64)>, us
     match &case.contraction {
         Contraction::MatMul => {
             let &[k, m] = &case.weight[..] else { panic!("a matrix") };
-            for row in input.chunks_exact(k) {
+            let rows: usize = case.input[..case.input.len() - 1].iter().product();
+            for row in (0..rows).map(|row| &input[row * k..][..k]) {
                 for output in 0..m {
                     let terms = row
                         .iter()
@@ -310,7 +311,6 @@ fn no_family_multiplies_or_calls() {
             assert_eq!((audit.multiplications, audit.calls, audit.invalid), (0, 0, 0), "{}", function.name());
             assert!(audit.additions > 0, "{}:\n{}", function.name(), function.disassemble());
         }
-        assert_eq!(kernel.counts().multiplications, 0, "no scale, no activation");
     }
 }
 

@@ -4,7 +4,7 @@
 //! far, and images of no elements. Lanes are positions of the flat image, so that neighbouring rows share their padding.
 
 use super::Weights;
-use super::emit::{self, LANES};
+use super::emit;
 use super::pack::{Planes, pack_channels};
 use super::plan::{Phase, flat_pitch, phases, reach};
 use crate::compile::{Compiler, Function};
@@ -12,6 +12,7 @@ use crate::epilogue::{Epilogue, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Io, LINE, Line};
+use crate::loops::LANES;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -98,12 +99,6 @@ impl DirectKernel {
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
         vec![self.select.clone()]
-    }
-
-    /// Lane additions of a run.
-    pub fn additions(&self) -> u64 {
-        let nonzero: usize = self.lists.iter().flatten().map(Vec::len).sum();
-        (self.geometry.samples * nonzero * self.tiles * VECTORS * LANES) as u64
     }
 
     pub fn describe(&self) -> String {

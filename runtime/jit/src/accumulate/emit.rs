@@ -1,21 +1,15 @@
 //! The functions of accumulate kernels: those that fill tables, and those that sum.
 //!
-//! None multiplies or calls: they load, store, add, subtract, flip signs and compute addresses. Vectors are
-//! 128 bits, [`LANES`] numbers wide; their lanes are positions.
+//! None multiplies or calls: they load, store, add, subtract, flip signs and compute addresses. The lanes of vectors are
+//! positions.
 
 use super::pattern::{Patterns, Sum};
 use crate::compile::{Compiler, Function};
 use crate::error::JitError;
-use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::immediates::Offset32;
-use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, Value, types};
+use crate::loops::{LANES, VECTOR, count, flags, load, store, zero};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use std::sync::Arc;
-
-/// Numbers in a vector.
-pub(crate) const LANES: usize = 4;
-/// Bytes of a vector.
-const VECTOR: usize = 16;
 
 /// An index is 14 bits of table offset, in numbers, and a sign.
 pub(crate) const INDEX_BITS: usize = 14;
@@ -263,60 +257,4 @@ fn extend(b: &mut FunctionBuilder<'_>, sum: &Sum, sums: &[Value], members: &[Val
         Some(p) if sum.negative => b.ins().fsub(sums[p - 1], member),
         Some(p) => b.ins().fadd(sums[p - 1], member),
     }
-}
-
-/// A loop that runs `times` over `state`; the body maps one state to the next. Returns the last.
-///
-/// The test is at the head, so that each result of the body has one use, the jump back: Cranelift folds a load into an
-/// instruction only if nothing, however indirectly, uses the result twice.
-fn count(
-    b: &mut FunctionBuilder<'_>,
-    times: Value,
-    state: &[Value],
-    body: impl FnOnce(&mut FunctionBuilder<'_>, &[Value]) -> Vec<Value>,
-) -> Vec<Value> {
-    let (head, turn, exit) = (b.create_block(), b.create_block(), b.create_block());
-    b.append_block_param(head, types::I64);
-    for &value in state {
-        let ty = b.func.dfg.value_type(value);
-        b.append_block_param(head, ty);
-    }
-    jump(b, head, times, state);
-    b.switch_to_block(head);
-    let parameters = b.block_params(head).to_vec();
-    let again = b.ins().icmp_imm_s(IntCC::NotEqual, parameters[0], 0);
-    b.ins().brif(again, turn, &[], exit, &[]);
-    b.switch_to_block(turn);
-    let next = body(b, &parameters[1..]);
-    let left = b.ins().iadd_imm_s(parameters[0], -1);
-    jump(b, head, left, &next);
-    b.switch_to_block(exit);
-    parameters[1..].to_vec()
-}
-
-fn jump(b: &mut FunctionBuilder<'_>, to: ir::Block, first: Value, rest: &[Value]) {
-    let arguments: Vec<ir::BlockArg> = [first].iter().chain(rest).map(|&v| v.into()).collect();
-    b.ins().jump(to, &arguments);
-}
-
-fn zero(b: &mut FunctionBuilder<'_>) -> Value {
-    let constant = b.func.dfg.constants.insert(vec![0u8; VECTOR].into());
-    b.ins().vconst(types::F32X4, constant)
-}
-
-/// Never traps; may be unaligned, since taps displace.
-fn flags() -> MemFlagsData {
-    MemFlagsData::new().with_notrap()
-}
-
-fn load(b: &mut FunctionBuilder<'_>, ty: ir::Type, address: Value, offset: usize) -> Value {
-    b.ins().load(ty, flags(), address, displacement(offset))
-}
-
-fn store(b: &mut FunctionBuilder<'_>, value: Value, address: Value, offset: usize) {
-    b.ins().store(flags(), value, address, displacement(offset));
-}
-
-fn displacement(bytes: usize) -> Offset32 {
-    Offset32::new(i32::try_from(bytes).expect("tables are kilobytes"))
 }

@@ -17,7 +17,7 @@ use crate::compile::Function;
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
 use crate::geometry::Geometry;
-use crate::kernel::{Counts, Interface, Io, Kernel, Line, sealed};
+use crate::kernel::{Interface, Io, Kernel, Line, sealed};
 use direct::DirectKernel;
 use plan::Plan;
 use rows::RowsKernel;
@@ -62,7 +62,6 @@ pub struct AccumulateSpec<'a> {
 pub struct AccumulateKernel {
     planes: Vec<Family>,
     interface: Interface,
-    counts: Counts,
 }
 
 enum Family {
@@ -92,7 +91,6 @@ impl Jit {
         let Some(last) = last else { return Err(JitError::Shape("an accumulation without planes".into())) };
         let mut planes = Vec::new();
         let mut interface = Interface { residual: spec.residual, ..Interface::default() };
-        let mut counts = Counts::default();
         let mut shape = None;
         for (i, plane) in spec.planes.iter().enumerate() {
             let geometry = Geometry::new(plane.input, plane.weight_shape, plane.contraction)?;
@@ -116,15 +114,11 @@ impl Jit {
             }
             interface.inputs.push(geometry.input_len());
             interface.output = geometry.output_len();
-            let (additions, multiplications) = epilogue.operations();
-            counts.additions += additions * interface.output as u64;
-            counts.multiplications += multiplications * interface.output as u64;
             let family = self.family(geometry, plane, epilogue, spec.threads.max(1))?;
-            counts.additions += each_family!(&family, k => k.additions());
             interface.scratch = interface.scratch.max(each_family!(&family, k => k.scratch()));
             planes.push(family);
         }
-        Ok(AccumulateKernel { planes, interface, counts })
+        Ok(AccumulateKernel { planes, interface })
     }
 
     fn family(
@@ -200,10 +194,6 @@ impl Kernel for AccumulateKernel {
         functions.sort_by(|a, b| a.name().cmp(b.name()));
         functions.dedup_by(|a, b| a.name() == b.name());
         functions
-    }
-
-    fn counts(&self) -> Counts {
-        self.counts
     }
 
     fn describe(&self) -> String {

@@ -3,9 +3,11 @@
 //! Everything here follows from the shapes; weights only fill the index streams afterwards. The choice is made by
 //! counting cycles of the steps that bound the kernel ([`Plan::choose`]).
 
-use super::emit::{INDEX_BITS, LANES, Tile};
+use super::emit::{INDEX_BITS, Tile};
 use super::pattern::Patterns;
 use crate::geometry::Geometry;
+use crate::loops::LANES;
+use std::collections::HashMap;
 
 /// Numbers that all tables of a block may hold: 28 KB, which leaves room for streams and sums in a first-level cache of
 /// 32 KB.
@@ -210,13 +212,15 @@ impl Shape {
 /// The phases that some tap reads.
 pub(crate) fn phases(geometry: &Geometry) -> Vec<Phase> {
     let mut phases: Vec<Phase> = Vec::new();
+    let mut numbers = HashMap::new();
     for ky in 0..geometry.kernel[0] {
         for kx in 0..geometry.kernel[1] {
             let from = [ky * geometry.dilations[0], kx * geometry.dilations[1]];
             let remainder = [from[0] % geometry.strides[0], from[1] % geometry.strides[1]];
             let shift = [from[0] / geometry.strides[0], from[1] / geometry.strides[1]];
             let tap = Tap { at: [ky, kx], shift };
-            match phases.iter_mut().find(|p| p.remainder == remainder) {
+            let number = *numbers.entry(remainder).or_insert(phases.len());
+            match phases.get_mut(number) {
                 Some(phase) => phase.taps.push(tap),
                 None => phases.push(Phase { remainder, taps: vec![tap] }),
             }

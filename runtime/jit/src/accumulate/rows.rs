@@ -90,13 +90,6 @@ impl RowsKernel {
         vec![self.build.clone(), self.accumulate.clone()]
     }
 
-    /// Lane additions of a run.
-    pub fn additions(&self) -> u64 {
-        let groups = self.groups();
-        let table = Patterns::new(GROUP).entries() - 1;
-        (self.geometry.positions() * groups * (table + self.units() * SCALAR_OUTPUTS)) as u64
-    }
-
     pub fn describe(&self) -> String {
         format!("scalar tables: groups of {GROUP}, {BLOCK} a block; {SCALAR_OUTPUTS} outputs at once")
     }
@@ -127,8 +120,8 @@ impl RowsKernel {
         let accumulate = unsafe { std::mem::transmute::<*const u8, Accumulate>(self.accumulate.entry()) };
         let depth = self.geometry.channels;
         let outputs = units.start * SCALAR_OUTPUTS..(units.end * SCALAR_OUTPUTS).min(self.geometry.outputs);
-        for (position, source) in input.chunks_exact(depth).enumerate() {
-            row[..depth].copy_from_slice(source);
+        for position in 0..self.geometry.positions() {
+            row[..depth].copy_from_slice(&input[position * depth..][..depth]);
             row[depth..].fill(0.0);
             sums.fill(0.0);
             for (block, indices) in self.indices.iter().enumerate() {

@@ -5,7 +5,7 @@
 //! from there. See `docs/kernels.md`.
 
 use super::Weights;
-use super::emit::{self, INDEX_NEGATIVE, LANES, SIGN_MASKS};
+use super::emit::{self, INDEX_NEGATIVE, SIGN_MASKS};
 use super::pack::{Planes, pack_channels};
 use super::pattern::Patterns;
 use super::plan::{Image, Plan, REGISTERS};
@@ -14,6 +14,7 @@ use crate::epilogue::{Epilogue, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Io, LINE, Line};
+use crate::loops::LANES;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -79,7 +80,7 @@ impl TableKernel {
                 offsets.resize(plan.size, offsets.first().copied().unwrap_or(0));
                 offsets
             });
-            let stream = |conv_group: usize| {
+            let stream = |conv_group: usize| -> Result<Vec<u16>, JitError> {
                 let mut indices = Vec::with_capacity(geometry.outputs * lookups);
                 for output in conv_group * geometry.outputs..(conv_group + 1) * geometry.outputs {
                     for (slot, group) in groups.iter().enumerate() {
@@ -91,18 +92,20 @@ impl TableKernel {
                                 .map(|(&(channel, _), &tap)| weights.at(&geometry, output, channel, tap));
                             let (number, negative) = patterns.number(digits);
                             let shift = if number == 0 { 0 } else { plan.displacement(lookup.shift) };
-                            let index = (slot * table + number * plan.entry + shift) as u16;
+                            let index = u16::try_from(slot * table + number * plan.entry + shift);
+                            let index = index.ok().filter(|index| index & INDEX_NEGATIVE == 0);
+                            let index = index.ok_or(JitError::Unsupported("tables this large"))?;
                             indices.push(index | if negative { INDEX_NEGATIVE } else { 0 });
                         }
                     }
                 }
-                indices
+                Ok(indices)
             };
             blocks.push(Block {
                 members: members.collect(),
                 lookups,
                 unroll,
-                indices: (0..geometry.groups).map(stream).collect(),
+                indices: (0..geometry.groups).map(stream).collect::<Result<_, _>>()?,
                 function: emit::accumulate(compiler, plan.tile, unroll, blocks.is_empty())?,
             });
         }
@@ -133,17 +136,6 @@ impl TableKernel {
     /// Its functions.
     pub fn functions(&self) -> Vec<Arc<Function>> {
         std::iter::once(&self.build).chain(self.blocks.iter().map(|b| &b.function)).cloned().collect()
-    }
-
-    /// Lane additions of a run.
-    pub fn additions(&self) -> u64 {
-        let plan = &self.plan;
-        let region = plan.region();
-        let regions: usize = plan.regions().iter().product();
-        let build = plan.groups.len() * (self.entries - 1) * plan.table_rows * plan.tile.pitch;
-        let lookups: usize = self.blocks.iter().map(|b| b.lookups).sum();
-        let sums = lookups * self.geometry.outputs * region[0] * region[1];
-        (self.geometry.samples * self.geometry.groups * regions * (build + sums)) as u64
     }
 
     /// What was chosen.

@@ -6,7 +6,7 @@ use crate::compile::Function;
 use crate::epilogue::{Epilogue, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
-use crate::kernel::{Counts, Interface, Io, Kernel, LINE, Line, sealed};
+use crate::kernel::{Interface, Io, Kernel, LINE, Line, sealed};
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::window::Window;
@@ -163,8 +163,8 @@ impl sealed::Execute for ConvKernel {
 /// `sums = weights · columns` for few rows of weights, a row of columns at a time.
 fn sum_rows(weights: &[f32], columns: &[f32], positions: usize, sums: &mut [f32]) {
     let depth = columns.len().checked_div(positions).unwrap_or(0);
+    sums.fill(0.0);
     for (sums, weights) in sums.chunks_mut(positions.max(1)).zip(weights.chunks(depth.max(1))) {
-        sums.fill(0.0);
         for (&weight, column) in weights.iter().zip(columns.chunks(positions.max(1))) {
             sums.iter_mut().zip(column).for_each(|(sum, &x)| *sum += weight * x);
         }
@@ -182,16 +182,6 @@ impl Kernel for ConvKernel {
 
     fn functions(&self) -> Vec<Arc<Function>> {
         vec![]
-    }
-
-    fn counts(&self) -> Counts {
-        let products = (self.interface.output * self.geometry.depth()) as u64;
-        let (additions, multiplications) = self.epilogue.operations();
-        let outputs = self.interface.output as u64;
-        Counts {
-            additions: products + additions * outputs,
-            multiplications: products + multiplications * outputs,
-        }
     }
 
     fn describe(&self) -> String {

@@ -5,7 +5,7 @@ use crate::Jit;
 use crate::compile::Function;
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
-use crate::kernel::{Counts, Interface, Io, Kernel, LINE, Line, sealed};
+use crate::kernel::{Interface, Io, Kernel, LINE, Line, sealed};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -54,6 +54,8 @@ impl Jit {
             return Err(misfit());
         };
         let pairs = pairs(left_outer, right_outer).filter(|_| inner == other).ok_or_else(misfit)?;
+        // Many products without an element are no work.
+        let pairs = if rows == 0 || columns == 0 { vec![] } else { pairs };
         let pairs: Vec<_> = pairs.into_iter().map(|(l, r)| (l * rows * inner, r * inner * columns)).collect();
         spec.epilogue.check(columns)?;
         let mut inputs = vec![];
@@ -124,16 +126,6 @@ impl Kernel for MatMulKernel {
         vec![]
     }
 
-    fn counts(&self) -> Counts {
-        let outputs = self.interface.output as u64;
-        let products = outputs * self.inner as u64;
-        let (additions, multiplications) = self.epilogue.operations();
-        Counts {
-            additions: products + additions * outputs,
-            multiplications: products + multiplications * outputs,
-        }
-    }
-
     fn describe(&self) -> String {
         format!(
             "float: {} products of {}x{} by {}x{}",
@@ -149,15 +141,19 @@ impl Kernel for MatMulKernel {
 /// For each matrix of the result the numbers of its operands' matrices; `None` if the shapes do not broadcast.
 fn pairs(left: &[usize], right: &[usize]) -> Option<Vec<(usize, usize)>> {
     let rank = left.len().max(right.len());
+    let at = |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
+    let size = |axis: usize| match (at(left, axis), at(right, axis)) {
+        (1, n) | (n, 1) => Some(n),
+        (a, b) if a == b => Some(a),
+        _ => None,
+    };
+    let sizes = (0..rank).map(size).collect::<Option<Vec<usize>>>()?;
+    if sizes.contains(&0) {
+        return Some(vec![]);
+    }
     let mut pairs = vec![(0, 0)];
-    for axis in 0..rank {
-        let at = |shape: &[usize]| (axis + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
-        let (a, b) = (at(left), at(right));
-        let size = match (a, b) {
-            (1, n) | (n, 1) => n,
-            (a, b) if a == b => a,
-            _ => return None,
-        };
+    for (axis, size) in sizes.into_iter().enumerate() {
+        let (a, b) = (at(left, axis), at(right, axis));
         let step = |number: usize, own: usize, i: usize| number * own + if own == 1 { 0 } else { i };
         pairs =
             pairs.iter().flat_map(|&(l, r)| (0..size).map(move |i| (step(l, a, i), step(r, b, i)))).collect();

@@ -22,7 +22,7 @@ pub enum Source {
 
 impl Source {
     /// The elements, given the inputs of a run.
-    fn elements<'a>(&'a self, inputs: &'a [&'a [f32]]) -> &'a [f32] {
+    pub(crate) fn elements<'a>(&'a self, inputs: &'a [&'a [f32]]) -> &'a [f32] {
         match self {
             Source::Input(number) => inputs[*number],
             Source::Constant(elements) => elements,

@@ -218,6 +218,9 @@ fn multiply(
     out: &mut [f32],
     finish: Finish<'_>,
 ) -> Result<(), RunError> {
+    if out.is_empty() {
+        return Ok(());
+    }
     let input = cx.f32(left)?;
     let (left, right, shape) = (cx.shape(left), cx.shape(right), cx.shapes.of(output));
     let (outer, rows, columns) = (shape.len() - 2, shape[shape.len() - 2], shape[shape.len() - 1]);

@@ -1,0 +1,304 @@
+//! The element-wise functions of [`twnc_program::scalar`], emitted on vectors.
+//!
+//! Those that are marked exact there give the same bits here, lane by lane. The others stay within 4 units in the last
+//! place of the true value wherever that is a normal number; polynomials have the coefficients of Cephes (Moshier,
+//! 1989), those of the error function are by N. Juffa (2013).
+
+use crate::loops::{splat, splat_integer};
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_frontend::FunctionBuilder;
+use std::f32::consts::{LOG2_E, SQRT_2};
+use twnc_program::scalar::{Binary, Unary};
+
+/// Adding it rounds a number below 2^22 to an integer, which then is in the lowest bits.
+const ROUND: f32 = 12_582_912.0;
+/// ln 2 in two parts, the first of which has so few bits that small multiples of it are exact.
+const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+
+/// Emits functions of vectors of four f32.
+pub(crate) struct Elementwise<'a, 'f>(pub &'a mut FunctionBuilder<'f>);
+
+/// Whether [`Elementwise::binary`] can emit it.
+pub(crate) fn emits(function: Binary) -> bool {
+    function != Binary::Pow
+}
+
+impl Elementwise<'_, '_> {
+    /// `function(x)`.
+    pub fn unary(&mut self, function: Unary, x: Value) -> Value {
+        match function {
+            Unary::Relu => {
+                let zero = self.number(0.0);
+                self.replace_less(x, zero, zero)
+            }
+            Unary::LeakyRelu { slope } => {
+                let (zero, slope) = (self.number(0.0), self.number(slope));
+                let scaled = self.mul(slope, x);
+                self.replace_less(x, zero, scaled)
+            }
+            Unary::Clip { min, max } => self.clip(x, min, max),
+            Unary::HardSigmoid { alpha, beta } => {
+                let (alpha, beta) = (self.number(alpha), self.number(beta));
+                let product = self.mul(alpha, x);
+                let sum = self.add(product, beta);
+                self.clip(sum, 0.0, 1.0)
+            }
+            Unary::HardSwish => {
+                let gate = self.unary(Unary::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }, x);
+                self.mul(x, gate)
+            }
+            Unary::Neg => self.0.ins().fneg(x),
+            Unary::Abs => self.0.ins().fabs(x),
+            Unary::Sqrt => self.0.ins().sqrt(x),
+            Unary::Reciprocal => {
+                let one = self.number(1.0);
+                self.0.ins().fdiv(one, x)
+            }
+            Unary::Sigmoid => {
+                let negative = self.0.ins().fneg(x);
+                let exp = self.exp(negative);
+                let one = self.number(1.0);
+                let sum = self.add(one, exp);
+                self.0.ins().fdiv(one, sum)
+            }
+            Unary::Tanh => self.tanh(x),
+            Unary::Exp => self.exp(x),
+            Unary::Log => self.log(x),
+            Unary::Erf => self.erf(x),
+        }
+    }
+
+    /// `function(a, b)`, for one that this module [`emits`]; otherwise `a`.
+    pub fn binary(&mut self, function: Binary, a: Value, b: Value) -> Value {
+        match function {
+            Binary::Add => self.add(a, b),
+            Binary::Sub => self.0.ins().fsub(a, b),
+            Binary::Mul => self.mul(a, b),
+            Binary::Div => self.0.ins().fdiv(a, b),
+            Binary::Min => self.0.ins().fmin(a, b),
+            Binary::Max => self.0.ins().fmax(a, b),
+            Binary::PRelu => {
+                let zero = self.number(0.0);
+                let scaled = self.mul(b, a);
+                self.replace_less(a, zero, scaled)
+            }
+            Binary::Pow => a,
+        }
+    }
+
+    /// The larger; `a` where either is NaN or both are equal.
+    pub fn larger(&mut self, a: Value, b: Value) -> Value {
+        self.choose(FloatCC::GreaterThan, b, a, b, a)
+    }
+
+    /// To about 1 unit in the last place: 2^n · e^r with |r| at most ln 2 / 2.
+    fn exp(&mut self, x: Value) -> Value {
+        // Beyond these bounds the result is 0 or infinite.
+        let x = self.clip(x, -104.0, 89.0);
+        let (factor, round) = (self.number(LOG2_E), self.number(ROUND));
+        let scaled = self.mul(x, factor);
+        let rounded = self.add(scaled, round);
+        let n = self.0.ins().fsub(rounded, round);
+        let mut r = x;
+        for part in LN_2 {
+            let part = self.number(part);
+            let product = self.mul(n, part);
+            r = self.0.ins().fsub(r, product);
+        }
+        let p = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
+        let p = self.polynomial(r, &p);
+        let square = self.mul(r, r);
+        let p = self.mul(p, square);
+        let p = self.add(p, r);
+        let one = self.number(1.0);
+        let p = self.add(p, one);
+        // 2^n in two factors, since n reaches below the exponents of normal numbers and above those of finite ones.
+        let n = self.integer_of(rounded);
+        let half = self.0.ins().sshr_imm_s(n, 1);
+        let rest = self.0.ins().isub(n, half);
+        let (half, rest) = (self.power_of_two(half), self.power_of_two(rest));
+        let p = self.mul(p, half);
+        self.mul(p, rest)
+    }
+
+    /// A polynomial near 0, elsewhere `1 - 2 / (e^2|x| + 1)` with the sign of `x`.
+    fn tanh(&mut self, x: Value) -> Value {
+        let square = self.mul(x, x);
+        let p = [-5.704_988_7e-3, 2.063_908_8e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
+        let p = self.polynomial(square, &p);
+        let p = self.mul(p, square);
+        let p = self.mul(p, x);
+        let near = self.add(p, x);
+        let magnitude = self.0.ins().fabs(x);
+        let double = self.add(magnitude, magnitude);
+        let exp = self.exp(double);
+        let (one, two) = (self.number(1.0), self.number(2.0));
+        let sum = self.add(exp, one);
+        let quotient = self.0.ins().fdiv(two, sum);
+        let far = self.0.ins().fsub(one, quotient);
+        let far = self.with_sign_of(far, x);
+        let bound = self.number(0.625);
+        self.choose(FloatCC::LessThan, magnitude, bound, near, far)
+    }
+
+    /// `ln m + e ln 2` for `x = m 2^e` with `m` from √½ to √2.
+    fn log(&mut self, x: Value) -> Value {
+        // Subnormal numbers are scaled up first.
+        let (least, up, none) = (self.number(f32::MIN_POSITIVE), self.number(8_388_608.0), self.number(1.0));
+        let factor = self.choose(FloatCC::LessThan, x, least, up, none);
+        let (lower, zero) = (self.number(-23.0), self.number(0.0));
+        let shift = self.choose(FloatCC::LessThan, x, least, lower, zero);
+        let scaled = self.mul(x, factor);
+        let bits = self.bits(scaled, types::I32X4);
+        let exponent = self.0.ins().ushr_imm_u(bits, 23);
+        let bias = splat_integer(self.0, 127);
+        let exponent = self.0.ins().isub(exponent, bias);
+        let exponent = self.0.ins().fcvt_from_sint(types::F32X4, exponent);
+        let exponent = self.add(exponent, shift);
+        let (mask, one_bits) = (splat_integer(self.0, 0x7f_ffff), splat_integer(self.0, 0x3f80_0000));
+        let mantissa = self.0.ins().band(bits, mask);
+        let mantissa = self.0.ins().bor(mantissa, one_bits);
+        let mantissa = self.bits(mantissa, types::F32X4);
+        // From 1..2 to √½..√2.
+        let (root, half, one) = (self.number(SQRT_2), self.number(0.5), self.number(1.0));
+        let halved = self.mul(mantissa, half);
+        let next = self.add(exponent, one);
+        let m = self.choose(FloatCC::GreaterThan, mantissa, root, halved, mantissa);
+        let e = self.choose(FloatCC::GreaterThan, mantissa, root, next, exponent);
+        let r = self.0.ins().fsub(m, one);
+        let square = self.mul(r, r);
+        let p = [
+            7.037_683_6e-2,
+            -1.151_461e-1,
+            1.167_699_9e-1,
+            -1.242_014_1e-1,
+            1.424_932_3e-1,
+            -1.666_805_8e-1,
+            2.000_071_5e-1,
+            -2.499_999_4e-1,
+            3.333_333e-1,
+        ];
+        let p = self.polynomial(r, &p);
+        let p = self.mul(p, r);
+        let p = self.mul(p, square);
+        let (high, low) = (self.number(LN_2[0]), self.number(LN_2[1]));
+        let tail = self.mul(e, low);
+        let p = self.add(p, tail);
+        let halved = self.mul(square, half);
+        let p = self.0.ins().fsub(p, halved);
+        let p = self.add(r, p);
+        let main = self.mul(e, high);
+        let value = self.add(p, main);
+        // ln 0 = -∞, ln ∞ = ∞, NaN below 0 and of NaN: there `x - x` or `0 / 0` is NaN.
+        let infinity = self.number(f32::INFINITY);
+        let minus_infinity = self.number(f32::NEG_INFINITY);
+        let nan = self.number(f32::NAN);
+        let value = self.choose(FloatCC::LessThan, x, infinity, value, x);
+        let value = self.choose(FloatCC::Equal, x, zero, minus_infinity, value);
+        self.choose(FloatCC::LessThan, x, zero, nan, value)
+    }
+
+    /// A polynomial near 0, elsewhere `1 - e^q(|x|)` with the sign of `x`.
+    fn erf(&mut self, x: Value) -> Value {
+        let square = self.mul(x, x);
+        let p =
+            [-5.967_617e-4, 4.991_194_2e-3, -2.676_813_5e-2, 1.128_199_3e-1, -3.761_253_4e-1, 1.283_791_7e-1];
+        let p = self.polynomial(square, &p);
+        let p = self.mul(p, x);
+        let near = self.add(p, x);
+        // Beyond 10 the result is 1, and powers must not overflow against each other.
+        let magnitude = self.0.ins().fabs(x);
+        let t = self.clip(magnitude, 0.0, 10.0);
+        let q = [
+            -1.728_534_7e-5,
+            3.831_971_3e-4,
+            -3.883_964_4e-3,
+            2.425_462_2e-2,
+            -1.067_778_8e-1,
+            -6.348_468_7e-1,
+            -1.287_175_1e-1,
+        ];
+        let q = self.polynomial(t, &q);
+        let q = self.mul(q, t);
+        let q = self.0.ins().fsub(q, t);
+        let exp = self.exp(q);
+        let one = self.number(1.0);
+        let far = self.0.ins().fsub(one, exp);
+        let far = self.with_sign_of(far, x);
+        let bound = self.number(0.921_875);
+        self.choose(FloatCC::LessThan, magnitude, bound, near, far)
+    }
+
+    /// By Horner's rule, the highest coefficient first.
+    fn polynomial(&mut self, x: Value, coefficients: &[f32]) -> Value {
+        let (first, rest) = coefficients.split_first().expect("a polynomial has coefficients");
+        let mut sum = self.number(*first);
+        for &coefficient in rest {
+            let product = self.mul(sum, x);
+            let coefficient = self.number(coefficient);
+            sum = self.add(product, coefficient);
+        }
+        sum
+    }
+
+    /// First `min` where `x < min`, then `max` where `x > max`.
+    fn clip(&mut self, x: Value, min: f32, max: f32) -> Value {
+        let (min, max) = (self.number(min), self.number(max));
+        let x = self.replace_less(x, min, min);
+        self.choose(FloatCC::GreaterThan, x, max, max, x)
+    }
+
+    /// `other` where `x < bound`, elsewhere `x`.
+    fn replace_less(&mut self, x: Value, bound: Value, other: Value) -> Value {
+        self.choose(FloatCC::LessThan, x, bound, other, x)
+    }
+
+    /// `yes` where the condition holds of `a` and `b`, elsewhere `no`.
+    fn choose(&mut self, condition: FloatCC, a: Value, b: Value, yes: Value, no: Value) -> Value {
+        let mask = self.0.ins().fcmp(condition, a, b);
+        let mask = self.bits(mask, types::F32X4);
+        self.0.ins().bitselect(mask, yes, no)
+    }
+
+    fn with_sign_of(&mut self, magnitude: Value, x: Value) -> Value {
+        let sign = self.number(-0.0);
+        let sign = self.0.ins().band(sign, x);
+        self.0.ins().bor(magnitude, sign)
+    }
+
+    /// The integer that [`ROUND`] was added to.
+    fn integer_of(&mut self, rounded: Value) -> Value {
+        let bits = self.bits(rounded, types::I32X4);
+        let zero = splat_integer(self.0, ROUND.to_bits() as i32);
+        self.0.ins().isub(bits, zero)
+    }
+
+    /// 2^n as a normal number, for `n` from -126 to 127.
+    fn power_of_two(&mut self, n: Value) -> Value {
+        let bias = splat_integer(self.0, 127);
+        let exponent = self.0.ins().iadd(n, bias);
+        let bits = self.0.ins().ishl_imm_u(exponent, 23);
+        self.bits(bits, types::F32X4)
+    }
+
+    fn bits(&mut self, x: Value, ty: Type) -> Value {
+        self.0.ins().bitcast(
+            ty,
+            MemFlagsData::new().with_endianness(cranelift_codegen::ir::Endianness::Little),
+            x,
+        )
+    }
+
+    fn number(&mut self, number: f32) -> Value {
+        splat(self.0, number)
+    }
+
+    fn add(&mut self, a: Value, b: Value) -> Value {
+        self.0.ins().fadd(a, b)
+    }
+
+    fn mul(&mut self, a: Value, b: Value) -> Value {
+        self.0.ins().fmul(a, b)
+    }
+}

@@ -1,0 +1,216 @@
+//! Maps: a fused element-wise expression of f32, one pass over memory.
+//!
+//! The axes of the output are merged as far as every input walks over them evenly; the innermost run is generated code,
+//! four elements at a time, the others are counted outside. Exact functions give the interpreter's bits.
+
+use crate::Jit;
+use crate::compile::Function;
+use crate::elementwise::{self, Elementwise};
+use crate::error::JitError;
+use crate::float::Source;
+use crate::kernel::{Interface, Io, Kernel, Line, sealed};
+use crate::loops::{load, run, splat_from};
+use cranelift_codegen::ir::{Value, types};
+use std::ops::Range;
+use std::sync::Arc;
+use twnc_program::MAX_MAP_INPUTS;
+use twnc_program::step::MapInstruction;
+
+/// Elements of a run that are a unit of work: few enough to share a layer among threads.
+const UNIT: usize = 4096;
+
+/// A map with concrete shapes.
+#[derive(Clone, Debug)]
+pub struct MapSpec<'a> {
+    /// Shape of the output.
+    pub output: &'a [usize],
+    /// Shape and source of each input; those that are inputs are numbered in this order.
+    pub inputs: Vec<(&'a [usize], Source)>,
+    /// As in [`twnc_program::step::Map`].
+    pub code: &'a [MapInstruction],
+}
+
+/// A map of f32.
+pub struct MapKernel {
+    sources: Vec<Source>,
+    /// Outer axes, outermost first.
+    outer: Vec<Axis>,
+    /// The innermost axis, along which an input moves by one or not at all.
+    inner: Axis,
+    function: Arc<Function>,
+    interface: Interface,
+}
+
+/// An axis of the output: its size, and how far an input moves along it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Axis {
+    size: usize,
+    strides: Vec<usize>,
+}
+
+/// `map(inputs, output, numbers)`: `inputs` is an address for each input.
+type MapFunction = unsafe extern "C" fn(*const *const f32, *mut f32, usize);
+
+impl Jit {
+    /// The kernel of a map.
+    ///
+    /// # Errors
+    /// [`JitError::Shape`] if an input does not broadcast to the output or a constant does not fit its shape;
+    /// [`JitError::Unsupported`] for powers and for more than [`MAX_MAP_INPUTS`] inputs.
+    pub fn map(&self, spec: &MapSpec<'_>) -> Result<MapKernel, JitError> {
+        if spec.inputs.is_empty() || spec.inputs.len() > MAX_MAP_INPUTS {
+            return Err(JitError::Unsupported("a map of this many inputs"));
+        }
+        let powers =
+            |i: &MapInstruction| matches!(i, MapInstruction::Binary(f, ..) if !elementwise::emits(*f));
+        if spec.code.iter().any(powers) {
+            return Err(JitError::Unsupported("a power whose exponent is a tensor"));
+        }
+        for (i, instruction) in spec.code.iter().enumerate() {
+            let before = |value: u16| usize::from(value) < spec.inputs.len() + i;
+            let fits = match *instruction {
+                MapInstruction::Unary(_, a) => before(a),
+                MapInstruction::Binary(_, a, b) => before(a) && before(b),
+            };
+            if !fits {
+                return Err(JitError::Shape(format!("instruction {i} of a map reads a later value")));
+            }
+        }
+        let mut interface = Interface { output: product(spec.output)?, ..Interface::default() };
+        for (shape, source) in &spec.inputs {
+            let elements = product(shape)?;
+            match source {
+                Source::Input(_) => interface.inputs.push(elements),
+                Source::Constant(constant) if constant.len() == elements => {}
+                Source::Constant(constant) => {
+                    return Err(JitError::Shape(format!("{} elements of shape {shape:?}", constant.len())));
+                }
+            }
+        }
+        let mut outer = axes(spec)?;
+        let inner = outer.pop().unwrap_or(Axis { size: 1, strides: vec![0; spec.inputs.len()] });
+        Ok(MapKernel {
+            sources: spec.inputs.iter().map(|(_, source)| source.clone()).collect(),
+            outer,
+            function: self.map_function(spec.code, &inner.strides)?,
+            inner,
+            interface,
+        })
+    }
+
+    /// The function of a run along which inputs move by `strides`, 1 or 0.
+    fn map_function(&self, code: &[MapInstruction], strides: &[usize]) -> Result<Arc<Function>, JitError> {
+        self.compiler.function(format!("map {code:?} strides {strides:?}"), 3, |b, arguments| {
+            let &[inputs, output, numbers] = arguments else { return };
+            let sources: Vec<Value> =
+                (0..strides.len()).map(|i| load(b, types::I64, inputs, i * 8)).collect();
+            let still: Vec<Value> = sources.iter().map(|&address| splat_from(b, address)).collect();
+            let mut moving: Vec<(Value, usize)> = sources.into_iter().zip(strides.iter().copied()).collect();
+            moving.push((output, 1));
+            run(b, numbers, &moving, |b, part, addresses| {
+                let mut values = still.clone();
+                for ((value, &address), &stride) in values.iter_mut().zip(addresses).zip(strides) {
+                    if stride == 1 {
+                        *value = part.load(b, address);
+                    }
+                }
+                for instruction in code {
+                    let mut emit = Elementwise(b);
+                    values.push(match *instruction {
+                        MapInstruction::Unary(f, a) => emit.unary(f, values[usize::from(a)]),
+                        MapInstruction::Binary(f, a, c) => {
+                            emit.binary(f, values[usize::from(a)], values[usize::from(c)])
+                        }
+                    });
+                }
+                if let (Some(&result), Some(&output)) = (values.last(), addresses.last()) {
+                    part.store(b, result, output);
+                }
+            });
+        })
+    }
+}
+
+impl MapKernel {
+    /// Units of one row.
+    fn chunks(&self) -> usize {
+        self.inner.size.div_ceil(UNIT)
+    }
+}
+
+impl sealed::Execute for MapKernel {
+    unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, _: &mut [Line]) {
+        // SAFETY: the function was emitted for exactly this type; `entry()` is its start.
+        let map = unsafe { std::mem::transmute::<*const u8, MapFunction>(self.function.entry()) };
+        for unit in units {
+            let (row, start) = (unit / self.chunks(), unit % self.chunks() * UNIT);
+            let count = UNIT.min(self.inner.size - start);
+            let mut addresses = [std::ptr::null(); MAX_MAP_INPUTS];
+            for (i, (source, address)) in self.sources.iter().zip(&mut addresses).enumerate() {
+                let (mut rest, mut offset) = (row, 0);
+                for axis in self.outer.iter().rev() {
+                    offset += rest % axis.size * axis.strides[i];
+                    rest /= axis.size;
+                }
+                let elements = source.elements(io.inputs);
+                let stride = self.inner.strides[i];
+                let from = offset + start * stride;
+                *address = elements[from..=from + (count - 1) * stride].as_ptr();
+            }
+            let to = row * self.inner.size + start;
+            // SAFETY: the caller's promise: these elements are this unit's.
+            let output = unsafe { io.output(to..to + count) };
+            // SAFETY: there is an address for each input, of `count` numbers or of one that is still, and `output` has `count`.
+            unsafe { map(addresses.as_ptr(), output.as_mut_ptr(), count) };
+        }
+    }
+}
+
+impl Kernel for MapKernel {
+    fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    fn units(&self, _: usize) -> usize {
+        self.interface.output / self.inner.size.max(1) * self.chunks()
+    }
+
+    fn functions(&self) -> Vec<Arc<Function>> {
+        vec![self.function.clone()]
+    }
+
+    fn describe(&self) -> String {
+        format!("map: runs of {}", self.inner.size)
+    }
+}
+
+/// The axes of the output, each merged with the next if no input has a break between them; without those of size 1.
+fn axes(spec: &MapSpec<'_>) -> Result<Vec<Axis>, JitError> {
+    let mut axes: Vec<Axis> = Vec::new();
+    let mut distances = vec![1; spec.inputs.len()];
+    for (from_end, &size) in spec.output.iter().rev().enumerate() {
+        let mut strides = Vec::with_capacity(spec.inputs.len());
+        for ((shape, _), distance) in spec.inputs.iter().zip(&mut distances) {
+            let own = shape.len().checked_sub(from_end + 1).map_or(1, |axis| shape[axis]);
+            if shape.len() > spec.output.len() || (own != 1 && own != size) {
+                return Err(JitError::Shape(format!("{shape:?} does not broadcast to {:?}", spec.output)));
+            }
+            strides.push(if own == 1 { 0 } else { *distance });
+            *distance *= own;
+        }
+        match axes.last_mut() {
+            _ if size == 1 => {}
+            Some(inner) if inner.strides.iter().map(|s| s * inner.size).eq(strides.iter().copied()) => {
+                inner.size *= size;
+            }
+            _ => axes.push(Axis { size, strides }),
+        }
+    }
+    axes.reverse();
+    Ok(axes)
+}
+
+fn product(shape: &[usize]) -> Result<usize, JitError> {
+    let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+    elements.filter(|&n| n < 1 << 40).ok_or_else(|| JitError::Shape(format!("a tensor of shape {shape:?}")))
+}

@@ -1,0 +1,227 @@
+//! Maps and pools against the interpreter of programs, and functions without an exact definition against f64.
+
+use proptest::prelude::*;
+use std::collections::HashMap;
+use twnc_jit::{Isa, Jit, Kernel, Line, MapSpec, PoolSpec, Source, run};
+use twnc_program::interpret::{self, Functions, Operands, View, ViewMut};
+use twnc_program::scalar::{Binary, Unary};
+use twnc_program::step::{Map, MapInstruction, Pool, PoolKind};
+use twnc_program::{Buffer, BufferId, Dim, ElementType, Operand, Port, Program, Step, StepKind, Window};
+
+fn jit() -> &'static Jit {
+    static JIT: std::sync::OnceLock<Jit> = std::sync::OnceLock::new();
+    JIT.get_or_init(|| Jit::new(Isa::Portable).expect("this machine runs generated code"))
+}
+
+fn execute(kernel: &dyn Kernel, inputs: &[&[f32]]) -> Vec<f32> {
+    let mut output = vec![f32::NAN; kernel.interface().output];
+    // What an earlier kernel left.
+    let mut scratch = vec![bytemuck::cast::<[f32; 16], Line>([f32::NAN; 16]); kernel.interface().scratch];
+    run(kernel, inputs, None, &mut output, &mut scratch).expect("the lengths fit");
+    output
+}
+
+/// The step's result by the interpreter; buffer `i` is input `i`, the last buffer is the output.
+fn interpret(shapes: &[Vec<usize>], step: StepKind, inputs: &[&[f32]]) -> Vec<f32> {
+    struct Inputs<'a>(HashMap<BufferId, &'a [f32]>);
+    impl Operands for Inputs<'_> {
+        fn buffer(&self, id: BufferId) -> View<'_> {
+            View::F32(self.0[&id])
+        }
+    }
+    let id = |i: usize| BufferId(i as u32);
+    let shape = |shape: &Vec<usize>| shape.iter().map(|&n| Dim::Fixed(n as i64)).collect();
+    let port = |i| Port { name: format!("{i}"), buffer: id(i) };
+    let last = shapes.len() - 1;
+    let program = Program {
+        name: "one step".into(),
+        symbols: vec![],
+        buffers: shapes.iter().map(|s| Buffer { element: ElementType::F32, shape: shape(s) }).collect(),
+        constants: vec![],
+        steps: vec![Step { name: "step".into(), kind: step }],
+        inputs: (0..last).map(port).collect(),
+        outputs: vec![port(last)],
+    };
+    program.validate().expect("a valid program");
+    let resolved = program.resolve(&shapes[..last]).expect("the shapes fit");
+    let mut output = vec![0.0; shapes[last].iter().product()];
+    let operands = Inputs((0..last).map(|i| (id(i), inputs[i])).collect());
+    let mut outputs = [ViewMut::F32(&mut output)];
+    interpret::run_step(
+        &program,
+        &resolved,
+        &program.steps[0],
+        &operands,
+        &mut outputs,
+        &Functions::default(),
+    )
+    .expect("the step runs");
+    output
+}
+
+/// Numbers of all kinds, some special.
+fn numbers(seed: u64, count: usize) -> Vec<f32> {
+    let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, 3.0e38, 1.0, -1.0];
+    let mut state = seed;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let bits = (state >> 33) as usize;
+            if bits.is_multiple_of(16) { special[bits / 16 % special.len()] } else { bits as f32 / 2e8 - 5.0 }
+        })
+        .collect()
+}
+
+fn assert_same(got: &[f32], want: &[f32]) {
+    assert_eq!(got.len(), want.len());
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!(g.to_bits() == w.to_bits() || (g.is_nan() && w.is_nan()), "element {i}: {g:e}, not {w:e}");
+    }
+}
+
+fn exact_unary() -> impl Strategy<Value = Unary> {
+    prop_oneof![
+        Just(Unary::Relu),
+        Just(Unary::LeakyRelu { slope: 0.1 }),
+        Just(Unary::Clip { min: -1.0, max: 2.5 }),
+        Just(Unary::Clip { min: 1.0, max: -1.0 }),
+        Just(Unary::HardSigmoid { alpha: 0.2, beta: 0.5 }),
+        Just(Unary::HardSwish),
+        Just(Unary::Neg),
+        Just(Unary::Abs),
+        Just(Unary::Sqrt),
+        Just(Unary::Reciprocal),
+    ]
+}
+
+fn binary() -> impl Strategy<Value = Binary> {
+    use Binary::{Add, Div, Max, Min, Mul, PRelu, Sub};
+    prop::sample::select(vec![Add, Sub, Mul, Div, Min, Max, PRelu])
+}
+
+/// Shapes of inputs that broadcast to the shape that comes last, and code for them.
+fn maps() -> impl Strategy<Value = (Vec<Vec<usize>>, Vec<MapInstruction>, u64)> {
+    let output = prop::collection::vec(0..=9usize, 0..=4);
+    let input = (prop::collection::vec(any::<bool>(), 4), 0..=4usize);
+    let instruction = (exact_unary(), binary(), any::<bool>(), any::<u16>(), any::<u16>());
+    (output, prop::collection::vec(input, 1..=4), prop::collection::vec(instruction, 1..=6), any::<u64>())
+        .prop_map(|(output, inputs, instructions, seed)| {
+            let mut shapes: Vec<Vec<usize>> = inputs
+                .into_iter()
+                .map(|(ones, skip)| {
+                    let sizes = output.iter().zip(ones).skip(skip.min(output.len()));
+                    sizes.map(|(&size, one)| if one { 1 } else { size }).collect()
+                })
+                .collect();
+            let count = shapes.len() as u16;
+            let code = (count..)
+                .zip(instructions)
+                .map(|(values, (f, g, unary, a, b))| match unary {
+                    true => MapInstruction::Unary(f, a % values),
+                    false => MapInstruction::Binary(g, a % values, b % values),
+                })
+                .collect();
+            shapes.push(output);
+            (shapes, code, seed)
+        })
+}
+
+fn pools() -> impl Strategy<Value = (Vec<usize>, Window, bool, PoolKind, u64)> {
+    let kind = prop_oneof![
+        Just(PoolKind::Max),
+        Just(PoolKind::Average { count_padding: true }),
+        Just(PoolKind::Average { count_padding: false }),
+    ];
+    (1..=2usize).prop_flat_map(move |rank| {
+        let list = move |range: std::ops::RangeInclusive<usize>| prop::collection::vec(range, rank);
+        let window = (list(1..=9), list(1..=4), list(1..=3), list(0..=3), list(0..=3));
+        (0..=2usize, 0..=3usize, list(0..=19), window, any::<bool>(), kind.clone(), any::<u64>()).prop_map(
+            |(n, c, size, (kernel, strides, dilations, pads_begin, pads_end), ceil, kind, seed)| {
+                let window = Window { kernel, strides, dilations, pads_begin, pads_end };
+                ([&[n, c], &size[..]].concat(), window, ceil, kind, seed)
+            },
+        )
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn maps_give_the_interpreter_s_bits((shapes, code, seed) in maps()) {
+        let count = shapes.len() - 1;
+        let data: Vec<Vec<f32>> =
+            (0..count).map(|i| numbers(seed ^ i as u64, shapes[i].iter().product())).collect();
+        let inputs: Vec<&[f32]> = data.iter().map(Vec::as_slice).collect();
+        let sources = (0..count).map(|i| (&shapes[i][..], Source::Input(i))).collect();
+        let spec = MapSpec { output: &shapes[count], inputs: sources, code: &code };
+        let kernel = jit().map(&spec).expect("the map is supported");
+        let operands = (0..count).map(|i| Operand::Buffer(BufferId(i as u32))).collect();
+        let step = StepKind::Map(Map { inputs: operands, code, output: BufferId(count as u32) });
+        assert_same(&execute(&kernel, &inputs), &interpret(&shapes, step, &inputs));
+    }
+
+    #[test]
+    fn pools_agree_with_the_interpreter((input, window, ceil, kind, seed) in pools()) {
+        let sizes: Option<Vec<usize>> =
+            (0..window.rank()).map(|axis| window.output_size(axis, input[axis + 2], ceil)).collect();
+        prop_assume!(sizes.is_some());
+        let output = [&input[..2], &sizes.unwrap_or_default()[..]].concat();
+        // Sums of infinities depend on the order; the largest does not.
+        let mut data = numbers(seed, input.iter().product());
+        if kind != PoolKind::Max {
+            data.iter_mut().filter(|x| x.abs() > 1e30 || x.is_nan()).for_each(|x| *x = 0.5);
+        }
+        let spec = PoolSpec { kind, input: &input, output: &output, window: &window };
+        let got = execute(&jit().pool(&spec).expect("the pool is supported"), &[&data]);
+        let step = StepKind::Pool(Pool { kind, input: BufferId(0), window, ceil, output: BufferId(1) });
+        let want = interpret(&[input, output], step, &[&data]);
+        if kind == PoolKind::Max {
+            assert_same(&got, &want);
+        } else {
+            for (g, w) in got.iter().zip(&want) {
+                prop_assert!((g - w).abs() <= 1e-5 || (g.is_nan() && w.is_nan()), "{g} is not {w}");
+            }
+        }
+    }
+}
+
+/// Every 997th f32, and a dense stretch around the numbers that networks have.
+fn many_numbers() -> Vec<f32> {
+    let all = (0..=u32::MAX).step_by(997).map(f32::from_bits);
+    all.chain((0..400_000).map(|i| i as f32 * 1e-4 - 20.0)).collect()
+}
+
+/// The error in units in the last place of the true value; none where that is below the normal numbers and so is `got`.
+fn ulps(got: f32, want: f64) -> f64 {
+    let near = want as f32;
+    let tiny = near.abs() < f32::MIN_POSITIVE && got.abs() <= f32::MIN_POSITIVE;
+    if tiny || got == near || (got.is_nan() && near.is_nan()) {
+        return 0.0;
+    }
+    let unit = f64::from(near.abs().clamp(f32::MIN_POSITIVE, f32::MAX)).log2().floor() - 23.0;
+    (f64::from(got) - want).abs() / unit.exp2()
+}
+
+#[test]
+fn transcendental_functions_are_within_four_units() {
+    let erf = |x: f64| f64::from(Unary::Erf.apply(x as f32));
+    let cases: [(Unary, &dyn Fn(f64) -> f64); 5] = [
+        (Unary::Exp, &f64::exp),
+        (Unary::Log, &f64::ln),
+        (Unary::Tanh, &f64::tanh),
+        (Unary::Sigmoid, &|x| 1.0 / (1.0 + (-x).exp())),
+        (Unary::Erf, &erf),
+    ];
+    let x = many_numbers();
+    let shape = [x.len()];
+    for (function, truth) in cases {
+        let code = [MapInstruction::Unary(function, 0)];
+        let spec = MapSpec { output: &shape, inputs: vec![(&shape, Source::Input(0))], code: &code };
+        let got = execute(&jit().map(&spec).expect("supported"), &[&x]);
+        let worst = x.iter().zip(&got).map(|(&x, &y)| (ulps(y, truth(f64::from(x))), x, y));
+        let worst = worst.max_by(|a, b| a.0.total_cmp(&b.0)).expect("there are numbers");
+        assert!(worst.0 <= 4.0, "{function:?}({:e}) = {:e}: {} units", worst.1, worst.2, worst.0);
+        println!("{function:?}: {:.2} units at {:e}", worst.0, worst.1);
+    }
+}
