@@ -1,6 +1,6 @@
 //! Times accumulate kernels on the layers of common networks, on one thread.
 //!
-//!     cargo run --release -p twnc-jit --example layers [NAME PART]
+//!     cargo run --release -p twnc-jit --example layers [NAME PART]     # every kind of code that this machine runs
 
 use std::time::{Duration, Instant};
 use twnc_jit::{AccumulateSpec, Isa, Jit, Kernel, Line, PlaneSpec, run};
@@ -14,10 +14,11 @@ struct Layer(&'static str, Vec<usize>, Vec<usize>, Contraction);
 
 fn main() {
     let filter = std::env::args().nth(1).unwrap_or_default();
-    let jit = Jit::new(Isa::Portable).expect("this machine runs generated code");
     println!("{:20} {:>9} {:>9} {:>8} {:>8}", "layer", "min ms", "median", "GMAC/s", "build ms");
     for layer in layers().iter().filter(|l| l.0.contains(&filter)) {
-        time(&jit, layer);
+        for isa in Isa::available() {
+            time(&Jit::new(isa).expect("this machine runs generated code"), layer);
+        }
     }
 }
 
@@ -121,10 +122,11 @@ fn time(jit: &Jit, Layer(name, input_shape, weight_shape, contraction): &Layer) 
     let median = times[times.len() / 2];
     let macs = interface.output * weights.len() / outputs;
     println!(
-        "{name:20} {:9.3} {median:9.3} {:8.1} {:8.1}  {}",
+        "{name:20} {:9.3} {median:9.3} {:8.1} {:8.1}  {}: {}",
         times[0],
         macs as f64 / median / 1e6,
         build.as_secs_f64() * 1e3,
+        jit.isa().name(),
         kernel.describe()
     );
 }

@@ -1,7 +1,7 @@
-//! Cranelift, set up for kernels: one function at a time, from a description to sealed code.
+//! From the description of a function to sealed code, one function at a time.
 //!
-//! Functions depend on a small description (a tile, a group size), not on a layer's weights or sizes, so layers share
-//! them: a [`Compiler`] keeps each function that it made, by its name.
+//! Functions depend on a small description (a tile, a group size), not on a layer's weights, so layers share them: a
+//! [`Compiler`] knows each function that is still in use by its description.
 
 use crate::arena::CodeArena;
 use crate::error::JitError;
@@ -12,7 +12,22 @@ use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, ir};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// The description of a function: whatever its code depends on, all of which its `Debug` form says.
+pub(crate) trait Code: Debug {
+    /// How many machine words it takes; it returns nothing.
+    fn parameters(&self) -> usize;
+
+    /// Writes it for Cranelift.
+    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[ir::Value]);
+
+    /// Its machine code where it is not to be Cranelift's, or why there is none.
+    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
+        None
+    }
+}
 
 /// A compiled function.
 pub struct Function {
@@ -21,7 +36,7 @@ pub struct Function {
 }
 
 impl Function {
-    /// What the function is and for which tile: unique among the functions of a compiler.
+    /// Its description.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -37,10 +52,10 @@ impl Function {
     }
 }
 
-/// Makes functions for this machine and remembers them.
+/// Makes functions for this machine.
 pub(crate) struct Compiler {
     isa: OwnedTargetIsa,
-    functions: Mutex<HashMap<String, Arc<Function>>>,
+    functions: Mutex<HashMap<String, Weak<Function>>>,
 }
 
 impl Compiler {
@@ -65,32 +80,30 @@ impl Compiler {
         Ok(Compiler { isa, functions: Mutex::default() })
     }
 
-    /// The function called `name`, which takes `parameters` machine words and returns nothing; `emit` writes it if it
-    /// does not exist yet. The name must say everything that `emit` depends on.
-    pub fn function(
-        &self,
-        name: String,
-        parameters: usize,
-        emit: impl FnOnce(&mut FunctionBuilder<'_>, &[ir::Value]),
-    ) -> Result<Arc<Function>, JitError> {
+    /// The function that `code` describes.
+    ///
+    /// Functions live as long as a kernel has them.
+    pub fn function<C: Code>(&self, code: &C) -> Result<Arc<Function>, JitError> {
+        let name = format!("{code:?}");
         // A panic elsewhere cannot leave a half-made entry: entries are inserted whole.
-        let find = || self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(function) = find().get(&name) {
-            return Ok(function.clone());
+        let functions = || self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = functions().get(&name).and_then(Weak::upgrade) {
+            return Ok(function);
         }
-        let code = CodeArena::seal(&self.compile(&name, parameters, emit)?)?;
-        let function = Arc::new(Function { name: name.clone(), code });
-        Ok(find().entry(name).or_insert(function).clone())
+        let bytes = match code.assemble() {
+            Some(bytes) => bytes.map_err(|reason| JitError::Codegen { function: name.clone(), reason })?,
+            None => self.compile(&name, code)?,
+        };
+        let function = Arc::new(Function { name: name.clone(), code: CodeArena::seal(&bytes)? });
+        let mut functions = functions();
+        functions.retain(|_, function| function.strong_count() > 0);
+        functions.insert(name, Arc::downgrade(&function));
+        Ok(function)
     }
 
-    fn compile(
-        &self,
-        name: &str,
-        parameters: usize,
-        emit: impl FnOnce(&mut FunctionBuilder<'_>, &[ir::Value]),
-    ) -> Result<Vec<u8>, JitError> {
+    fn compile<C: Code>(&self, name: &str, code: &C) -> Result<Vec<u8>, JitError> {
         let mut signature = Signature::new(self.isa.default_call_conv());
-        signature.params.resize(parameters, AbiParam::new(types::I64));
+        signature.params.resize(code.parameters(), AbiParam::new(types::I64));
         let mut context = Context::for_function(Ir::with_name_signature(UserFuncName::default(), signature));
         let mut scratch = FunctionBuilderContext::new();
         let mut builder = FunctionBuilder::new(&mut context.func, &mut scratch);
@@ -98,7 +111,7 @@ impl Compiler {
         builder.append_block_params_for_function_params(entry);
         builder.switch_to_block(entry);
         let arguments = builder.block_params(entry).to_vec();
-        emit(&mut builder, &arguments);
+        code.emit(&mut builder, &arguments);
         builder.ins().return_(&[]);
         builder.seal_all_blocks();
         builder.finalize(self.isa.frontend_config());

@@ -21,6 +21,7 @@ pub mod float;
 mod geometry;
 pub mod kernel;
 mod loops;
+mod machine;
 pub mod map;
 pub mod pool;
 
@@ -31,15 +32,9 @@ pub use epilogue::Epilogue;
 pub use error::JitError;
 pub use float::{ConvKernel, ConvSpec, MatMulKernel, MatMulSpec, Source};
 pub use kernel::{Interface, Kernel, Line, Work, run};
+pub use machine::Isa;
 pub use map::{MapKernel, MapSpec};
 pub use pool::{PoolKernel, PoolSpec};
-
-/// A kind of generated code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Isa {
-    /// Cranelift alone, 128-bit vectors.
-    Portable,
-}
 
 /// Generates kernels for this machine. One per process is enough: layers share functions.
 pub struct Jit {
@@ -54,6 +49,9 @@ impl Jit {
     /// [`JitError::Machine`] if this machine cannot run such code; [`JitError::Executable`] if memory cannot be made
     /// executable.
     pub fn new(isa: Isa) -> Result<Jit, JitError> {
+        if !isa.is_available() {
+            return Err(JitError::Machine(format!("this processor does not run {} code", isa.name())));
+        }
         arena::CodeArena::seal(&[])?;
         Ok(Jit { compiler: compile::Compiler::new()?, isa })
     }

@@ -4,13 +4,14 @@
 //! four elements at a time, the others are counted outside. Exact functions give the interpreter's bits.
 
 use crate::Jit;
-use crate::compile::Function;
+use crate::compile::{Code, Function};
 use crate::elementwise::{self, Elementwise};
 use crate::error::JitError;
 use crate::float::Source;
 use crate::kernel::{Interface, Io, Kernel, Line, sealed};
 use crate::loops::{load, run, splat_from};
 use cranelift_codegen::ir::{Value, types};
+use cranelift_frontend::FunctionBuilder;
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::MAX_MAP_INPUTS;
@@ -48,8 +49,16 @@ struct Axis {
     strides: Vec<usize>,
 }
 
-/// `map(inputs, output, numbers)`: `inputs` is an address for each input.
-type MapFunction = unsafe extern "C" fn(*const *const f32, *mut f32, usize);
+/// `run(inputs, output, numbers)`: the map over a run of the innermost axis, along which inputs move by `strides`, 1 or 0.
+/// `inputs` is an address for each input.
+#[derive(Debug)]
+struct Run<'a> {
+    code: &'a [MapInstruction],
+    strides: &'a [usize],
+}
+
+/// The type of [`Run`]'s function.
+type RunFunction = unsafe extern "C" fn(*const *const f32, *mut f32, usize);
 
 impl Jit {
     /// The kernel of a map.
@@ -92,42 +101,45 @@ impl Jit {
         Ok(MapKernel {
             sources: spec.inputs.iter().map(|(_, source)| source.clone()).collect(),
             outer,
-            function: self.map_function(spec.code, &inner.strides)?,
+            function: self.compiler.function(&Run { code: spec.code, strides: &inner.strides })?,
             inner,
             interface,
         })
     }
+}
 
-    /// The function of a run along which inputs move by `strides`, 1 or 0.
-    fn map_function(&self, code: &[MapInstruction], strides: &[usize]) -> Result<Arc<Function>, JitError> {
-        self.compiler.function(format!("map {code:?} strides {strides:?}"), 3, |b, arguments| {
-            let &[inputs, output, numbers] = arguments else { return };
-            let sources: Vec<Value> =
-                (0..strides.len()).map(|i| load(b, types::I64, inputs, i * 8)).collect();
-            let still: Vec<Value> = sources.iter().map(|&address| splat_from(b, address)).collect();
-            let mut moving: Vec<(Value, usize)> = sources.into_iter().zip(strides.iter().copied()).collect();
-            moving.push((output, 1));
-            run(b, numbers, &moving, |b, part, addresses| {
-                let mut values = still.clone();
-                for ((value, &address), &stride) in values.iter_mut().zip(addresses).zip(strides) {
-                    if stride == 1 {
-                        *value = part.load(b, address);
+impl Code for Run<'_> {
+    fn parameters(&self) -> usize {
+        3
+    }
+
+    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
+        let &[inputs, output, numbers] = arguments else { return };
+        let Run { code, strides } = *self;
+        let sources: Vec<Value> = (0..strides.len()).map(|i| load(b, types::I64, inputs, i * 8)).collect();
+        let still: Vec<Value> = sources.iter().map(|&address| splat_from(b, address)).collect();
+        let mut moving: Vec<(Value, usize)> = sources.into_iter().zip(strides.iter().copied()).collect();
+        moving.push((output, 1));
+        run(b, numbers, &moving, |b, part, addresses| {
+            let mut values = still.clone();
+            for ((value, &address), &stride) in values.iter_mut().zip(addresses).zip(strides) {
+                if stride == 1 {
+                    *value = part.load(b, address);
+                }
+            }
+            for instruction in code {
+                let mut emit = Elementwise(b);
+                values.push(match *instruction {
+                    MapInstruction::Unary(f, a) => emit.unary(f, values[usize::from(a)]),
+                    MapInstruction::Binary(f, a, c) => {
+                        emit.binary(f, values[usize::from(a)], values[usize::from(c)])
                     }
-                }
-                for instruction in code {
-                    let mut emit = Elementwise(b);
-                    values.push(match *instruction {
-                        MapInstruction::Unary(f, a) => emit.unary(f, values[usize::from(a)]),
-                        MapInstruction::Binary(f, a, c) => {
-                            emit.binary(f, values[usize::from(a)], values[usize::from(c)])
-                        }
-                    });
-                }
-                if let (Some(&result), Some(&output)) = (values.last(), addresses.last()) {
-                    part.store(b, result, output);
-                }
-            });
-        })
+                });
+            }
+            if let (Some(&result), Some(&output)) = (values.last(), addresses.last()) {
+                part.store(b, result, output);
+            }
+        });
     }
 }
 
@@ -141,7 +153,7 @@ impl MapKernel {
 impl sealed::Execute for MapKernel {
     unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, _: &mut [Line]) {
         // SAFETY: the function was emitted for exactly this type; `entry()` is its start.
-        let map = unsafe { std::mem::transmute::<*const u8, MapFunction>(self.function.entry()) };
+        let map = unsafe { std::mem::transmute::<*const u8, RunFunction>(self.function.entry()) };
         for unit in units {
             let (row, start) = (unit / self.chunks(), unit % self.chunks() * UNIT);
             let count = UNIT.min(self.inner.size - start);

@@ -5,7 +5,7 @@
 //! borders. The largest element does not depend on the order; a mean's sum is taken in f32, column by column first.
 
 use crate::Jit;
-use crate::compile::Function;
+use crate::compile::{Code, Function};
 use crate::elementwise::Elementwise;
 use crate::error::JitError;
 use crate::kernel::{Interface, Io, Kernel, LINE, Line, sealed};
@@ -37,7 +37,7 @@ pub struct PoolSpec<'a> {
 
 /// A maximum or mean over windows. A unit of work is a channel of a sample.
 pub struct PoolKernel {
-    kind: PoolKind,
+    fold: Fold,
     planes: usize,
     input: [usize; 2],
     output: [usize; 2],
@@ -49,12 +49,35 @@ pub struct PoolKernel {
     interface: Interface,
 }
 
+/// What a window's elements are combined by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fold {
+    Maximum,
+    Sum,
+}
+
 /// `vertical(source, column, numbers, rows, row_bytes)`: each number of `column` becomes the maximum or sum of `rows`
 /// numbers at `source`, `row_bytes` apart.
-type Vertical = unsafe extern "C" fn(*const f32, *mut f32, usize, usize, usize);
+#[derive(Debug)]
+struct Vertical {
+    fold: Fold,
+}
+
+/// The type of [`Vertical`]'s function.
+type VerticalFunction = unsafe extern "C" fn(*const f32, *mut f32, usize, usize, usize);
+
 /// `horizontal(column, output, numbers, taps, tap_bytes, divisors)`: output `x` becomes the maximum or mean of `taps`
-/// numbers at `column[x * stride]`, `tap_bytes` apart. A maximum does not read `divisors`.
-type Horizontal = unsafe extern "C" fn(*const f32, *mut f32, usize, usize, usize, *const f32);
+/// numbers at `column[x * stride]`, `tap_bytes` apart. A maximum does not read `divisors`; `unrolled` says how many taps
+/// there are, if they are few.
+#[derive(Debug)]
+struct Horizontal {
+    fold: Fold,
+    stride: usize,
+    unrolled: Option<usize>,
+}
+
+/// The type of [`Horizontal`]'s function.
+type HorizontalFunction = unsafe extern "C" fn(*const f32, *mut f32, usize, usize, usize, *const f32);
 
 /// A window along one axis.
 #[derive(Clone, Copy, Debug)]
@@ -146,80 +169,93 @@ impl Jit {
                 (0..output[0]).map(row).collect()
             }
         };
+        let (fold, stride) = (Fold::of(spec.kind), axes[1].stride);
+        let unrolled = (axes[1].kernel <= UNROLLED).then_some(axes[1].kernel);
         Ok(PoolKernel {
-            kind: spec.kind,
+            fold,
             planes,
             input,
             output,
             axes,
-            vertical: self.vertical(spec.kind)?,
-            horizontal: self.horizontal(spec.kind, axes[1].stride, axes[1].kernel)?,
+            vertical: self.compiler.function(&Vertical { fold })?,
+            horizontal: self.compiler.function(&Horizontal { fold, stride, unrolled })?,
             divisors,
             interface,
         })
     }
 }
 
-/// Emits the larger of two vectors, or their sum.
-fn fold(b: &mut FunctionBuilder<'_>, maximum: bool, so_far: Value, next: Value) -> Value {
-    match maximum {
-        true => Elementwise(b).larger(so_far, next),
-        false => b.ins().fadd(so_far, next),
+impl Fold {
+    fn of(kind: PoolKind) -> Fold {
+        if kind == PoolKind::Max { Fold::Maximum } else { Fold::Sum }
+    }
+
+    /// What it starts from, and what padding is.
+    fn identity(self) -> f32 {
+        if self == Fold::Maximum { f32::NEG_INFINITY } else { 0.0 }
+    }
+
+    fn start(self, b: &mut FunctionBuilder<'_>) -> Value {
+        splat(b, self.identity())
+    }
+
+    fn next(self, b: &mut FunctionBuilder<'_>, so_far: Value, next: Value) -> Value {
+        match self {
+            Fold::Maximum => Elementwise(b).larger(so_far, next),
+            Fold::Sum => b.ins().fadd(so_far, next),
+        }
     }
 }
 
-/// What a fold starts from, and what padding is.
-fn identity(kind: PoolKind) -> f32 {
-    if kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 }
-}
-
-impl Jit {
-    fn vertical(&self, kind: PoolKind) -> Result<Arc<Function>, JitError> {
-        let maximum = kind == PoolKind::Max;
-        let name = format!("rows {}", if maximum { "maximum" } else { "sum" });
-        self.compiler.function(name, 5, |b, arguments| {
-            let &[source, column, numbers, rows, row_bytes] = arguments else { return };
-            run(b, numbers, &[(source, 1), (column, 1)], |b, part, addresses| {
-                let &[source, column] = addresses else { return };
-                let start = splat(b, identity(kind));
-                let end = count(b, rows, &[source, start], |b, state| {
-                    let value = part.load(b, state[0]);
-                    let value = fold(b, maximum, state[1], value);
-                    vec![b.ins().iadd(state[0], row_bytes), value]
-                });
-                part.store(b, end[1], column);
-            });
-        })
+impl Code for Vertical {
+    fn parameters(&self) -> usize {
+        5
     }
 
-    fn horizontal(&self, kind: PoolKind, stride: usize, taps: usize) -> Result<Arc<Function>, JitError> {
-        let maximum = kind == PoolKind::Max;
-        let unrolled = (taps <= UNROLLED).then_some(taps);
-        let word = if maximum { "maximum" } else { "mean" };
-        let name = format!("windows {word} stride {stride} taps {unrolled:?}");
-        self.compiler.function(name, 6, |b, arguments| {
-            let &[column, output, numbers, taps, tap_bytes, divisors] = arguments else { return };
-            let streams = [(column, stride), (output, 1), (divisors, usize::from(!maximum))];
-            run(b, numbers, &streams, |b, part, addresses| {
-                let &[column, output, divisors] = addresses else { return };
-                let mut state = vec![column, splat(b, identity(kind))];
-                let tap = |b: &mut FunctionBuilder<'_>, state: &[Value]| {
-                    let value = load_apart(b, part, state[0], stride);
-                    let value = fold(b, maximum, state[1], value);
-                    vec![b.ins().iadd(state[0], tap_bytes), value]
-                };
-                match unrolled {
-                    Some(taps) => (0..taps).for_each(|_| state = tap(b, &state)),
-                    None => state = count(b, taps, &state, tap),
-                }
-                let mut value = state[1];
-                if !maximum {
-                    let divisor = part.load(b, divisors);
-                    value = b.ins().fdiv(value, divisor);
-                }
-                part.store(b, value, output);
+    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
+        let &[source, column, numbers, rows, row_bytes] = arguments else { return };
+        run(b, numbers, &[(source, 1), (column, 1)], |b, part, addresses| {
+            let &[source, column] = addresses else { return };
+            let start = self.fold.start(b);
+            let end = count(b, rows, &[source, start], |b, state| {
+                let value = part.load(b, state[0]);
+                let value = self.fold.next(b, state[1], value);
+                vec![b.ins().iadd(state[0], row_bytes), value]
             });
-        })
+            part.store(b, end[1], column);
+        });
+    }
+}
+
+impl Code for Horizontal {
+    fn parameters(&self) -> usize {
+        6
+    }
+
+    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
+        let &[column, output, numbers, taps, tap_bytes, divisors] = arguments else { return };
+        let Horizontal { fold, stride, unrolled } = *self;
+        let mean = fold == Fold::Sum;
+        let streams = [(column, stride), (output, 1), (divisors, usize::from(mean))];
+        run(b, numbers, &streams, |b, part, addresses| {
+            let &[column, output, divisors] = addresses else { return };
+            let mut state = vec![column, fold.start(b)];
+            let tap = |b: &mut FunctionBuilder<'_>, state: &[Value]| {
+                let value = load_apart(b, part, state[0], stride);
+                let value = fold.next(b, state[1], value);
+                vec![b.ins().iadd(state[0], tap_bytes), value]
+            };
+            match unrolled {
+                Some(taps) => (0..taps).for_each(|_| state = tap(b, &state)),
+                None => state = count(b, taps, &state, tap),
+            }
+            let mut value = state[1];
+            if mean {
+                let divisor = part.load(b, divisors);
+                value = b.ins().fdiv(value, divisor);
+            }
+            part.store(b, value, output);
+        });
     }
 }
 
@@ -241,13 +277,13 @@ fn load_apart(b: &mut FunctionBuilder<'_>, part: Part, address: Value, stride: u
 impl sealed::Execute for PoolKernel {
     unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
         let column: &mut [f32] = bytemuck::cast_slice_mut(scratch);
-        column.fill(identity(self.kind));
+        column.fill(self.fold.identity());
         let ([height, width], [out_height, out_width], [down, across]) = (self.input, self.output, self.axes);
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
         let (vertical, horizontal) = unsafe {
             (
-                std::mem::transmute::<*const u8, Vertical>(self.vertical.entry()),
-                std::mem::transmute::<*const u8, Horizontal>(self.horizontal.entry()),
+                std::mem::transmute::<*const u8, VerticalFunction>(self.vertical.entry()),
+                std::mem::transmute::<*const u8, HorizontalFunction>(self.horizontal.entry()),
             )
         };
         for unit in units {

@@ -4,7 +4,7 @@
 //! far, and images of no elements. Lanes are positions of the flat image, so that neighbouring rows share their padding.
 
 use super::Weights;
-use super::emit;
+use super::code::{Select, SelectFunction};
 use super::pack::{Planes, pack_channels};
 use super::plan::{Phase, flat_pitch, phases, reach};
 use crate::compile::{Compiler, Function};
@@ -12,14 +12,11 @@ use crate::epilogue::{Epilogue, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Io, LINE, Line};
-use crate::loops::LANES;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Vectors of positions summed at once.
 const VECTORS: usize = 8;
-
-type Select = unsafe extern "C" fn(*const f32, *mut f32, usize, *const u32, usize, *const u32, usize);
 
 /// A kernel of one plane.
 pub(crate) struct DirectKernel {
@@ -31,14 +28,16 @@ pub(crate) struct DirectKernel {
     /// Where the rows of a channel's sums go.
     pieces: Vec<Piece>,
     tiles: usize,
+    /// Positions of a tile.
+    tile: usize,
     select: Arc<Function>,
     epilogue: Epilogue,
 }
 
 impl DirectKernel {
     /// What a run should take, in the unit of [`super::plan::Plan::cycles`].
-    pub fn cycles(geometry: &Geometry, weights: &Weights) -> f64 {
-        let vectors = geometry.positions().div_ceil(LANES) as f64;
+    pub fn cycles(geometry: &Geometry, weights: &Weights, lanes: usize) -> f64 {
+        let vectors = geometry.positions().div_ceil(lanes) as f64;
         let tiles = (vectors / VECTORS as f64).ceil();
         let outputs = (geometry.groups * geometry.outputs) as f64;
         let lookups = weights.nonzero() as f64;
@@ -47,6 +46,7 @@ impl DirectKernel {
 
     pub fn new(
         compiler: &Compiler,
+        lanes: usize,
         geometry: Geometry,
         weights: &Weights,
         epilogue: Epilogue,
@@ -57,10 +57,11 @@ impl DirectKernel {
         let too_large = || JitError::Unsupported("a window that reaches this far");
         let pitch = flat_pitch(&geometry, &phases, reach).ok_or_else(too_large)?;
         let positions = if geometry.positions() == 0 { 0 } else { (height - 1) * pitch + width };
-        let tiles = positions.div_ceil(VECTORS * LANES);
+        let tile = VECTORS * lanes;
+        let tiles = positions.div_ceil(tile);
         let size = || {
             let last = reach[0].checked_mul(pitch)?.checked_add(reach[1])?;
-            let read = (tiles * VECTORS * LANES).checked_add(last)?;
+            let read = (tiles * tile).checked_add(last)?;
             let rows = (height + reach[0]).checked_mul(pitch)?.checked_add(width)?.checked_add(reach[1])?;
             let plane = read.max(rows).checked_next_multiple_of(LINE)?;
             let all = plane.checked_mul(phases.len())?.checked_mul(geometry.channels)?;
@@ -84,8 +85,8 @@ impl DirectKernel {
         let pieces = (0..if positions == 0 { 0 } else { height })
             .map(|y| Piece { from: y * pitch, to: y * geometry.output_strides.y, count: width })
             .collect();
-        let select = emit::select(compiler, VECTORS)?;
-        Ok(DirectKernel { geometry, phases, planes, lists, pieces, tiles, select, epilogue })
+        let select = compiler.function(&Select { lanes, vectors: VECTORS })?;
+        Ok(DirectKernel { geometry, phases, planes, lists, pieces, tiles, tile, select, epilogue })
     }
 
     /// Units of work: samples and output channels.
@@ -102,11 +103,11 @@ impl DirectKernel {
     }
 
     pub fn describe(&self) -> String {
-        format!("direct: {} positions a tile, pitch {}", VECTORS * LANES, self.planes.pitch)
+        format!("direct: {} positions a tile, pitch {}", self.tile, self.planes.pitch)
     }
 
     fn sum_lines(&self) -> usize {
-        (self.tiles * VECTORS * LANES).div_ceil(LINE)
+        (self.tiles * self.tile).div_ceil(LINE)
     }
 
     /// # Safety
@@ -117,7 +118,7 @@ impl DirectKernel {
         let packed: &mut [f32] = bytemuck::cast_slice_mut(packed);
         let (geometry, strides) = (&self.geometry, self.geometry.output_strides);
         // SAFETY: the function was emitted for exactly these types; `entry()` is its start.
-        let select = unsafe { std::mem::transmute::<*const u8, Select>(self.select.entry()) };
+        let select = unsafe { std::mem::transmute::<*const u8, SelectFunction>(self.select.entry()) };
         let rows = geometry.output[0] + reach(&self.phases)[0];
         let mut packed_is = None;
         for unit in units {

@@ -4,13 +4,16 @@
 //! partial-sum tables with lanes over positions (`table`), the same with one position and a scalar per table entry
 //! for the few rows of fully connected layers, or signed sums of shifted rows for depthwise layers.
 
+mod code;
 mod direct;
-mod emit;
 mod pack;
 mod pattern;
 mod plan;
+mod portable;
 mod rows;
 mod table;
+#[cfg(all(target_arch = "x86_64", unix))]
+mod wide;
 
 use crate::Jit;
 use crate::compile::Function;
@@ -130,16 +133,16 @@ impl Jit {
     ) -> Result<Family, JitError> {
         let matmul = *plane.contraction == Contraction::MatMul;
         let weights = Weights { trits: plane.weight.unpack(), transposed: matmul };
-        let compiler = &self.compiler;
+        let (compiler, lanes) = (&self.compiler, self.isa.lanes());
         if geometry.output_len() > 0 && RowsKernel::suits(&geometry) {
             return Ok(Family::Rows(RowsKernel::new(compiler, geometry, &weights, epilogue)?));
         }
-        let direct = DirectKernel::cycles(&geometry, &weights);
-        match Plan::choose(&geometry).filter(|plan| plan.cycles < direct) {
+        let direct = DirectKernel::cycles(&geometry, &weights, lanes);
+        match Plan::choose(&geometry, lanes).filter(|plan| plan.cycles < direct) {
             Some(plan) => {
                 Ok(Family::Table(TableKernel::new(compiler, geometry, plan, &weights, epilogue, threads)?))
             }
-            None => Ok(Family::Direct(DirectKernel::new(compiler, geometry, &weights, epilogue)?)),
+            None => Ok(Family::Direct(DirectKernel::new(compiler, lanes, geometry, &weights, epilogue)?)),
         }
     }
 }

@@ -3,10 +3,9 @@
 //! Everything here follows from the shapes; weights only fill the index streams afterwards. The choice is made by
 //! counting cycles of the steps that bound the kernel ([`Plan::choose`]).
 
-use super::emit::{INDEX_BITS, Tile};
+use super::code::{INDEX_BITS, Tile};
 use super::pattern::Patterns;
 use crate::geometry::Geometry;
-use crate::loops::LANES;
 use std::collections::HashMap;
 
 /// Numbers that all tables of a block may hold: 28 KB, which leaves room for streams and sums in a first-level cache of
@@ -97,7 +96,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// The plan that should be fastest, or `None` if tables do not suit the layer's size.
-    pub fn choose(geometry: &Geometry) -> Option<Plan> {
+    pub fn choose(geometry: &Geometry, lanes: usize) -> Option<Plan> {
         let phases = phases(geometry);
         let reach = reach(&phases);
         let largest = |axis: usize| geometry.output[axis].checked_add(reach[axis]);
@@ -113,7 +112,7 @@ impl Plan {
                 for (image, extent) in images(geometry, &phases, reach) {
                     let reach = reach_of(&groups, image);
                     let shifts = shifts(&groups, image);
-                    for (tile, tiles) in tilings(extent, reach) {
+                    for (tile, tiles) in tilings(extent, reach, lanes) {
                         let table_rows = tiles[0] * tile.rows + reach[0];
                         let entry = (table_rows * tile.pitch).next_multiple_of(16);
                         let most = TABLE_BUDGET.min(1 << INDEX_BITS) / (entry * entries);
@@ -150,7 +149,7 @@ impl Plan {
 
     /// Positions of a region: the tiles that share tables.
     pub fn region(&self) -> [usize; 2] {
-        [self.tiles[0] * self.tile.rows, self.tiles[1] * self.tile.vectors * LANES]
+        [self.tiles[0] * self.tile.rows, self.tiles[1] * self.tile.width()]
     }
 
     /// How many regions cover the image, down and across.
@@ -183,13 +182,13 @@ impl Shape {
     fn cycles(&self, geometry: &Geometry, extent: [usize; 2], groups: &[Group], shifts: &[usize]) -> f64 {
         let Shape { tile, tiles, table_rows, entries, block } = *self;
         let vectors = tile.registers() as f64;
-        let table_vectors = (table_rows * tile.pitch / LANES) as f64;
+        let table_vectors = (table_rows * tile.pitch / tile.lanes) as f64;
         let build = groups.len() as f64 * (table_vectors * (entries as f64 + 1.0) + 20.0);
         // A load that crosses a cache line takes two turns.
         let crossing = |&shift: &usize| {
             let starts =
-                (0..tile.rows).flat_map(|r| (0..tile.vectors).map(move |v| r * tile.pitch + v * LANES));
-            starts.filter(|start| (start + shift) % 16 > 12).count() as f64
+                (0..tile.rows).flat_map(|r| (0..tile.vectors).map(move |v| r * tile.pitch + v * tile.lanes));
+            starts.filter(|start| (start + shift) % 16 > 16 - tile.lanes).count() as f64
         };
         // With few vectors the latency of additions shows.
         let lookups: f64 = shifts.iter().map(|s| (0.54 * (vectors + crossing(s)) + 0.8).max(3.0)).sum();
@@ -202,7 +201,7 @@ impl Shape {
         let epilogue = vectors * 2.0 + tile.rows as f64 * 5.0;
         let accumulate = outputs * (lookups + reloads + epilogue);
         let across = |size: usize, part: usize| size.div_ceil(part) as f64;
-        let [down, right] = [tile.rows, tile.vectors * LANES];
+        let [down, right] = [tile.rows, tile.width()];
         let tile_count = across(extent[0], down) * across(extent[1], right);
         let region_count = across(extent[0], down * tiles[0]) * across(extent[1], right * tiles[1]);
         (geometry.samples * geometry.groups) as f64 * (region_count * build + tile_count * accumulate)
@@ -317,23 +316,23 @@ fn shifts(groups: &[Group], image: Image) -> Vec<usize> {
 }
 
 /// Tiles and how many of them share tables, for an image of `extent` and lookups that reach `reach`.
-fn tilings(extent: [usize; 2], reach: [usize; 2]) -> Vec<(Tile, [usize; 2])> {
+fn tilings(extent: [usize; 2], reach: [usize; 2], lanes: usize) -> Vec<(Tile, [usize; 2])> {
     let flat = extent[0] == 1;
-    let widest = extent[1].div_ceil(LANES);
+    let widest = extent[1].div_ceil(lanes);
     let mut tilings = Vec::new();
     for vectors in 1..=REGISTERS.min(widest) {
         for rows in 1..=(REGISTERS / vectors).min(extent[0]) {
             for count in 1..=4 {
                 let tiles = if flat { [1, count] } else { [count, 1] };
-                let covered = [(count - 1) * rows, (count - 1) * vectors * LANES];
+                let covered = [(count - 1) * rows, (count - 1) * vectors * lanes];
                 if count > 1 && covered[usize::from(flat)] >= extent[usize::from(flat)] {
                     break;
                 }
-                let pitch = (tiles[1] * vectors * LANES + reach[1]).next_multiple_of(LANES);
-                tilings.push((Tile { rows, vectors, pitch }, tiles));
+                let pitch = (tiles[1] * vectors * lanes + reach[1]).next_multiple_of(lanes);
+                tilings.push((Tile { lanes, rows, vectors, pitch }, tiles));
                 // Rows that start with a cache line: then narrow tiles cross none.
                 if !pitch.is_multiple_of(16) && rows > 1 {
-                    tilings.push((Tile { rows, vectors, pitch: pitch.next_multiple_of(16) }, tiles));
+                    tilings.push((Tile { lanes, rows, vectors, pitch: pitch.next_multiple_of(16) }, tiles));
                 }
             }
         }

@@ -5,7 +5,10 @@
 //! a twentieth of what a product of floats reads.
 
 use super::Weights;
-use super::emit::{self, SCALAR_OUTPUTS, SCALAR_TABLE};
+use super::code::{
+    AccumulateScalars, AccumulateScalarsFunction, BuildScalars, BuildScalarsFunction, SCALAR_OUTPUTS,
+    SCALAR_TABLE,
+};
 use super::pattern::Patterns;
 use crate::compile::{Compiler, Function};
 use crate::epilogue::Epilogue;
@@ -21,9 +24,6 @@ const GROUP: usize = 5;
 const BLOCK: usize = 24;
 /// Rows up to which this kernel is faster than one with lanes over rows.
 const MOST_ROWS: usize = 3;
-
-type Build = unsafe extern "C" fn(*mut f32, *const f32, usize);
-type Accumulate = unsafe extern "C" fn(*const f32, *mut f32, *const u8, usize, usize);
 
 /// A kernel of one plane.
 pub(crate) struct RowsKernel {
@@ -72,8 +72,8 @@ impl RowsKernel {
                     .collect()
             })
             .collect();
-        let build = emit::build_scalar(compiler, GROUP)?;
-        let accumulate = emit::accumulate_scalar(compiler)?;
+        let build = compiler.function(&BuildScalars { group: GROUP })?;
+        let accumulate = compiler.function(&AccumulateScalars)?;
         Ok(RowsKernel { geometry, indices, build, accumulate, epilogue })
     }
 
@@ -115,9 +115,10 @@ impl RowsKernel {
         let sums: &mut [f32] = &mut bytemuck::cast_slice_mut(sums)[..units.len() * SCALAR_OUTPUTS];
         let tables: &mut [f32] = bytemuck::cast_slice_mut(tables);
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
-        let build = unsafe { std::mem::transmute::<*const u8, Build>(self.build.entry()) };
+        let build = unsafe { std::mem::transmute::<*const u8, BuildScalarsFunction>(self.build.entry()) };
         // SAFETY: as above.
-        let accumulate = unsafe { std::mem::transmute::<*const u8, Accumulate>(self.accumulate.entry()) };
+        let accumulate =
+            unsafe { std::mem::transmute::<*const u8, AccumulateScalarsFunction>(self.accumulate.entry()) };
         let depth = self.geometry.channels;
         let outputs = units.start * SCALAR_OUTPUTS..(units.end * SCALAR_OUTPUTS).min(self.geometry.outputs);
         for position in 0..self.geometry.positions() {

@@ -5,7 +5,7 @@
 //! from there. See `docs/kernels.md`.
 
 use super::Weights;
-use super::emit::{self, INDEX_NEGATIVE, SIGN_MASKS};
+use super::code::{Accumulate, AccumulateFunction, Build, BuildFunction, INDEX_NEGATIVE, SIGN_MASKS};
 use super::pack::{Planes, pack_channels};
 use super::pattern::Patterns;
 use super::plan::{Image, Plan, REGISTERS};
@@ -14,13 +14,9 @@ use crate::epilogue::{Epilogue, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Io, LINE, Line};
-use crate::loops::LANES;
+use crate::machine::MAX_LANES;
 use std::ops::Range;
 use std::sync::Arc;
-
-type Build = unsafe extern "C" fn(*mut f32, *const f32, *const u64, usize, usize, usize);
-type Accumulate =
-    unsafe extern "C" fn(*const f32, *mut f32, *const u16, usize, usize, *const emit::SignMasks);
 
 /// A block of groups whose tables exist at once.
 struct Block {
@@ -106,10 +102,19 @@ impl TableKernel {
                 lookups,
                 unroll,
                 indices: (0..geometry.groups).map(stream).collect::<Result<_, _>>()?,
-                function: emit::accumulate(compiler, plan.tile, unroll, blocks.is_empty())?,
+                function: compiler.function(&Accumulate {
+                    tile: plan.tile,
+                    unroll,
+                    initial: blocks.is_empty(),
+                })?,
             });
         }
-        let build = emit::build(compiler, plan.size, plan.entry, plan.tile.pitch)?;
+        let build = compiler.function(&Build {
+            lanes: plan.tile.lanes,
+            group: plan.size,
+            entry: plan.entry,
+            pitch: plan.tile.pitch,
+        })?;
         let chunks = chunks(&geometry, plan.regions().iter().product::<usize>() * geometry.samples, threads);
         Ok(TableKernel {
             geometry,
@@ -149,7 +154,7 @@ impl TableKernel {
             "tables: groups of {size}, {block} a block; {kind}, {}x{} positions a tile, {}x{} tiles a table, pitch {}; \
              {:.2} M cycles",
             tile.rows,
-            tile.vectors * LANES,
+            tile.width(),
             tiles[0],
             tiles[1],
             tile.pitch,
@@ -164,7 +169,7 @@ impl TableKernel {
     /// Numbers of sums of one tile, for all outputs of the largest chunk.
     fn tile_sums(&self) -> usize {
         let outputs = self.chunks.iter().map(|(_, outputs)| outputs.len()).max().unwrap_or(0);
-        outputs * self.plan.tile.registers() * LANES
+        outputs * self.plan.tile.positions()
     }
 
     fn sum_lines(&self) -> usize {
@@ -237,12 +242,11 @@ impl TableKernel {
         let table = self.entries * entry;
         // Tiles and rows that the image still covers.
         let left = [self.plan.extent[0] - region[0] * size[0], self.plan.extent[1] - region[1] * size[1]];
-        let live =
-            [left[0].div_ceil(tile.rows).min(tiles[0]), left[1].div_ceil(tile.vectors * LANES).min(tiles[1])];
+        let live = [left[0].div_ceil(tile.rows).min(tiles[0]), left[1].div_ceil(tile.width()).min(tiles[1])];
         let rows = self.plan.table_rows - (tiles[0] - live[0]) * tile.rows;
         let source = conv_group * self.geometry.channels * self.planes.plane + region[1] * size[1];
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
-        let build = unsafe { std::mem::transmute::<*const u8, Build>(self.build.entry()) };
+        let build = unsafe { std::mem::transmute::<*const u8, BuildFunction>(self.build.entry()) };
         for block in &self.blocks {
             for (slot, members) in block.members.iter().enumerate() {
                 // SAFETY: the slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts
@@ -255,18 +259,19 @@ impl TableKernel {
                         packed[source..].as_ptr(),
                         members.as_ptr(),
                         rows,
-                        tile.pitch / LANES,
+                        tile.pitch / tile.lanes,
                         self.planes.pitch * 4,
                     );
                 }
             }
             // SAFETY: as above.
-            let accumulate = unsafe { std::mem::transmute::<*const u8, Accumulate>(block.function.entry()) };
+            let accumulate =
+                unsafe { std::mem::transmute::<*const u8, AccumulateFunction>(block.function.entry()) };
             let indices =
                 &block.indices[conv_group][outputs.start * block.lookups..outputs.end * block.lookups];
             for y in 0..live[0] {
                 for x in 0..live[1] {
-                    let first = y * tile.rows * tile.pitch + x * tile.vectors * LANES;
+                    let first = y * tile.rows * tile.pitch + x * tile.width();
                     let to = (y * tiles[1] + x) * self.tile_sums();
                     // SAFETY: `indices` has `outputs * lookups` elements; `sums` has `tile_sums` numbers from `to` on,
                     // enough for `outputs` times the tile's registers. An index plus a tile's largest offset stays
@@ -303,14 +308,14 @@ impl TableKernel {
         let Plan { tile, tiles, extent, .. } = &self.plan;
         let size = self.plan.region();
         let strides = self.geometry.output_strides;
-        let width = tile.vectors * LANES;
-        let per_output = tile.registers() * LANES;
+        let width = tile.width();
+        let per_output = tile.positions();
         let first = conv_group * self.geometry.outputs + outputs.start;
         for ty in 0..tiles[0] {
             for tx in 0..tiles[1] {
                 let sums = &sums[(ty * tiles[1] + tx) * self.tile_sums()..];
                 // A tile has at most as many pieces as positions.
-                let mut pieces = [Piece::default(); REGISTERS * LANES];
+                let mut pieces = [Piece::default(); REGISTERS * MAX_LANES];
                 let mut count = 0;
                 for row in 0..tile.rows {
                     let y = region[0] * size[0] + ty * tile.rows + row;
@@ -386,7 +391,7 @@ fn planes(geometry: &Geometry, plan: &Plan, reach: [usize; 2]) -> Planes {
     let read = across + plan.tile.pitch + reach[1];
     match plan.image {
         Image::Rows => {
-            let pitch = read.max(geometry.output[1] + reach[1]).next_multiple_of(LANES);
+            let pitch = read.max(geometry.output[1] + reach[1]).next_multiple_of(plan.tile.lanes);
             Planes {
                 pitch,
                 columns: pitch,

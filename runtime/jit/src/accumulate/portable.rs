@@ -1,61 +1,24 @@
-//! The functions of accumulate kernels: those that fill tables, and those that sum.
-//!
-//! None multiplies or calls: they load, store, add, subtract, flip signs and compute addresses. The lanes of vectors are
-//! positions.
+//! The functions of accumulate kernels by Cranelift, with vectors of 128 bits.
 
+use super::code::{
+    Accumulate, AccumulateScalars, Build, BuildScalars, INDEX_BITS, SCALAR_OUTPUTS, SCALAR_TABLE, Select,
+};
 use super::pattern::{Patterns, Sum};
-use crate::compile::{Compiler, Function};
-use crate::error::JitError;
-use crate::loops::{LANES, VECTOR, count, flags, load, store, zero};
+#[cfg(all(target_arch = "x86_64", unix))]
+use super::wide;
+use crate::compile::Code;
+use crate::loops::{VECTOR, count, flags, load, store, zero};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
-use std::sync::Arc;
 
-/// An index is 14 bits of table offset, in numbers, and a sign.
-pub(crate) const INDEX_BITS: usize = 14;
-/// Added to an index whose entry is subtracted.
-pub(crate) const INDEX_NEGATIVE: u16 = 1 << 15;
-
-/// What `accumulate` flips the sign with: nothing, then the sign bits.
-#[repr(C, align(16))]
-pub(crate) struct SignMasks([[u32; LANES]; 2]);
-/// The one instance.
-pub(crate) static SIGN_MASKS: SignMasks = SignMasks([[0; LANES], [1 << 31; LANES]]);
-
-/// The positions that are summed in registers at once: `rows` of `vectors`, `pitch` numbers from row to row of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Tile {
-    pub rows: usize,
-    pub vectors: usize,
-    pub pitch: usize,
-}
-
-impl Tile {
-    /// Vectors of accumulators.
-    pub fn registers(&self) -> usize {
-        self.rows * self.vectors
+impl Code for Build {
+    fn parameters(&self) -> usize {
+        6
     }
 
-    /// Bytes from the first position to each vector of positions.
-    fn offsets(&self) -> Vec<usize> {
-        (0..self.rows).flat_map(|r| (0..self.vectors).map(move |v| r * self.pitch * 4 + v * VECTOR)).collect()
-    }
-}
-
-/// `build(table, source, members, rows, vectors, source_row_bytes)`
-///
-/// For every row and vector of positions, loads the members of a group (at `source` plus the `u64` byte offsets
-/// `members[0..g]`, advancing a vector at a time and `source_row_bytes` from row to row) and stores every sum but the
-/// empty one: sum `n` at `table + 4 * (n * entry)`, advancing a vector at a time and `pitch` numbers from row to row.
-/// `rows` and `vectors` are at least 1.
-pub(crate) fn build(
-    compiler: &Compiler,
-    group: usize,
-    entry: usize,
-    pitch: usize,
-) -> Result<Arc<Function>, JitError> {
-    let patterns = Patterns::new(group);
-    compiler.function(format!("build g{group} entry{entry} pitch{pitch}"), 6, |b, arguments| {
+    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
+        let Build { group, entry, pitch, .. } = *self;
+        let patterns = Patterns::new(group);
         let &[table, source, members, rows, vectors, source_row] = arguments else { return };
         let offsets: Vec<Value> = (0..group).map(|j| load(b, types::I64, members, j * 8)).collect();
         let sources: Vec<Value> = offsets.iter().map(|&o| b.ins().iadd(source, o)).collect();
@@ -81,36 +44,31 @@ pub(crate) fn build(
             });
             vec![b.ins().iadd_imm_s(table, pitch as i64 * 4), b.ins().iadd(row, source_row)]
         });
-    })
+    }
+
+    #[cfg(all(target_arch = "x86_64", unix))]
+    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
+        wide::build(self)
+    }
 }
 
-/// `accumulate(table, sums, indices, outputs, steps, masks)`
-///
-/// For each of `outputs` outputs: its sums (`tile.registers()` vectors at `sums`, one output after the other), plus for
-/// each of `steps * unroll` indices (`u16`, one output after the other) the table entry at that index at every vector
-/// of the tile. `initial` functions start from zero and do not read the sums. `outputs` and `steps` are at least 1;
-/// `masks` is [`SIGN_MASKS`].
-pub(crate) fn accumulate(
-    compiler: &Compiler,
-    tile: Tile,
-    unroll: usize,
-    initial: bool,
-) -> Result<Arc<Function>, JitError> {
-    let Tile { rows, vectors, pitch } = tile;
-    let kind = if initial { "sum" } else { "accumulate" };
-    let name = format!("{kind} rows{rows} vectors{vectors} pitch{pitch} unroll{unroll}");
-    compiler.function(name, 6, |b, arguments| {
+impl Code for Accumulate {
+    fn parameters(&self) -> usize {
+        6
+    }
+
+    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
         let &[table, sums, indices, outputs, steps, masks] = arguments else { return };
-        let places = tile.offsets();
+        let places = self.tile.offsets();
         count(b, outputs, &[sums, indices], |b, state| {
             let (sums, indices) = (state[0], state[1]);
             let mut start = vec![indices];
             for v in 0..places.len() {
-                start.push(if initial { zero(b) } else { load(b, types::F32X4, sums, v * VECTOR) });
+                start.push(if self.initial { zero(b) } else { load(b, types::F32X4, sums, v * VECTOR) });
             }
             let end = count(b, steps, &start, |b, state| {
                 let mut sums = state[1..].to_vec();
-                for i in 0..unroll {
+                for i in 0..self.unroll {
                     let index = b.ins().uload16(types::I64, flags(), state[0], (i * 2) as i32);
                     // The sign, times two; scaled by eight it selects a mask.
                     let sign = b.ins().ushr_imm_u(index, INDEX_BITS as i64);
@@ -126,7 +84,7 @@ pub(crate) fn accumulate(
                         *sum = b.ins().fadd(*sum, value);
                     }
                 }
-                let mut next = vec![b.ins().iadd_imm_s(state[0], (unroll * 2) as i64)];
+                let mut next = vec![b.ins().iadd_imm_s(state[0], (self.unroll * 2) as i64)];
                 next.extend(sums);
                 next
             });
@@ -135,16 +93,22 @@ pub(crate) fn accumulate(
             }
             vec![b.ins().iadd_imm_s(sums, (places.len() * VECTOR) as i64), end[0]]
         });
-    })
+    }
+
+    #[cfg(all(target_arch = "x86_64", unix))]
+    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
+        wide::accumulate(self)
+    }
 }
 
-/// `build(tables, inputs, groups)`
-///
-/// For each of `groups` groups of `group` numbers at `inputs`: all signed sums, at consecutive numbers of its table, the
-/// tables [`SCALAR_TABLE`] numbers apart. Entry 0 is zero, then come the sums of [`Patterns`], then their negatives.
-pub(crate) fn build_scalar(compiler: &Compiler, group: usize) -> Result<Arc<Function>, JitError> {
-    let patterns = Patterns::new(group);
-    compiler.function(format!("build scalars g{group}"), 3, |b, arguments| {
+impl Code for BuildScalars {
+    fn parameters(&self) -> usize {
+        3
+    }
+
+    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
+        let group = self.group;
+        let patterns = Patterns::new(group);
         let &[tables, inputs, groups] = arguments else { return };
         let zero = b.ins().f32const(0.0);
         count(b, groups, &[tables, inputs], |b, state| {
@@ -164,20 +128,15 @@ pub(crate) fn build_scalar(compiler: &Compiler, group: usize) -> Result<Arc<Func
                 b.ins().iadd_imm_s(inputs, group as i64 * 4),
             ]
         });
-    })
+    }
 }
 
-/// Numbers from a scalar table to the next: the 3^5 that the largest groups have, and one.
-pub(crate) const SCALAR_TABLE: usize = 244;
-/// Outputs that [`accumulate_scalar`] sums at once, enough to hide the latency of additions.
-pub(crate) const SCALAR_OUTPUTS: usize = 8;
+impl Code for AccumulateScalars {
+    fn parameters(&self) -> usize {
+        5
+    }
 
-/// `accumulate(tables, sums, indices, chunks, groups)`
-///
-/// For each of `chunks` chunks of [`SCALAR_OUTPUTS`] consecutive numbers at `sums`: adds, for each of `groups` tables
-/// (as [`build_scalar`] lays them out), the entry that each output's index byte selects. Indices are read in that order.
-pub(crate) fn accumulate_scalar(compiler: &Compiler) -> Result<Arc<Function>, JitError> {
-    compiler.function("accumulate scalars".into(), 5, |b, arguments| {
+    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
         let &[tables, sums, indices, chunks, groups] = arguments else { return };
         count(b, chunks, &[sums, indices], |b, state| {
             let (sums, indices) = (state[0], state[1]);
@@ -203,15 +162,16 @@ pub(crate) fn accumulate_scalar(compiler: &Compiler) -> Result<Arc<Function>, Ji
             }
             vec![b.ins().iadd_imm_s(sums, SCALAR_OUTPUTS as i64 * 4), end[1]]
         });
-    })
+    }
 }
 
-/// `select(source, sums, tiles, added, additions, subtracted, subtractions)`
-///
-/// For each of `tiles` tiles of `vectors` vectors of positions: the sum over the `additions` byte offsets (`u32`) at
-/// `added` of what is at `source` plus that offset, less the same for `subtracted`; to `sums`.
-pub(crate) fn select(compiler: &Compiler, vectors: usize) -> Result<Arc<Function>, JitError> {
-    compiler.function(format!("select vectors{vectors}"), 7, |b, arguments| {
+impl Code for Select {
+    fn parameters(&self) -> usize {
+        7
+    }
+
+    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
+        let vectors = self.vectors;
         let &[source, sums, tiles, added, additions, subtracted, subtractions] = arguments else { return };
         let bytes = (vectors * VECTOR) as i64;
         count(b, tiles, &[source, sums], |b, state| {
@@ -226,10 +186,15 @@ pub(crate) fn select(compiler: &Compiler, vectors: usize) -> Result<Arc<Function
             }
             vec![b.ins().iadd_imm_s(source, bytes), b.ins().iadd_imm_s(to, bytes)]
         });
-    })
+    }
+
+    #[cfg(all(target_arch = "x86_64", unix))]
+    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
+        wide::select(self)
+    }
 }
 
-/// The loop over one list of [`select`]; the state is the list and the sums.
+/// The loop over one list of [`Select`]; the state is the list and the sums.
 fn select_list(
     b: &mut FunctionBuilder<'_>,
     source: Value,

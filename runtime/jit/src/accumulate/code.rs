@@ -1,0 +1,126 @@
+//! What the functions of accumulate kernels do and everything that their code depends on.
+//!
+//! Each is described once, here, and emitted twice: by Cranelift with vectors of 128 bits (`portable`), and by an assembler with
+//! vectors of 256 bits (`wide`); the description's `lanes` say which. None multiplies or calls: they load, store, add, subtract,
+//! flip signs and compute addresses. The lanes of vectors are positions.
+
+/// An index is 14 bits of table offset, in numbers, and a sign.
+pub(crate) const INDEX_BITS: usize = 14;
+/// Added to an index whose entry is subtracted.
+pub(crate) const INDEX_NEGATIVE: u16 = 1 << 15;
+
+/// What [`Accumulate`] flips the sign with: nothing, then the sign bits.
+#[repr(C, align(16))]
+pub(crate) struct SignMasks([[u32; 4]; 2]);
+/// The one instance.
+pub(crate) static SIGN_MASKS: SignMasks = SignMasks([[0; 4], [1 << 31; 4]]);
+
+/// The positions that are summed in registers at once: `rows` of `vectors` of `lanes` numbers, `pitch` numbers from row to
+/// row of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Tile {
+    pub lanes: usize,
+    pub rows: usize,
+    pub vectors: usize,
+    pub pitch: usize,
+}
+
+impl Tile {
+    /// Vectors of accumulators.
+    pub fn registers(&self) -> usize {
+        self.rows * self.vectors
+    }
+
+    /// Positions of a row.
+    pub fn width(&self) -> usize {
+        self.vectors * self.lanes
+    }
+
+    /// Positions.
+    pub fn positions(&self) -> usize {
+        self.rows * self.width()
+    }
+
+    /// Bytes from the first position to each vector of positions.
+    pub fn offsets(&self) -> Vec<usize> {
+        let row = |r: usize| (0..self.vectors).map(move |v| (r * self.pitch + v * self.lanes) * 4);
+        (0..self.rows).flat_map(row).collect()
+    }
+}
+
+/// `build(table, source, members, rows, vectors, source_row_bytes)`
+///
+/// For every row and vector of positions, loads the members of a group (at `source` plus the `u64` byte offsets
+/// `members[0..group]`, advancing a vector at a time and `source_row_bytes` from row to row) and stores every sum but the
+/// empty one: sum `n` at `table + 4 * (n * entry)`, advancing a vector at a time and `pitch` numbers from row to row.
+/// `rows` and `vectors` are at least 1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Build {
+    pub lanes: usize,
+    pub group: usize,
+    pub entry: usize,
+    pub pitch: usize,
+}
+
+/// The type of [`Build`]'s function.
+pub(crate) type BuildFunction = unsafe extern "C" fn(*mut f32, *const f32, *const u64, usize, usize, usize);
+
+/// `accumulate(table, sums, indices, outputs, steps, masks)`
+///
+/// For each of `outputs` outputs: its sums (`tile.registers()` vectors at `sums`, one output after the other), plus for
+/// each of `steps * unroll` indices (`u16`, one output after the other) the table entry at that index at every vector
+/// of the tile. `initial` functions start from zero and do not read the sums. `outputs` and `steps` are at least 1;
+/// `masks` is [`SIGN_MASKS`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Accumulate {
+    pub tile: Tile,
+    pub unroll: usize,
+    pub initial: bool,
+}
+
+/// The type of [`Accumulate`]'s function.
+pub(crate) type AccumulateFunction =
+    unsafe extern "C" fn(*const f32, *mut f32, *const u16, usize, usize, *const SignMasks);
+
+/// `build(tables, inputs, groups)`
+///
+/// For each of `groups` groups of `group` numbers at `inputs`: all signed sums, at consecutive numbers of its table, the
+/// tables [`SCALAR_TABLE`] numbers apart. Entry 0 is zero, then come the sums of [`super::pattern::Patterns`], then their
+/// negatives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BuildScalars {
+    pub group: usize,
+}
+
+/// The type of [`BuildScalars`]' function.
+pub(crate) type BuildScalarsFunction = unsafe extern "C" fn(*mut f32, *const f32, usize);
+
+/// Numbers from a scalar table to the next: the 3^5 that the largest groups have, and one.
+pub(crate) const SCALAR_TABLE: usize = 244;
+/// Outputs that [`AccumulateScalars`] sums at once, enough to hide the latency of additions.
+pub(crate) const SCALAR_OUTPUTS: usize = 8;
+
+/// `accumulate(tables, sums, indices, chunks, groups)`
+///
+/// For each of `chunks` chunks of [`SCALAR_OUTPUTS`] consecutive numbers at `sums`: adds, for each of `groups` tables
+/// (as [`BuildScalars`] lays them out), the entry that each output's index byte selects. Indices are read in that order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AccumulateScalars;
+
+/// The type of [`AccumulateScalars`]' function.
+pub(crate) type AccumulateScalarsFunction =
+    unsafe extern "C" fn(*const f32, *mut f32, *const u8, usize, usize);
+
+/// `select(source, sums, tiles, added, additions, subtracted, subtractions)`
+///
+/// For each of `tiles` tiles of `vectors` vectors of positions: the sum over the `additions` byte offsets (`u32`) at
+/// `added` of what is at `source` plus that offset, less the same for `subtracted`; to `sums`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Select {
+    pub lanes: usize,
+    pub vectors: usize,
+}
+
+/// The type of [`Select`]'s function.
+pub(crate) type SelectFunction =
+    unsafe extern "C" fn(*const f32, *mut f32, usize, *const u32, usize, *const u32, usize);

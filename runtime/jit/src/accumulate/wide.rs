@@ -1,0 +1,181 @@
+//! The functions of accumulate kernels for x86-64 with AVX2, with vectors of 256 bits.
+//!
+//! Registers are assigned by hand: sums in `ymm0` upwards, the two highest for what passes. The functions follow the System V
+//! calling convention and use only registers that it does not preserve, or save them.
+
+use super::code::{Accumulate, Build, INDEX_BITS, Select};
+use super::pattern::Patterns;
+use iced_x86::IcedError;
+use iced_x86::code_asm::*;
+
+/// Numbers in a vector.
+const LANES: usize = 8;
+/// Bytes of a vector.
+const VECTOR: usize = 32;
+
+/// Registers for vectors.
+const YMM: [AsmRegisterYmm; 16] =
+    [ymm0, ymm1, ymm2, ymm3, ymm4, ymm5, ymm6, ymm7, ymm8, ymm9, ymm10, ymm11, ymm12, ymm13, ymm14, ymm15];
+
+type Assembled = Option<Result<Vec<u8>, String>>;
+
+/// [`Build`]: members in the first registers, then a sum for each depth of the walk over patterns.
+pub(crate) fn build(code: &Build) -> Assembled {
+    let Build { lanes, group, entry, pitch } = *code;
+    assemble(lanes, |a| {
+        let (table, source, members, rows, vectors, source_row) = (rdi, rsi, rdx, rcx, r8, r9);
+        let sources = &[rax, r10, r11, rbx, rbp][..group];
+        let (to, at, left) = (r12, r13, r14);
+        let saved = [rbx, rbp, r12, r13, r14];
+        saved.iter().try_for_each(|&register| a.push(register))?;
+        for (j, &register) in sources.iter().enumerate() {
+            a.mov(register, qword_ptr(members + j * 8))?;
+            a.add(register, source)?;
+        }
+        let (mut row, mut vector) = (a.create_label(), a.create_label());
+        a.set_label(&mut row)?;
+        a.mov(to, table)?;
+        a.xor(at, at)?;
+        a.mov(left, vectors)?;
+        a.set_label(&mut vector)?;
+        for (&member, &register) in YMM.iter().zip(sources) {
+            a.vmovups(member, ymmword_ptr(register + at))?;
+        }
+        // By number of the sum: the register that it is in, which its siblings take over.
+        let mut places: Vec<usize> = Vec::new();
+        for (number, sum) in (1..).zip(Patterns::new(group).sums()) {
+            let place = match sum.parent {
+                None => sum.member,
+                Some(parent) => {
+                    let parent = places[parent - 1];
+                    let place = if parent < group { group } else { parent + 1 };
+                    let (result, parent, member) = (YMM[place], YMM[parent], YMM[sum.member]);
+                    match sum.negative {
+                        true => a.vsubps(result, parent, member)?,
+                        false => a.vaddps(result, parent, member)?,
+                    }
+                    place
+                }
+            };
+            places.push(place);
+            a.vmovups(ymmword_ptr(to + number * entry * 4), YMM[place])?;
+        }
+        a.add(to, VECTOR as i32)?;
+        a.add(at, VECTOR as i32)?;
+        a.dec(left)?;
+        a.jnz(vector)?;
+        a.add(table, pitch as i32 * 4)?;
+        sources.iter().try_for_each(|&register| a.add(register, source_row))?;
+        a.dec(rows)?;
+        a.jnz(row)?;
+        saved.iter().rev().try_for_each(|&register| a.pop(register))
+    })
+}
+
+/// [`Accumulate`]: the sign's mask is broadcast from one of two numbers.
+pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
+    let Accumulate { tile, unroll, initial } = *code;
+    assemble(tile.lanes, |a| {
+        let (table, sums, indices, outputs, steps, masks) = (rdi, rsi, rdx, rcx, r8, r9);
+        let (left, index, sign) = (rax, r10, r11);
+        let (value, mask) = (YMM[14], YMM[15]);
+        let places = tile.offsets();
+        let registers = &YMM[..places.len()];
+        let (mut output, mut step) = (a.create_label(), a.create_label());
+        a.set_label(&mut output)?;
+        for (v, &sum) in registers.iter().enumerate() {
+            match initial {
+                true => a.vxorps(sum, sum, sum)?,
+                false => a.vmovups(sum, ymmword_ptr(sums + v * VECTOR))?,
+            }
+        }
+        a.mov(left, steps)?;
+        a.set_label(&mut step)?;
+        for i in 0..unroll {
+            a.movzx(r10d, word_ptr(indices + i * 2))?;
+            a.mov(r11d, r10d)?;
+            // The sign, times two; times eight it selects a mask of four numbers, of which one is broadcast.
+            a.shr(r11d, INDEX_BITS as u32)?;
+            a.and(r10d, (1 << INDEX_BITS) - 1)?;
+            a.vbroadcastss(mask, dword_ptr(masks + sign * 8))?;
+            for (&sum, &place) in registers.iter().zip(&places) {
+                a.vxorps(value, mask, ymmword_ptr(table + index * 4 + place))?;
+                a.vaddps(sum, sum, value)?;
+            }
+        }
+        a.add(indices, (unroll * 2) as i32)?;
+        a.dec(left)?;
+        a.jnz(step)?;
+        for (v, &sum) in registers.iter().enumerate() {
+            a.vmovups(ymmword_ptr(sums + v * VECTOR), sum)?;
+        }
+        a.add(sums, (registers.len() * VECTOR) as i32)?;
+        a.dec(outputs)?;
+        a.jnz(output)
+    })
+}
+
+/// [`Select`].
+pub(crate) fn select(code: &Select) -> Assembled {
+    let Select { lanes, vectors } = *code;
+    assemble(lanes, |a| {
+        let (source, sums, tiles, added, additions, subtracted) = (rdi, rsi, rdx, rcx, r8, r9);
+        let subtractions = qword_ptr(rsp + 8);
+        let (offsets, left, offset) = (r10, r11, rax);
+        let registers = &YMM[..vectors];
+        let (mut tile, mut end) = (a.create_label(), a.create_label());
+        a.set_label(&mut tile)?;
+        a.test(tiles, tiles)?;
+        a.jz(end)?;
+        registers.iter().try_for_each(|&sum| a.vxorps(sum, sum, sum))?;
+        for subtract in [false, true] {
+            let (mut next, mut done) = (a.create_label(), a.create_label());
+            match subtract {
+                false => {
+                    a.mov(offsets, added)?;
+                    a.mov(left, additions)?;
+                }
+                true => {
+                    a.mov(offsets, subtracted)?;
+                    a.mov(left, subtractions)?;
+                }
+            }
+            a.test(left, left)?;
+            a.jz(done)?;
+            a.set_label(&mut next)?;
+            a.mov(eax, dword_ptr(offsets))?;
+            for (v, &sum) in registers.iter().enumerate() {
+                let value = ymmword_ptr(source + offset + v * VECTOR);
+                match subtract {
+                    true => a.vsubps(sum, sum, value)?,
+                    false => a.vaddps(sum, sum, value)?,
+                }
+            }
+            a.add(offsets, 4)?;
+            a.dec(left)?;
+            a.jnz(next)?;
+            a.set_label(&mut done)?;
+        }
+        for (v, &sum) in registers.iter().enumerate() {
+            a.vmovups(ymmword_ptr(sums + v * VECTOR), sum)?;
+        }
+        a.add(source, (vectors * VECTOR) as i32)?;
+        a.add(sums, (vectors * VECTOR) as i32)?;
+        a.dec(tiles)?;
+        a.jmp(tile)?;
+        a.set_label(&mut end)
+    })
+}
+
+/// The function that `emit` writes, if vectors of `lanes` numbers are this module's. The upper halves of the registers are
+/// cleared before it returns, for the sake of code that knows only the lower ones.
+fn assemble(lanes: usize, emit: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Assembled {
+    let assemble = || {
+        let mut assembler = CodeAssembler::new(64)?;
+        emit(&mut assembler)?;
+        assembler.vzeroupper()?;
+        assembler.ret()?;
+        assembler.assemble(0)
+    };
+    (lanes == LANES).then(|| assemble().map_err(|error| error.to_string()))
+}

@@ -1,0 +1,47 @@
+//! What code is generated for: the kinds of code, and which of them this machine runs.
+
+/// A kind of generated code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// Cranelift alone, 128-bit vectors.
+    Portable,
+    /// x86-64 with AVX2: accumulations with 256-bit vectors, everything else as [`Isa::Portable`].
+    Avx2,
+}
+
+/// The most numbers that a vector has.
+pub(crate) const MAX_LANES: usize = 8;
+
+impl Isa {
+    /// The kinds that this machine runs, the fastest first.
+    pub fn available() -> impl Iterator<Item = Isa> {
+        [Isa::Avx2, Isa::Portable].into_iter().filter(|isa| isa.is_available())
+    }
+
+    /// Whether this machine runs it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            #[cfg(all(target_arch = "x86_64", unix))]
+            Isa::Avx2 => std::arch::is_x86_feature_detected!("avx2"),
+            #[cfg(not(all(target_arch = "x86_64", unix)))]
+            Isa::Avx2 => false,
+        }
+    }
+
+    /// The word for it, as `TWNC_ISA` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+        }
+    }
+
+    /// Numbers in a vector of an accumulation.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            Isa::Portable => 4,
+            Isa::Avx2 => MAX_LANES,
+        }
+    }
+}
