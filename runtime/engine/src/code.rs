@@ -170,6 +170,7 @@ fn accumulate(
         residual: step.epilogue.residual.is_some(),
         activation: step.epilogue.activation,
         threads,
+        rank: 0,
     };
     let inputs = step.planes.iter().map(|plane| plane.input).collect();
     Operands { program, inputs }.bind(jit.accumulate(&spec), step.epilogue.residual, step.output)

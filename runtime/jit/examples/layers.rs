@@ -17,7 +17,7 @@ fn main() {
     println!("{:20} {:>9} {:>9} {:>8} {:>8}", "layer", "min ms", "median", "GMAC/s", "build ms");
     for layer in layers().iter().filter(|l| l.0.contains(&filter)) {
         for isa in Isa::available() {
-            time(&Jit::new(isa).expect("this machine runs generated code"), layer);
+            time(&Jit::new(isa).expect("this machine runs generated code"), layer, 0);
         }
     }
 }
@@ -71,7 +71,7 @@ fn full(name: &'static str, rows: usize, k: usize, m: usize) -> Layer {
     Layer(name, vec![rows, k], vec![k, m], Contraction::MatMul)
 }
 
-fn time(jit: &Jit, Layer(name, input_shape, weight_shape, contraction): &Layer) {
+fn time(jit: &Jit, Layer(name, input_shape, weight_shape, contraction): &Layer, rank: usize) {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {
         state ^= state << 13;
@@ -102,6 +102,7 @@ fn time(jit: &Jit, Layer(name, input_shape, weight_shape, contraction): &Layer) 
         residual: false,
         activation: Some(Unary::Relu),
         threads: 1,
+        rank,
     };
     let kernel = match jit.accumulate(&spec) {
         Ok(kernel) => kernel,

@@ -35,6 +35,7 @@ struct Case {
     residual: bool,
     activation: Option<Unary>,
     threads: usize,
+    rank: usize,
     seed: u64,
 }
 
@@ -86,8 +87,9 @@ fn epilogue() -> impl Strategy<Value = Case> {
         Just(Some(Unary::Clip { min: 0.0, max: 6.0 })),
         Just(Some(Unary::HardSwish)),
     ];
-    (0..3usize, any::<bool>(), any::<bool>(), activation, 1..=3usize, any::<u64>()).prop_map(
-        |(scale, bias, residual, activation, threads, seed)| Case {
+    let rank = prop_oneof![Just(0), 0..10_000usize];
+    (0..3usize, any::<bool>(), any::<bool>(), activation, 1..=3usize, rank, any::<u64>()).prop_map(
+        |(scale, bias, residual, activation, threads, rank, seed)| Case {
             input: vec![],
             weight: vec![],
             contraction: Contraction::MatMul,
@@ -96,6 +98,7 @@ fn epilogue() -> impl Strategy<Value = Case> {
             residual,
             activation,
             threads,
+            rank,
             seed,
         },
     )
@@ -212,6 +215,7 @@ fn check_on(jit: &Jit, case: &Case) {
         residual: case.residual,
         activation: case.activation,
         threads: case.threads,
+        rank: case.rank,
     };
     let kernel = jit.accumulate(&spec).unwrap_or_else(|e| panic!("{e}"));
     let (sums, terms) = reference(case, &input, &weights);
@@ -274,7 +278,7 @@ fn shapes_that_do_not_fit_are_errors() {
             scale: None,
         };
         let spec =
-            AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1 };
+            AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1, rank: 0 };
         let misfit = |jit: &Jit| matches!(jit.accumulate(&spec), Err(JitError::Shape(_)));
         assert!(jits().iter().all(misfit), "{input:?} {weight_shape:?}");
     }
@@ -285,7 +289,7 @@ fn layer(input: &[usize], weight_shape: &[usize], contraction: &Contraction) -> 
     let weight = Trits::pack(&vec![1; weight_shape.iter().product()]).expect("trits");
     let plane = PlaneSpec { input, weight_shape, weight: &weight, contraction, scale: None };
     let spec =
-        AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1 };
+        AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1, rank: 0 };
     kernels(&spec)
 }
 
@@ -344,7 +348,7 @@ fn weights_of_zero_give_zero_whatever_the_input() {
             scale: None,
         };
         let spec =
-            AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1 };
+            AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1, rank: 0 };
         let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0];
         let input: Vec<f32> = special.into_iter().cycle().take(input_shape.iter().product()).collect();
         for kernel in kernels(&spec) {
@@ -383,7 +387,7 @@ fn infinity_reaches_the_outputs_that_select_it() {
             scale: None,
         };
         let spec =
-            AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1 };
+            AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1, rank: 0 };
         let mut input = vec![1.0; rows * 8];
         input[3] = f32::INFINITY;
         for kernel in kernels(&spec) {
@@ -411,6 +415,7 @@ fn planes_are_scaled_and_added() {
             residual: false,
             activation: None,
             threads: 1,
+            rank: 0,
         };
         let (a, b) = (vec![1.0; rows * 4], vec![2.0; rows * 4]);
         for kernel in kernels(&spec) {

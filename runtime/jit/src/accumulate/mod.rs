@@ -59,6 +59,8 @@ pub struct AccumulateSpec<'a> {
     pub activation: Option<Unary>,
     /// How many threads will share the work: layers of few positions are then divided by outputs too.
     pub threads: usize,
+    /// Which of the plans that a layer has to take, in the order of their estimates: 0 for the one that should be fastest.
+    pub rank: usize,
 }
 
 /// Generated code for an accumulate step. Its inputs are those of its planes, one phase each.
@@ -117,7 +119,7 @@ impl Jit {
             }
             interface.inputs.push(geometry.input_len());
             interface.output = geometry.output_len();
-            let family = self.family(geometry, plane, epilogue, spec.threads.max(1))?;
+            let family = self.family(geometry, plane, epilogue, spec)?;
             interface.scratch = interface.scratch.max(each_family!(&family, k => k.scratch()));
             planes.push(family);
         }
@@ -129,8 +131,9 @@ impl Jit {
         geometry: Geometry,
         plane: &PlaneSpec<'_>,
         epilogue: Epilogue,
-        threads: usize,
+        spec: &AccumulateSpec<'_>,
     ) -> Result<Family, JitError> {
+        let threads = spec.threads.max(1);
         let matmul = *plane.contraction == Contraction::MatMul;
         let weights = Weights { trits: plane.weight.unpack(), transposed: matmul };
         let (compiler, lanes) = (&self.compiler, self.isa.lanes());
@@ -138,7 +141,7 @@ impl Jit {
             return Ok(Family::Rows(RowsKernel::new(compiler, geometry, &weights, epilogue)?));
         }
         let direct = DirectKernel::cycles(&geometry, &weights, lanes);
-        match Plan::choose(&geometry, lanes).filter(|plan| plan.cycles < direct) {
+        match Plan::choose(&geometry, lanes, spec.rank).filter(|plan| plan.cycles < direct) {
             Some(plan) => {
                 Ok(Family::Table(TableKernel::new(compiler, geometry, plan, &weights, epilogue, threads)?))
             }

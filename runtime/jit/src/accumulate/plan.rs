@@ -81,22 +81,15 @@ pub(crate) struct Plan {
     pub image: Image,
     /// Positions of the (possibly flat) image.
     pub extent: [usize; 2],
-    pub tile: Tile,
-    /// Tiles that share tables, down and across.
-    pub tiles: [usize; 2],
-    /// Rows of a table.
-    pub table_rows: usize,
-    /// Numbers from a table's sum to the next.
-    pub entry: usize,
-    /// Groups whose tables exist at once.
-    pub block: usize,
+    pub shape: Shape,
     /// What the run should take, in cycles.
     pub cycles: f64,
 }
 
 impl Plan {
-    /// The plan that should be fastest, or `None` if tables do not suit the layer's size.
-    pub fn choose(geometry: &Geometry, lanes: usize) -> Option<Plan> {
+    /// The plan that should be fastest, or the one that is number `rank` in that order; `None` if tables do not suit the
+    /// layer's size.
+    pub fn choose(geometry: &Geometry, lanes: usize, rank: usize) -> Option<Plan> {
         let phases = phases(geometry);
         let reach = reach(&phases);
         let largest = |axis: usize| geometry.output[axis].checked_add(reach[axis]);
@@ -105,41 +98,32 @@ impl Plan {
         if planes > PACKED_LIMIT || geometry.output_len() == 0 {
             return None;
         }
-        let mut best: Option<Plan> = None;
-        for size in 2..=5 {
-            let entries = Patterns::new(size).entries();
-            for groups in groupings(geometry, &phases, size) {
-                for (image, extent) in images(geometry, &phases, reach) {
-                    let reach = reach_of(&groups, image);
-                    let shifts = shifts(&groups, image);
-                    for (tile, tiles) in tilings(extent, reach, lanes) {
-                        let table_rows = tiles[0] * tile.rows + reach[0];
-                        let entry = (table_rows * tile.pitch).next_multiple_of(16);
-                        let most = TABLE_BUDGET.min(1 << INDEX_BITS) / (entry * entries);
-                        for block in 1..=most.min(groups.len()).min(8) {
-                            let shape = Shape { tile, tiles, table_rows, entries, block };
-                            let cycles = shape.cycles(geometry, extent, &groups, &shifts);
-                            if best.as_ref().is_none_or(|b| cycles < b.cycles) {
-                                best = Some(Plan {
-                                    phases: phases.clone(),
-                                    groups: groups.clone(),
-                                    size,
-                                    image,
-                                    extent,
-                                    tile,
-                                    tiles,
-                                    table_rows,
-                                    entry,
-                                    block,
-                                    cycles,
-                                });
-                            }
-                        }
+        let images = images(geometry, &phases, reach);
+        let sizes = (2..=5).flat_map(|size| groupings(geometry, &phases, size).into_iter().map(move |g| (size, g)));
+        let groupings: Vec<(usize, Vec<Group>)> = sizes.collect();
+        let mut candidates: Vec<(f64, usize, usize, Shape)> = Vec::new();
+        for (grouping, (size, groups)) in groupings.iter().enumerate() {
+            let entries = Patterns::new(*size).entries();
+            for (number, &(image, extent)) in images.iter().enumerate() {
+                let (reach, shifts) = (reach_of(groups, image), Shifts::new(groups, image));
+                for (tile, tiles) in tilings(extent, reach, lanes) {
+                    let table_rows = tiles[0] * tile.rows + reach[0];
+                    let entry = (table_rows * tile.pitch).next_multiple_of(16);
+                    let most = TABLE_BUDGET.min(1 << INDEX_BITS) / (entry * entries);
+                    for block in 1..=most.min(groups.len()).min(8) {
+                        let shape = Shape { tile, tiles, table_rows, entry, entries, block };
+                        let cycles = shape.cycles(geometry, extent, groups.len(), &shifts);
+                        candidates.push((cycles, grouping, number, shape));
                     }
                 }
             }
         }
-        best
+        let rank = rank.min(candidates.len().checked_sub(1)?);
+        let (_, &mut (cycles, grouping, image, shape), _) =
+            candidates.select_nth_unstable_by(rank, |a, b| a.0.total_cmp(&b.0));
+        let (size, groups) = groupings.into_iter().nth(grouping)?;
+        let &(image, extent) = images.get(image)?;
+        Some(Plan { phases, groups, size, image, extent, shape, cycles })
     }
 
     /// Largest displacement of any lookup or member in the image's terms.
@@ -149,7 +133,7 @@ impl Plan {
 
     /// Positions of a region: the tiles that share tables.
     pub fn region(&self) -> [usize; 2] {
-        [self.tiles[0] * self.tile.rows, self.tiles[1] * self.tile.width()]
+        [self.shape.tiles[0] * self.shape.tile.rows, self.shape.tiles[1] * self.shape.tile.width()]
     }
 
     /// How many regions cover the image, down and across.
@@ -161,43 +145,44 @@ impl Plan {
     /// A displacement as an offset in a table, in numbers.
     pub fn displacement(&self, shift: [usize; 2]) -> usize {
         match self.image {
-            Image::Rows => shift[0] * self.tile.pitch + shift[1],
+            Image::Rows => shift[0] * self.shape.tile.pitch + shift[1],
             Image::Flat { pitch } => shift[0] * pitch + shift[1],
         }
     }
 }
 
-/// What decides the cost, and is not a choice of grouping.
-struct Shape {
-    tile: Tile,
-    tiles: [usize; 2],
-    table_rows: usize,
-    entries: usize,
-    block: usize,
+/// The sizes of tiles, tables and blocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub tile: Tile,
+    /// Tiles that share tables, down and across.
+    pub tiles: [usize; 2],
+    /// Rows of a table.
+    pub table_rows: usize,
+    /// Numbers from a table's sum to the next.
+    pub entry: usize,
+    /// Sums of a table, and zero.
+    pub entries: usize,
+    /// Groups whose tables exist at once.
+    pub block: usize,
 }
 
 impl Shape {
     /// Cycles of a run. The constants were measured on a core that loads two vectors and stores one per cycle; only
     /// their ratios matter.
-    fn cycles(&self, geometry: &Geometry, extent: [usize; 2], groups: &[Group], shifts: &[usize]) -> f64 {
-        let Shape { tile, tiles, table_rows, entries, block } = *self;
+    fn cycles(&self, geometry: &Geometry, extent: [usize; 2], groups: usize, shifts: &Shifts) -> f64 {
+        let Shape { tile, tiles, table_rows, entries, block, .. } = *self;
         let vectors = tile.registers() as f64;
         let table_vectors = (table_rows * tile.pitch / tile.lanes) as f64;
-        let build = groups.len() as f64 * (table_vectors * (entries as f64 + 1.0) + 20.0);
-        // A load that crosses a cache line takes two turns.
-        let crossing = |&shift: &usize| {
-            let starts =
-                (0..tile.rows).flat_map(|r| (0..tile.vectors).map(move |v| r * tile.pitch + v * tile.lanes));
-            starts.filter(|start| (start + shift) % 16 > 16 - tile.lanes).count() as f64
-        };
+        let build = groups as f64 * (table_vectors * (entries as f64 + 1.0) + 20.0);
         // With few vectors the latency of additions shows.
-        let lookups: f64 = shifts.iter().map(|s| (0.54 * (vectors + crossing(s)) + 0.8).max(3.0)).sum();
+        let lookups = shifts.sum(tile, |crossing| (0.54 * (vectors + crossing) + 0.8).max(3.0));
         let outputs = geometry.outputs as f64;
         // Sums that do not stay in the first-level cache beside the tables come from the second.
-        let sums = geometry.outputs * tile.registers() * tiles[0] * tiles[1] * 16;
+        let sums = geometry.outputs * tile.positions() * tiles[0] * tiles[1] * 4;
         let tables = block * entries * table_rows * tile.pitch * 4;
         let reload = if sums + tables > 30 * 1024 { 2.0 } else { 0.9 };
-        let reloads = groups.len().div_ceil(block) as f64 * (vectors * reload + 6.0);
+        let reloads = groups.div_ceil(block) as f64 * (vectors * reload + 6.0);
         let epilogue = vectors * 2.0 + tile.rows as f64 * 5.0;
         let accumulate = outputs * (lookups + reloads + epilogue);
         let across = |size: usize, part: usize| size.div_ceil(part) as f64;
@@ -205,6 +190,38 @@ impl Shape {
         let tile_count = across(extent[0], down) * across(extent[1], right);
         let region_count = across(extent[0], down * tiles[0]) * across(extent[1], right * tiles[1]);
         (geometry.samples * geometry.groups) as f64 * (region_count * build + tile_count * accumulate)
+    }
+}
+
+/// Numbers of a cache line.
+const CACHE_LINE: usize = 16;
+
+/// How many lookups of an output are displaced by how much, modulo cache lines as far as rows allow.
+struct Shifts([u32; CACHE_LINE]);
+
+impl Shifts {
+    fn new(groups: &[Group], image: Image) -> Shifts {
+        let mut counts = [0; CACHE_LINE];
+        for [down, right] in groups.iter().flat_map(|g| g.lookups.iter().map(|l| l.shift)) {
+            let shift = match image {
+                Image::Rows => right,
+                Image::Flat { pitch } => down * pitch + right,
+            };
+            counts[shift % CACHE_LINE] += 1;
+        }
+        Shifts(counts)
+    }
+
+    /// The sum over lookups of a cost, which depends on how many vectors of the tile cross a cache line: these loads take
+    /// two turns.
+    fn sum(&self, tile: Tile, cost: impl Fn(f64) -> f64) -> f64 {
+        let starts = tile.offsets();
+        let used = self.0.iter().enumerate().filter(|(_, count)| **count > 0);
+        used.map(|(shift, &count)| {
+            let crosses = |start: &&usize| (**start / 4 + shift) % CACHE_LINE > CACHE_LINE - tile.lanes;
+            f64::from(count) * cost(starts.iter().filter(crosses).count() as f64)
+        })
+        .sum()
     }
 }
 
@@ -304,15 +321,6 @@ fn reach_of(groups: &[Group], image: Image) -> [usize; 2] {
         Image::Rows => [far[0].max(s[0]), far[1].max(s[1])],
         Image::Flat { pitch } => [0, far[1].max(s[0] * pitch + s[1])],
     })
-}
-
-/// The displacement of each lookup that an output makes, modulo cache lines as far as rows allow.
-fn shifts(groups: &[Group], image: Image) -> Vec<usize> {
-    let shift = |l: &Lookup| match image {
-        Image::Rows => l.shift[1],
-        Image::Flat { pitch } => l.shift[0] * pitch + l.shift[1],
-    };
-    groups.iter().flat_map(|g| g.lookups.iter().map(shift)).collect()
 }
 
 /// Tiles and how many of them share tables, for an image of `extent` and lookups that reach `reach`.

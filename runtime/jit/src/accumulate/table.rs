@@ -8,7 +8,7 @@ use super::Weights;
 use super::code::{Accumulate, AccumulateFunction, Build, BuildFunction, INDEX_NEGATIVE, SIGN_MASKS};
 use super::pack::{Planes, pack_channels};
 use super::pattern::Patterns;
-use super::plan::{Image, Plan, REGISTERS};
+use super::plan::{Image, Plan, REGISTERS, Shape};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::{Epilogue, Piece};
 use crate::error::JitError;
@@ -58,9 +58,9 @@ impl TableKernel {
         let patterns = Patterns::new(plan.size);
         let reach = plan.reach();
         let planes = planes(&geometry, &plan, reach);
-        let table = patterns.entries() * plan.entry;
+        let table = patterns.entries() * plan.shape.entry;
         let mut blocks = Vec::new();
-        for groups in plan.groups.chunks(plan.block) {
+        for groups in plan.groups.chunks(plan.shape.block) {
             let lookups: usize = groups.iter().map(|g| g.lookups.len()).sum();
             let unroll = (1..=9).rev().find(|&u| lookups.is_multiple_of(u)).unwrap_or(1);
             let channels = geometry.groups * geometry.channels;
@@ -88,7 +88,7 @@ impl TableKernel {
                                 .map(|(&(channel, _), &tap)| weights.at(&geometry, output, channel, tap));
                             let (number, negative) = patterns.number(digits);
                             let shift = if number == 0 { 0 } else { plan.displacement(lookup.shift) };
-                            let index = u16::try_from(slot * table + number * plan.entry + shift);
+                            let index = u16::try_from(slot * table + number * plan.shape.entry + shift);
                             let index = index.ok().filter(|index| index & INDEX_NEGATIVE == 0);
                             let index = index.ok_or(JitError::Unsupported("tables this large"))?;
                             indices.push(index | if negative { INDEX_NEGATIVE } else { 0 });
@@ -103,17 +103,17 @@ impl TableKernel {
                 unroll,
                 indices: (0..geometry.groups).map(stream).collect::<Result<_, _>>()?,
                 function: compiler.function(&Accumulate {
-                    tile: plan.tile,
+                    tile: plan.shape.tile,
                     unroll,
                     initial: blocks.is_empty(),
                 })?,
             });
         }
         let build = compiler.function(&Build {
-            lanes: plan.tile.lanes,
+            lanes: plan.shape.tile.lanes,
             group: plan.size,
-            entry: plan.entry,
-            pitch: plan.tile.pitch,
+            entry: plan.shape.entry,
+            pitch: plan.shape.tile.pitch,
         })?;
         let chunks = chunks(&geometry, plan.regions().iter().product::<usize>() * geometry.samples, threads);
         Ok(TableKernel {
@@ -145,7 +145,7 @@ impl TableKernel {
 
     /// What was chosen.
     pub fn describe(&self) -> String {
-        let Plan { size, tile, tiles, block, image, cycles, .. } = &self.plan;
+        let Plan { size, image, cycles, shape: Shape { tile, tiles, block, .. }, .. } = &self.plan;
         let kind = match image {
             Image::Rows => "rows",
             Image::Flat { .. } => "flat",
@@ -163,17 +163,17 @@ impl TableKernel {
     }
 
     fn table_lines(&self) -> usize {
-        (self.plan.block * self.entries * self.plan.entry).div_ceil(LINE)
+        (self.plan.shape.block * self.entries * self.plan.shape.entry).div_ceil(LINE)
     }
 
     /// Numbers of sums of one tile, for all outputs of the largest chunk.
     fn tile_sums(&self) -> usize {
         let outputs = self.chunks.iter().map(|(_, outputs)| outputs.len()).max().unwrap_or(0);
-        outputs * self.plan.tile.positions()
+        outputs * self.plan.shape.tile.positions()
     }
 
     fn sum_lines(&self) -> usize {
-        (self.plan.tiles[0] * self.plan.tiles[1] * self.tile_sums()).div_ceil(LINE)
+        (self.plan.shape.tiles[0] * self.plan.shape.tiles[1] * self.tile_sums()).div_ceil(LINE)
     }
 
     fn packed_lines(&self) -> usize {
@@ -190,8 +190,8 @@ impl TableKernel {
         let sums: &mut [f32] = bytemuck::cast_slice_mut(sums);
         let packed: &mut [f32] = bytemuck::cast_slice_mut(packed);
         // The empty sum of each table; nothing else writes there.
-        for table in tables.chunks_exact_mut(self.entries * self.plan.entry) {
-            table[..self.plan.entry].fill(0.0);
+        for table in tables.chunks_exact_mut(self.entries * self.plan.shape.entry) {
+            table[..self.plan.shape.entry].fill(0.0);
         }
         let regions = self.plan.regions();
         let mut packed_is = None;
@@ -237,20 +237,20 @@ impl TableKernel {
         sums: &mut [f32],
         packed: &[f32],
     ) {
-        let Plan { tile, tiles, entry, .. } = &self.plan;
+        let Shape { tile, tiles, entry, .. } = &self.plan.shape;
         let size = self.plan.region();
         let table = self.entries * entry;
         // Tiles and rows that the image still covers.
         let left = [self.plan.extent[0] - region[0] * size[0], self.plan.extent[1] - region[1] * size[1]];
         let live = [left[0].div_ceil(tile.rows).min(tiles[0]), left[1].div_ceil(tile.width()).min(tiles[1])];
-        let rows = self.plan.table_rows - (tiles[0] - live[0]) * tile.rows;
+        let rows = self.plan.shape.table_rows - (tiles[0] - live[0]) * tile.rows;
         let source = conv_group * self.geometry.channels * self.planes.plane + region[1] * size[1];
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
         let build = unsafe { std::mem::transmute::<*const u8, BuildFunction>(self.build.entry()) };
         for block in &self.blocks {
             for (slot, members) in block.members.iter().enumerate() {
                 // SAFETY: the slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts
-                // `plan.block` of them; a table has `table_rows >= rows` rows of `pitch` numbers. A member's plane starts
+                // `plan.shape.block` of them; a table has `table_rows >= rows` rows of `pitch` numbers. A member's plane starts
                 // inside `packed`, and `planes` made planes long enough for `table_rows` rows of `pitch` numbers from
                 // every region's start and member's displacement. `members` has as many offsets as the group's size.
                 unsafe {
@@ -305,7 +305,7 @@ impl TableKernel {
         sums: &[f32],
         io: &Io<'_>,
     ) {
-        let Plan { tile, tiles, extent, .. } = &self.plan;
+        let Plan { extent, shape: Shape { tile, tiles, .. }, .. } = &self.plan;
         let size = self.plan.region();
         let strides = self.geometry.output_strides;
         let width = tile.width();
@@ -388,10 +388,10 @@ impl Plan {
 /// Planes that hold what every region's tables read.
 fn planes(geometry: &Geometry, plan: &Plan, reach: [usize; 2]) -> Planes {
     let across = (plan.regions()[1] - 1) * plan.region()[1];
-    let read = across + plan.tile.pitch + reach[1];
+    let read = across + plan.shape.tile.pitch + reach[1];
     match plan.image {
         Image::Rows => {
-            let pitch = read.max(geometry.output[1] + reach[1]).next_multiple_of(plan.tile.lanes);
+            let pitch = read.max(geometry.output[1] + reach[1]).next_multiple_of(plan.shape.tile.lanes);
             Planes {
                 pitch,
                 columns: pitch,
