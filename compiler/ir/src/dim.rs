@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The largest number of factors in a whole expression, nested ones included. It bounds depth and all work as well.
-const MAX_WEIGHT: usize = 128;
+pub(crate) const MAX_WEIGHT: usize = 128;
 
 /// A size, or a signed intermediate of a computation with sizes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -379,7 +379,9 @@ impl fmt::Display for Dim {
             return write!(f, "{}", self.as_fixed().unwrap_or(0));
         };
         for (i, (factors, &c)) in p.terms.iter().enumerate() {
-            let sign = if c < 0 {
+            let sign = if c == i64::MIN && i > 0 {
+                "+-" // its digits are no number without their sign
+            } else if c < 0 {
                 "-"
             } else if i > 0 {
                 "+"
@@ -406,6 +408,7 @@ impl fmt::Display for Dim {
         }
         match p.constant {
             0 => Ok(()),
+            i64::MIN => write!(f, "+{}", i64::MIN),
             c => write!(f, "{c:+}"),
         }
     }
@@ -419,13 +422,17 @@ impl fmt::Debug for Dim {
 
 /// A name bare where it is an identifier (and no word of the grammar), quoted otherwise.
 fn write_name(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
-    let start = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if start && rest && !["min", "max", "inf", "NaN"].contains(&name) {
+    if is_word(name) && !["min", "max", "inf", "NaN"].contains(&name) {
         f.write_str(name)
     } else {
         write!(f, "{name:?}")
     }
+}
+
+/// Whether a name is an identifier, which the text form does not quote.
+pub(crate) fn is_word(name: &str) -> bool {
+    let start = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    start && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]
