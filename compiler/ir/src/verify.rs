@@ -7,8 +7,9 @@
 //! 3. A value's use list holds exactly the operands and outputs that read it.
 //! 4. There is no cycle.
 //! 5. The type of a result is consistent with what its operator infers from its operands; a constant's is that of its tensor.
-//! 6. Only a `const` defines a ternary value, and only the weight of a `conv` or `matmul` (operand 1) reads one.
-//! 7. Inputs have names that are not empty and all different; so have outputs.
+//! 6. No size of a type is certainly negative.
+//! 7. Only a `const` defines a ternary value, and only the weight of a `conv` or `matmul` (operand 1) reads one.
+//! 8. Inputs have names that are not empty and all different; so have outputs.
 //!
 //! It never panics, whatever the graph.
 
@@ -175,6 +176,9 @@ impl Check<'_> {
             }
         }
         for value in graph.value_ids() {
+            for (axis, dim) in graph.ty(value).shape.iter().enumerate().filter(|(_, dim)| dim.is_negative()) {
+                self.say(value, &format!("has the size {dim} along axis {axis}"));
+            }
             let constant = graph.constant(value).is_some();
             let output = graph.value(value).uses.iter().any(|site| matches!(site, Use::Output(_)));
             if graph.ty(value).element == ElementType::Ternary && (!constant || output) {
@@ -197,7 +201,9 @@ impl Check<'_> {
     }
 
     fn say(&mut self, value: ValueId, message: &str) {
-        let name = self.graph.definer(value).map(|(_, node)| node.name.clone()).unwrap_or_default();
+        let input = self.graph.inputs().iter().find(|port| port.value == value).map(|port| &port.name);
+        let name = input.or_else(|| self.graph.definer(value).map(|(_, node)| &node.name));
+        let name = name.map_or("", String::as_str);
         self.found.push(format!("{value} ({name}) {message}"));
     }
 }
@@ -222,7 +228,7 @@ mod tests {
     fn each_invariant_is_checked() {
         verify(&graph()).unwrap();
         type Damage = fn(&mut Graph);
-        let cases: [(&str, Damage); 10] = [
+        let cases: [(&str, Damage); 14] = [
             ("n1 (product) has %1, which is no living value", |g| {
                 g.values.remove(&ValueId(1));
             }),
@@ -241,6 +247,24 @@ mod tests {
             }),
             ("%3 (activation) has the type f32[7], but its operator gives f32[N,2]", |g| {
                 g.values.get_mut(&ValueId(3)).unwrap().ty.shape = vec![crate::Dim::from(7)];
+            }),
+            ("%0 (x) has the size -3 along axis 1", |g| {
+                g.values.get_mut(&ValueId(0)).unwrap().ty.shape[1] = crate::Dim::fixed(-3);
+            }),
+            ("%3 (activation) has the size -N along axis 0", |g| {
+                let negative = crate::Dim::fixed(0).checked_sub(&crate::Dim::symbol("N")).unwrap();
+                g.values.get_mut(&ValueId(3)).unwrap().ty.shape[0] = negative;
+            }),
+            ("%2 (product) conv: the kernel's extent along spatial axis 0 is 0", |g| {
+                let node = g.nodes[1].as_mut().unwrap();
+                node.op = Op::Conv(crate::Conv { geometry: crate::Geometry::unit(1), groups: 1 });
+                for (value, n) in [(0, 5), (1, 0)] {
+                    g.values.get_mut(&ValueId(value)).unwrap().ty.shape =
+                        [1, 1, n].map(crate::Dim::from).into();
+                }
+            }),
+            ("%0 (x) lists the uses [], but is used at [Operand(n1, 0)]", |g| {
+                g.values.get_mut(&ValueId(0)).unwrap().uses.clear();
             }),
             ("%1 (w) is ternary, but operand 0 of relu", |g| {
                 g.redirect(Use::Operand(NodeId(2), 0), ValueId(1))

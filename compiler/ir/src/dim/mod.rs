@@ -7,8 +7,12 @@
 //! All arithmetic is checked: [`None`] says that 64 bits, or the bounds on an expression's size that keep hostile files
 //! from growing it without end, do not hold the result.
 
+mod bounds;
+mod print;
+
+pub(crate) use print::is_word;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 /// The largest number of factors in a whole expression, nested ones included. It bounds depth and all work as well.
@@ -184,44 +188,6 @@ impl Dim {
         self.checked_add(divisor)?.checked_sub(&Dim::fixed(1))?.floor_div(divisor)
     }
 
-    /// The smaller of two.
-    pub fn minimum(&self, other: &Dim) -> Option<Dim> {
-        if other.checked_sub(self)?.is_nonnegative() {
-            Some(self.clone())
-        } else if self.checked_sub(other)?.is_nonnegative() {
-            Some(other.clone())
-        } else {
-            let (a, b) = if self <= other { (self, other) } else { (other, self) };
-            Dim::atom(Atom::Min(a.clone(), b.clone()))
-        }
-    }
-
-    /// The larger of two.
-    pub fn maximum(&self, other: &Dim) -> Option<Dim> {
-        if other.checked_sub(self)?.is_nonnegative() {
-            Some(other.clone())
-        } else if self.checked_sub(other)?.is_nonnegative() {
-            Some(self.clone())
-        } else {
-            let (a, b) = if self <= other { (self, other) } else { (other, self) };
-            Dim::atom(Atom::Max(a.clone(), b.clone()))
-        }
-    }
-
-    /// Whether it is certainly zero or more. *False* says only that this is not known.
-    pub fn is_nonnegative(&self) -> bool {
-        let p = self.polynomial();
-        let mut least = p.constant;
-        for (factors, &c) in &p.terms {
-            let at_least_one = factors.iter().all(|a| matches!(a, Atom::Symbol(_)));
-            if c < 0 || !at_least_one {
-                return false;
-            }
-            least = least.saturating_add(c);
-        }
-        least >= 0
-    }
-
     /// Whether the two can be the same size: they are equal, or at least one is open.
     pub fn may_equal(&self, other: &Dim) -> bool {
         self == other || self.as_fixed().is_none() || other.as_fixed().is_none()
@@ -370,69 +336,6 @@ impl From<usize> for Dim {
     fn from(n: usize) -> Dim {
         Dim::fixed(i64::try_from(n).unwrap_or(i64::MAX))
     }
-}
-
-impl fmt::Display for Dim {
-    /// As the text form writes it: `N`, `2*N*H+1`, `(H+1)/2`, `min(H,7)`; `/` rounds down.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Repr::Open(p) = &self.0 else {
-            return write!(f, "{}", self.as_fixed().unwrap_or(0));
-        };
-        for (i, (factors, &c)) in p.terms.iter().enumerate() {
-            let sign = if c == i64::MIN && i > 0 {
-                "+-" // its digits are no number without their sign
-            } else if c < 0 {
-                "-"
-            } else if i > 0 {
-                "+"
-            } else {
-                ""
-            };
-            f.write_str(sign)?;
-            if c.unsigned_abs() != 1 {
-                write!(f, "{}*", c.unsigned_abs())?;
-            }
-            for (j, atom) in factors.iter().enumerate() {
-                if j > 0 {
-                    f.write_str("*")?;
-                }
-                let alone = p.terms.len() == 1 && factors.len() == 1 && p.constant == 0 && c == 1;
-                match atom {
-                    Atom::Symbol(name) => write_name(f, name)?,
-                    Atom::FloorDiv(a, b) if alone => write!(f, "({a})/({b})")?,
-                    Atom::FloorDiv(a, b) => write!(f, "(({a})/({b}))")?,
-                    Atom::Min(a, b) => write!(f, "min({a},{b})")?,
-                    Atom::Max(a, b) => write!(f, "max({a},{b})")?,
-                }
-            }
-        }
-        match p.constant {
-            0 => Ok(()),
-            i64::MIN => write!(f, "+{}", i64::MIN),
-            c => write!(f, "{c:+}"),
-        }
-    }
-}
-
-impl fmt::Debug for Dim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A name bare where it is an identifier (and no word of the grammar), quoted otherwise.
-fn write_name(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
-    if is_word(name) && !["min", "max", "inf", "NaN"].contains(&name) {
-        f.write_str(name)
-    } else {
-        write!(f, "{name:?}")
-    }
-}
-
-/// Whether a name is an identifier, which the text form does not quote.
-pub(crate) fn is_word(name: &str) -> bool {
-    let start = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    start && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]
