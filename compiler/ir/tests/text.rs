@@ -213,7 +213,7 @@ fn what_is_no_graph_is_refused_at_its_place() {
         ("%1 = leaky_relu(%0) : f32[N,2]", "2:3: attribute `slope` is missing"),
         ("%1 = leaky_relu(%0) {slope=[1]} : f32[N,2]", "2:3: attribute `slope` cannot be [1]"),
         ("%1 = relu(%0) : f32[N,3]", "2:3: the result of `relu` is f32[N,2], but the text declares f32[N,3]"),
-        ("%1 = relu(%0, %0) : f32[N,2]", "2:3: relu takes 1 operands, not 2"),
+        ("%1 = relu(%0, %0) : f32[N,2]", "2:3: relu takes 1 operand, not 2"),
         ("%1 = relu(%0) : q32[N,2]", "2:19: there is no type `q32`"),
         ("%1 = relu(%0 : f32[N,2]", "2:16: expected `,` or `)`, found `:`"),
         ("%4000000000 = relu(%0) : f32[N,2]", "2:3: %4000000000 is too large; values are below %2147483648"),

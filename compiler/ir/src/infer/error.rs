@@ -6,11 +6,11 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TypeError {
     /// The wrong number of operands.
-    #[error("{op} takes {expected} operands, not {found}")]
+    #[error("{op} takes {expected}, not {found}")]
     Arity {
         /// The operator's word.
         op: &'static str,
-        /// How many it takes.
+        /// How many it takes, in words: `2 operands`.
         expected: &'static str,
         /// How many it was given.
         found: usize,

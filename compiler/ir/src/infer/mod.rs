@@ -148,7 +148,13 @@ impl<'a> Rule<'a> {
     fn arity<const N: usize>(&self) -> Result<[&'a TensorType; N], TypeError> {
         self.operands.try_into().map_err(|_| TypeError::Arity {
             op: self.op,
-            expected: ["no", "1", "2", "3", "4", "5"].get(N).unwrap_or(&"other"),
+            expected: match N {
+                0 => "no operands",
+                1 => "1 operand",
+                2 => "2 operands",
+                5 => "5 operands",
+                _ => "another number of operands",
+            },
             found: self.operands.len(),
         })
     }
@@ -196,7 +202,7 @@ impl<'a> Rule<'a> {
 
     fn concat(&self, axis: usize) -> Result<TensorType, TypeError> {
         let Some((first, rest)) = self.operands.split_first() else {
-            return Err(TypeError::Arity { op: self.op, expected: "1 or more", found: 0 });
+            return Err(TypeError::Arity { op: self.op, expected: "1 or more operands", found: 0 });
         };
         self.not_ternary(0)?;
         self.axes(&[axis], first.rank())?;
