@@ -10,8 +10,8 @@ pub enum TypeError {
     Arity {
         /// The operator's word.
         op: &'static str,
-        /// How many it takes, in words: `2 operands`.
-        expected: &'static str,
+        /// How many it takes: `2 operands`.
+        expected: String,
         /// How many it was given.
         found: usize,
     },

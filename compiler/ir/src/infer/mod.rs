@@ -149,11 +149,9 @@ impl<'a> Rule<'a> {
         self.operands.try_into().map_err(|_| TypeError::Arity {
             op: self.op,
             expected: match N {
-                0 => "no operands",
-                1 => "1 operand",
-                2 => "2 operands",
-                5 => "5 operands",
-                _ => "another number of operands",
+                0 => "no operands".into(),
+                1 => "1 operand".into(),
+                _ => format!("{N} operands"),
             },
             found: self.operands.len(),
         })
@@ -202,7 +200,7 @@ impl<'a> Rule<'a> {
 
     fn concat(&self, axis: usize) -> Result<TensorType, TypeError> {
         let Some((first, rest)) = self.operands.split_first() else {
-            return Err(TypeError::Arity { op: self.op, expected: "1 or more operands", found: 0 });
+            return Err(TypeError::Arity { op: self.op, expected: "1 or more operands".into(), found: 0 });
         };
         self.not_ternary(0)?;
         self.axes(&[axis], first.rank())?;
