@@ -17,7 +17,7 @@ use crate::graph::{Definition, Graph, NodeId, Use, ValueId};
 use crate::infer;
 use crate::op::Op;
 use crate::types::ElementType;
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::DiGraph;
 use std::collections::{HashMap, HashSet};
 
@@ -115,12 +115,13 @@ impl Check<'_> {
         let graph = self.graph;
         let mut edges = DiGraph::<NodeId, ()>::new();
         let places: HashMap<NodeId, _> = graph.node_ids().map(|id| (id, edges.add_node(id))).collect();
-        for (&id, &place) in &places {
+        for id in graph.node_ids() {
             for definer in graph.node(id).operands.iter().filter_map(|&v| graph.definer(v)) {
-                edges.add_edge(places[&definer.0], place, ());
+                edges.add_edge(places[&definer.0], places[&id], ());
             }
         }
-        for component in tarjan_scc(&edges) {
+        // Kosaraju's algorithm does not recurse, however deep the graph.
+        for component in kosaraju_scc(&edges) {
             let &[first, ..] = component.as_slice() else { continue };
             if component.len() > 1 || edges.contains_edge(first, first) {
                 let mut nodes: Vec<NodeId> = component.iter().map(|&place| edges[place]).collect();
@@ -278,5 +279,17 @@ mod tests {
             let Violations(found) = verify(&graph).expect_err(message);
             assert!(found.iter().any(|m| m == message), "{message}: {found:#?}");
         }
+    }
+    #[test]
+    fn long_chains_do_not_exhaust_the_stack() {
+        let mut build = crate::GraphBuilder::new("chain");
+        let x = build.input("x", crate::TensorType::f32(vec![]));
+        let relu =
+            |build: &mut crate::GraphBuilder, x| build.node(Op::Unary(crate::Unary::Relu), &[x], "").unwrap();
+        let y = (0..50_000).fold(x, |x, _| relu(&mut build, x));
+        build.output("y", y);
+        let graph = build.finish();
+        let check = move || verify(&graph).unwrap();
+        std::thread::Builder::new().stack_size(256 << 10).spawn(check).unwrap().join().unwrap();
     }
 }
