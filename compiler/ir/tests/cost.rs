@@ -26,13 +26,16 @@ fn counts() {
         ("transpose(%4) {perm=[1,0]} : f32[5,7]", [0, 0, 140]),
         ("cast(%4) {to=i16} : i16[7,5]", [0, 0, 70]),
     ];
-    let inputs = ["f32[N,2,6,6]", "f32[2,2,3,3]", "f32[7,5]", "f32[5,3]", "f32[2,5,3]", "f32[2,7,5]"];
     let trits = format!("[1, -1, 1{}, 1, 1]", ", 0".repeat(31));
     for (node, [multiplications, additions, bytes]) in cases {
-        let [x, w, a, b, batch, wide] = inputs;
         let source = format!(
-            "graph \"g\" (%0 \"x\": {x}, %1 \"w\": {w}, %3 \"d\": f32[2,1,1,1], %4 \"a\": {a}, %5 \"b\": {b}, \
-             %6 \"c\": {batch}, %7 \"e\": {wide}) -> () {{ %2 = const ternary[2,2,3,3] {trits} %9 = {node} }}"
+            r#"graph "g" (
+                 %0 "image": f32[N,2,6,6], %1 "full": f32[2,2,3,3], %3 "depthwise": f32[2,1,1,1],
+                 %4 "matrix": f32[7,5], %5 "weight": f32[5,3], %6 "weights": f32[2,5,3], %7 "matrices": f32[2,7,5]
+               ) -> () {{
+                 %2 = const ternary[2,2,3,3] {trits}
+                 %9 = {node}
+               }}"#
         );
         let graph =
             text::parse(&source, &CustomRegistry::default()).unwrap_or_else(|e| panic!("{node}: {e}"));
