@@ -72,11 +72,15 @@ impl Choices<'_> {
     }
 
     fn geometry(&mut self, rank: usize) -> Geometry {
+        // Beside what is usual, what overflows somewhere.
+        let far = [1 << 40, (1 << 62) - 1, i64::MAX as usize - 1, i64::MAX as usize];
+        let mut number =
+            |usual: &[usize]| self.list(rank, |c| if c.below(50) == 0 { c.of(&far) } else { c.of(usual) });
         Geometry {
-            strides: self.list(rank, |c| 1 + c.below(3)),
-            dilations: self.list(rank, |c| 1 + c.below(2)),
-            pads_begin: self.list(rank, |c| c.below(3)),
-            pads_end: self.list(rank, |c| c.below(3)),
+            strides: number(&[1, 1, 2, 3]),
+            dilations: number(&[1, 1, 2]),
+            pads_begin: number(&[0, 0, 1, 2]),
+            pads_end: number(&[0, 0, 1, 2]),
         }
     }
 
@@ -133,7 +137,7 @@ impl Choices<'_> {
         match self.below(22) {
             0 => (Op::Dims(self.list(2, Self::size)), vec![]),
             1 | 2 => {
-                let channels = shape.get(1).and_then(Dim::as_size).unwrap_or(2);
+                let channels = shape.get(1).and_then(small).unwrap_or(2);
                 let groups = if self.yes() { channels.max(1) } else { 1 };
                 let kernel = self.list(spatial, |c| 1 + c.below(3));
                 let weight = [vec![groups, channels / groups], kernel].concat();
@@ -141,7 +145,7 @@ impl Choices<'_> {
                 (Op::Conv(Conv { geometry: self.geometry(spatial), groups }), vec![x, weight])
             }
             3 | 4 => {
-                let inner = shape.last().and_then(Dim::as_size).unwrap_or(2);
+                let inner = shape.last().and_then(small).unwrap_or(2);
                 let weight = self.weight(build, vec![inner, 2]);
                 (Op::MatMul, vec![x, weight])
             }
@@ -151,7 +155,7 @@ impl Choices<'_> {
                 (Op::Binary(self.of(&Binary::ALL)), vec![x, other])
             }
             8 => {
-                let channels = shape.get(1).and_then(Dim::as_size).unwrap_or(1);
+                let channels = shape.get(1).and_then(small).unwrap_or(1);
                 let parameters = self.list(4, |c| {
                     let tensor = c.tensor(ElementType::F32, vec![channels]);
                     build.constant(tensor, "")
@@ -244,6 +248,11 @@ impl Choices<'_> {
         }
         build.finish()
     }
+}
+
+/// The size, if it is one that constants can have here.
+fn small(dim: &Dim) -> Option<usize> {
+    dim.as_size().filter(|&n| n < 100)
 }
 
 /// Its operand, twice.
