@@ -144,7 +144,11 @@ fn pools() {
         (max(3, 2, 1, 1, false), "f32[N,C,H]", "f32[N,C,(H+1)/(2)]"),
         (max(2, 2, 0, 0, true), "f32[N,C,H]", "f32[N,C,(H+1)/(2)]"),
         (Op::AveragePool { pool: square.clone(), count_padding: true }, "f32[N,C,H,3]", "f32[N,C,H-2,1]"),
-        (max(0, 1, 0, 0, false), "f32[1,1,5]", "max_pool: the kernel's extent along spatial axis 0 is 0"),
+        (
+            max(0, 1, 0, 0, false),
+            "f32[1,1,5]",
+            "max_pool: kernel [0] does not fit the spatial axes of f32[1,1,5]",
+        ),
         (
             max(6, 1, 0, 0, false),
             "f32[1,1,5]",

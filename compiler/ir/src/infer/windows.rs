@@ -59,7 +59,7 @@ impl Rule<'_> {
             return Err(self.rank(0, "[N,C] and one to three spatial axes"));
         }
         self.geometry(&pool.geometry, x.rank() - 2)?;
-        if pool.kernel.len() != x.rank() - 2 {
+        if pool.kernel.len() != x.rank() - 2 || pool.kernel.contains(&0) {
             return Err(
                 self.attribute(format!("kernel {:?} does not fit the spatial axes of {x}", pool.kernel))
             );
