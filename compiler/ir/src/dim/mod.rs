@@ -12,7 +12,7 @@ mod print;
 
 pub(crate) use print::is_word;
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
 /// The largest number of factors in a whole expression, nested ones included. It bounds depth and all work as well.
@@ -110,12 +110,7 @@ impl Dim {
         let other = other.polynomial();
         sum.constant = sum.constant.checked_add(other.constant)?;
         for (factors, coefficient) in other.terms {
-            let total = sum.terms.get(&factors).copied().unwrap_or(0).checked_add(coefficient)?;
-            if total == 0 {
-                sum.terms.remove(&factors);
-            } else {
-                sum.terms.insert(factors, total);
-            }
+            sum.add(factors, coefficient)?;
         }
         Dim::normal(sum)
     }
@@ -128,7 +123,8 @@ impl Dim {
     /// `self * other`
     pub fn checked_mul(&self, other: &Dim) -> Option<Dim> {
         let (a, b) = (self.polynomial(), other.polynomial());
-        let mut product = Dim::fixed(a.constant.checked_mul(b.constant)?);
+        let constant = a.constant.checked_mul(b.constant)?;
+        let mut product = Polynomial { constant, ..Polynomial::default() };
         let with_constant = |p: Polynomial| {
             let constant = (p.constant != 0).then_some((vec![], p.constant));
             p.terms.into_iter().chain(constant).collect::<Vec<_>>()
@@ -144,12 +140,10 @@ impl Dim {
                     return None;
                 }
                 factors.sort();
-                let terms = BTreeMap::from([(factors, m.checked_mul(*n)?)]);
-                let term = Polynomial { terms, ..Polynomial::default() };
-                product = product.checked_add(&Dim::normal(term)?)?;
+                product.add(factors, m.checked_mul(*n)?)?;
             }
         }
-        Some(product)
+        Dim::normal(product)
     }
 
     /// `self / divisor`, rounded down. `None` also where the divisor is a number that is not positive.
@@ -319,6 +313,22 @@ impl Dim {
             }
         }
         Dim::normal(quotient)
+    }
+}
+
+impl Polynomial {
+    /// Adds a term, whose factors are sorted and whose coefficient is not 0.
+    fn add(&mut self, factors: Vec<Atom>, coefficient: i64) -> Option<()> {
+        match self.terms.entry(factors) {
+            Entry::Vacant(place) => {
+                place.insert(coefficient);
+            }
+            Entry::Occupied(mut term) => match term.get().checked_add(coefficient)? {
+                0 => drop(term.remove()),
+                sum => *term.get_mut() = sum,
+            },
+        }
+        Some(())
     }
 }
 
