@@ -8,7 +8,7 @@ use crate::infer::{self, TypeError};
 use crate::op::Op;
 use crate::tensor::Tensor;
 use crate::types::TensorType;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 /// A value: a graph input or a result of a node. Prints as `%7`.
@@ -273,28 +273,37 @@ impl Graph {
         self.nodes.push(Some(Node { op, operands: operands.to_vec(), results: ids, name: name.to_owned() }));
     }
 
-    /// Lets one use read another value.
-    pub(crate) fn redirect(&mut self, site: Use, to: ValueId) {
-        let from = match site {
-            Use::Operand(node, i) => {
-                let node = self.nodes[node.index()].as_mut().expect("a use list names living nodes");
-                std::mem::replace(&mut node.operands[i], to)
+    /// Lets some uses of a value read another.
+    pub(crate) fn redirect(&mut self, from: ValueId, sites: &[Use], to: ValueId) {
+        for &site in sites {
+            match site {
+                Use::Operand(node, i) => {
+                    let node = self.nodes[node.index()].as_mut().expect("a use list names living nodes");
+                    node.operands[i] = to;
+                }
+                Use::Output(i) => self.outputs[i].value = to,
             }
-            Use::Output(i) => std::mem::replace(&mut self.outputs[i].value, to),
-        };
-        self.value_mut(from).uses.retain(|u| *u != site);
-        self.value_mut(to).uses.push(site);
+        }
+        let moved: HashSet<Use> = sites.iter().copied().collect();
+        self.value_mut(from).uses.retain(|site| !moved.contains(site));
+        self.value_mut(to).uses.extend(sites);
     }
 
-    /// Removes a node whose results have no uses.
-    pub(crate) fn remove_node(&mut self, id: NodeId) {
-        let node = self.nodes[id.index()].take().expect("only living nodes are removed");
-        for (i, operand) in node.operands.iter().enumerate() {
-            self.value_mut(*operand).uses.retain(|u| *u != Use::Operand(id, i));
+    /// Removes nodes whose results have no uses but by one another.
+    pub(crate) fn remove_nodes(&mut self, ids: &[NodeId]) {
+        let removed: Vec<Node> = ids.iter().filter_map(|id| self.nodes[id.index()].take()).collect();
+        for result in removed.iter().flat_map(|node| &node.results) {
+            self.values.remove(result);
         }
-        for result in node.results {
-            debug_assert!(self.value(result).uses.is_empty(), "{result} is still used");
-            self.values.remove(&result);
+        let operands: BTreeSet<ValueId> = removed.iter().flat_map(|node| &node.operands).copied().collect();
+        for operand in operands {
+            if let Some(value) = self.values.get_mut(&operand) {
+                let nodes = &self.nodes;
+                value.uses.retain(|site| match site {
+                    Use::Operand(node, _) => nodes[node.index()].is_some(),
+                    Use::Output(_) => true,
+                });
+            }
         }
     }
 

@@ -244,7 +244,7 @@ mod tests {
                 g.values.get_mut(&ValueId(2)).unwrap().uses.clear();
             }),
             ("a cycle through n1 (product), n2 (activation)", |g| {
-                g.redirect(Use::Operand(NodeId(1), 0), ValueId(3))
+                g.redirect(ValueId(0), &[Use::Operand(NodeId(1), 0)], ValueId(3))
             }),
             ("%3 (activation) has the type f32[7], but its operator gives f32[N,2]", |g| {
                 g.values.get_mut(&ValueId(3)).unwrap().ty.shape = vec![crate::Dim::from(7)];
@@ -268,7 +268,7 @@ mod tests {
                 g.values.get_mut(&ValueId(0)).unwrap().uses.clear();
             }),
             ("%1 (w) is ternary, but operand 0 of relu", |g| {
-                g.redirect(Use::Operand(NodeId(2), 0), ValueId(1))
+                g.redirect(ValueId(2), &[Use::Operand(NodeId(2), 0)], ValueId(1))
             }),
             ("two outputs are called `y`", |g| g.push_output("y", ValueId(2))),
             ("the output %2 has no name", |g| g.push_output("", ValueId(2))),

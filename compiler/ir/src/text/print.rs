@@ -153,7 +153,7 @@ mod tests {
                 &["-> (%2 \"y\") { // %2 is a result of n1, which is no living node\n  %1 = relu(%0)"],
             ),
             (
-                |g| g.redirect(Use::Operand(NodeId(0), 0), ValueId(2)),
+                |g| g.redirect(ValueId(0), &[Use::Operand(NodeId(0), 0)], ValueId(2)),
                 &[
                     "  // the graph has a cycle through n1, n0; nodes stand by number\n  %1 = relu(%2) \"first\" : f32[2]\n",
                 ],
