@@ -1,8 +1,8 @@
 //! What an operator costs, counted: the one model that passes, lowering and reports use.
 
 use crate::dim::Dim;
-use crate::graph::{Graph, Node};
-use crate::op::Op;
+use crate::graph::{Graph, Node, ValueId};
+use crate::op::{Binary, Op, ReduceKind, Unary};
 use crate::types::{ElementType, TensorType};
 use std::iter::Sum;
 use std::ops::Add;
@@ -31,23 +31,33 @@ pub struct CountingCost;
 
 impl CostModel for CountingCost {
     fn cost(&self, graph: &Graph, node: &Node) -> Cost {
-        let result = graph.ty(node.results[0]);
-        let elements = count(result);
-        let inputs: u64 = node.operands.iter().map(|&v| count(graph.ty(v))).fold(0, u64::saturating_add);
+        let types = |values: &[ValueId]| -> Vec<&TensorType> {
+            values.iter().filter_map(|&value| graph.get_value(value)).map(|value| &value.ty).collect()
+        };
+        let (operands, results) = (types(&node.operands), types(&node.results));
+        let total = |types: &[&TensorType], of: fn(&TensorType) -> u64| {
+            types.iter().map(|ty| of(ty)).fold(0, u64::saturating_add)
+        };
+        let elements = total(&results, count);
+        let inputs = total(&operands, count);
         let (multiplications, additions) = match &node.op {
-            Op::Conv(_) | Op::MatMul => return product_cost(graph, node),
-            Op::Unary(f) => unary_cost(*f, elements),
-            Op::Binary(f) => {
-                use crate::op::Binary;
-                match f {
-                    Binary::Mul | Binary::Div | Binary::Pow | Binary::PRelu => (elements, 0),
-                    Binary::Add | Binary::Sub | Binary::Min | Binary::Max => (0, elements),
+            Op::Conv(_) | Op::MatMul => match (operands.as_slice(), results.as_slice()) {
+                ([_, weight], [result]) => {
+                    let trits = node.operands.get(1).and_then(|&v| graph.constant(v)?.as_ternary());
+                    product_cost(&node.op, weight, trits, result)
                 }
-            }
+                _ => (0, 0),
+            },
+            Op::Unary(f) => unary_cost(*f, elements),
+            Op::Binary(f) => match f {
+                Binary::Mul | Binary::Div | Binary::Pow | Binary::PRelu => (elements, 0),
+                Binary::Add | Binary::Sub | Binary::Min | Binary::Max => (0, elements),
+            },
             Op::BatchNorm { .. } => (elements, elements),
             Op::MaxPool(pool) => (0, elements.saturating_mul(product(&pool.kernel))),
             Op::AveragePool { pool, .. } => (elements, elements.saturating_mul(product(&pool.kernel))),
-            Op::Reduce { .. } => (elements, inputs),
+            Op::Reduce { kind: ReduceKind::Mean, .. } => (elements, inputs),
+            Op::Reduce { .. } => (0, inputs),
             Op::Softmax { .. } => (elements.saturating_mul(2), elements.saturating_mul(3)),
             Op::Constant(_)
             | Op::Dims(_)
@@ -61,7 +71,7 @@ impl CostModel for CountingCost {
             | Op::Cast { .. }
             | Op::Custom(_) => (0, 0),
         };
-        Cost { multiplications, additions, bytes: bytes(result) }
+        Cost { multiplications, additions, bytes: total(&results, bytes) }
     }
 }
 
@@ -83,32 +93,28 @@ impl Sum for Cost {
     }
 }
 
-/// A convolution or matrix product: every output element reads the weights of its channel once.
-fn product_cost(graph: &Graph, node: &Node) -> Cost {
-    let (weight, result) = (graph.ty(node.operands[1]), graph.ty(node.results[0]));
-    let channel_axis = if matches!(node.op, Op::Conv(_)) { 1 } else { result.rank() - 1 };
-    let outputs = result.shape[channel_axis].as_size().unwrap_or(1).max(1) as u64;
-    let positions = count(result) / outputs;
-    let bytes = bytes(result);
-    match graph.constant(node.operands[1]).and_then(|w| w.as_ternary()) {
+/// A convolution or matrix product: every output element reads the weights of its channel once. `trits` are those of a
+/// ternary weight.
+fn product_cost(op: &Op, weight: &TensorType, trits: Option<&[i8]>, result: &TensorType) -> (u64, u64) {
+    let channel_axis = if matches!(op, Op::Conv(_)) { 1 } else { result.rank().saturating_sub(1) };
+    let channels = result.shape.get(channel_axis).and_then(Dim::as_size).unwrap_or(1).max(1) as u64;
+    let positions = count(result) / channels;
+    match trits {
         Some(trits) => {
             let selected = trits.iter().filter(|&&t| t != 0).count() as u64;
-            Cost { multiplications: 0, additions: positions.saturating_mul(selected), bytes }
+            (0, positions.saturating_mul(selected))
         }
         None => {
-            let shared = if matches!(node.op, Op::MatMul) && weight.rank() > 2 {
-                count(&TensorType::f32(weight.shape[weight.rank() - 2..].to_vec()))
-            } else {
-                count(weight)
-            };
+            // Each matrix of a batch of weights meets the positions of its own.
+            let leading = if matches!(op, Op::MatMul) { weight.rank().saturating_sub(2) } else { 0 };
+            let shared = weight.shape.iter().skip(leading).map(open_as_one).fold(1, u64::saturating_mul);
             let products = positions.saturating_mul(shared);
-            Cost { multiplications: products, additions: products, bytes }
+            (products, products)
         }
     }
 }
 
-fn unary_cost(f: crate::op::Unary, elements: u64) -> (u64, u64) {
-    use crate::op::Unary;
+fn unary_cost(f: Unary, elements: u64) -> (u64, u64) {
     match f {
         Unary::Relu | Unary::Clip { .. } | Unary::Neg | Unary::Abs => (0, elements),
         Unary::HardSwish => (elements.saturating_mul(2), elements),
@@ -130,8 +136,11 @@ fn product(sizes: &[usize]) -> u64 {
 
 /// Elements of a type, with open dimensions as 1.
 fn count(ty: &TensorType) -> u64 {
-    let open_as_one = |dim: &Dim| dim.eval(&|_| Some(1)).and_then(|n| u64::try_from(n).ok()).unwrap_or(1);
-    ty.shape.iter().fold(1, |product, dim| product.saturating_mul(open_as_one(dim)))
+    ty.shape.iter().map(open_as_one).fold(1, u64::saturating_mul)
+}
+
+fn open_as_one(dim: &Dim) -> u64 {
+    dim.eval(&|_| Some(1)).and_then(|n| u64::try_from(n).ok()).unwrap_or(1)
 }
 
 fn bytes(ty: &TensorType) -> u64 {

@@ -1,6 +1,7 @@
-//! Graphs for Graphviz: nodes as boxes, values as arrows with their types, constants left out but named in the box.
+//! Graphs for Graphviz: nodes as boxes, values as arrows with their types, constants left out but named in the box. A broken
+//! graph is drawn as far as it goes.
 
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, ValueId};
 use crate::op::Op;
 use petgraph::dot::{Config, Dot};
 use petgraph::graph::DiGraph;
@@ -10,10 +11,11 @@ use std::collections::HashMap;
 pub fn print(graph: &Graph) -> String {
     let mut drawing = DiGraph::<String, String>::new();
     let mut places = HashMap::<NodeId, _>::new();
+    let ty = |value: ValueId| graph.get_value(value).map_or("?".to_owned(), |value| value.ty.to_string());
     let inputs: HashMap<_, _> = graph
         .inputs()
         .iter()
-        .map(|port| (port.value, drawing.add_node(format!("{}\n{}", port.name, graph.ty(port.value)))))
+        .map(|port| (port.value, drawing.add_node(format!("{}\n{}", port.name, ty(port.value)))))
         .collect();
     for id in graph.order().unwrap_or_else(|_| graph.node_ids().collect()) {
         let node = graph.node(id);
@@ -31,7 +33,7 @@ pub fn print(graph: &Graph) -> String {
                 None => inputs.get(&operand),
             };
             if let Some(&from) = from {
-                drawing.add_edge(from, place, graph.ty(operand).to_string());
+                drawing.add_edge(from, place, ty(operand));
             }
         }
     }
@@ -42,7 +44,7 @@ pub fn print(graph: &Graph) -> String {
         };
         let place = drawing.add_node(port.name.clone());
         if let Some(&from) = from {
-            drawing.add_edge(from, place, graph.ty(port.value).to_string());
+            drawing.add_edge(from, place, ty(port.value));
         }
     }
     let label = |text: &String| format!("label={text:?}");

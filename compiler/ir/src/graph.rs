@@ -1,4 +1,4 @@
-//! The graph: an arena of nodes and values with typed ids, and the order in which to walk it.
+//! The graph: nodes and values with typed ids, and the order in which to walk them.
 //!
 //! A graph is read through the methods here, built by a [`GraphBuilder`], and changed by a
 //! [`Rewriter`](crate::Rewriter) and by nothing else. Ids are stable: a value keeps its number for as long as it lives, and
@@ -8,6 +8,7 @@ use crate::infer::{self, TypeError};
 use crate::op::Op;
 use crate::tensor::Tensor;
 use crate::types::TensorType;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 /// A value: a graph input or a result of a node. Prints as `%7`.
@@ -22,7 +23,10 @@ pub struct NodeId(pub u32);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
     name: String,
-    pub(crate) values: Vec<Option<Value>>,
+    /// By number: a text may number its values as it likes, so the numbers are no positions.
+    pub(crate) values: BTreeMap<ValueId, Value>,
+    /// Above every number that a value has had.
+    next_value: u32,
     pub(crate) nodes: Vec<Option<Node>>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
@@ -58,7 +62,7 @@ pub enum Definition {
 }
 
 /// Where a value goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Use {
     /// A node's operand of this number.
     Operand(NodeId, usize),
@@ -102,7 +106,7 @@ impl Graph {
 
     /// A value that lives; `None` for an id of another graph or of a removed value.
     pub fn get_value(&self, id: ValueId) -> Option<&Value> {
-        self.values.get(id.index()).and_then(Option::as_ref)
+        self.values.get(&id)
     }
 
     /// A node that lives.
@@ -127,7 +131,7 @@ impl Graph {
 
     /// All living values, by id.
     pub fn value_ids(&self) -> impl Iterator<Item = ValueId> + '_ {
-        (0..).map(ValueId).zip(&self.values).filter(|(_, v)| v.is_some()).map(|(id, _)| id)
+        self.values.keys().copied()
     }
 
     /// All living nodes, by id.
@@ -135,10 +139,10 @@ impl Graph {
         (0..).map(NodeId).zip(&self.nodes).filter(|(_, n)| n.is_some()).map(|(id, _)| id)
     }
 
-    /// The node that defines a value; `None` for a graph input.
+    /// The node that defines a value; `None` for a graph input, and where the value or its node does not live.
     pub fn definer(&self, id: ValueId) -> Option<(NodeId, &Node)> {
-        match self.value(id).definition {
-            Definition::Result(node, _) => Some((node, self.node(node))),
+        match self.get_value(id)?.definition {
+            Definition::Result(id, _) => self.get_node(id).map(|node| (id, node)),
             Definition::Input(_) => None,
         }
     }
@@ -158,7 +162,7 @@ impl Graph {
 
     /// Every node, each after those that define its operands: depth first from the outputs, operands in order, so that a
     /// constant stands right before its first use; nodes that no output needs follow, by id. The order depends on the
-    /// graph alone.
+    /// graph alone. In a broken graph, a value that does not live needs no node.
     pub fn order(&self) -> Result<Vec<NodeId>, Cycle> {
         #[derive(Clone, Copy, PartialEq)]
         enum State {
@@ -208,7 +212,7 @@ impl Graph {
 
     /// Adds an input.
     pub(crate) fn push_input(&mut self, name: &str, ty: TensorType) -> ValueId {
-        let id = ValueId(self.values.len() as u32);
+        let id = ValueId(self.next_value);
         self.place_input(id, name, ty);
         id
     }
@@ -239,8 +243,7 @@ impl Graph {
         name: &str,
         types: Vec<TensorType>,
     ) -> NodeId {
-        let first = self.values.len() as u32;
-        let results = (first..).map(ValueId).zip(types).collect();
+        let results = (self.next_value..).map(ValueId).zip(types).collect();
         self.place_node(op, operands, name, results);
         NodeId(self.nodes.len() as u32 - 1)
     }
@@ -270,40 +273,47 @@ impl Graph {
         self.nodes.push(Some(Node { op, operands: operands.to_vec(), results: ids, name: name.to_owned() }));
     }
 
-    /// Lets one use read another value.
-    pub(crate) fn redirect(&mut self, site: Use, to: ValueId) {
-        let from = match site {
-            Use::Operand(node, i) => {
-                let node = self.nodes[node.index()].as_mut().expect("a use list names living nodes");
-                std::mem::replace(&mut node.operands[i], to)
+    /// Lets some uses of a value read another.
+    pub(crate) fn redirect(&mut self, from: ValueId, sites: &[Use], to: ValueId) {
+        for &site in sites {
+            match site {
+                Use::Operand(node, i) => {
+                    let node = self.nodes[node.index()].as_mut().expect("a use list names living nodes");
+                    node.operands[i] = to;
+                }
+                Use::Output(i) => self.outputs[i].value = to,
             }
-            Use::Output(i) => std::mem::replace(&mut self.outputs[i].value, to),
-        };
-        self.value_mut(from).uses.retain(|u| *u != site);
-        self.value_mut(to).uses.push(site);
+        }
+        let moved: HashSet<Use> = sites.iter().copied().collect();
+        self.value_mut(from).uses.retain(|site| !moved.contains(site));
+        self.value_mut(to).uses.extend(sites);
     }
 
-    /// Removes a node whose results have no uses.
-    pub(crate) fn remove_node(&mut self, id: NodeId) {
-        let node = self.nodes[id.index()].take().expect("only living nodes are removed");
-        for (i, operand) in node.operands.iter().enumerate() {
-            self.value_mut(*operand).uses.retain(|u| *u != Use::Operand(id, i));
+    /// Removes nodes whose results have no uses but by one another.
+    pub(crate) fn remove_nodes(&mut self, ids: &[NodeId]) {
+        let removed: Vec<Node> = ids.iter().filter_map(|id| self.nodes[id.index()].take()).collect();
+        for result in removed.iter().flat_map(|node| &node.results) {
+            self.values.remove(result);
         }
-        for result in node.results {
-            debug_assert!(self.value(result).uses.is_empty(), "{result} is still used");
-            self.values[result.index()] = None;
+        let operands: BTreeSet<ValueId> = removed.iter().flat_map(|node| &node.operands).copied().collect();
+        for operand in operands {
+            if let Some(value) = self.values.get_mut(&operand) {
+                let nodes = &self.nodes;
+                value.uses.retain(|site| match site {
+                    Use::Operand(node, _) => nodes[node.index()].is_some(),
+                    Use::Output(_) => true,
+                });
+            }
         }
     }
 
     fn place_value(&mut self, id: ValueId, ty: TensorType, definition: Definition) {
-        if self.values.len() <= id.index() {
-            self.values.resize(id.index() + 1, None);
-        }
-        self.values[id.index()] = Some(Value { ty, definition, uses: vec![] });
+        self.next_value = self.next_value.max(id.0.saturating_add(1));
+        self.values.insert(id, Value { ty, definition, uses: vec![] });
     }
 
     fn value_mut(&mut self, id: ValueId) -> &mut Value {
-        self.values[id.index()].as_mut().unwrap_or_else(|| panic!("{id} is no value of this graph"))
+        self.values.get_mut(&id).unwrap_or_else(|| panic!("{id} is no value of this graph"))
     }
 }
 
@@ -371,15 +381,8 @@ impl GraphBuilder {
     }
 }
 
-impl ValueId {
-    /// The position in the arena.
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
 impl NodeId {
-    /// The position in the arena.
+    /// Its position among all nodes that the graph has had.
     pub fn index(self) -> usize {
         self.0 as usize
     }

@@ -5,7 +5,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`graph`] | the arena of nodes and values, and the builder |
+//! | [`graph`] | nodes, values and their ids, and the builder |
 //! | [`op`] | the operators and their exact meanings |
 //! | [`dim`], [`types`], [`tensor`] | sizes that may be open, tensor types, constants |
 //! | [`infer`](mod@infer) | shape inference |

@@ -2,6 +2,8 @@
 //!
 //! Semantics are those of the reference evaluator (`eval`), which computes sums in f64 and rounds once. Elements
 //! are f32 unless a line says otherwise; `conv` and `matmul` also take a ternary weight. `docs/ir.md` holds the same in prose.
+//!
+//! Where a line says nothing of NaN, infinities and signed zeros, a result is what IEEE 754 and the formula say.
 
 use crate::custom::CustomCall;
 use crate::dim::Dim;
@@ -16,22 +18,25 @@ pub enum Op {
     /// The values of dimensions, as an i64 vector. No operands.
     Dims(Vec<Dim>),
     /// `conv(x, w)`: `[N,C,s...]`, `[M,C/groups,k...]` to `[N,M,t...]`, one to three spatial axes. Cross-correlation, no bias.
+    /// Sums start from +0; padding and ternary weights of 0 take no part, float weights of 0 do (`0·NaN` is NaN).
     Conv(Conv),
     /// `matmul(a, b)`: `[...,R,K]`, `[...,K,M]` to `[...,R,M]`; leading axes broadcast. Both have rank 2 or more. A ternary
-    /// `b` has rank 2.
+    /// `b` has rank 2. Sums are as in `conv`; of nothing, 0.
     MatMul,
     /// An element-wise function of one tensor.
     Unary(Unary),
     /// An element-wise function of two tensors, broadcast as in NumPy. Also of i64 and i32, where both agree.
     Binary(Binary),
     /// `batch_norm(x, scale, bias, mean, variance)`: `scale·(x - mean)/√(variance + epsilon) + bias`, parameters `[C]` along axis 1.
+    /// In f64, rounded once. NaN where `variance + epsilon` is negative; where it is 0, as a division by 0.
     BatchNorm {
         /// Added to the variance.
         epsilon: f32,
     },
-    /// The largest element of each window; starting from -Inf, an element replaces it if it is larger (a NaN never is).
+    /// The largest element of each window; starting from -Inf, an element replaces it if it is larger. So NaN is passed over, of
+    /// 0 and -0 the first stays, and a window of padding alone is -Inf.
     MaxPool(Pool),
-    /// The mean of each window.
+    /// The mean of each window, in f64, rounded once; NaN where there is nothing to count. Of NaN, NaN.
     AveragePool {
         /// The windows.
         pool: Pool,
@@ -47,7 +52,8 @@ pub enum Op {
         /// Whether the reduced axes stay, with size 1.
         keep_dims: bool,
     },
-    /// `exp(x - max)/Σ exp(x - max)` over `axes` together.
+    /// `exp(x - max)/Σ exp(x - max)` over `axes` together, in f64, rounded once. -Inf gives 0 beside a number; NaN or Inf makes all
+    /// NaN, and so does -Inf alone. An empty axis gives an empty result.
     Softmax {
         /// Ascending, distinct, at least one.
         axes: Vec<usize>,
@@ -77,13 +83,13 @@ pub enum Op {
         shape: Vec<Dim>,
     },
     /// `gather(data, indices)`: `data` taken along `axis` at `indices` (i64 or i32, negative ones count from the end). The shape
-    /// of `indices` stands in the place of the axis. `data` has any element type.
+    /// of `indices` stands in the place of the axis. `data` has any element type. An index outside the axis is an error.
     Gather {
         /// The axis.
         axis: usize,
     },
     /// Float to integer truncates towards zero and saturates, NaN gives 0; integer to narrower integer wraps; to bool is
-    /// `!= 0`; integer to f32 rounds to nearest, ties to even.
+    /// `!= 0` (of NaN, true), from bool 0 or 1; integer to f32 rounds to nearest, ties to even.
     Cast {
         /// The element type of the result; not ternary.
         to: ElementType,
@@ -165,47 +171,48 @@ pub enum PadMode {
 pub enum ReduceKind {
     /// The sum; of nothing, 0.
     Sum,
-    /// The sum, divided by the number of elements.
+    /// The sum, divided by the number of elements; of nothing, NaN.
     Mean,
-    /// The largest, as [`Binary::Max`].
+    /// The largest, as [`Binary::Max`]; of nothing, -Inf.
     Max,
-    /// The smallest, as [`Binary::Min`].
+    /// The smallest, as [`Binary::Min`]; of nothing, Inf.
     Min,
 }
 
-/// A function of one number. Those with parameters compute in f32; every operation is rounded.
+/// A function of one number. `Sigmoid`, `Tanh`, `Exp`, `Log` and `Erf` compute in f64 and round once; the others compute in f32,
+/// where every operation is rounded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unary {
-    /// `0` if `x < 0`, else `x`: NaN and -0 stay.
+    /// `0` if `x < 0`, else `x`: NaN and -0 stay. Also of integers.
     Relu,
-    /// `slope·x` if `x < 0`, else `x`.
+    /// `slope·x` if `x < 0`, else `x`: NaN and -0 stay.
     LeakyRelu {
         /// Factor for negative numbers.
         slope: f32,
     },
-    /// `min` where `x < min`, then `max` where `x > max`; NaN stays.
+    /// `min` where `x < min`, then `max` where `x > max`; NaN stays, and -0 where a bound is 0. If `min > max`, numbers become `max`.
     Clip {
-        /// Lower bound; may be -Inf.
+        /// Lower bound; may be -Inf. NaN bounds nothing.
         min: f32,
-        /// Upper bound; may be Inf.
+        /// Upper bound; may be Inf. NaN bounds nothing.
         max: f32,
     },
-    /// `alpha·x + beta`, clipped to 0..1.
+    /// `alpha·x + beta`, clipped to 0..1; NaN stays.
     HardSigmoid {
         /// Slope.
         alpha: f32,
         /// Offset.
         beta: f32,
     },
-    /// `x·hard_sigmoid(x)` with alpha 1/6 and beta 0.5.
+    /// `x·hard_sigmoid(x)` with alpha 1/6 and beta 0.5: -0 from -3 downwards, NaN at -Inf.
     HardSwish,
     /// `-x`; also of integers, wrapping.
     Neg,
     /// `|x|`; also of integers, wrapping.
     Abs,
-    /// The square root; NaN for negative numbers.
+    /// The square root; NaN for negative numbers, -0 for -0.
     Sqrt,
-    /// `1/x`.
+    /// `1/x`: of 0 and -0, Inf and -Inf.
     Reciprocal,
     /// `1/(1 + exp(-x))`.
     Sigmoid,
@@ -213,7 +220,7 @@ pub enum Unary {
     Tanh,
     /// The exponential.
     Exp,
-    /// The natural logarithm.
+    /// The natural logarithm; -Inf for 0 and -0, NaN for negative numbers.
     Log,
     /// The error function.
     Erf,
@@ -234,9 +241,10 @@ pub enum Binary {
     Min,
     /// The larger; NaN if either is; -0 < +0.
     Max,
-    /// `a` raised to `b`; f32 only.
+    /// `a` raised to `b`; f32 only, in f64 and rounded once. 1 if `b` is 0 or `a` is 1, even beside NaN; NaN for a negative `a` unless
+    /// `b` is whole.
     Pow,
-    /// `b·a` if `a < 0`, else `a`; f32 only.
+    /// `b·a` if `a < 0`, else `a`: NaN and -0 stay; f32 only.
     PRelu,
 }
 

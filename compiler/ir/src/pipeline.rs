@@ -119,6 +119,8 @@ impl Pipeline {
 
     /// The pipeline with only the passes of these names, in the order of the names.
     pub fn select(self, names: &[String]) -> Result<Pipeline, PipelineError> {
+        // First of all, so that the error lists every pass there is.
+        names.iter().try_for_each(|name| self.position(name).map(drop))?;
         let mut rest = self;
         let mut chosen = Pipeline::new();
         for name in names {
@@ -161,7 +163,6 @@ impl Pipeline {
                     .map_err(|e| PipelineError::Pass { pass: name.to_owned(), source: Box::new(e) })?;
                 let (edits, time) = (changed.edits.len(), start.elapsed());
                 timings.push(Timing { pass: name.to_owned(), edits, time });
-                check(graph, name)?;
                 let wanted = match &options.print_after {
                     PrintAfter::Nothing => false,
                     PrintAfter::Passes(names) => names.iter().any(|n| n == name),
@@ -170,6 +171,8 @@ impl Pipeline {
                 if wanted {
                     print(name, &text::print(graph));
                 }
+                // After printing: a graph that is refused is the one that people want to see.
+                check(graph, name)?;
             }
             if options.stop_after.as_deref() == Some(name) {
                 break;

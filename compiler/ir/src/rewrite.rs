@@ -7,8 +7,10 @@ use crate::graph::{Graph, NodeId, Use, ValueId};
 use crate::infer::TypeError;
 use crate::op::Op;
 use crate::tensor::Tensor;
+use std::collections::{HashMap, HashSet};
 
-/// A session of changes to one graph.
+/// A session of changes to one graph. An id or operand number that the graph does not have is a mistake of the caller's, and panics as
+/// [`Graph::value`] does.
 #[derive(Debug)]
 pub struct Rewriter<'g> {
     graph: &'g mut Graph,
@@ -84,7 +86,7 @@ impl<'g> Rewriter<'g> {
         let sites: Vec<Use> = self.graph.value(old).uses.iter().copied().filter(|u| !kept(u)).collect();
         if old != new && !sites.is_empty() {
             self.record(old, reason);
-            sites.into_iter().for_each(|site| self.graph.redirect(site, new));
+            self.graph.redirect(old, &sites, new);
         }
         Ok(())
     }
@@ -105,7 +107,7 @@ impl<'g> Rewriter<'g> {
         if old != new {
             let result = self.graph.node(node).results[0];
             self.record(result, reason);
-            self.graph.redirect(Use::Operand(node, operand), new);
+            self.graph.redirect(old, &[Use::Operand(node, operand)], new);
         }
         Ok(())
     }
@@ -113,19 +115,26 @@ impl<'g> Rewriter<'g> {
     /// Removes every node that no output needs. Returns how many.
     pub fn remove_dead(&mut self, reason: &str) -> usize {
         let mut candidates: Vec<NodeId> = self.graph.node_ids().collect();
-        let mut removed = 0;
+        let mut uses: HashMap<ValueId, usize> =
+            self.graph.value_ids().map(|value| (value, self.graph.value(value).uses.len())).collect();
+        let (mut dead, mut found) = (vec![], HashSet::new());
         while let Some(id) = candidates.pop() {
-            let Some(node) = self.graph.get_node(id) else { continue };
-            if node.results.iter().any(|&r| !self.graph.value(r).uses.is_empty()) {
+            let node = self.graph.node(id);
+            let used = node.results.iter().any(|result| uses.get(result).is_some_and(|&n| n > 0));
+            if used || !found.insert(id) {
                 continue;
             }
-            let operands = node.operands.clone();
-            self.record(node.results[0], reason);
-            self.graph.remove_node(id);
-            removed += 1;
-            candidates.extend(operands.iter().filter_map(|&v| self.graph.definer(v)).map(|(id, _)| id));
+            dead.push(id);
+            for operand in &node.operands {
+                uses.entry(*operand).and_modify(|n| *n = n.saturating_sub(1));
+                candidates.extend(self.graph.definer(*operand).map(|(id, _)| id));
+            }
         }
-        removed
+        for &id in &dead {
+            self.record(self.graph.node(id).results[0], reason);
+        }
+        self.graph.remove_nodes(&dead);
+        dead.len()
     }
 
     /// Ends the session: what was changed.

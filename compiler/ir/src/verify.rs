@@ -7,8 +7,9 @@
 //! 3. A value's use list holds exactly the operands and outputs that read it.
 //! 4. There is no cycle.
 //! 5. The type of a result is consistent with what its operator infers from its operands; a constant's is that of its tensor.
-//! 6. Only a `const` defines a ternary value, and only the weight of a `conv` or `matmul` (operand 1) reads one.
-//! 7. Inputs have names that are not empty and all different; so have outputs.
+//! 6. No size of a type is certainly negative.
+//! 7. Only a `const` defines a ternary value, and only the weight of a `conv` or `matmul` (operand 1) reads one.
+//! 8. Inputs have names that are not empty and all different; so have outputs.
 //!
 //! It never panics, whatever the graph.
 
@@ -16,7 +17,7 @@ use crate::graph::{Definition, Graph, NodeId, Use, ValueId};
 use crate::infer;
 use crate::op::Op;
 use crate::types::ElementType;
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::DiGraph;
 use std::collections::{HashMap, HashSet};
 
@@ -103,7 +104,8 @@ impl Check<'_> {
         for value in graph.value_ids() {
             let found = sites.remove(&value).unwrap_or_default();
             let listed = &graph.value(value).uses;
-            if found.len() != listed.len() || found.iter().any(|site| !listed.contains(site)) {
+            let distinct: HashSet<&Use> = listed.iter().collect();
+            if found.len() != listed.len() || found.iter().any(|site| !distinct.contains(site)) {
                 self.say(value, &format!("lists the uses {listed:?}, but is used at {found:?}"));
             }
         }
@@ -113,12 +115,13 @@ impl Check<'_> {
         let graph = self.graph;
         let mut edges = DiGraph::<NodeId, ()>::new();
         let places: HashMap<NodeId, _> = graph.node_ids().map(|id| (id, edges.add_node(id))).collect();
-        for (&id, &place) in &places {
+        for id in graph.node_ids() {
             for definer in graph.node(id).operands.iter().filter_map(|&v| graph.definer(v)) {
-                edges.add_edge(places[&definer.0], place, ());
+                edges.add_edge(places[&definer.0], places[&id], ());
             }
         }
-        for component in tarjan_scc(&edges) {
+        // Kosaraju's algorithm does not recurse, however deep the graph.
+        for component in kosaraju_scc(&edges) {
             let &[first, ..] = component.as_slice() else { continue };
             if component.len() > 1 || edges.contains_edge(first, first) {
                 let mut nodes: Vec<NodeId> = component.iter().map(|&place| edges[place]).collect();
@@ -174,6 +177,9 @@ impl Check<'_> {
             }
         }
         for value in graph.value_ids() {
+            for (axis, dim) in graph.ty(value).shape.iter().enumerate().filter(|(_, dim)| dim.is_negative()) {
+                self.say(value, &format!("has the size {dim} along axis {axis}"));
+            }
             let constant = graph.constant(value).is_some();
             let output = graph.value(value).uses.iter().any(|site| matches!(site, Use::Output(_)));
             if graph.ty(value).element == ElementType::Ternary && (!constant || output) {
@@ -196,7 +202,9 @@ impl Check<'_> {
     }
 
     fn say(&mut self, value: ValueId, message: &str) {
-        let name = self.graph.definer(value).map(|(_, node)| node.name.clone()).unwrap_or_default();
+        let input = self.graph.inputs().iter().find(|port| port.value == value).map(|port| &port.name);
+        let name = input.or_else(|| self.graph.definer(value).map(|(_, node)| &node.name));
+        let name = name.map_or("", String::as_str);
         self.found.push(format!("{value} ({name}) {message}"));
     }
 }
@@ -221,26 +229,46 @@ mod tests {
     fn each_invariant_is_checked() {
         verify(&graph()).unwrap();
         type Damage = fn(&mut Graph);
-        let cases: [(&str, Damage); 10] = [
-            ("n1 (product) has %1, which is no living value", |g| g.values[1] = None),
+        let cases: [(&str, Damage); 14] = [
+            ("n1 (product) has %1, which is no living value", |g| {
+                g.values.remove(&ValueId(1));
+            }),
             ("%3 says that it is result 0 of n2, which is no living node", |g| g.nodes[2] = None),
             ("%3 says that it is result 0 of n99, which is no living node", |g| {
-                g.values[3].as_mut().unwrap().definition = Definition::Result(NodeId(99), 0);
+                g.values.get_mut(&ValueId(3)).unwrap().definition = Definition::Result(NodeId(99), 0);
             }),
             ("%2 () says that it is Input(0), but it is defined at [Result(n1, 0)]", |g| {
-                g.values[2].as_mut().unwrap().definition = Definition::Input(0);
+                g.values.get_mut(&ValueId(2)).unwrap().definition = Definition::Input(0);
             }),
             ("%2 (product) lists the uses [], but is used at [Operand(n2, 0)]", |g| {
-                g.values[2].as_mut().unwrap().uses.clear();
+                g.values.get_mut(&ValueId(2)).unwrap().uses.clear();
             }),
             ("a cycle through n1 (product), n2 (activation)", |g| {
-                g.redirect(Use::Operand(NodeId(1), 0), ValueId(3))
+                g.redirect(ValueId(0), &[Use::Operand(NodeId(1), 0)], ValueId(3))
             }),
             ("%3 (activation) has the type f32[7], but its operator gives f32[N,2]", |g| {
-                g.values[3].as_mut().unwrap().ty.shape = vec![crate::Dim::from(7)];
+                g.values.get_mut(&ValueId(3)).unwrap().ty.shape = vec![crate::Dim::from(7)];
+            }),
+            ("%0 (x) has the size -3 along axis 1", |g| {
+                g.values.get_mut(&ValueId(0)).unwrap().ty.shape[1] = crate::Dim::fixed(-3);
+            }),
+            ("%3 (activation) has the size -N along axis 0", |g| {
+                let negative = crate::Dim::fixed(0).checked_sub(&crate::Dim::symbol("N")).unwrap();
+                g.values.get_mut(&ValueId(3)).unwrap().ty.shape[0] = negative;
+            }),
+            ("%2 (product) conv: the kernel's extent along spatial axis 0 is 0", |g| {
+                let node = g.nodes[1].as_mut().unwrap();
+                node.op = Op::Conv(crate::Conv { geometry: crate::Geometry::unit(1), groups: 1 });
+                for (value, n) in [(0, 5), (1, 0)] {
+                    g.values.get_mut(&ValueId(value)).unwrap().ty.shape =
+                        [1, 1, n].map(crate::Dim::from).into();
+                }
+            }),
+            ("%0 (x) lists the uses [], but is used at [Operand(n1, 0)]", |g| {
+                g.values.get_mut(&ValueId(0)).unwrap().uses.clear();
             }),
             ("%1 (w) is ternary, but operand 0 of relu", |g| {
-                g.redirect(Use::Operand(NodeId(2), 0), ValueId(1))
+                g.redirect(ValueId(2), &[Use::Operand(NodeId(2), 0)], ValueId(1))
             }),
             ("two outputs are called `y`", |g| g.push_output("y", ValueId(2))),
             ("the output %2 has no name", |g| g.push_output("", ValueId(2))),
@@ -251,5 +279,17 @@ mod tests {
             let Violations(found) = verify(&graph).expect_err(message);
             assert!(found.iter().any(|m| m == message), "{message}: {found:#?}");
         }
+    }
+    #[test]
+    fn long_chains_do_not_exhaust_the_stack() {
+        let mut build = crate::GraphBuilder::new("chain");
+        let x = build.input("x", crate::TensorType::f32(vec![]));
+        let relu =
+            |build: &mut crate::GraphBuilder, x| build.node(Op::Unary(crate::Unary::Relu), &[x], "").unwrap();
+        let y = (0..50_000).fold(x, |x, _| relu(&mut build, x));
+        build.output("y", y);
+        let graph = build.finish();
+        let check = move || verify(&graph).unwrap();
+        std::thread::Builder::new().stack_size(256 << 10).spawn(check).unwrap().join().unwrap();
     }
 }

@@ -14,6 +14,8 @@ pub(super) enum Value {
     Dim(Dim),
     Text(String),
     List(Vec<Value>),
+    /// An empty list of floats, `f32[]`; an empty list without the word is one of whole numbers.
+    NoFloats,
 }
 
 /// The attributes of an operator, in the order in which they print.
@@ -359,11 +361,12 @@ fn custom_value(attribute: &Attribute) -> Value {
         Attribute::Float(x) => Value::Float(*x),
         Attribute::String(text) => Value::Text(text.clone()),
         Attribute::Ints(list) => Value::List(list.iter().map(|&n| Value::Dim(Dim::fixed(n))).collect()),
+        Attribute::Floats(list) if list.is_empty() => Value::NoFloats,
         Attribute::Floats(list) => Value::List(list.iter().map(|&x| Value::Float(x)).collect()),
     }
 }
 
-/// An empty list is one of whole numbers.
+/// A list with a float in it is one of floats.
 fn custom_attribute(value: &Value) -> Option<Attribute> {
     Some(match value {
         Value::Float(x) => Attribute::Float(*x),
@@ -372,6 +375,7 @@ fn custom_attribute(value: &Value) -> Option<Attribute> {
         Value::List(list) if list.iter().any(|v| matches!(v, Value::Float(_))) => {
             Attribute::Floats(value.list(Value::float)?)
         }
+        Value::NoFloats => Attribute::Floats(vec![]),
         Value::List(_) => Attribute::Ints(value.list(Value::integer)?),
     })
 }

@@ -112,10 +112,10 @@ fn quoted(text: &str) -> Result<(Token, usize), String> {
                 Some('0') => value.push('\0'),
                 Some(c @ ('\\' | '"' | '\'')) => value.push(c),
                 Some('u') => {
-                    let code: String =
-                        chars.by_ref().map(|(_, c)| c).skip(1).take_while(|&c| c != '}').collect();
-                    let c = u32::from_str_radix(&code, 16).ok().and_then(char::from_u32);
-                    value.push(c.ok_or_else(|| format!("\\u{{{code}}} is no character"))?);
+                    let code: String = chars.by_ref().map(|(_, c)| c).take_while(|&c| c != '}').collect();
+                    let digits = code.strip_prefix('{').unwrap_or_default();
+                    let c = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
+                    value.push(c.ok_or_else(|| format!("\\u{code}}} is no character"))?);
                 }
                 _ => return Err("an unknown escape in a quoted text".into()),
             },

@@ -5,15 +5,18 @@
 //! ([`parse_with`]), or printed in full ([`print_full`]). NaN prints as `NaN`, whatever its payload.
 
 mod attributes;
+mod cursor;
+mod expression;
 mod lex;
 mod parse;
 mod print;
 
-pub use parse::{Constants, ParseError, parse, parse_with};
+pub use cursor::ParseError;
+pub use parse::{Constants, parse, parse_with};
 pub use print::{print, print_full};
 
 /// The largest number of elements of a constant that is printed in full.
 pub const SMALL: usize = 16;
 
-/// The largest number of a value, and of a value's axes, in a text; what a text can make the parser allocate.
-const MAX_VALUE: u32 = 1 << 20;
+/// Above the number of every value in a text: half of all numbers, so that passes have the others.
+const MAX_VALUE: u32 = 1 << 31;

@@ -1,35 +1,19 @@
 //! Text to graphs.
 //!
 //! A value is defined before it is used, as it is when printed. Types are those of the text, and must be consistent with inference. Nothing is
-//! allocated by a number in the text alone, and expressions nest up to a bound.
+//! allocated by a number in the text alone.
 
+use super::SMALL;
 use super::attributes::{self, Value};
+use super::cursor::{Cursor, ParseError, Parsed, error};
 use super::lex::{self, Place, Token};
-use super::{MAX_VALUE, SMALL};
 use crate::custom::CustomRegistry;
-use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::infer;
 use crate::op::Op;
 use crate::tensor::{Data, Tensor};
 use crate::types::{ElementType, TensorType};
-use std::collections::BTreeMap;
-use thiserror::Error;
-
-/// How deeply expressions and lists may nest.
-const MAX_NESTING: usize = 64;
-
-/// Why a text is no graph.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{line}:{column}: {message}")]
-pub struct ParseError {
-    /// The line, from 1.
-    pub line: usize,
-    /// The column, from 1, in characters.
-    pub column: usize,
-    /// What is wrong.
-    pub message: String,
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Gives the constants that a text holds only the digest of: by name, type and digest.
 pub type Constants<'a> = &'a dyn Fn(&str, &TensorType, u64) -> Option<Tensor>;
@@ -46,103 +30,102 @@ pub fn parse_with(
     constants: Constants<'_>,
 ) -> Result<Graph, ParseError> {
     let tokens = lex::tokens(text).map_err(|(message, place)| error(place, message))?;
-    Parser { tokens: &tokens, at: 0, registry, constants, graph: Graph::default() }.graph()
+    Parser { tokens: Cursor::new(&tokens), registry, constants, graph: Graph::default() }.graph()
 }
 
 struct Parser<'a> {
-    tokens: &'a [(Token, Place)],
-    at: usize,
+    tokens: Cursor<'a>,
     registry: &'a CustomRegistry,
     constants: Constants<'a>,
     graph: Graph,
 }
 
-type Parsed<T> = Result<T, ParseError>;
-
 impl Parser<'_> {
     fn graph(mut self) -> Parsed<Graph> {
-        self.word("graph")?;
-        let name = self.text()?;
-        self.graph.set_name(&name);
-        self.sign("(")?;
-        while !self.take(")") {
+        self.tokens.word("graph")?;
+        let name = self.tokens.text()?;
+        self.graph.set_name(name);
+        self.tokens.sign("(")?;
+        while !self.tokens.take(")") {
             let value = self.new_value()?;
-            let name = self.text()?;
-            self.sign(":")?;
+            let name = self.tokens.text()?;
+            self.tokens.sign(":")?;
             let ty = self.ty()?;
-            self.graph.place_input(value, &name, ty);
-            self.separator(")")?;
+            self.graph.place_input(value, name, ty);
+            self.tokens.separator(")")?;
         }
-        self.sign("->")?;
-        self.sign("(")?;
+        self.tokens.sign("->")?;
+        self.tokens.sign("(")?;
         let mut outputs = vec![];
-        while !self.take(")") {
-            let (place, value) = (self.place(), self.value_number()?);
-            outputs.push((place, value, self.text()?));
-            self.separator(")")?;
+        while !self.tokens.take(")") {
+            let (place, value) = (self.tokens.place(), self.tokens.value()?);
+            outputs.push((place, value, self.tokens.text()?));
+            self.tokens.separator(")")?;
         }
-        self.sign("{")?;
-        while !self.take("}") {
+        self.tokens.sign("{")?;
+        while !self.tokens.take("}") {
             self.node()?;
         }
-        if *self.peek() != Token::End {
-            return Err(self.expected("the end"));
+        if *self.tokens.peek() != Token::End {
+            return Err(self.tokens.expected("the end"));
         }
         for (place, value, name) in outputs {
             self.defined(value, place)?;
-            self.graph.push_output(&name, value);
+            self.graph.push_output(name, value);
         }
         Ok(self.graph)
     }
 
     fn node(&mut self) -> Parsed<()> {
-        let place = self.place();
+        let place = self.tokens.place();
         let mut results = vec![self.new_value()?];
-        while self.take(",") {
+        let mut distinct = BTreeSet::from([results[0]]);
+        while self.tokens.take(",") {
             let value = self.new_value()?;
-            if results.contains(&value) {
+            if !distinct.insert(value) {
                 return Err(error(place, format!("{value} is defined twice")));
             }
             results.push(value);
         }
-        self.sign("=")?;
-        let word = self.any_word("an operator")?;
+        self.tokens.sign("=")?;
+        let word = self.tokens.any_word("an operator")?;
         if word == "const" {
             return self.constant(place, &results);
         }
-        let custom = if word == "custom" { Some(self.text()?) } else { None };
-        self.sign("(")?;
+        let custom = if word == "custom" { Some(self.tokens.text()?) } else { None };
+        self.tokens.sign("(")?;
         let mut operands = vec![];
-        while !self.take(")") {
-            let place = self.place();
-            let value = self.value_number()?;
+        while !self.tokens.take(")") {
+            let place = self.tokens.place();
+            let value = self.tokens.value()?;
             self.defined(value, place)?;
             operands.push(value);
-            self.separator(")")?;
+            self.tokens.separator(")")?;
         }
         let mut named = BTreeMap::new();
-        if self.take("{") {
-            while !self.take("}") {
-                let place = self.place();
-                let name = self.any_word("an attribute")?;
-                self.sign("=")?;
-                let value = self.attribute(0)?;
-                if named.insert(name.clone(), value).is_some() {
+        if self.tokens.take("{") {
+            while !self.tokens.take("}") {
+                let place = self.tokens.place();
+                let quoted = self.tokens.optional_text();
+                let name = quoted.map_or_else(|| self.tokens.any_word("an attribute"), Ok)?;
+                self.tokens.sign("=")?;
+                let value = self.tokens.attribute()?;
+                if named.insert(name.to_owned(), value).is_some() {
                     return Err(error(place, format!("attribute `{name}` is given twice")));
                 }
-                self.separator("}")?;
+                self.tokens.separator("}")?;
             }
         }
-        let name = self.optional_text();
-        self.sign(":")?;
+        let name = self.tokens.optional_text().unwrap_or_default();
+        self.tokens.sign(":")?;
         let mut types = vec![self.ty()?];
-        while self.take(",") {
+        while self.tokens.take(",") {
             types.push(self.ty()?);
         }
         let rank = operands.first().map_or(0, |&v| self.graph.ty(v).rank());
         let op = match custom {
-            Some(custom) => attributes::custom(&custom, named, self.registry),
-            None => attributes::operator(&word, named, rank),
+            Some(custom) => attributes::custom(custom, named, self.registry),
+            None => attributes::operator(word, named, rank),
         };
         let op = op.map_err(|message| error(place, message))?;
         let operand_types: Vec<_> = operands.iter().map(|&v| self.graph.ty(v)).collect();
@@ -159,18 +142,18 @@ impl Parser<'_> {
             );
             return Err(error(place, message));
         }
-        self.graph.place_node(op, &operands, &name, results.into_iter().zip(types).collect());
+        self.graph.place_node(op, &operands, name, results.into_iter().zip(types).collect());
         Ok(())
     }
 
     fn constant(&mut self, place: Place, results: &[ValueId]) -> Parsed<()> {
-        let &[result] = results else { return Err(error(place, "a constant is one value".into())) };
+        let &[result] = results else { return Err(error(place, "a constant is one value")) };
         let ty = self.ty()?;
-        let name = self.optional_text();
-        let tensor = match self.peek().clone() {
+        let name = self.tokens.optional_text().unwrap_or_default();
+        let tensor = match self.tokens.peek().clone() {
             Token::Digest(digest) => {
-                self.at += 1;
-                (self.constants)(&name, &ty, digest).filter(|t| t.ty() == ty && t.digest() == digest).ok_or_else(|| {
+                self.tokens.skip();
+                (self.constants)(name, &ty, digest).filter(|t| t.ty() == ty && t.digest() == digest).ok_or_else(|| {
                     let message = format!("the elements of `{name}` are not in the text (constants of more than {SMALL} elements print as their digest); print the graph in full");
                     error(place, message)
                 })?
@@ -178,15 +161,15 @@ impl Parser<'_> {
             _ => self.elements(&ty)?,
         };
         let ty = tensor.ty();
-        self.graph.place_node(Op::Constant(tensor), &[], &name, vec![(result, ty)]);
+        self.graph.place_node(Op::Constant(tensor), &[], name, vec![(result, ty)]);
         Ok(())
     }
 
     fn elements(&mut self, ty: &TensorType) -> Parsed<Tensor> {
-        let place = self.place();
-        let shape = ty.fixed_shape().ok_or_else(|| error(place, "a constant has no open sizes".into()))?;
-        let Value::List(values) = self.attribute(0)? else {
-            return Err(error(place, "expected a list of elements".into()));
+        let place = self.tokens.place();
+        let shape = ty.fixed_shape().ok_or_else(|| error(place, "a constant has no open sizes"))?;
+        let Value::List(values) = self.tokens.attribute()? else {
+            return Err(error(place, "expected a list of elements"));
         };
         let wrong = |value: &Value| error(place, format!("{value} is no element of {}", ty.element));
         macro_rules! integers {
@@ -220,160 +203,26 @@ impl Parser<'_> {
     }
 
     fn ty(&mut self) -> Parsed<TensorType> {
-        let place = self.place();
-        let word = self.any_word("a type")?;
+        let place = self.tokens.place();
+        let word = self.tokens.any_word("a type")?;
         let element =
-            attributes::element(&word).ok_or_else(|| error(place, format!("there is no type `{word}`")))?;
-        self.sign("[")?;
+            attributes::element(word).ok_or_else(|| error(place, format!("there is no type `{word}`")))?;
+        self.tokens.sign("[")?;
         let mut shape = vec![];
-        while !self.take("]") {
-            shape.push(self.dim(0)?);
-            self.separator("]")?;
+        while !self.tokens.take("]") {
+            shape.push(self.tokens.dim()?);
+            self.tokens.separator("]")?;
         }
         Ok(TensorType::new(element, shape))
     }
 
-    /// The value of an attribute: a list, a float, a quoted text, or an expression.
-    fn attribute(&mut self, depth: usize) -> Parsed<Value> {
-        self.bounded(depth)?;
-        if self.take("[") {
-            let mut values = vec![];
-            while !self.take("]") {
-                values.push(self.attribute(depth + 1)?);
-                self.separator("]")?;
-            }
-            return Ok(Value::List(values));
-        }
-        let start = self.at;
-        let negative = self.take("-");
-        if let Some(x) = self.float()? {
-            return Ok(Value::Float(if negative { -x } else { x }));
-        }
-        self.at = start;
-        let bare = match self.peek() {
-            Token::Text(text) => Some(text.clone()),
-            _ => None,
-        };
-        let dim = self.dim(depth + 1)?;
-        Ok(match bare.filter(|_| self.at == start + 1) {
-            Some(text) => Value::Text(text),
-            None => Value::Dim(dim),
-        })
-    }
-
-    /// A number that is not whole, if one is next.
-    fn float(&mut self) -> Parsed<Option<f32>> {
-        let text = match self.peek() {
-            Token::Number(text) if text.contains(['.', 'e', 'E']) => text.clone(),
-            Token::Word(word) if word == "inf" || word == "NaN" => word.clone(),
-            _ => return Ok(None),
-        };
-        let x = text.parse().map_err(|_| error(self.place(), format!("`{text}` is no number")))?;
-        self.at += 1;
-        Ok(Some(x))
-    }
-
-    /// A sum of products.
-    fn dim(&mut self, depth: usize) -> Parsed<Dim> {
-        self.bounded(depth)?;
-        let place = self.place();
-        let too_large = || error(place, "an expression is too large".into());
-        let mut sum = self.product(depth)?;
-        loop {
-            if self.take("+") {
-                sum = sum.checked_add(&self.product(depth)?).ok_or_else(too_large)?;
-            } else if self.take("-") {
-                sum = sum.checked_sub(&self.product(depth)?).ok_or_else(too_large)?;
-            } else {
-                return Ok(sum);
-            }
-        }
-    }
-
-    fn product(&mut self, depth: usize) -> Parsed<Dim> {
-        let place = self.place();
-        let too_large = || {
-            error(place, "an expression is too large, or divides by something that is not positive".into())
-        };
-        let mut product = self.factor(depth)?;
-        loop {
-            if self.take("*") {
-                product = product.checked_mul(&self.factor(depth)?).ok_or_else(too_large)?;
-            } else if self.take("/") {
-                product = product.floor_div(&self.factor(depth)?).ok_or_else(too_large)?;
-            } else {
-                return Ok(product);
-            }
-        }
-    }
-
-    fn factor(&mut self, depth: usize) -> Parsed<Dim> {
-        self.bounded(depth)?;
-        let place = self.place();
-        if self.take("(") {
-            let dim = self.dim(depth + 1)?;
-            self.sign(")")?;
-            return Ok(dim);
-        }
-        if self.take("-") {
-            // The smallest number has no positive counterpart: the sign belongs to the digits.
-            if let Token::Number(text) = self.peek()
-                && let Ok(n) = format!("-{text}").parse()
-            {
-                self.at += 1;
-                return Ok(Dim::fixed(n));
-            }
-            let factor = self.factor(depth + 1)?;
-            return Dim::fixed(0)
-                .checked_sub(&factor)
-                .ok_or_else(|| error(place, "a number is too large".into()));
-        }
-        let token = self.peek().clone();
-        self.at += 1;
-        match token {
-            Token::Number(text) => {
-                let n = text
-                    .parse()
-                    .map_err(|_| error(place, format!("`{text}` is no whole number of 64 bits")))?;
-                Ok(Dim::fixed(n))
-            }
-            Token::Word(word) if word == "min" || word == "max" => {
-                self.sign("(")?;
-                let a = self.dim(depth + 1)?;
-                self.sign(",")?;
-                let b = self.dim(depth + 1)?;
-                self.sign(")")?;
-                let dim = if word == "min" { a.minimum(&b) } else { a.maximum(&b) };
-                dim.ok_or_else(|| error(place, "an expression is too large".into()))
-            }
-            Token::Word(name) | Token::Text(name) => Ok(Dim::symbol(&name)),
-            _ => {
-                self.at -= 1;
-                Err(self.expected("a size"))
-            }
-        }
-    }
-
     /// The number of a value that is not defined yet.
     fn new_value(&mut self) -> Parsed<ValueId> {
-        let place = self.place();
-        let value = self.value_number()?;
+        let place = self.tokens.place();
+        let value = self.tokens.value()?;
         match self.graph.get_value(value) {
             Some(_) => Err(error(place, format!("{value} is defined twice"))),
             None => Ok(value),
-        }
-    }
-
-    fn value_number(&mut self) -> Parsed<ValueId> {
-        match *self.peek() {
-            Token::Value(n) if n < MAX_VALUE => {
-                self.at += 1;
-                Ok(ValueId(n))
-            }
-            Token::Value(n) => {
-                Err(error(self.place(), format!("%{n} is too large; values are below %{MAX_VALUE}")))
-            }
-            _ => Err(self.expected("a value, as in %7")),
         }
     }
 
@@ -383,90 +232,4 @@ impl Parser<'_> {
             None => Err(error(place, format!("{value} is not defined before it is used"))),
         }
     }
-
-    fn bounded(&self, depth: usize) -> Parsed<()> {
-        match depth <= MAX_NESTING {
-            true => Ok(()),
-            false => Err(error(self.place(), format!("nested more than {MAX_NESTING} deep"))),
-        }
-    }
-
-    fn separator(&mut self, end: &'static str) -> Parsed<()> {
-        match self.take(",") || matches!(self.peek(), Token::Sign(sign) if *sign == end) {
-            true => Ok(()),
-            false => Err(self.expected(&format!("`,` or `{end}`"))),
-        }
-    }
-
-    fn take(&mut self, sign: &str) -> bool {
-        let found = matches!(self.peek(), Token::Sign(s) if *s == sign);
-        self.at += usize::from(found);
-        found
-    }
-
-    fn sign(&mut self, sign: &'static str) -> Parsed<()> {
-        match self.take(sign) {
-            true => Ok(()),
-            false => Err(self.expected(&format!("`{sign}`"))),
-        }
-    }
-
-    fn word(&mut self, word: &str) -> Parsed<()> {
-        match self.peek() {
-            Token::Word(found) if found == word => {
-                self.at += 1;
-                Ok(())
-            }
-            _ => Err(self.expected(&format!("`{word}`"))),
-        }
-    }
-
-    fn any_word(&mut self, what: &str) -> Parsed<String> {
-        match self.peek().clone() {
-            Token::Word(word) => {
-                self.at += 1;
-                Ok(word)
-            }
-            _ => Err(self.expected(what)),
-        }
-    }
-
-    fn text(&mut self) -> Parsed<String> {
-        match self.peek().clone() {
-            Token::Text(text) => {
-                self.at += 1;
-                Ok(text)
-            }
-            _ => Err(self.expected("a quoted name")),
-        }
-    }
-
-    fn optional_text(&mut self) -> String {
-        self.text().unwrap_or_default()
-    }
-
-    fn peek(&self) -> &Token {
-        self.tokens.get(self.at).map_or(&Token::End, |(token, _)| token)
-    }
-
-    fn place(&self) -> Place {
-        let last = self.tokens.last().map_or(Place { line: 1, column: 1 }, |(_, place)| *place);
-        self.tokens.get(self.at).map_or(last, |(_, place)| *place)
-    }
-
-    fn expected(&self, what: &str) -> ParseError {
-        let found = match self.peek() {
-            Token::Word(word) | Token::Number(word) => format!("`{word}`"),
-            Token::Text(text) => format!("{text:?}"),
-            Token::Value(n) => format!("`%{n}`"),
-            Token::Digest(_) => "a digest".to_owned(),
-            Token::Sign(sign) => format!("`{sign}`"),
-            Token::End => "the end".to_owned(),
-        };
-        error(self.place(), format!("expected {what}, found {found}"))
-    }
-}
-
-fn error(place: Place, message: String) -> ParseError {
-    ParseError { line: place.line, column: place.column, message }
 }

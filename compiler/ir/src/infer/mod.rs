@@ -3,89 +3,15 @@
 //! Sizes that are certainly different are an error. Where a size is open the rule is hopeful (two sizes that must agree and may,
 //! do; an open size that meets a number is that number), and the runtime refuses inputs that disagree.
 
-use crate::dim::Dim;
-use crate::op::{Binary, Conv, Geometry, Op, Pad, PadMode, Pool, Slice, Unary};
-use crate::types::{ElementType, TensorType};
-use thiserror::Error;
+mod error;
+mod windows;
 
-/// Why an operator does not apply to its operands.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum TypeError {
-    /// The wrong number of operands.
-    #[error("{op} takes {expected} operands, not {found}")]
-    Arity {
-        /// The operator's word.
-        op: &'static str,
-        /// How many it takes.
-        expected: &'static str,
-        /// How many it was given.
-        found: usize,
-    },
-    /// An operand has elements that the operator does not take.
-    #[error("{op} does not take {ty} as operand {operand}")]
-    Element {
-        /// The operator's word.
-        op: &'static str,
-        /// Which operand, from 0.
-        operand: usize,
-        /// Its type.
-        ty: String,
-    },
-    /// An operand has the wrong number of axes.
-    #[error("{op} needs {expected} as operand {operand}, not {ty}")]
-    Rank {
-        /// The operator's word.
-        op: &'static str,
-        /// Which operand, from 0.
-        operand: usize,
-        /// What it needs.
-        expected: String,
-        /// Its type.
-        ty: String,
-    },
-    /// Sizes that must agree do not.
-    #[error("{op}: {what}: {left} against {right}")]
-    Mismatch {
-        /// The operator's word.
-        op: &'static str,
-        /// Which sizes.
-        what: &'static str,
-        /// One of them.
-        left: String,
-        /// The other.
-        right: String,
-    },
-    /// An attribute is out of its range.
-    #[error("{op}: {message}")]
-    Attribute {
-        /// The operator's word.
-        op: &'static str,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// A size is larger than 64 bits, or its expression too long.
-    #[error("{op}: a size of the result is too large to be written down")]
-    Overflow {
-        /// The operator's word.
-        op: &'static str,
-    },
-    /// A value was to take the place of one of another type.
-    #[error("a value of type {new} cannot replace one of type {old}")]
-    Replacement {
-        /// The type of the value to replace.
-        old: String,
-        /// The type of what was to replace it.
-        new: String,
-    },
-    /// A custom operator refused.
-    #[error("custom operator `{name}`: {message}")]
-    Custom {
-        /// `domain::name`.
-        name: String,
-        /// Why.
-        message: String,
-    },
-}
+pub use error::TypeError;
+pub use windows::window_size;
+
+use crate::dim::Dim;
+use crate::op::{Binary, Op, Pad, PadMode, Slice, Unary};
+use crate::types::{ElementType, TensorType};
 
 /// The types of the results of `op` on operands of the given types.
 pub fn infer(op: &Op, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeError> {
@@ -206,26 +132,10 @@ pub fn infer(op: &Op, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeE
                 let message = "its shape rule gives no result".to_owned();
                 return Err(TypeError::Custom { name: name.to_owned(), message });
             }
+            results.iter().try_for_each(|ty| rule.sizes(&ty.shape).map(drop))?;
             Ok(results)
         }
     }
-}
-
-/// The size of one output axis of a sliding window over `size` elements; `None` if it is too large to be written down.
-/// Where the window does not fit, the size is zero or negative.
-pub fn window_size(geometry: &Geometry, axis: usize, kernel: &Dim, size: &Dim, ceil: bool) -> Option<Dim> {
-    let number = |list: &[usize]| list.get(axis).map(|&n| Dim::from(n));
-    let (stride, dilation) = (number(&geometry.strides)?, number(&geometry.dilations)?);
-    let (begin, end) = (number(&geometry.pads_begin)?, number(&geometry.pads_end)?);
-    let one = Dim::from(1);
-    let reach = kernel.checked_sub(&one)?.checked_mul(&dilation)?.checked_add(&one)?;
-    let room = size.checked_add(&begin)?.checked_add(&end)?.checked_sub(&reach)?;
-    if !ceil {
-        return room.floor_div(&stride)?.checked_add(&one);
-    }
-    // The last window must start inside the input or its leading padding.
-    let starts = size.checked_add(&begin)?.checked_sub(&one)?.floor_div(&stride)?.checked_add(&one)?;
-    room.ceil_div(&stride)?.checked_add(&one)?.minimum(&starts)
 }
 
 /// A rule at work: the operator's word and its operands' types.
@@ -238,7 +148,11 @@ impl<'a> Rule<'a> {
     fn arity<const N: usize>(&self) -> Result<[&'a TensorType; N], TypeError> {
         self.operands.try_into().map_err(|_| TypeError::Arity {
             op: self.op,
-            expected: ["no", "1", "2", "3", "4", "5"].get(N).unwrap_or(&"other"),
+            expected: match N {
+                0 => "no operands".into(),
+                1 => "1 operand".into(),
+                _ => format!("{N} operands"),
+            },
             found: self.operands.len(),
         })
     }
@@ -264,83 +178,6 @@ impl<'a> Rule<'a> {
         }
     }
 
-    fn conv(&self, conv: &Conv) -> Result<TensorType, TypeError> {
-        let [x, w] = self.arity()?;
-        self.f32(0)?;
-        self.weight(1)?;
-        if !(3..=5).contains(&x.rank()) {
-            return Err(self.rank(0, "[N,C] and one to three spatial axes"));
-        }
-        if w.rank() != x.rank() {
-            return Err(self.rank(1, "a weight of the same rank as the input"));
-        }
-        self.geometry(&conv.geometry, x.rank() - 2)?;
-        if conv.groups == 0 {
-            return Err(self.attribute("groups is 0".into()));
-        }
-        let groups = Dim::from(conv.groups);
-        let channels = w.shape[1].checked_mul(&groups).ok_or_else(|| self.overflow())?;
-        if !channels.may_equal(&x.shape[1]) {
-            return Err(self.mismatch("input channels", x, w));
-        }
-        if w.shape[0].as_size().is_some_and(|m| m % conv.groups != 0) {
-            return Err(self.mismatch("output channels and groups", &w.shape[0], groups));
-        }
-        let mut shape = vec![x.shape[0].clone(), w.shape[0].clone()];
-        for axis in 0..x.rank() - 2 {
-            shape.push(self.window(&conv.geometry, axis, &w.shape[axis + 2], &x.shape[axis + 2], false)?);
-        }
-        Ok(TensorType::f32(shape))
-    }
-
-    fn pool(&self, pool: &Pool) -> Result<TensorType, TypeError> {
-        let [x] = self.arity()?;
-        self.f32(0)?;
-        if !(3..=5).contains(&x.rank()) {
-            return Err(self.rank(0, "[N,C] and one to three spatial axes"));
-        }
-        self.geometry(&pool.geometry, x.rank() - 2)?;
-        if pool.kernel.len() != x.rank() - 2 || pool.kernel.contains(&0) {
-            return Err(
-                self.attribute(format!("kernel {:?} does not fit the spatial axes of {x}", pool.kernel))
-            );
-        }
-        let mut shape = x.shape[..2].to_vec();
-        for (axis, &kernel) in pool.kernel.iter().enumerate() {
-            shape.push(self.window(
-                &pool.geometry,
-                axis,
-                &Dim::from(kernel),
-                &x.shape[axis + 2],
-                pool.ceil,
-            )?);
-        }
-        Ok(TensorType::f32(shape))
-    }
-
-    fn geometry(&self, g: &Geometry, rank: usize) -> Result<(), TypeError> {
-        let lists = [&g.strides, &g.dilations, &g.pads_begin, &g.pads_end];
-        if lists.iter().any(|list| list.len() != rank) {
-            return Err(self.attribute(format!("strides, dilations and pads need {rank} entries each")));
-        }
-        if g.strides.contains(&0) || g.dilations.contains(&0) {
-            return Err(self.attribute("a stride or dilation is 0".into()));
-        }
-        Ok(())
-    }
-
-    fn window(&self, g: &Geometry, axis: usize, k: &Dim, size: &Dim, ceil: bool) -> Result<Dim, TypeError> {
-        let out = window_size(g, axis, k, size, ceil).ok_or_else(|| self.overflow())?;
-        match out.as_fixed() {
-            Some(n) if n <= 0 => {
-                let message =
-                    format!("a window of {k} does not fit into {size} elements along spatial axis {axis}");
-                Err(self.attribute(message))
-            }
-            _ => Ok(out),
-        }
-    }
-
     fn matmul(&self) -> Result<TensorType, TypeError> {
         let [a, b] = self.arity()?;
         self.f32(0)?;
@@ -363,7 +200,7 @@ impl<'a> Rule<'a> {
 
     fn concat(&self, axis: usize) -> Result<TensorType, TypeError> {
         let Some((first, rest)) = self.operands.split_first() else {
-            return Err(TypeError::Arity { op: self.op, expected: "1 or more", found: 0 });
+            return Err(TypeError::Arity { op: self.op, expected: "1 or more operands".into(), found: 0 });
         };
         self.not_ternary(0)?;
         self.axes(&[axis], first.rank())?;
@@ -390,15 +227,19 @@ impl<'a> Rule<'a> {
         if slice.step == 0 {
             return Err(self.attribute("step is 0".into()));
         }
-        if let (Some(size), Some(start), Some(count)) =
-            (x.shape[slice.axis].as_fixed(), slice.start.as_fixed(), slice.size.as_fixed())
-        {
-            let last = count.checked_sub(1).and_then(|n| n.checked_mul(slice.step)?.checked_add(start));
-            let inside = |i: i64| (0..size).contains(&i);
-            if count < 0 || (count > 0 && !(inside(start) && last.is_some_and(inside))) {
-                let what = format!("{count} elements from {start} by {} leave an axis of {size}", slice.step);
-                return Err(self.attribute(what));
-            }
+        let (size, one) = (&x.shape[slice.axis], Dim::from(1));
+        let before_last = slice.size.checked_sub(&one);
+        let last = before_last
+            .as_ref()
+            .and_then(|n| n.checked_mul(&Dim::fixed(slice.step))?.checked_add(&slice.start));
+        let outside = |i: &Dim| i.is_negative() || i.checked_sub(size).is_some_and(|d| d.is_nonnegative());
+        // Of numbers alone, only one beyond 64 bits cannot be written down.
+        let leaves = outside(&slice.start) || last.map_or(slice.size.as_fixed().is_some(), |i| outside(&i));
+        if leaves && before_last.is_some_and(|n| n.is_nonnegative()) {
+            let Slice { start, size: count, step, .. } = slice;
+            return Err(
+                self.attribute(format!("{count} elements from {start} by {step} leave an axis of {size}"))
+            );
         }
         let mut shape = x.shape.clone();
         shape[slice.axis] = slice.size.clone();
@@ -469,7 +310,7 @@ impl<'a> Rule<'a> {
     }
 
     fn sizes(&self, shape: &[Dim]) -> Result<Vec<Dim>, TypeError> {
-        match shape.iter().find(|dim| dim.as_fixed().is_some_and(|n| n < 0)) {
+        match shape.iter().find(|dim| dim.is_negative()) {
             Some(dim) => Err(self.attribute(format!("a size is {dim}"))),
             None => Ok(shape.to_vec()),
         }

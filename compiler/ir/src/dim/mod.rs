@@ -7,12 +7,16 @@
 //! All arithmetic is checked: [`None`] says that 64 bits, or the bounds on an expression's size that keep hostile files
 //! from growing it without end, do not hold the result.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod bounds;
+mod print;
+
+pub(crate) use print::is_word;
+
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
 /// The largest number of factors in a whole expression, nested ones included. It bounds depth and all work as well.
-const MAX_WEIGHT: usize = 128;
+pub(crate) const MAX_WEIGHT: usize = 128;
 
 /// A size, or a signed intermediate of a computation with sizes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -106,12 +110,7 @@ impl Dim {
         let other = other.polynomial();
         sum.constant = sum.constant.checked_add(other.constant)?;
         for (factors, coefficient) in other.terms {
-            let total = sum.terms.get(&factors).copied().unwrap_or(0).checked_add(coefficient)?;
-            if total == 0 {
-                sum.terms.remove(&factors);
-            } else {
-                sum.terms.insert(factors, total);
-            }
+            sum.add(factors, coefficient)?;
         }
         Dim::normal(sum)
     }
@@ -124,7 +123,8 @@ impl Dim {
     /// `self * other`
     pub fn checked_mul(&self, other: &Dim) -> Option<Dim> {
         let (a, b) = (self.polynomial(), other.polynomial());
-        let mut product = Dim::fixed(a.constant.checked_mul(b.constant)?);
+        let constant = a.constant.checked_mul(b.constant)?;
+        let mut product = Polynomial { constant, ..Polynomial::default() };
         let with_constant = |p: Polynomial| {
             let constant = (p.constant != 0).then_some((vec![], p.constant));
             p.terms.into_iter().chain(constant).collect::<Vec<_>>()
@@ -140,12 +140,10 @@ impl Dim {
                     return None;
                 }
                 factors.sort();
-                let terms = BTreeMap::from([(factors, m.checked_mul(*n)?)]);
-                let term = Polynomial { terms, ..Polynomial::default() };
-                product = product.checked_add(&Dim::normal(term)?)?;
+                product.add(factors, m.checked_mul(*n)?)?;
             }
         }
-        Some(product)
+        Dim::normal(product)
     }
 
     /// `self / divisor`, rounded down. `None` also where the divisor is a number that is not positive.
@@ -182,44 +180,6 @@ impl Dim {
     /// `self / divisor`, rounded up.
     pub fn ceil_div(&self, divisor: &Dim) -> Option<Dim> {
         self.checked_add(divisor)?.checked_sub(&Dim::fixed(1))?.floor_div(divisor)
-    }
-
-    /// The smaller of two.
-    pub fn minimum(&self, other: &Dim) -> Option<Dim> {
-        if other.checked_sub(self)?.is_nonnegative() {
-            Some(self.clone())
-        } else if self.checked_sub(other)?.is_nonnegative() {
-            Some(other.clone())
-        } else {
-            let (a, b) = if self <= other { (self, other) } else { (other, self) };
-            Dim::atom(Atom::Min(a.clone(), b.clone()))
-        }
-    }
-
-    /// The larger of two.
-    pub fn maximum(&self, other: &Dim) -> Option<Dim> {
-        if other.checked_sub(self)?.is_nonnegative() {
-            Some(other.clone())
-        } else if self.checked_sub(other)?.is_nonnegative() {
-            Some(self.clone())
-        } else {
-            let (a, b) = if self <= other { (self, other) } else { (other, self) };
-            Dim::atom(Atom::Max(a.clone(), b.clone()))
-        }
-    }
-
-    /// Whether it is certainly zero or more. *False* says only that this is not known.
-    pub fn is_nonnegative(&self) -> bool {
-        let p = self.polynomial();
-        let mut least = p.constant;
-        for (factors, &c) in &p.terms {
-            let at_least_one = factors.iter().all(|a| matches!(a, Atom::Symbol(_)));
-            if c < 0 || !at_least_one {
-                return false;
-            }
-            least = least.saturating_add(c);
-        }
-        least >= 0
     }
 
     /// Whether the two can be the same size: they are equal, or at least one is open.
@@ -356,6 +316,22 @@ impl Dim {
     }
 }
 
+impl Polynomial {
+    /// Adds a term, whose factors are sorted and whose coefficient is not 0.
+    fn add(&mut self, factors: Vec<Atom>, coefficient: i64) -> Option<()> {
+        match self.terms.entry(factors) {
+            Entry::Vacant(place) => {
+                place.insert(coefficient);
+            }
+            Entry::Occupied(mut term) => match term.get().checked_add(coefficient)? {
+                0 => drop(term.remove()),
+                sum => *term.get_mut() = sum,
+            },
+        }
+        Some(())
+    }
+}
+
 impl Atom {
     fn weight(&self) -> usize {
         match self {
@@ -369,62 +345,6 @@ impl From<usize> for Dim {
     /// A fixed size. Sizes beyond `i64::MAX` cannot exist in memory and saturate.
     fn from(n: usize) -> Dim {
         Dim::fixed(i64::try_from(n).unwrap_or(i64::MAX))
-    }
-}
-
-impl fmt::Display for Dim {
-    /// As the text form writes it: `N`, `2*N*H+1`, `(H+1)/2`, `min(H,7)`; `/` rounds down.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Repr::Open(p) = &self.0 else {
-            return write!(f, "{}", self.as_fixed().unwrap_or(0));
-        };
-        for (i, (factors, &c)) in p.terms.iter().enumerate() {
-            let sign = if c < 0 {
-                "-"
-            } else if i > 0 {
-                "+"
-            } else {
-                ""
-            };
-            f.write_str(sign)?;
-            if c.unsigned_abs() != 1 {
-                write!(f, "{}*", c.unsigned_abs())?;
-            }
-            for (j, atom) in factors.iter().enumerate() {
-                if j > 0 {
-                    f.write_str("*")?;
-                }
-                let alone = p.terms.len() == 1 && factors.len() == 1 && p.constant == 0 && c == 1;
-                match atom {
-                    Atom::Symbol(name) => write_name(f, name)?,
-                    Atom::FloorDiv(a, b) if alone => write!(f, "({a})/({b})")?,
-                    Atom::FloorDiv(a, b) => write!(f, "(({a})/({b}))")?,
-                    Atom::Min(a, b) => write!(f, "min({a},{b})")?,
-                    Atom::Max(a, b) => write!(f, "max({a},{b})")?,
-                }
-            }
-        }
-        match p.constant {
-            0 => Ok(()),
-            c => write!(f, "{c:+}"),
-        }
-    }
-}
-
-impl fmt::Debug for Dim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A name bare where it is an identifier (and no word of the grammar), quoted otherwise.
-fn write_name(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
-    let start = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if start && rest && !["min", "max", "inf", "NaN"].contains(&name) {
-        f.write_str(name)
-    } else {
-        write!(f, "{name:?}")
     }
 }
 

@@ -1,47 +1,8 @@
-//! The reference evaluator against values computed by hand.
+//! Each operator on ordinary values, and on special ones where they share a case.
 
-#![allow(clippy::unwrap_used)] // A value that cannot be built is a failure of the test.
-
-use std::collections::BTreeMap;
-use twnc_ir::eval::{EvalError, apply, evaluate, evaluate_observed};
-use twnc_ir::{
-    Binary, Conv, Data, Dim, ElementType, Geometry, GraphBuilder, Op, Pad, PadMode, Pool, ReduceKind, Slice,
-    Tensor, TensorType, Unary,
-};
-
-const NAN: f32 = f32::NAN;
-const INF: f32 = f32::INFINITY;
-
-fn f32s(shape: &[usize], data: &[f32]) -> Tensor {
-    Tensor::from_f32(shape.to_vec(), data.to_vec()).unwrap()
-}
-
-fn i64s(shape: &[usize], data: &[i64]) -> Tensor {
-    Tensor::new(shape.to_vec(), Data::I64(data.into())).unwrap()
-}
-
-fn trits(shape: &[usize], data: &[i8]) -> Tensor {
-    Tensor::new(shape.to_vec(), Data::Ternary(data.into())).unwrap()
-}
-
-fn dims(sizes: &[i64]) -> Vec<Dim> {
-    sizes.iter().map(|&n| Dim::fixed(n)).collect()
-}
-
-/// The one result, which must have the shape and, bit for bit (any NaN being a NaN), the elements.
-fn expect(op: Op, operands: &[Tensor], shape: &[usize], elements: &[f32]) {
-    let results = apply(&op, operands).unwrap_or_else(|e| panic!("{op:?}: {e}"));
-    let [result] = results.as_slice() else { panic!("{op:?} gave {} results", results.len()) };
-    let bits = |x: &f32| if x.is_nan() { NAN.to_bits() } else { x.to_bits() };
-    let (found, wanted): (Vec<u32>, Vec<u32>) =
-        (result.as_f32().unwrap().iter().map(bits).collect(), elements.iter().map(bits).collect());
-    assert_eq!(result.shape(), shape, "{op:?}");
-    assert_eq!(found, wanted, "{op:?}: {:?}, not {elements:?}", result.as_f32().unwrap());
-}
-
-fn expect_data(op: Op, operands: &[Tensor], data: Data) {
-    assert_eq!(apply(&op, operands).unwrap()[0].data(), &data, "{op:?}");
-}
+use crate::{INF, NAN, conv, dims, expect, expect_data, f32s, geometry, i64s, trits};
+use twnc_ir::eval::{EvalError, apply};
+use twnc_ir::{Binary, Data, Dim, ElementType, Op, Pad, PadMode, Pool, ReduceKind, Slice, Tensor, Unary};
 
 #[test]
 fn functions_of_one_number() {
@@ -170,19 +131,6 @@ fn batch_norm_is_rounded_once() {
     let x = f32s(&[1, 1], &[0.3]);
     let found = apply(&Op::BatchNorm { epsilon: 0.0 }, &[x, one(0.1), one(0.0), one(0.0), one(0.7)]).unwrap();
     assert!((found[0].as_f32().unwrap()[0] - scale).abs() <= scale * f32::EPSILON);
-}
-
-fn conv(strides: &[usize], dilations: &[usize], begin: &[usize], end: &[usize], groups: usize) -> Op {
-    Op::Conv(Conv { geometry: geometry(strides, dilations, begin, end), groups })
-}
-
-fn geometry(strides: &[usize], dilations: &[usize], begin: &[usize], end: &[usize]) -> Geometry {
-    Geometry {
-        strides: strides.to_vec(),
-        dilations: dilations.to_vec(),
-        pads_begin: begin.to_vec(),
-        pads_end: end.to_vec(),
-    }
 }
 
 #[test]
@@ -382,68 +330,4 @@ fn results_are_bounded() {
     assert!(matches!(apply(&open, &[Tensor::scalar(1.0)]), Err(EvalError::Undetermined(_))));
     let empty = f32s(&[0, 1 << 40, 1 << 40], &[]);
     assert!(matches!(apply(&Op::Unary(Unary::Neg), &[empty]), Err(EvalError::TooLarge(_))));
-}
-
-/// `y = relu(x + x)` flattened, with an open batch; `w` shares the batch and is not used.
-fn open_graph() -> twnc_ir::Graph {
-    let batch = Dim::symbol("N");
-    let mut build = GraphBuilder::new("open");
-    let x = build.input("x", TensorType::f32(vec![batch.clone(), 2.into()]));
-    build.input("w", TensorType::f32(vec![batch.clone()]));
-    let sum = build.node(Op::Binary(Binary::Add), &[x, x], "sum").unwrap();
-    let relu = build.node(Op::Unary(Unary::Relu), &[sum], "relu").unwrap();
-    build.node(Op::Unary(Unary::Exp), &[sum], "dead").unwrap();
-    let flat = Op::Reshape { shape: vec![batch.checked_mul(&2.into()).unwrap()] };
-    let flat = build.node(flat, &[relu], "").unwrap();
-    let size = build.node(Op::Dims(vec![batch]), &[], "").unwrap();
-    build.output("y", flat);
-    build.output("n", size);
-    build.finish()
-}
-
-#[test]
-fn a_graph_binds_its_symbols() {
-    let x = f32s(&[2, 2], &[1.0, -1.0, 0.5, 3.0]);
-    let inputs = BTreeMap::from([("x".to_owned(), x), ("w".to_owned(), f32s(&[2], &[0.0; 2]))]);
-    let mut seen = vec![];
-    let results = evaluate_observed(&open_graph(), &inputs, &mut |id, _| seen.push(id.to_string())).unwrap();
-    assert_eq!(results["y"], f32s(&[4], &[2.0, 0.0, 1.0, 6.0]));
-    assert_eq!(results["n"], i64s(&[1], &[2]));
-    assert_eq!(seen, ["%0", "%1", "%2", "%3", "%5", "%6"]);
-}
-
-#[test]
-fn inputs_that_do_not_fit_are_refused() {
-    let (x, w) = (f32s(&[2, 2], &[0.0; 4]), f32s(&[3], &[0.0; 3]));
-    let cases: &[(&[(&str, &Tensor)], &str)] = &[
-        (&[("x", &x)], "no tensor was given for input `w`"),
-        (&[("x", &x), ("v", &w)], "the graph has no input `v`; it has x, w"),
-        (&[("x", &x), ("w", &w)], "axis 0 of input `w` is 3, but `N` is 2"),
-        (&[("x", &w), ("w", &w)], "input `x` is declared f32[N,2], the tensor is f32[3]"),
-        (
-            &[("x", &f32s(&[0, 2], &[])), ("w", &w)],
-            "axis 0 of input `x` is empty; `N` stands for a size of at least 1",
-        ),
-        (&[("x", &f32s(&[3, 1], &[0.0; 3])), ("w", &w)], "axis 1 of input `x` is 1, but `2` is 2"),
-    ];
-    for (inputs, message) in cases {
-        let inputs = inputs.iter().map(|&(name, tensor)| (name.to_owned(), tensor.clone())).collect();
-        assert_eq!(evaluate(&open_graph(), &inputs).unwrap_err().to_string(), *message);
-    }
-}
-
-#[test]
-fn a_failure_names_its_layer() {
-    let mut build = GraphBuilder::new("failing");
-    let x = build.input("x", TensorType::f32(vec![Dim::symbol("A")]));
-    let y = build.input("y", TensorType::f32(vec![Dim::symbol("B")]));
-    let sum = build.node(Op::Binary(Binary::Add), &[x, y], "sum").unwrap();
-    build.output("sum", sum);
-    let graph = build.finish();
-    let with = |a: usize, b: usize| {
-        let inputs = [("x", a), ("y", b)].map(|(name, n)| (name.to_owned(), f32s(&[n], &vec![1.0; n])));
-        evaluate(&graph, &BTreeMap::from(inputs)).unwrap_err().to_string()
-    };
-    assert_eq!(with(2, 3), "at `sum`: add: shapes do not broadcast: [2] against [3]");
-    assert_eq!(with(1, 3), "at `sum`: the result is f32[3], declared f32[A]");
 }
