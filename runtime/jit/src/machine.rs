@@ -11,6 +11,8 @@ pub enum Isa {
 
 /// The most numbers that a vector has.
 pub(crate) const MAX_LANES: usize = 8;
+/// The most vectors of sums that registers hold.
+pub(crate) const MAX_REGISTERS: usize = 16;
 
 impl Isa {
     /// The kinds that this machine runs, the fastest first.
@@ -34,6 +36,14 @@ impl Isa {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
+        }
+    }
+
+    /// Vectors of sums that registers hold. Cranelift needs some for values on their way.
+    pub(crate) fn registers(self) -> usize {
+        match self {
+            Isa::Portable => 14,
+            Isa::Avx2 => MAX_REGISTERS,
         }
     }
 

@@ -277,8 +277,14 @@ fn shapes_that_do_not_fit_are_errors() {
             contraction: &Contraction::MatMul,
             scale: None,
         };
-        let spec =
-            AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1, rank: 0 };
+        let spec = AccumulateSpec {
+            planes: vec![plane],
+            bias: None,
+            residual: false,
+            activation: None,
+            threads: 1,
+            rank: 0,
+        };
         let misfit = |jit: &Jit| matches!(jit.accumulate(&spec), Err(JitError::Shape(_)));
         assert!(jits().iter().all(misfit), "{input:?} {weight_shape:?}");
     }
@@ -288,8 +294,14 @@ fn shapes_that_do_not_fit_are_errors() {
 fn layer(input: &[usize], weight_shape: &[usize], contraction: &Contraction) -> Vec<AccumulateKernel> {
     let weight = Trits::pack(&vec![1; weight_shape.iter().product()]).expect("trits");
     let plane = PlaneSpec { input, weight_shape, weight: &weight, contraction, scale: None };
-    let spec =
-        AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1, rank: 0 };
+    let spec = AccumulateSpec {
+        planes: vec![plane],
+        bias: None,
+        residual: false,
+        activation: None,
+        threads: 1,
+        rank: 0,
+    };
     kernels(&spec)
 }
 
@@ -347,8 +359,14 @@ fn weights_of_zero_give_zero_whatever_the_input() {
             contraction: &contraction,
             scale: None,
         };
-        let spec =
-            AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1, rank: 0 };
+        let spec = AccumulateSpec {
+            planes: vec![plane],
+            bias: None,
+            residual: false,
+            activation: None,
+            threads: 1,
+            rank: 0,
+        };
         let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0];
         let input: Vec<f32> = special.into_iter().cycle().take(input_shape.iter().product()).collect();
         for kernel in kernels(&spec) {
@@ -386,8 +404,14 @@ fn infinity_reaches_the_outputs_that_select_it() {
             contraction: &contraction,
             scale: None,
         };
-        let spec =
-            AccumulateSpec { planes: vec![plane], bias: None, residual: false, activation: None, threads: 1, rank: 0 };
+        let spec = AccumulateSpec {
+            planes: vec![plane],
+            bias: None,
+            residual: false,
+            activation: None,
+            threads: 1,
+            rank: 0,
+        };
         let mut input = vec![1.0; rows * 8];
         input[3] = f32::INFINITY;
         for kernel in kernels(&spec) {

@@ -4,16 +4,8 @@
 //! vectors of 256 bits (`wide`); the description's `lanes` say which. None multiplies or calls: they load, store, add, subtract,
 //! flip signs and compute addresses. The lanes of vectors are positions.
 
-/// An index is 14 bits of table offset, in numbers, and a sign.
-pub(crate) const INDEX_BITS: usize = 14;
-/// Added to an index whose entry is subtracted.
-pub(crate) const INDEX_NEGATIVE: u16 = 1 << 15;
-
-/// What [`Accumulate`] flips the sign with: nothing, then the sign bits.
-#[repr(C, align(16))]
-pub(crate) struct SignMasks([[u32; 4]; 2]);
-/// The one instance.
-pub(crate) static SIGN_MASKS: SignMasks = SignMasks([[0; 4], [1 << 31; 4]]);
+/// Lookups that [`Accumulate`] makes for an output, at most: it has code for every number of them that is negative.
+pub(crate) const MOST_LOOKUPS: usize = 12;
 
 /// The positions that are summed in registers at once: `rows` of `vectors` of `lanes` numbers, `pitch` numbers from row to
 /// row of a table.
@@ -65,22 +57,29 @@ pub(crate) struct Build {
 /// The type of [`Build`]'s function.
 pub(crate) type BuildFunction = unsafe extern "C" fn(*mut f32, *const f32, *const u64, usize, usize, usize);
 
-/// `accumulate(table, sums, indices, outputs, steps, masks)`
+/// `accumulate(table, sums, stream, counts)`
 ///
-/// For each of `outputs` outputs: its sums (`tile.registers()` vectors at `sums`, one output after the other), plus for
-/// each of `steps * unroll` indices (`u16`, one output after the other) the table entry at that index at every vector
-/// of the tile. `initial` functions start from zero and do not read the sums. `outputs` and `steps` are at least 1;
-/// `masks` is [`SIGN_MASKS`].
+/// For each class `n` of outputs, from 0 to `lookups`, and for each of the `counts[n]` (`u32`) outputs in it: adds
+/// `lookups - n` table entries to its sums and subtracts `n` more, at every vector of the tile. The stream has, output by
+/// output, the byte offset (`u32`) of its sums (`tile.registers()` vectors) from `sums`, then for each lookup the offset
+/// (`u16`, in numbers) of its entry from `table`. `lookups` is at least 1 and at most [`MOST_LOOKUPS`].
+///
+/// That signs are sorted into classes leaves an addition from memory for each vector of a lookup, and nothing else.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accumulate {
     pub tile: Tile,
-    pub unroll: usize,
-    pub initial: bool,
+    pub lookups: usize,
+}
+
+impl Accumulate {
+    /// Bytes of the stream for an output.
+    pub fn stride(&self) -> usize {
+        4 + 2 * self.lookups
+    }
 }
 
 /// The type of [`Accumulate`]'s function.
-pub(crate) type AccumulateFunction =
-    unsafe extern "C" fn(*const f32, *mut f32, *const u16, usize, usize, *const SignMasks);
+pub(crate) type AccumulateFunction = unsafe extern "C" fn(*const f32, *mut f32, *const u16, *const u32);
 
 /// `build(tables, inputs, groups)`
 ///

@@ -11,6 +11,7 @@ mod pattern;
 mod plan;
 mod portable;
 mod rows;
+mod stream;
 mod table;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod wide;
@@ -141,7 +142,7 @@ impl Jit {
             return Ok(Family::Rows(RowsKernel::new(compiler, geometry, &weights, epilogue)?));
         }
         let direct = DirectKernel::cycles(&geometry, &weights, lanes);
-        match Plan::choose(&geometry, lanes, spec.rank).filter(|plan| plan.cycles < direct) {
+        match Plan::choose(&geometry, self.isa, spec.rank).filter(|plan| plan.cycles < direct) {
             Some(plan) => {
                 Ok(Family::Table(TableKernel::new(compiler, geometry, plan, &weights, epilogue, threads)?))
             }

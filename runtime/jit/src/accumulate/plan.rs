@@ -3,16 +3,15 @@
 //! Everything here follows from the shapes; weights only fill the index streams afterwards. The choice is made by
 //! counting cycles of the steps that bound the kernel ([`Plan::choose`]).
 
-use super::code::{INDEX_BITS, Tile};
+use super::code::{MOST_LOOKUPS, Tile};
 use super::pattern::Patterns;
 use crate::geometry::Geometry;
+use crate::machine::Isa;
 use std::collections::HashMap;
 
 /// Numbers that all tables of a block may hold: 28 KB, which leaves room for streams and sums in a first-level cache of
 /// 32 KB.
 const TABLE_BUDGET: usize = 7 * 1024;
-/// Vectors of sums in registers: sixteen registers, less one for a mask and one for a sum on its way.
-pub(crate) const REGISTERS: usize = 14;
 /// Numbers of packed input that a kernel may need; larger layers are left to the interpreter.
 const PACKED_LIMIT: usize = 1 << 28;
 
@@ -89,7 +88,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// The plan that should be fastest, or the one that is number `rank` in that order; `None` if tables do not suit the
     /// layer's size.
-    pub fn choose(geometry: &Geometry, lanes: usize, rank: usize) -> Option<Plan> {
+    pub fn choose(geometry: &Geometry, isa: Isa, rank: usize) -> Option<Plan> {
         let phases = phases(geometry);
         let reach = reach(&phases);
         let largest = |axis: usize| geometry.output[axis].checked_add(reach[axis]);
@@ -99,20 +98,23 @@ impl Plan {
             return None;
         }
         let images = images(geometry, &phases, reach);
-        let sizes = (2..=5).flat_map(|size| groupings(geometry, &phases, size).into_iter().map(move |g| (size, g)));
+        let sizes =
+            (2..=5).flat_map(|size| groupings(geometry, &phases, size).into_iter().map(move |g| (size, g)));
         let groupings: Vec<(usize, Vec<Group>)> = sizes.collect();
         let mut candidates: Vec<(f64, usize, usize, Shape)> = Vec::new();
         for (grouping, (size, groups)) in groupings.iter().enumerate() {
             let entries = Patterns::new(*size).entries();
+            let reloads: Vec<usize> = (1..=MOST_LOOKUPS).map(|block| reloads(groups, block)).collect();
             for (number, &(image, extent)) in images.iter().enumerate() {
                 let (reach, shifts) = (reach_of(groups, image), Shifts::new(groups, image));
-                for (tile, tiles) in tilings(extent, reach, lanes) {
+                for (tile, tiles) in tilings(extent, reach, isa) {
                     let table_rows = tiles[0] * tile.rows + reach[0];
                     let entry = (table_rows * tile.pitch).next_multiple_of(16);
-                    let most = TABLE_BUDGET.min(1 << INDEX_BITS) / (entry * entries);
-                    for block in 1..=most.min(groups.len()).min(8) {
+                    let most = TABLE_BUDGET / (entry * entries);
+                    for block in 1..=most.min(groups.len()).min(MOST_LOOKUPS) {
                         let shape = Shape { tile, tiles, table_rows, entry, entries, block };
-                        let cycles = shape.cycles(geometry, extent, groups.len(), &shifts);
+                        let reloads = reloads[block - 1];
+                        let cycles = shape.cycles(geometry, extent, groups.len(), reloads, &shifts);
                         candidates.push((cycles, grouping, number, shape));
                     }
                 }
@@ -170,20 +172,27 @@ pub(crate) struct Shape {
 impl Shape {
     /// Cycles of a run. The constants were measured on a core that loads two vectors and stores one per cycle; only
     /// their ratios matter.
-    fn cycles(&self, geometry: &Geometry, extent: [usize; 2], groups: usize, shifts: &Shifts) -> f64 {
+    fn cycles(
+        &self,
+        geometry: &Geometry,
+        extent: [usize; 2],
+        groups: usize,
+        reloads: usize,
+        shifts: &Shifts,
+    ) -> f64 {
         let Shape { tile, tiles, table_rows, entries, block, .. } = *self;
         let vectors = tile.registers() as f64;
         let table_vectors = (table_rows * tile.pitch / tile.lanes) as f64;
-        let build = groups as f64 * (table_vectors * (entries as f64 + 1.0) + 20.0);
+        let build = groups as f64 * (table_vectors * entries as f64 * 1.87 + 218.0);
         // With few vectors the latency of additions shows.
-        let lookups = shifts.sum(tile, |crossing| (0.54 * (vectors + crossing) + 0.8).max(3.0));
+        let lookups = shifts.sum(tile, |crossing| (0.53 * vectors + 0.41 * crossing + 0.4).max(3.0));
         let outputs = geometry.outputs as f64;
         // Sums that do not stay in the first-level cache beside the tables come from the second.
         let sums = geometry.outputs * tile.positions() * tiles[0] * tiles[1] * 4;
         let tables = block * entries * table_rows * tile.pitch * 4;
-        let reload = if sums + tables > 30 * 1024 { 2.0 } else { 0.9 };
-        let reloads = groups.div_ceil(block) as f64 * (vectors * reload + 6.0);
-        let epilogue = vectors * 2.0 + tile.rows as f64 * 5.0;
+        let reload = if sums + tables > 30 * 1024 { 1.43 } else { 0.54 };
+        let reloads = reloads as f64 * (vectors * reload + 4.0);
+        let epilogue = tile.rows as f64 * 7.0;
         let accumulate = outputs * (lookups + reloads + epilogue);
         let across = |size: usize, part: usize| size.div_ceil(part) as f64;
         let [down, right] = [tile.rows, tile.width()];
@@ -191,6 +200,16 @@ impl Shape {
         let region_count = across(extent[0], down * tiles[0]) * across(extent[1], right * tiles[1]);
         (geometry.samples * geometry.groups) as f64 * (region_count * build + tile_count * accumulate)
     }
+}
+
+/// In how many passes an output makes `lookups` lookups; in each its sums are loaded and stored.
+pub(crate) fn passes(lookups: usize) -> usize {
+    lookups.div_ceil(MOST_LOOKUPS).max(1)
+}
+
+/// How often the sums of an output are loaded and stored, with `block` groups at a time.
+fn reloads(groups: &[Group], block: usize) -> usize {
+    groups.chunks(block).map(|groups| passes(groups.iter().map(|g| g.lookups.len()).sum())).sum()
 }
 
 /// Numbers of a cache line.
@@ -324,12 +343,13 @@ fn reach_of(groups: &[Group], image: Image) -> [usize; 2] {
 }
 
 /// Tiles and how many of them share tables, for an image of `extent` and lookups that reach `reach`.
-fn tilings(extent: [usize; 2], reach: [usize; 2], lanes: usize) -> Vec<(Tile, [usize; 2])> {
+fn tilings(extent: [usize; 2], reach: [usize; 2], isa: Isa) -> Vec<(Tile, [usize; 2])> {
+    let (lanes, registers) = (isa.lanes(), isa.registers());
     let flat = extent[0] == 1;
     let widest = extent[1].div_ceil(lanes);
     let mut tilings = Vec::new();
-    for vectors in 1..=REGISTERS.min(widest) {
-        for rows in 1..=(REGISTERS / vectors).min(extent[0]) {
+    for vectors in 1..=registers.min(widest) {
+        for rows in 1..=(registers / vectors).min(extent[0]) {
             for count in 1..=4 {
                 let tiles = if flat { [1, count] } else { [count, 1] };
                 let covered = [(count - 1) * rows, (count - 1) * vectors * lanes];

@@ -1,8 +1,6 @@
 //! The functions of accumulate kernels by Cranelift, with vectors of 128 bits.
 
-use super::code::{
-    Accumulate, AccumulateScalars, Build, BuildScalars, INDEX_BITS, SCALAR_OUTPUTS, SCALAR_TABLE, Select,
-};
+use super::code::{Accumulate, AccumulateScalars, Build, BuildScalars, SCALAR_OUTPUTS, SCALAR_TABLE, Select};
 use super::pattern::{Patterns, Sum};
 #[cfg(all(target_arch = "x86_64", unix))]
 use super::wide;
@@ -54,45 +52,39 @@ impl Code for Build {
 
 impl Code for Accumulate {
     fn parameters(&self) -> usize {
-        6
+        4
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let &[table, sums, indices, outputs, steps, masks] = arguments else { return };
+        let &[table, sums, mut stream, counts] = arguments else { return };
         let places = self.tile.offsets();
-        count(b, outputs, &[sums, indices], |b, state| {
-            let (sums, indices) = (state[0], state[1]);
-            let mut start = vec![indices];
-            for v in 0..places.len() {
-                start.push(if self.initial { zero(b) } else { load(b, types::F32X4, sums, v * VECTOR) });
-            }
-            let end = count(b, steps, &start, |b, state| {
-                let mut sums = state[1..].to_vec();
-                for i in 0..self.unroll {
-                    let index = b.ins().uload16(types::I64, flags(), state[0], (i * 2) as i32);
-                    // The sign, times two; scaled by eight it selects a mask.
-                    let sign = b.ins().ushr_imm_u(index, INDEX_BITS as i64);
-                    let sign = b.ins().ishl_imm_u(sign, 3);
-                    let mask = b.ins().iadd(masks, sign);
-                    let mask = load(b, types::F32X4, mask, 0);
-                    let offset = b.ins().band_imm_u(index, (1 << INDEX_BITS) - 1);
-                    let offset = b.ins().ishl_imm_u(offset, 2);
+        for class in 0..=self.lookups {
+            let outputs = b.ins().uload32(flags(), counts, (class * 4) as i32);
+            let end = count(b, outputs, &[stream], |b, state| {
+                let stream = state[0];
+                let offset = b.ins().uload32(flags(), stream, 0);
+                let sums = b.ins().iadd(sums, offset);
+                let mut registers: Vec<Value> =
+                    (0..places.len()).map(|v| load(b, types::F32X4, sums, v * VECTOR)).collect();
+                for lookup in 0..self.lookups {
+                    let index = b.ins().uload16(types::I64, flags(), stream, (4 + lookup * 2) as i32);
+                    let offset = b.ins().ishl_imm_u(index, 2);
                     let entry = b.ins().iadd(table, offset);
-                    for (sum, &place) in sums.iter_mut().zip(&places) {
+                    for (sum, &place) in registers.iter_mut().zip(&places) {
                         let value = load(b, types::F32X4, entry, place);
-                        let value = b.ins().bxor(mask, value);
-                        *sum = b.ins().fadd(*sum, value);
+                        *sum = match lookup < self.lookups - class {
+                            true => b.ins().fadd(*sum, value),
+                            false => b.ins().fsub(*sum, value),
+                        };
                     }
                 }
-                let mut next = vec![b.ins().iadd_imm_s(state[0], (self.unroll * 2) as i64)];
-                next.extend(sums);
-                next
+                for (v, &sum) in registers.iter().enumerate() {
+                    store(b, sum, sums, v * VECTOR);
+                }
+                vec![b.ins().iadd_imm_s(stream, self.stride() as i64)]
             });
-            for (v, &sum) in end[1..].iter().enumerate() {
-                store(b, sum, sums, v * VECTOR);
-            }
-            vec![b.ins().iadd_imm_s(sums, (places.len() * VECTOR) as i64), end[0]]
-        });
+            stream = end[0];
+        }
     }
 
     #[cfg(all(target_arch = "x86_64", unix))]

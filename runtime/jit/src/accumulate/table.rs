@@ -5,16 +5,17 @@
 //! from there. See `docs/kernels.md`.
 
 use super::Weights;
-use super::code::{Accumulate, AccumulateFunction, Build, BuildFunction, INDEX_NEGATIVE, SIGN_MASKS};
+use super::code::{Accumulate, AccumulateFunction, Build, BuildFunction};
 use super::pack::{Planes, pack_channels};
 use super::pattern::Patterns;
-use super::plan::{Image, Plan, REGISTERS, Shape};
+use super::plan::{self, Group, Image, Plan, Shape, passes};
+use super::stream::Stream;
 use crate::compile::{Compiler, Function};
 use crate::epilogue::{Epilogue, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Io, LINE, Line};
-use crate::machine::MAX_LANES;
+use crate::machine::{MAX_LANES, MAX_REGISTERS};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -23,13 +24,14 @@ struct Block {
     /// Of each group, the byte offsets of its members from the first plane of the convolution group; always
     /// [`Plan::size`] of them.
     members: Vec<Vec<u64>>,
-    /// Lookups per output.
-    lookups: usize,
-    /// Lookups per turn of the function's loop; divides `lookups`.
-    unroll: usize,
-    /// By convolution group: the indices, output by output.
-    indices: Vec<Vec<u16>>,
+    passes: Vec<Pass>,
+}
+
+/// Some of the lookups that outputs make in a block.
+struct Pass {
     function: Arc<Function>,
+    /// By chunk, then by the convolution groups in it.
+    streams: Vec<Vec<Stream>>,
 }
 
 /// A table kernel of one plane.
@@ -59,55 +61,51 @@ impl TableKernel {
         let reach = plan.reach();
         let planes = planes(&geometry, &plan, reach);
         let table = patterns.entries() * plan.shape.entry;
+        let tile = plan.shape.tile;
+        let chunks = chunks(&geometry, plan.regions().iter().product::<usize>() * geometry.samples, threads);
+        let sums_bytes = (tile.positions() * 4) as u32;
+        let channels = geometry.groups * geometry.channels;
         let mut blocks = Vec::new();
         for groups in plan.groups.chunks(plan.shape.block) {
-            let lookups: usize = groups.iter().map(|g| g.lookups.len()).sum();
-            let unroll = (1..=9).rev().find(|&u| lookups.is_multiple_of(u)).unwrap_or(1);
-            let channels = geometry.groups * geometry.channels;
             let members = groups.iter().map(|group| {
-                let mut offsets: Vec<u64> = group
-                    .members
-                    .iter()
-                    .map(|&(channel, dx)| {
-                        (((group.phase * channels + channel) * planes.plane + dx) * 4) as u64
-                    })
-                    .collect();
+                let offset = |&(channel, dx): &(usize, usize)| {
+                    ((group.phase * channels + channel) * planes.plane + dx) as u64 * 4
+                };
+                let mut offsets: Vec<u64> = group.members.iter().map(offset).collect();
                 // Members that the last group lacks: no pattern selects them.
                 offsets.resize(plan.size, offsets.first().copied().unwrap_or(0));
                 offsets
             });
-            let stream = |conv_group: usize| -> Result<Vec<u16>, JitError> {
-                let mut indices = Vec::with_capacity(geometry.outputs * lookups);
-                for output in conv_group * geometry.outputs..(conv_group + 1) * geometry.outputs {
-                    for (slot, group) in groups.iter().enumerate() {
-                        for lookup in &group.lookups {
-                            let digits = group
-                                .members
-                                .iter()
-                                .zip(&lookup.taps)
-                                .map(|(&(channel, _), &tap)| weights.at(&geometry, output, channel, tap));
-                            let (number, negative) = patterns.number(digits);
-                            let shift = if number == 0 { 0 } else { plan.displacement(lookup.shift) };
-                            let index = u16::try_from(slot * table + number * plan.shape.entry + shift);
-                            let index = index.ok().filter(|index| index & INDEX_NEGATIVE == 0);
-                            let index = index.ok_or(JitError::Unsupported("tables this large"))?;
-                            indices.push(index | if negative { INDEX_NEGATIVE } else { 0 });
-                        }
-                    }
-                }
-                Ok(indices)
+            let lookups: Vec<(usize, &Group, &plan::Lookup)> = groups
+                .iter()
+                .enumerate()
+                .flat_map(|(slot, group)| group.lookups.iter().map(move |lookup| (slot, group, lookup)))
+                .collect();
+            let entry = |output: usize, &(slot, group, lookup): &(usize, &Group, &plan::Lookup)| {
+                let signs = group.members.iter().zip(&lookup.taps);
+                let signs = signs.map(|(&(channel, _), &tap)| weights.at(&geometry, output, channel, tap));
+                let (number, negative) = patterns.number(signs);
+                let shift = if number == 0 { 0 } else { plan.displacement(lookup.shift) };
+                let offset = u16::try_from(slot * table + number * plan.shape.entry + shift);
+                Ok((offset.map_err(|_| JitError::Unsupported("tables this large"))?, negative))
             };
-            blocks.push(Block {
-                members: members.collect(),
-                lookups,
-                unroll,
-                indices: (0..geometry.groups).map(stream).collect::<Result<_, _>>()?,
-                function: compiler.function(&Accumulate {
-                    tile: plan.shape.tile,
-                    unroll,
-                    initial: blocks.is_empty(),
-                })?,
-            });
+            let passes =
+                lookups.chunks(lookups.len().div_ceil(passes(lookups.len())).max(1)).map(|lookups| {
+                    let stream = |conv_group: usize, outputs: &Range<usize>| {
+                        let first = conv_group * geometry.outputs;
+                        let outputs =
+                            outputs.clone().map(|o| lookups.iter().map(|l| entry(first + o, l)).collect());
+                        let outputs = outputs.collect::<Result<Vec<Vec<_>>, JitError>>()?;
+                        Ok(Stream::new(lookups.len(), sums_bytes, &outputs))
+                    };
+                    let streams = chunks.iter().map(|(conv_groups, outputs)| {
+                        conv_groups.clone().map(|conv_group| stream(conv_group, outputs)).collect()
+                    });
+                    let function = compiler.function(&Accumulate { tile, lookups: lookups.len() })?;
+                    Ok(Pass { function, streams: streams.collect::<Result<_, JitError>>()? })
+                });
+            let passes = passes.collect::<Result<_, JitError>>()?;
+            blocks.push(Block { members: members.collect(), passes });
         }
         let build = compiler.function(&Build {
             lanes: plan.shape.tile.lanes,
@@ -115,7 +113,6 @@ impl TableKernel {
             entry: plan.shape.entry,
             pitch: plan.shape.tile.pitch,
         })?;
-        let chunks = chunks(&geometry, plan.regions().iter().product::<usize>() * geometry.samples, threads);
         Ok(TableKernel {
             geometry,
             planes,
@@ -140,7 +137,7 @@ impl TableKernel {
 
     /// Its functions.
     pub fn functions(&self) -> Vec<Arc<Function>> {
-        std::iter::once(&self.build).chain(self.blocks.iter().map(|b| &b.function)).cloned().collect()
+        std::iter::once(&self.build).chain(self.passes().map(|pass| &pass.function)).cloned().collect()
     }
 
     /// What was chosen.
@@ -160,6 +157,10 @@ impl TableKernel {
             tile.pitch,
             cycles / 1e6
         )
+    }
+
+    fn passes(&self) -> impl Iterator<Item = &Pass> {
+        self.blocks.iter().flat_map(|block| &block.passes)
     }
 
     fn table_lines(&self) -> usize {
@@ -220,19 +221,19 @@ impl TableKernel {
             }
             let (conv_groups, outputs) = &self.chunks[chunk];
             for conv_group in conv_groups.clone() {
-                self.sum([down, across], conv_group, outputs.clone(), tables, sums, packed);
+                self.sum([down, across], conv_group, chunk, tables, sums, packed);
                 // SAFETY: the elements of this unit's sample, region and outputs belong to no other unit.
                 unsafe { self.finish(sample, [down, across], conv_group, outputs.clone(), sums, io) };
             }
         }
     }
 
-    /// Sums of a region for some outputs, tile by tile.
+    /// Sums of a region for the outputs of a chunk, tile by tile.
     fn sum(
         &self,
         region: [usize; 2],
         conv_group: usize,
-        outputs: Range<usize>,
+        chunk: usize,
         tables: &mut [f32],
         sums: &mut [f32],
         packed: &[f32],
@@ -247,6 +248,9 @@ impl TableKernel {
         let source = conv_group * self.geometry.channels * self.planes.plane + region[1] * size[1];
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
         let build = unsafe { std::mem::transmute::<*const u8, BuildFunction>(self.build.entry()) };
+        let (conv_groups, outputs) = &self.chunks[chunk];
+        let used = tiles[0] * tiles[1] * outputs.len() * tile.positions();
+        sums[..used].fill(0.0);
         for block in &self.blocks {
             for (slot, members) in block.members.iter().enumerate() {
                 // SAFETY: the slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts
@@ -264,28 +268,27 @@ impl TableKernel {
                     );
                 }
             }
-            // SAFETY: as above.
-            let accumulate =
-                unsafe { std::mem::transmute::<*const u8, AccumulateFunction>(block.function.entry()) };
-            let indices =
-                &block.indices[conv_group][outputs.start * block.lookups..outputs.end * block.lookups];
-            for y in 0..live[0] {
-                for x in 0..live[1] {
-                    let first = y * tile.rows * tile.pitch + x * tile.width();
-                    let to = (y * tiles[1] + x) * self.tile_sums();
-                    // SAFETY: `indices` has `outputs * lookups` elements; `sums` has `tile_sums` numbers from `to` on,
-                    // enough for `outputs` times the tile's registers. An index plus a tile's largest offset stays
-                    // inside the table of its slot: its displacement is at most `reach`, which `table_rows` and `pitch`
-                    // include beside the tiles.
-                    unsafe {
-                        accumulate(
-                            tables[first..].as_ptr(),
-                            sums[to..].as_mut_ptr(),
-                            indices.as_ptr(),
-                            outputs.len(),
-                            block.lookups / block.unroll,
-                            &SIGN_MASKS,
-                        );
+            for pass in &block.passes {
+                // SAFETY: as above.
+                let accumulate =
+                    unsafe { std::mem::transmute::<*const u8, AccumulateFunction>(pass.function.entry()) };
+                let stream = &pass.streams[chunk][conv_group - conv_groups.start];
+                for y in 0..live[0] {
+                    for x in 0..live[1] {
+                        let first = y * tile.rows * tile.pitch + x * tile.width();
+                        let to = (y * tiles[1] + x) * outputs.len() * tile.positions();
+                        // SAFETY: the stream was made for this function and these outputs, whose sums are
+                        // `tile.positions()` numbers each from `to` on. An offset plus a tile's largest offset stays inside
+                        // the table of its slot: its displacement is at most `reach`, which `table_rows` and `pitch`
+                        // include beside the tiles.
+                        unsafe {
+                            accumulate(
+                                tables[first..].as_ptr(),
+                                sums[to..].as_mut_ptr(),
+                                stream.words.as_ptr(),
+                                stream.counts.as_ptr(),
+                            );
+                        }
                     }
                 }
             }
@@ -313,9 +316,9 @@ impl TableKernel {
         let first = conv_group * self.geometry.outputs + outputs.start;
         for ty in 0..tiles[0] {
             for tx in 0..tiles[1] {
-                let sums = &sums[(ty * tiles[1] + tx) * self.tile_sums()..];
+                let sums = &sums[(ty * tiles[1] + tx) * outputs.len() * per_output..];
                 // A tile has at most as many pieces as positions.
-                let mut pieces = [Piece::default(); REGISTERS * MAX_LANES];
+                let mut pieces = [Piece::default(); MAX_REGISTERS * MAX_LANES];
                 let mut count = 0;
                 for row in 0..tile.rows {
                     let y = region[0] * size[0] + ty * tile.rows + row;

@@ -1,9 +1,9 @@
 //! The functions of accumulate kernels for x86-64 with AVX2, with vectors of 256 bits.
 //!
-//! Registers are assigned by hand: sums in `ymm0` upwards, the two highest for what passes. The functions follow the System V
+//! Registers are assigned by hand, sums from `ymm0` upwards. The functions follow the System V
 //! calling convention and use only registers that it does not preserve, or save them.
 
-use super::code::{Accumulate, Build, INDEX_BITS, Select};
+use super::code::{Accumulate, Build, Select};
 use super::pattern::Patterns;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -72,46 +72,61 @@ pub(crate) fn build(code: &Build) -> Assembled {
     })
 }
 
-/// [`Accumulate`]: the sign's mask is broadcast from one of two numbers.
+/// [`Accumulate`]: indices are read four at a time where there are as many.
 pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
-    let Accumulate { tile, unroll, initial } = *code;
+    let Accumulate { tile, lookups } = *code;
     assemble(tile.lanes, |a| {
-        let (table, sums, indices, outputs, steps, masks) = (rdi, rsi, rdx, rcx, r8, r9);
-        let (left, index, sign) = (rax, r10, r11);
-        let (value, mask) = (YMM[14], YMM[15]);
+        let (table, sums, stream, counts) = (rdi, rsi, rdx, rcx);
+        let (sum, index, indices) = (r8, r9, r10);
         let places = tile.offsets();
         let registers = &YMM[..places.len()];
-        let (mut output, mut step) = (a.create_label(), a.create_label());
-        a.set_label(&mut output)?;
-        for (v, &sum) in registers.iter().enumerate() {
-            match initial {
-                true => a.vxorps(sum, sum, sum)?,
-                false => a.vmovups(sum, ymmword_ptr(sums + v * VECTOR))?,
+        for class in 0..=lookups {
+            let (mut output, mut next) = (a.create_label(), a.create_label());
+            a.mov(eax, dword_ptr(counts + class * 4))?;
+            a.test(eax, eax)?;
+            a.jz(next)?;
+            a.set_label(&mut output)?;
+            a.mov(r8d, dword_ptr(stream))?;
+            a.add(sum, sums)?;
+            for (v, &register) in registers.iter().enumerate() {
+                a.vmovups(register, ymmword_ptr(sum + v * VECTOR))?;
             }
-        }
-        a.mov(left, steps)?;
-        a.set_label(&mut step)?;
-        for i in 0..unroll {
-            a.movzx(r10d, word_ptr(indices + i * 2))?;
-            a.mov(r11d, r10d)?;
-            // The sign, times two; times eight it selects a mask of four numbers, of which one is broadcast.
-            a.shr(r11d, INDEX_BITS as u32)?;
-            a.and(r10d, (1 << INDEX_BITS) - 1)?;
-            a.vbroadcastss(mask, dword_ptr(masks + sign * 8))?;
-            for (&sum, &place) in registers.iter().zip(&places) {
-                a.vxorps(value, mask, ymmword_ptr(table + index * 4 + place))?;
-                a.vaddps(sum, sum, value)?;
+            for lookup in 0..lookups {
+                let (at, four) = (stream + (4 + lookup * 2), lookup / 4 * 4 + 4 <= lookups);
+                match (four, lookup % 4) {
+                    (false, _) => a.movzx(r9d, word_ptr(at))?,
+                    (true, 0) => {
+                        a.mov(indices, qword_ptr(at))?;
+                        a.movzx(r9d, r10w)?;
+                    }
+                    (true, 3) => {
+                        a.shr(indices, 16)?;
+                        a.mov(index, indices)?;
+                    }
+                    (true, _) => {
+                        a.shr(indices, 16)?;
+                        a.movzx(r9d, r10w)?;
+                    }
+                }
+                for (&register, &place) in registers.iter().zip(&places) {
+                    let entry = ymmword_ptr(table + index * 4 + place);
+                    match lookup < lookups - class {
+                        true => a.vaddps(register, register, entry)?,
+                        false => a.vsubps(register, register, entry)?,
+                    }
+                }
             }
+            for (v, &register) in registers.iter().enumerate() {
+                a.vmovups(ymmword_ptr(sum + v * VECTOR), register)?;
+            }
+            a.add(stream, code.stride() as i32)?;
+            a.dec(eax)?;
+            a.jnz(output)?;
+            a.set_label(&mut next)?;
+            // A label stands before an instruction.
+            a.nop()?;
         }
-        a.add(indices, (unroll * 2) as i32)?;
-        a.dec(left)?;
-        a.jnz(step)?;
-        for (v, &sum) in registers.iter().enumerate() {
-            a.vmovups(ymmword_ptr(sums + v * VECTOR), sum)?;
-        }
-        a.add(sums, (registers.len() * VECTOR) as i32)?;
-        a.dec(outputs)?;
-        a.jnz(output)
+        Ok(())
     })
 }
 
