@@ -4,9 +4,9 @@
 //! place of the true value wherever that is a normal number; polynomials have the coefficients of Cephes (Moshier,
 //! 1989), those of the error function are by N. Juffa (2013).
 
-use crate::loops::{splat, splat_integer};
+use crate::loops::{bytes, splat, splat_integer};
 use cranelift_codegen::ir::condcodes::FloatCC;
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use std::f32::consts::{LOG2_E, SQRT_2};
 use twnc_program::scalar::{Binary, Unary};
@@ -283,11 +283,7 @@ impl Elementwise<'_, '_> {
     }
 
     fn bits(&mut self, x: Value, ty: Type) -> Value {
-        self.0.ins().bitcast(
-            ty,
-            MemFlagsData::new().with_endianness(cranelift_codegen::ir::Endianness::Little),
-            x,
-        )
+        bytes(self.0, x, ty)
     }
 
     fn number(&mut self, number: f32) -> Value {

@@ -130,6 +130,11 @@ fn constant(b: &mut FunctionBuilder<'_>, ty: Type, bits: u32) -> Value {
     b.ins().vconst(ty, constant)
 }
 
+/// A vector's bytes as a vector of another type.
+pub(crate) fn bytes(b: &mut FunctionBuilder<'_>, value: Value, ty: Type) -> Value {
+    b.ins().bitcast(ty, MemFlagsData::new().with_endianness(ir::Endianness::Little), value)
+}
+
 /// Never traps; may be unaligned, since taps displace.
 pub(crate) fn flags() -> MemFlagsData {
     MemFlagsData::new().with_notrap()

@@ -9,7 +9,7 @@ use crate::compile::{Code, Function};
 use crate::elementwise::Elementwise;
 use crate::error::JitError;
 use crate::kernel::{Interface, Io, Kernel, LINE, Line, sealed};
-use crate::loops::{LANES, Part, count, load, run, splat, splat_from};
+use crate::loops::{LANES, Part, VECTOR, bytes, count, load, run, splat, splat_from};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use std::ops::Range;
@@ -156,7 +156,7 @@ impl Jit {
             inputs: vec![planes * input[0] * input[1]],
             residual: false,
             output: planes * output[0] * output[1],
-            scratch: axes[1].reach(output[1]).max(axes[1].padded).div_ceil(LINE),
+            scratch: (axes[1].reach(output[1]) + 1).max(axes[1].padded).div_ceil(LINE),
         };
         let divisors = match spec.kind {
             PoolKind::Max => vec![],
@@ -263,6 +263,15 @@ impl Code for Horizontal {
 fn load_apart(b: &mut FunctionBuilder<'_>, part: Part, address: Value, stride: usize) -> Value {
     match (part, stride) {
         (Part::Single, _) | (_, 1) => part.load(b, address),
+        // Every second of eight; the last of them is read and not used.
+        (Part::Vector, 2) => {
+            let (low, high) = (load(b, types::F32X4, address, 0), load(b, types::F32X4, address, VECTOR));
+            let (low, high) = (bytes(b, low, types::I8X16), bytes(b, high, types::I8X16));
+            let lanes: Vec<u8> = (0..LANES as u8).flat_map(|lane| (0..4).map(move |byte| lane * 8 + byte)).collect();
+            let mask = b.func.dfg.immediates.push(lanes.into());
+            let value = b.ins().shuffle(low, high, mask);
+            bytes(b, value, types::F32X4)
+        }
         (Part::Vector, _) => {
             let mut value = splat_from(b, address);
             for lane in 1..LANES {
