@@ -8,3 +8,4 @@ mod fixture;
 mod networks;
 mod random_graphs;
 mod snapshots;
+mod ternary_networks;

@@ -1,0 +1,126 @@
+//! Whole networks, every layer made ternary: the program, on each path, against the reference evaluator on the same graph.
+//!
+//! The bound is the numerical contract's: rtol 1e-3 and atol 1e-4 of an output's range (largest minus smallest value). Inputs are
+//! seeded and normal. Fetched networks are looked for in `$TWNC_ZOO/models`, or else in `testsuite/zoo/models`; one that is absent
+//! is skipped and says so. How much of the bound each network uses:
+//!
+//!     cargo test -p twnc --test suite ternary_networks -- --nocapture
+
+use crate::networks::shared;
+use onnx_protobuf::Message;
+use std::collections::BTreeMap;
+use testsuite::generate::{Network, Weights};
+use twnc::{Compiled, Compiler, CompilerBuilder, synthetic};
+use twnc_ir::{Tensor, eval};
+use twnc_onnx::ImportOptions;
+use twnc_passes::{Mode, Options};
+use twnc_program::interpret::Functions;
+use twnc_runtime::{Isa, Module, Output, SessionOptions};
+
+const RTOL: f64 = 1e-3;
+const ATOL: f64 = 1e-4;
+
+fn all_ternary() -> CompilerBuilder {
+    Compiler::builder().passes(Options { ternarise: Mode::All, ..Options::default() })
+}
+
+/// The outputs on one path.
+fn run(module: &Module, inputs: &[(String, Output)], isa: Isa) -> Vec<(String, Output)> {
+    let session = module.session(SessionOptions::default().isa(isa)).unwrap();
+    let inputs: Vec<_> = inputs.iter().map(|(name, array)| (name.as_str(), array.view())).collect();
+    session.run(&inputs).unwrap()
+}
+
+fn elements(output: &Output) -> Vec<f32> {
+    match output {
+        Output::F32(array) => array.iter().copied().collect(),
+        other => panic!("{other:?} is not f32"),
+    }
+}
+
+/// The largest share of the bound that an element uses.
+fn share(name: &str, expected: &[f32], found: &[f32]) -> f64 {
+    assert_eq!(expected.len(), found.len(), "{name}");
+    let bounds = expected.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &x| {
+        (low.min(f64::from(x)), high.max(f64::from(x)))
+    });
+    let range = bounds.1 - bounds.0;
+    assert!(range.is_finite() && range > 0.0, "{name}: all elements are {}: that compares nothing", bounds.0);
+    let shares = expected.iter().zip(found).map(|(&e, &f)| {
+        let (e, f) = (f64::from(e), f64::from(f));
+        (e - f).abs() / (ATOL * range + RTOL * e.abs())
+    });
+    // `max` would pass over a NaN.
+    shares.fold(0.0, |worst, share| if share > worst || share.is_nan() { share } else { worst })
+}
+
+/// Runs a program on both paths, with `open` for every open size, and compares all its outputs with those of its graph.
+fn check(network: &str, compiled: Compiled, open: usize) {
+    assert!(compiled.ternary_layers() > 0, "{network} has no ternary layer");
+    let module = Module::new(compiled.program, Functions::default()).unwrap();
+    let inputs = synthetic::inputs(&module, &synthetic::shapes(&module, open, &[]), 1);
+    let tensors: BTreeMap<String, Tensor> = inputs
+        .iter()
+        .map(|(name, array)| {
+            (name.clone(), Tensor::from_f32(array.shape().to_vec(), elements(array)).unwrap())
+        })
+        .collect();
+    let expected = eval::evaluate(&compiled.graph, &tensors).unwrap();
+    for isa in [Isa::Interpreter, Isa::Portable] {
+        for (name, found) in run(&module, &inputs, isa) {
+            let what = format!("{network} {} `{name}`", isa.name());
+            assert_eq!(expected[&name].shape(), found.shape(), "{what}");
+            let share = share(&what, expected[&name].as_f32().unwrap(), &elements(&found));
+            println!("{what}: {share:.5} of the bound");
+            assert!(share <= 1.0, "{what}: {share} times the bound");
+        }
+    }
+}
+
+fn fetched(name: &str, open: usize) {
+    let zoo = std::env::var_os("TWNC_ZOO").map_or_else(|| shared("zoo"), Into::into);
+    let file = zoo.join("models").join(name).with_extension("onnx");
+    if file.exists() {
+        check(name, all_ternary().build().unwrap().compile_file(file).unwrap(), open);
+    } else {
+        eprintln!("SKIPPED: {name}: it is not in the zoo");
+    }
+}
+
+/// A network of the generator, for inputs of `shape`.
+fn generated(name: &str, shape: &str) {
+    let network: Network = name.parse().unwrap();
+    let bytes = network.model(Weights::Float, 1).write_to_bytes().unwrap();
+    let import = ImportOptions { input_shapes: vec![shape.parse().unwrap()], ..ImportOptions::default() };
+    check(name, all_ternary().import(import).build().unwrap().compile_bytes(&bytes).unwrap(), 1);
+}
+
+#[test]
+fn tiny() {
+    ["tiny_ad", "tiny_kws", "tiny_resnet8", "tiny_vww"].iter().for_each(|name| fetched(name, 2));
+}
+
+#[test]
+fn mnist_conv() {
+    fetched("mnist_conv", 1);
+}
+
+#[test]
+fn mtcnn_onet() {
+    fetched("mtcnn_onet", 2);
+}
+
+#[test]
+fn resnet50_thin() {
+    fetched("resnet50_thin", 1);
+}
+
+#[test]
+fn resnet18() {
+    generated("resnet18", "2x3x64x64");
+}
+
+#[test]
+fn vgg7() {
+    generated("vgg7", "1x3x32x32");
+}
