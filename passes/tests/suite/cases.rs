@@ -30,7 +30,10 @@ fn each_pass_changes_what_it_says_and_leaves_the_rest() {
             assert_eq!(again.edits, 0, "{name}: the second run finds something to do");
             let printed =
                 if outcome.edits == 0 { "unchanged\n".to_owned() } else { text::print_full(&after) };
-            insta::assert_snapshot!(name, format!("{source}\n// after {pass}\n{printed}\n{}", outcome.lines()));
+            insta::assert_snapshot!(
+                name,
+                format!("{source}\n// after {pass}\n{printed}\n{}", outcome.lines())
+            );
         }
     }
 }

@@ -5,8 +5,8 @@ use crate::swish::Swish;
 use proptest::prelude::*;
 use std::sync::Arc;
 use twnc_ir::{
-    Attributes, Binary, Conv, CustomCall, Data, Dim, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, Tensor, TensorType,
-    Unary, ValueId,
+    Attributes, Binary, Conv, CustomCall, Data, Dim, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool,
+    Tensor, TensorType, Unary, ValueId,
 };
 use twnc_passes::{Mode, Options, default_pipeline};
 
