@@ -1,6 +1,6 @@
 //! Random small networks: the exact passes leave what they compute alone, and leave it in the form that they promise.
 
-use crate::oracle::{Numbers, assert_same, run};
+use crate::oracle::{Numbers, assert_identical, assert_same, run};
 use crate::swish::Swish;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -256,6 +256,10 @@ fn assert_canonical(graph: &Graph) {
     }
 }
 
+/// What these change is never a number. (Of `sink_transposes` that holds where nothing is reduced, as here.)
+const BIT_FOR_BIT: [&str; 5] =
+    ["dead_code", "decompose_custom", "fold_constants", "sink_transposes", "simplify"];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -268,6 +272,9 @@ proptest! {
             let mut after = graph.clone();
             run(&mut after, &[pass], &options);
             assert_same(&graph, &after);
+            if BIT_FOR_BIT.contains(&pass) {
+                assert_identical(&graph, &after);
+            }
         }
         let mut after = graph.clone();
         run(&mut after, &[], &options);
