@@ -34,11 +34,20 @@ fn each_refusal_names_the_place_and_the_remedy() {
             "`deep` has 9 axes; at most 8 are supported",
         ),
         (
+            "a constant of more axes than a buffer has",
+            r#"graph "g" (%0 "x": f32[2]) -> (%3 "y") {
+  %1 = const f32[1,1,1,1,1,1,1,1,2] "deep" [1.0, 2.0]
+  %2 = reshape(%1) {shape=[2]} "flat" : f32[2]
+  %3 = add(%0, %2) "sum" : f32[2]
+}"#,
+            "`deep` has 9 axes; at most 8 are supported",
+        ),
+        (
             "a convolution whose kernel is open",
             r#"graph "g" (%0 "x": f32[N,1,8,8], %1 "w": f32[1,1,K,K]) -> (%2 "y") {
   %2 = conv(%0, %1) "conv" : f32[N,1,9-K,9-K]
 }"#,
-            "`%1` cannot be lowered: a convolution's kernel has an open size",
+            "`conv` has a kernel of open size; give its weight fixed sizes (--input-shape, --dim)",
         ),
     ];
     for (what, source, message) in cases {
