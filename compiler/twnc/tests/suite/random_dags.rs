@@ -15,11 +15,13 @@ use twnc_runtime::{Isa, Module, Output, SessionOptions};
 const CHANNELS: usize = 4;
 const SIZE: usize = 5;
 
-/// A graph of values of one shape, each computed from one or two of those before it.
+/// A graph of values of one shape, whose image size is open in half of them, each computed from one or two of those before it.
 fn dag(seed: u64) -> Graph {
     let mut r = Random(seed);
     let mut b = GraphBuilder::new("dag");
-    let shape = vec![Dim::symbol("N"), CHANNELS.into(), SIZE.into(), SIZE.into()];
+    let sizes = [[SIZE.into(), SIZE.into()], [Dim::symbol("H"), Dim::symbol("W")]];
+    let [height, width] = sizes[r.size(0, 1)].clone();
+    let shape = vec![Dim::symbol("N"), CHANNELS.into(), height, width];
     let mut values = vec![b.input("a", TensorType::f32(shape.clone())), b.input("b", TensorType::f32(shape))];
     for i in 0..r.size(3, 12) {
         // Of the last four: with older ones most of the graph would be dead.
