@@ -10,19 +10,15 @@ use crate::networks::shared;
 use onnx_protobuf::Message;
 use std::collections::BTreeMap;
 use testsuite::generate::{Network, Weights};
-use twnc::{Compiled, Compiler, CompilerBuilder, synthetic};
+use twnc::{Compiled, Compiler, synthetic};
 use twnc_ir::{Tensor, eval};
 use twnc_onnx::ImportOptions;
 use twnc_passes::{Mode, Options};
-use twnc_program::interpret::Functions;
+use twnc_program::{StepKind, interpret::Functions};
 use twnc_runtime::{Isa, Module, Output, SessionOptions};
 
 const RTOL: f64 = 1e-3;
 const ATOL: f64 = 1e-4;
-
-fn all_ternary() -> CompilerBuilder {
-    Compiler::builder().passes(Options { ternarise: Mode::All, ..Options::default() })
-}
 
 /// The outputs on one path.
 fn run(module: &Module, inputs: &[(String, Output)], isa: Isa) -> Vec<(String, Output)> {
@@ -54,11 +50,13 @@ fn share(name: &str, expected: &[f32], found: &[f32]) -> f64 {
     shares.fold(0.0, |worst, share| if share > worst || share.is_nan() { share } else { worst })
 }
 
-/// Runs a program on both paths, with `open` for every open size, and compares all its outputs with those of its graph.
-fn check(network: &str, compiled: Compiled, open: usize) {
+/// Runs a program on both paths and compares all its outputs with those of its graph.
+fn check(network: &str, compiled: Compiled) {
     assert!(compiled.ternary_layers() > 0, "{network} has no ternary layer");
+    let mut steps = compiled.program.steps.iter();
+    assert!(!steps.any(|step| matches!(step.kind, StepKind::Conv(_))), "{network} has a float convolution");
     let module = Module::new(compiled.program, Functions::default()).unwrap();
-    let inputs = synthetic::inputs(&module, &synthetic::shapes(&module, open, &[]), 1);
+    let inputs = synthetic::inputs(&module, &synthetic::shapes(&module, 1, &[]), 1);
     let tensors: BTreeMap<String, Tensor> = inputs
         .iter()
         .map(|(name, array)| {
@@ -77,48 +75,66 @@ fn check(network: &str, compiled: Compiled, open: usize) {
     }
 }
 
-/// A network of the zoo with these values of its file as outputs, or with its own: what a softmax that saturates would hide is compared before it.
-fn fetched(name: &str, open: usize, outputs: &[&str]) {
+/// All of a network ternary, for inputs of `shape`.
+fn compiler(shape: &str, outputs: &[&str]) -> Compiler {
+    let input_shapes = vec![shape.parse().unwrap()];
+    let outputs = outputs.iter().map(|&output| output.to_owned()).collect();
+    let import = ImportOptions { input_shapes, outputs, ..ImportOptions::default() };
+    let passes = Options { ternarise: Mode::All, ..Options::default() };
+    Compiler::builder().import(import).passes(passes).build().unwrap()
+}
+
+/// A network of the zoo with these values of its file as outputs, or with its own: what a softmax that saturates would hide is
+/// compared before it.
+fn fetched(name: &str, shape: &str, outputs: &[&str]) {
     let zoo = std::env::var_os("TWNC_ZOO").map_or_else(|| shared("zoo"), Into::into);
     let file = zoo.join("models").join(name).with_extension("onnx");
     if file.exists() {
-        let outputs = outputs.iter().map(|&output| output.to_owned()).collect();
-        let import = ImportOptions { outputs, ..ImportOptions::default() };
-        check(name, all_ternary().import(import).build().unwrap().compile_file(file).unwrap(), open);
+        check(name, compiler(shape, outputs).compile_file(file).unwrap());
     } else {
         eprintln!("SKIPPED: {name}: it is not in the zoo");
     }
 }
 
-/// A network of the generator, for inputs of `shape`.
+/// A network of the generator.
 fn generated(name: &str, shape: &str) {
     let network: Network = name.parse().unwrap();
     let bytes = network.model(Weights::Float, 1).write_to_bytes().unwrap();
-    let import = ImportOptions { input_shapes: vec![shape.parse().unwrap()], ..ImportOptions::default() };
-    check(name, all_ternary().import(import).build().unwrap().compile_bytes(&bytes).unwrap(), 1);
+    check(name, compiler(shape, &[]).compile_bytes(&bytes).unwrap());
 }
 
 #[test]
 fn tiny() {
-    fetched("tiny_ad", 2, &[]);
-    fetched("tiny_kws", 2, &["Add__33:0", "Identity"]);
-    fetched("tiny_resnet8", 2, &["Add__29:0", "Identity"]);
-    fetched("tiny_vww", 2, &["Add__87:0", "Identity"]);
+    fetched("tiny_ad", "2x640", &[]);
+    fetched("tiny_kws", "2x49x10x1", &["Add__33:0", "Identity"]);
+    fetched("tiny_resnet8", "2x32x32x3", &["Add__29:0", "Identity"]);
+    fetched("tiny_vww", "2x96x96x3", &["Add__87:0", "Identity"]);
 }
 
 #[test]
 fn mnist_conv() {
-    fetched("mnist_conv", 1, &[]);
+    fetched("mnist_conv", "1x1x28x28", &[]);
 }
 
 #[test]
 fn mtcnn_onet() {
-    fetched("mtcnn_onet", 2, &["dense_5", "dense_6", "biased_tensor_name2", "softmax_2"]);
+    fetched("mtcnn_onet", "2x48x48x3", &["dense_5", "dense_6", "biased_tensor_name2", "softmax_2"]);
 }
 
 #[test]
 fn resnet50_thin() {
-    fetched("resnet50_thin", 1, &["/Add_126_output_0", "4195"]);
+    fetched("resnet50_thin", "1x224x224x3", &["/Add_126_output_0", "4195"]);
+}
+
+#[test]
+fn centerface() {
+    fetched("centerface", "1x3x64x64", &[]);
+}
+
+#[test]
+fn ppocr() {
+    fetched("ppocr_cls", "1x3x48x192", &[]);
+    fetched("ppocr_det", "1x3x64x96", &[]);
 }
 
 #[test]
