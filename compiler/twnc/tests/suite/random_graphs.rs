@@ -24,7 +24,7 @@ impl Random {
     }
 
     /// In `from..=to`.
-    fn size(&mut self, from: usize, to: usize) -> usize {
+    pub fn size(&mut self, from: usize, to: usize) -> usize {
         from + (self.next() % (to - from + 1) as u64) as usize
     }
 
@@ -33,7 +33,7 @@ impl Random {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
-    fn tensor(&mut self, shape: &[usize]) -> Tensor {
+    pub fn tensor(&mut self, shape: &[usize]) -> Tensor {
         let elements = (0..shape.iter().product()).map(|_| self.number()).collect();
         Tensor::from_f32(shape.to_vec(), elements).unwrap()
     }
