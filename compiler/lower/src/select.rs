@@ -5,7 +5,7 @@ use crate::emit::Emitter;
 use crate::layer::{self, Layer};
 use crate::map::{self, Maps};
 use twnc_ir::{Attribute, ElementType, Geometry, Node, NodeId, Op, PadMode, ReduceKind, ValueId};
-use twnc_program::step::{self, Contraction, Epilogue, MoveKind, Plane, PoolKind};
+use twnc_program::step::{self, Contraction, Epilogue, MoveKind, Plane, PoolKind, Term};
 use twnc_program::{StepKind, Window};
 
 /// Emits the step of a layer.
@@ -36,9 +36,10 @@ pub(crate) fn layer(emit: &mut Emitter<'_>, layer: &Layer) -> Result<(), LowerEr
         };
         let shape = graph.constant(weight).map(|w| w.shape().to_vec()).unwrap_or_default();
         let (input, weight) = (emit.buffer(input)?, emit.constant(weight, shape)?);
-        let planes = vec![Plane { input, weight, contraction, scale }];
+        let planes = vec![Plane { input, weight, contraction }];
+        let terms = vec![Term { planes, scale, input_scale: None }];
         let output = emit.define(layer.result)?;
-        emit.push(&name, StepKind::Accumulate(step::Accumulate { planes, epilogue, output }));
+        emit.push(&name, StepKind::Accumulate(step::Accumulate { terms, epilogue, output }));
         return Ok(());
     }
     let kind = match &product.op {

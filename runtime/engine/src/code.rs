@@ -42,7 +42,7 @@ pub(crate) fn bind(
     threads: usize,
 ) -> Result<Option<Bound>, JitError> {
     match &step.kind {
-        StepKind::Accumulate(s) if s.planes.len() <= MAX_INPUTS => {
+        StepKind::Accumulate(s) if s.terms.len() <= MAX_INPUTS => {
             accumulate(jit, program, shapes, s, threads)
         }
         StepKind::Conv(s) => {
@@ -153,14 +153,19 @@ fn accumulate(
     step: &Accumulate,
     threads: usize,
 ) -> Result<Option<Bound>, JitError> {
-    let planes = step.planes.iter().map(|plane| {
+    let planes = step.terms.iter().map(|term| {
+        // Sums over several planes and of integers are the interpreter's.
+        let [plane] = &term.planes[..] else { return None };
+        if term.input_scale.is_some() || program.buffers[plane.input.index()].element != ElementType::F32 {
+            return None;
+        }
         let ConstantData::Ternary(weight) = &program.constant(plane.weight).data else { return None };
         Some(PlaneSpec {
             input: shapes.of(plane.input),
             weight_shape: shapes.operand(program, Operand::Constant(plane.weight)),
             weight,
             contraction: &plane.contraction,
-            scale: plane.scale.and_then(|id| floats(program, id)),
+            scale: term.scale.and_then(|id| floats(program, id)),
         })
     });
     let Some(planes) = planes.collect() else { return Ok(None) };
@@ -172,7 +177,7 @@ fn accumulate(
         threads,
         rank: 0,
     };
-    let inputs = step.planes.iter().map(|plane| plane.input).collect();
+    let inputs = step.terms.iter().flat_map(|term| term.planes.iter().map(|plane| plane.input)).collect();
     Operands { program, inputs }.bind(jit.accumulate(&spec), step.epilogue.residual, step.output)
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn plan(program: &Program, bytes: &[usize]) -> Layout {
             Operand::Buffer(buffer) => Some(buffer),
             Operand::Constant(_) => None,
         });
-        step.outputs().into_iter().chain(read).for_each(|buffer| touch(buffer, number + 1));
+        step.outputs().iter().copied().chain(read).for_each(|buffer| touch(buffer, number + 1));
     }
     program.outputs.iter().for_each(|port| touch(port.buffer, program.steps.len() + 1));
 

@@ -12,7 +12,7 @@ use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 use twnc_jit::{Function, JitError, Work};
 use twnc_program::interpret::{self, Operands, RunError, View, ViewMut};
-use twnc_program::{BufferId, ElementType, Shapes, Step, StepKind};
+use twnc_program::{BufferId, ElementType, Shapes, Step};
 
 /// How a program runs for certain shapes.
 #[derive(Debug)]
@@ -174,8 +174,8 @@ impl Plan {
             interpret::run_step(&inner.program, &self.shapes, step, operands, outputs, &inner.functions)
         };
         // No buffer that a step reads shares memory with one that it writes, so the arena falls apart around the outputs.
-        if let StepKind::Custom(custom) = &step.kind {
-            let mut outputs: Vec<_> = custom.outputs.iter().map(|&id| (range(id), element(id))).collect();
+        let [output] = step.outputs() else {
+            let mut outputs: Vec<_> = step.outputs().iter().map(|&id| (range(id), element(id))).collect();
             outputs.sort_by_key(|(range, _)| range.start);
             let mut around = Vec::new();
             let mut views = Vec::new();
@@ -188,18 +188,17 @@ impl Plan {
                 (rest, at) = (behind, range.end);
             }
             around.push((at, &*rest));
-            views.sort_by_key(|(start, _)| custom.outputs.iter().position(|&id| range(id).start == *start));
+            views.sort_by_key(|(start, _)| step.outputs().iter().position(|&id| range(id).start == *start));
             let mut views: Vec<_> = views.into_iter().map(|(_, view)| view).collect();
             let operands = Around { pieces: &around, element: &element, range: &range };
             return call(&operands, &mut views);
-        }
-        let Some(output) = step.output() else { return Ok(()) };
-        let target = range(output);
+        };
+        let target = range(*output);
         let (before, rest) = bytes.split_at_mut(target.start);
         let (written, behind) = rest.split_at_mut(target.len());
         let pieces = [(0, &*before), (target.end, &*behind)];
         let operands = Around { pieces: &pieces, element: &element, range: &range };
-        call(&operands, &mut [view_mut(element(output), written)])
+        call(&operands, &mut [view_mut(element(*output), written)])
     }
 }
 

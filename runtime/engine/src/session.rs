@@ -206,7 +206,7 @@ impl Session {
         let (plan, mut workspace) = self.begin(inputs)?;
         self.execute(&plan, &mut workspace, &mut |number, workspace| {
             let step = &self.inner.program.steps[number];
-            for id in step.outputs() {
+            for &id in step.outputs() {
                 observe(step, plan.shapes.of(id), plan.view(&self.inner, workspace, id));
             }
         })?;

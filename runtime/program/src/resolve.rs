@@ -124,7 +124,9 @@ impl<'a> Check<'a> {
         match &step.kind {
             StepKind::Accumulate(s) => {
                 let output = self.shapes.of(s.output);
-                for plane in &s.planes {
+                for (term, plane) in
+                    s.terms.iter().flat_map(|term| term.planes.iter().map(move |p| (term, p)))
+                {
                     let (input, weight) = (self.shapes.of(plane.input), self.constant(plane.weight));
                     let (expected, channels) = match &plane.contraction {
                         Contraction::Window { window, groups } => {
@@ -133,16 +135,32 @@ impl<'a> Check<'a> {
                         Contraction::MatMul => (multiplied(input, weight)?, weight[1]),
                     };
                     same("output", output, &expected)?;
-                    if let Some(scale) = plane.scale {
+                    if let Some(scales) = term.input_scale
+                        && self.shapes.of(scales).iter().product::<usize>() != output[0]
+                    {
+                        return Err("it has not one scale of the input for each sample".into());
+                    }
+                    if let Some(scale) = term.scale {
                         let scales = self.constant(scale)[0];
                         if scales != 1 && scales != channels {
                             return Err(format!("{scales} scales for {channels} channels"));
                         }
                     }
                 }
-                let axis =
-                    if matches!(s.planes[0].contraction, Contraction::MatMul) { output.len() - 1 } else { 1 };
+                let axis = if matches!(s.terms[0].planes[0].contraction, Contraction::MatMul) {
+                    output.len() - 1
+                } else {
+                    1
+                };
                 self.epilogue(&s.epilogue, output, axis)
+            }
+            StepKind::Quantize(s) => {
+                let (input, [integers, scales]) = (self.shapes.of(s.input), s.outputs);
+                same("output", self.shapes.of(integers), input)?;
+                match self.shapes.of(scales).iter().product::<usize>() == input[0] {
+                    true => Ok(()),
+                    false => Err("it has not one scale for each sample".into()),
+                }
             }
             StepKind::Conv(s) => {
                 let (input, weight) = (self.shapes.of(s.input), self.operand(s.weight));

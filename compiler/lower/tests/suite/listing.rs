@@ -1,6 +1,6 @@
 //! A program as text, for snapshots: constants, then steps, each with what it reads, in the program's own numbers.
 
-use twnc_program::step::{Contraction, Epilogue, MapInstruction, MoveKind, PoolKind};
+use twnc_program::step::{Contraction, Epilogue, MapInstruction, MoveKind, Plane, PoolKind, Term};
 use twnc_program::{
     BufferId, Constant, ConstantData, Dim, ElementType, Operand, Port, Program, Step, StepKind, Window,
 };
@@ -41,7 +41,7 @@ fn constant(constant: &Constant) -> String {
 }
 
 fn line(program: &Program, step: &Step) -> String {
-    let outputs: Vec<_> = step.outputs().into_iter().map(|id| typed(program, id)).collect();
+    let outputs: Vec<_> = step.outputs().iter().map(|&id| typed(program, id)).collect();
     format!("{} = {} {:?}", outputs.join(", "), body(program, step), step.name)
 }
 
@@ -49,16 +49,25 @@ fn body(program: &Program, step: &Step) -> String {
     let kind = step.kind_name();
     match &step.kind {
         StepKind::Accumulate(s) => {
-            let plane = |plane: &twnc_program::step::Plane| {
-                let scale = plane.scale.map_or(String::new(), |scale| format!(" * {scale}"));
+            let plane = |plane: &Plane| {
                 let over = match &plane.contraction {
                     Contraction::Window { window: w, groups } => window(w, *groups),
                     Contraction::MatMul => "matmul".to_owned(),
                 };
-                format!("({}, {}, {over}){scale}", plane.input, plane.weight)
+                format!("({}, {}, {over})", plane.input, plane.weight)
             };
-            let planes: Vec<_> = s.planes.iter().map(plane).collect();
-            format!("{kind} {}{}", planes.join(" + "), epilogue(&s.epilogue))
+            let term = |term: &Term| {
+                let planes: Vec<_> = term.planes.iter().map(plane).collect();
+                let scale = term.scale.map_or(String::new(), |scale| format!(" * {scale}"));
+                let input_scale = term.input_scale.map_or(String::new(), |scale| format!(" * {scale}"));
+                format!("{}{scale}{input_scale}", planes.join(" + "))
+            };
+            let terms: Vec<_> = s.terms.iter().map(term).collect();
+            format!("{kind} {}{}", terms.join(" + "), epilogue(&s.epilogue))
+        }
+        StepKind::Quantize(s) => {
+            let (sign, scale) = (if s.signed { "signed" } else { "unsigned" }, s.scale);
+            format!("{kind} {} to {} bits {sign}, scale {scale:?}", s.input, s.bits)
         }
         StepKind::Conv(s) => {
             let over = window(&s.window, s.groups);

@@ -112,13 +112,14 @@ fn layer(
 ) -> Option<LayerReport> {
     let (op, weight, scale) = match &step.kind {
         StepKind::Accumulate(s) => {
-            let plane = s.planes.first()?;
+            let term = s.terms.first()?;
+            let plane = term.planes.first()?;
             let op = match plane.contraction {
                 Contraction::Window { .. } => "conv",
                 Contraction::MatMul => "matmul",
             };
             let scale =
-                plane.scale.map(|id| if program.constant(id).len() == 1 { "layer" } else { "channel" });
+                term.scale.map(|id| if program.constant(id).len() == 1 { "layer" } else { "channel" });
             (op, plane.weight, scale)
         }
         StepKind::Conv(s) => ("conv", constant(s.weight)?, None),

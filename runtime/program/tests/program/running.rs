@@ -4,7 +4,7 @@ use crate::single::{buffer, count_up, dense, f32s, i64s, program, ternary};
 use std::sync::Arc;
 use twnc_program::interpret::{self, CustomFunction, Functions, RunError, Tensor, View, ViewMut};
 use twnc_program::scalar::Unary;
-use twnc_program::step::{Accumulate, Attribute, Contraction, Custom, Epilogue, Move, MoveKind, Plane};
+use twnc_program::step::{Accumulate, Attribute, Contraction, Custom, Epilogue, Move, MoveKind, Plane, Term};
 use twnc_program::{
     Buffer, BufferId, ConstantId, Dim, ElementType, Port, Program, ProgramError, Step, StepKind, SymbolId,
 };
@@ -13,14 +13,10 @@ use twnc_program::{
 pub fn two_steps() -> Program {
     let n = || Dim::Symbol(SymbolId(0));
     let f32_buffer = |shape: Vec<Dim>| Buffer { element: ElementType::F32, shape };
-    let plane = Plane {
-        input: BufferId(0),
-        weight: ConstantId(0),
-        contraction: Contraction::MatMul,
-        scale: Some(ConstantId(1)),
-    };
+    let plane = Plane { input: BufferId(0), weight: ConstantId(0), contraction: Contraction::MatMul };
+    let term = Term { planes: vec![plane], scale: Some(ConstantId(1)), input_scale: None };
     let epilogue = Epilogue { activation: Some(Unary::Relu), ..Epilogue::default() };
-    let product = Accumulate { planes: vec![plane], epilogue, output: BufferId(1) };
+    let product = Accumulate { terms: vec![term], epilogue, output: BufferId(1) };
     let kind = MoveKind::Transpose { perm: vec![1, 0] };
     let transpose = Move { kind, inputs: vec![buffer(1)], output: BufferId(2) };
     let port = |name: &str, id| Port { name: name.into(), buffer: BufferId(id) };
