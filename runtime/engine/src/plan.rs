@@ -64,7 +64,7 @@ impl Plan {
         let shapes = program.resolve(inputs)?;
         let bytes = shapes.bytes(program);
         let layout = liveness::plan(program, &bytes);
-        // Before kernels are made: they may keep tables for their shapes, which are no larger than what is refused here.
+        // Before kernels are made: what they keep for their shapes is bounded by a small multiple of this.
         memory::check(layout.size, max_memory)?;
         let generator = match setup.backend {
             Backend::Interpreter => None,

@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many plans a module keeps.
-const MAX_PLANS: usize = 16;
+const MAX_PLANS: usize = 8;
 
 /// What a plan depends on beside the module and the shapes of its inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +39,11 @@ impl Plans {
     pub(crate) fn get(
         &self,
         setup: Setup,
-        fits: &dyn Fn(&[Vec<usize>]) -> bool,
-        shapes: &dyn Fn() -> Vec<Vec<usize>>,
-        make: &dyn Fn(&[Vec<usize>]) -> Result<Plan, Error>,
+        fits: impl Fn(&[Vec<usize>]) -> bool,
+        shapes: impl Fn() -> Vec<Vec<usize>>,
+        make: impl FnOnce(&[Vec<usize>]) -> Result<Plan, Error>,
     ) -> Result<Arc<Plan>, Error> {
-        let slot = self.slot(setup, fits, shapes);
+        let slot = self.slot(setup, fits, &shapes);
         // A panic elsewhere leaves a slot as it was: a plan is put there whole.
         let mut place = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plan) = &*place {
@@ -63,8 +63,8 @@ impl Plans {
     fn slot(
         &self,
         setup: Setup,
-        fits: &dyn Fn(&[Vec<usize>]) -> bool,
-        shapes: &dyn Fn() -> Vec<Vec<usize>>,
+        fits: impl Fn(&[Vec<usize>]) -> bool,
+        shapes: impl Fn() -> Vec<Vec<usize>>,
     ) -> Slot {
         let mut entries = self.entries();
         if let Some(at) = entries.iter().position(|entry| entry.setup == setup && fits(&entry.inputs)) {
@@ -116,10 +116,15 @@ pub(crate) mod tests {
         made: &AtomicUsize,
     ) -> Result<Arc<Plan>, Error> {
         let (inner, shapes) = (&*module.inner, vec![vec![n]]);
-        inner.plans.get(setup, &|inputs| inputs == shapes, &|| shapes.clone(), &|inputs| {
-            made.fetch_add(1, Ordering::Relaxed);
-            Plan::new(inner, inputs, setup, limit)
-        })
+        inner.plans.get(
+            setup,
+            |inputs| inputs == shapes,
+            || shapes.clone(),
+            |inputs| {
+                made.fetch_add(1, Ordering::Relaxed);
+                Plan::new(inner, inputs, setup, limit)
+            },
+        )
     }
 
     #[test]

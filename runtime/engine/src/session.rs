@@ -228,7 +228,7 @@ impl Session {
     /// [`Error::Program`] if the shapes do not fit the model; [`Error::Memory`] if a run would take more than it may;
     /// [`Error::Jit`] if code cannot be made.
     pub fn plan(&self, inputs: &[Vec<usize>]) -> Result<Vec<PlanReport>, Error> {
-        let plan = self.find_plan(&|shapes| shapes == inputs, &|| inputs.to_vec())?;
+        let plan = self.find_plan(|shapes| shapes == inputs, || inputs.to_vec())?;
         memory::check(plan.workspace_bytes(), self.options.max_memory)?;
         Ok(plan.report())
     }
@@ -241,30 +241,27 @@ impl Session {
         work: impl FnOnce(&Plan, &mut Workspace) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let program = &self.inner.program;
-        for (i, (name, _)) in inputs.iter().enumerate() {
-            if !program.inputs.iter().any(|port| port.name == *name) {
-                let known = program.inputs.iter().map(|port| format!("`{}`", port.name)).collect::<Vec<_>>();
-                return Err(Error::UnknownInput { name: (*name).to_owned(), known: known.join(", ") });
-            }
-            if inputs[..i].iter().any(|(earlier, _)| earlier == name) {
-                return Err(Error::DuplicateInput((*name).to_owned()));
-            }
+        // Names in the model's order are found at once; any other order is searched, which few inputs bear.
+        let named = |(port, (name, _)): (&Port, &(&str, I))| port.name == *name;
+        let in_order = inputs.len() == program.inputs.len() && program.inputs.iter().zip(inputs).all(named);
+        if !in_order {
+            self.check_names(inputs)?;
         }
-        let given = |port: &Port| -> Option<Input<'a>> {
-            let found = inputs.iter().find(|(name, _)| *name == port.name);
-            found.map(|(_, input)| input.clone().into())
+        let given = |(i, port): (usize, &Port)| -> Option<Input<'a>> {
+            let at = if in_order { Some(i) } else { inputs.iter().position(|(name, _)| *name == port.name) };
+            Some(inputs.get(at?)?.1.clone().into())
         };
-        for port in &program.inputs {
-            let input = given(port).ok_or_else(|| Error::MissingInput(port.name.clone()))?;
+        for (i, port) in program.inputs.iter().enumerate() {
+            let input = given((i, port)).ok_or_else(|| Error::MissingInput(port.name.clone()))?;
             check_element(&port.name, program.buffers[port.buffer.index()].element, input.element())?;
         }
-        let all = || program.inputs.iter().filter_map(given);
+        let all = || program.inputs.iter().enumerate().filter_map(given);
         let plan = self.find_plan(
-            &|shapes| {
+            |shapes| {
                 let mut pairs = all().zip(shapes);
                 shapes.len() == program.inputs.len() && pairs.all(|(input, shape)| input.shape() == shape)
             },
-            &|| all().map(|input| input.shape().to_vec()).collect(),
+            || all().map(|input| input.shape().to_vec()).collect(),
         )?;
         let mut workspace = self.take(&plan, needed(&plan))?;
         for (port, input) in program.inputs.iter().zip(all()) {
@@ -275,14 +272,29 @@ impl Session {
         result
     }
 
+    /// Whether every input is one of the model's, and given once.
+    fn check_names<I>(&self, inputs: &[(&str, I)]) -> Result<(), Error> {
+        let ports = &self.inner.program.inputs;
+        for (i, (name, _)) in inputs.iter().enumerate() {
+            if !ports.iter().any(|port| port.name == *name) {
+                let known = ports.iter().map(|port| format!("`{}`", port.name)).collect::<Vec<_>>();
+                return Err(Error::UnknownInput { name: (*name).to_owned(), known: known.join(", ") });
+            }
+            if inputs[..i].iter().any(|(earlier, _)| earlier == name) {
+                return Err(Error::DuplicateInput((*name).to_owned()));
+            }
+        }
+        Ok(())
+    }
+
     fn find_plan(
         &self,
-        fits: &dyn Fn(&[Vec<usize>]) -> bool,
-        shapes: &dyn Fn() -> Vec<Vec<usize>>,
+        fits: impl Fn(&[Vec<usize>]) -> bool,
+        shapes: impl Fn() -> Vec<Vec<usize>>,
     ) -> Result<Arc<Plan>, Error> {
         let setup = Setup { backend: self.choice.backend, threads: self.options.threads };
         let limit = self.options.max_memory;
-        self.inner.plans.get(setup, fits, shapes, &|inputs| Plan::new(&self.inner, inputs, setup, limit))
+        self.inner.plans.get(setup, fits, shapes, |inputs| Plan::new(&self.inner, inputs, setup, limit))
     }
 
     /// A workspace for a run that takes `needed` bytes in all; those of other plans make room for it.

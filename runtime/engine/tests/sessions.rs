@@ -213,6 +213,36 @@ fn seventeen_planes_are_interpreted_right() {
     );
 }
 
+#[test]
+fn inputs_come_in_any_order_and_number() {
+    let count = 200_000;
+    let port = |i: u32| Port { name: format!("x{i}"), buffer: b(i) };
+    let program = Program {
+        buffers: vec![Buffer { element: ElementType::F32, shape: vec![] }; count as usize],
+        inputs: (0..count).map(port).collect(),
+        outputs: vec![port(0), port(count - 1)],
+        ..Program::default()
+    };
+    let few = Program {
+        buffers: program.buffers[..3].to_vec(),
+        inputs: program.inputs[..3].to_vec(),
+        outputs: vec![port(0), port(2)],
+        ..Program::default()
+    };
+    let elements: Vec<_> = (0..count).map(|i| ndarray::arr0(i as f32)).collect();
+    for (program, order) in
+        [(program, (0..count).collect()), (few.clone(), vec![0, 1, 2]), (few, vec![2, 0, 1])]
+    {
+        let last = order.len() as f32 - 1.0;
+        let module = Module::new(program, Functions::default()).expect("the program is valid");
+        let session = module.session(SessionOptions::default()).expect("a session");
+        let names: Vec<_> = order.iter().map(|i| format!("x{i}")).collect();
+        let inputs: Vec<_> =
+            names.iter().zip(&order).map(|(name, &i)| (name.as_str(), elements[i as usize].view())).collect();
+        assert_eq!(bits(&session.run(&inputs).expect("a run")), [0f32.to_bits(), last.to_bits()]);
+    }
+}
+
 /// Gives its input and, in the outputs without elements, nothing.
 struct Split(AtomicUsize);
 
