@@ -16,7 +16,7 @@ use twnc_program::{
     Buffer, BufferId, Constant, ConstantData, ConstantId, Dim, ElementType, Operand, Port, Program, Step,
     StepKind, SymbolId, Trits, Window,
 };
-use twnc_runtime::{Isa, Module, OutputMut, SessionOptions};
+use twnc_runtime::{Backend, Module, OutputMut, SessionOptions};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -120,8 +120,8 @@ fn kind_of(kind: &StepKind) -> String {
 #[test]
 fn a_second_run_allocates_nothing() {
     let module = Module::new(program(), Functions::default()).expect("the program is valid");
-    for isa in [Isa::Interpreter, Isa::Portable] {
-        let session = module.session(SessionOptions::default().isa(isa)).expect("a session");
+    for backend in Backend::available() {
+        let session = module.session(SessionOptions::default().backend(backend)).expect("a session");
         let x = ndarray::Array4::<f32>::from_elem((3, 2, 8, 8), 0.25);
         let mut y = ndarray::Array2::<f32>::zeros((3, 5));
         let mut counts = vec![];
@@ -132,7 +132,7 @@ fn a_second_run_allocates_nothing() {
             session.run_into(&inputs, &mut outputs).expect("a run");
             counts.push(ALLOCATIONS.get() - before);
         }
-        assert!(counts[0] > 0, "{isa:?}: the first run makes the plan, so the counter counts");
-        assert_eq!(counts[1..], [0, 0, 0], "{isa:?}");
+        assert!(counts[0] > 0, "{backend:?}: the first run makes the plan, so the counter counts");
+        assert_eq!(counts[1..], [0, 0, 0], "{backend:?}");
     }
 }

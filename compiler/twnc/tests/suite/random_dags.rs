@@ -10,7 +10,7 @@ use twnc_ir::{
 };
 use twnc_passes::{Mode, Options};
 use twnc_program::interpret::Functions;
-use twnc_runtime::{Isa, Module, Output, SessionOptions};
+use twnc_runtime::{Backend, Module, Output, SessionOptions};
 
 const CHANNELS: usize = 4;
 const SIZE: usize = 5;
@@ -124,8 +124,8 @@ fn check(seed: u64, mode: Mode) {
     let views: Vec<_> = arrays.iter().map(|(name, array)| (*name, array.view())).collect();
     let expected = eval::evaluate(&compiled.graph, &inputs).unwrap();
     let module = Module::new(compiled.program, Functions::default()).unwrap();
-    for isa in [Isa::Interpreter, Isa::Portable] {
-        let session = module.session(SessionOptions::default().isa(isa)).unwrap();
+    for backend in Backend::available() {
+        let session = module.session(SessionOptions::default().backend(backend)).unwrap();
         for (name, found) in session.run(&views).unwrap() {
             let Output::F32(found) = found else { panic!("{name} is not f32") };
             let expected = expected[&name].as_f32().unwrap();
@@ -134,7 +134,7 @@ fn check(seed: u64, mode: Mode) {
                 let allowed = 1e-4 * range + 1e-3 * e.abs();
                 assert!(
                     (e - f).abs() <= allowed,
-                    "seed {seed} {isa:?} `{name}`: element {i} is {f}, not {e}"
+                    "seed {seed} {backend:?} `{name}`: element {i} is {f}, not {e}"
                 );
             }
         }

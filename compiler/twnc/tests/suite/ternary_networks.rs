@@ -15,14 +15,14 @@ use twnc_ir::{Tensor, eval};
 use twnc_onnx::ImportOptions;
 use twnc_passes::{Mode, Options};
 use twnc_program::{StepKind, interpret::Functions};
-use twnc_runtime::{Isa, Module, Output, SessionOptions};
+use twnc_runtime::{Backend, Module, Output, SessionOptions};
 
 const RTOL: f64 = 1e-3;
 const ATOL: f64 = 1e-4;
 
 /// The outputs on one path.
-fn run(module: &Module, inputs: &[(String, Output)], isa: Isa) -> Vec<(String, Output)> {
-    let session = module.session(SessionOptions::default().isa(isa)).unwrap();
+fn run(module: &Module, inputs: &[(String, Output)], backend: Backend) -> Vec<(String, Output)> {
+    let session = module.session(SessionOptions::default().backend(backend)).unwrap();
     let inputs: Vec<_> = inputs.iter().map(|(name, array)| (name.as_str(), array.view())).collect();
     session.run(&inputs).unwrap()
 }
@@ -64,9 +64,9 @@ fn check(network: &str, compiled: Compiled) {
         })
         .collect();
     let expected = eval::evaluate(&compiled.graph, &tensors).unwrap();
-    for isa in [Isa::Interpreter, Isa::Portable] {
-        for (name, found) in run(&module, &inputs, isa) {
-            let what = format!("{network} {} `{name}`", isa.name());
+    for backend in Backend::available() {
+        for (name, found) in run(&module, &inputs, backend) {
+            let what = format!("{network} {} `{name}`", backend.name());
             assert_eq!(expected[&name].shape(), found.shape(), "{what}");
             let share = share(&what, expected[&name].as_f32().unwrap(), &elements(&found));
             println!("{what}: {share:.5} of the bound");
