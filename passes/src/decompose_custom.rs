@@ -5,7 +5,7 @@
 
 use crate::walk;
 use std::collections::HashSet;
-use twnc_ir::{Changed, Graph, NodeId, Op, Pass, PassContext, PassError, Rewriter};
+use twnc_ir::{Changed, Graph, NodeId, Op, Pass, PassContext, PassError, Rewriter, Topic};
 
 /// How deep decompositions may nest; an operator that decomposes into itself never ends.
 const DEEPEST: usize = 16;
@@ -28,7 +28,7 @@ impl Pass for DecomposeCustom {
             let Some(&first) = fresh.first() else { break };
             if depth == DEEPEST {
                 let message = format!("its decompositions nest more than {DEEPEST} deep; do they end?");
-                return Err(PassError::Refused { node: walk::name(rewriter.graph(), first), message });
+                return Err(PassError::Refused { node: rewriter.graph().node_name(first), message });
             }
             for id in fresh {
                 decompose(&mut rewriter, id, cx)?;
@@ -40,11 +40,12 @@ impl Pass for DecomposeCustom {
 }
 
 fn decompose(rewriter: &mut Rewriter<'_>, id: NodeId, cx: &mut PassContext<'_>) -> Result<(), PassError> {
-    let (name, node) = (walk::name(rewriter.graph(), id), rewriter.graph().node(id).clone());
+    let (name, node) = (rewriter.graph().node_name(id), rewriter.graph().node(id).clone());
     let Op::Custom(call) = &node.op else { return Ok(()) };
     let operator = call.operator.name();
     let Some(values) = call.operator.decompose(&call.attributes, &node.operands, rewriter) else {
         cx.missed(
+            Topic::Decomposition,
             &name,
             format!("stays a call: `{operator}` does not decompose, the application must register it"),
         );

@@ -10,10 +10,11 @@
 //! each scale that is read off; one that fails stays as it is, with a remark. Layers that [`Options::keep`] names and, with
 //! [`Mode::None`], all layers stay as they are, without one.
 
-use crate::layer::Layer;
 use crate::options::{Keep, Mode, Options, OptionsError};
 use crate::walk;
-use twnc_ir::{Binary, Changed, Graph, Op, Pass, PassContext, PassError, Rewriter, TypeError, ValueId};
+use twnc_ir::{
+    Binary, Changed, Graph, Layer, Op, Pass, PassContext, PassError, Rewriter, Topic, TypeError, ValueId,
+};
 
 /// Fewer weights than this do not tell a ternary layer from a fixed filter.
 pub const FEWEST_WEIGHTS: usize = 32;
@@ -58,13 +59,17 @@ impl Pass for DetectTernary {
             };
             let Some((planes, form)) = planes(&weight) else { continue };
             if let Err(reason) = evidence(&planes) {
-                cx.missed(&layer.name, format!("not taken as ternary: {reason}"));
+                cx.missed(Topic::Detection, &layer.name, format!("not taken as ternary: {reason}"));
                 continue;
             }
             let (count, selected) = (weight.iter().map(Vec::len).sum::<usize>(), selected(&planes).count());
             let share = 100.0 * (count - selected) as f64 / count as f64;
             take_over(&mut rewriter, &layer, planes).map_err(PassError::at(&layer.name))?;
-            cx.applied(&layer.name, format!("is ternary already: {form}, {share:.1}% zeros"));
+            cx.applied(
+                Topic::Detection,
+                &layer.name,
+                format!("is ternary already: {form}, {share:.1}% zeros"),
+            );
         }
         rewriter.remove_dead("a ternary weight stands in its place");
         Ok(rewriter.finish())

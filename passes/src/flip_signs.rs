@@ -6,11 +6,10 @@
 //!
 //! Left alone, with a remark: a product whose result something else reads as well, if its scale is not positive.
 
-use crate::layer::Layer;
-use crate::per_channel::PerChannel;
 use crate::walk;
 use twnc_ir::{
-    Binary, Changed, Graph, NodeId, Op, Pass, PassContext, PassError, Rewriter, TypeError, ValueId,
+    Binary, Changed, Graph, Layer, NodeId, Op, Pass, PassContext, PassError, PerChannel, Rewriter, Topic,
+    TypeError, ValueId,
 };
 
 /// The pass.
@@ -31,7 +30,11 @@ impl Pass for FlipSigns {
             }
             let result = rewriter.graph().node(id).results[0];
             if rewriter.graph().only_user(layer.result).is_none() {
-                cx.missed(&layer.name, "keeps the signs of its scale: its result is also read without it");
+                cx.missed(
+                    Topic::Folding,
+                    &layer.name,
+                    "keeps the signs of its scale: its result is also read without it",
+                );
                 continue;
             }
             flip(&mut rewriter, &layer, &scale, result).map_err(PassError::at(&layer.name))?;

@@ -7,7 +7,8 @@
 
 use crate::walk;
 use twnc_ir::{
-    Changed, EvalError, Graph, Node, NodeId, Op, Pass, PassContext, PassError, Rewriter, Tensor, eval,
+    Changed, CountingCost, EvalError, Graph, Node, NodeId, Op, Pass, PassContext, PassError, Rewriter,
+    Tensor, Topic, eval, node_cost,
 };
 
 /// A result of up to so many elements may be larger than its operands.
@@ -27,10 +28,10 @@ impl Pass for FoldConstants {
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Changed, PassError> {
         let mut rewriter = Rewriter::new(graph);
         for id in walk::order(rewriter.graph())? {
-            let name = walk::name(rewriter.graph(), id);
-            match fold(rewriter.graph(), id, cx) {
+            let name = rewriter.graph().node_name(id);
+            match fold(rewriter.graph(), id) {
                 None => {}
-                Some(Err(reason)) => cx.missed(&name, format!("not folded: {reason}")),
+                Some(Err(reason)) => cx.missed(Topic::Folding, &name, format!("not folded: {reason}")),
                 Some(Ok(tensors)) => {
                     let node = rewriter.graph().node(id).clone();
                     let origin = origin(rewriter.graph(), &node);
@@ -61,7 +62,7 @@ fn origin(graph: &Graph, node: &Node) -> String {
 }
 
 /// The results of a node that is constant but not yet a `const`; the reason, if it should not become one.
-fn fold(graph: &Graph, id: NodeId, cx: &PassContext<'_>) -> Option<Result<Vec<Tensor>, String>> {
+fn fold(graph: &Graph, id: NodeId) -> Option<Result<Vec<Tensor>, String>> {
     let node = graph.node(id);
     if matches!(node.op, Op::Constant(_)) {
         return None;
@@ -75,7 +76,8 @@ fn fold(graph: &Graph, id: NodeId, cx: &PassContext<'_>) -> Option<Result<Vec<Te
     if after > before.max(SMALL) {
         return Some(Err(format!("{before} constant elements would become {after}")));
     }
-    let cost = cx.cost().cost(graph, node);
+    // What the evaluator does, whatever model the target is counted by.
+    let cost = node_cost(&CountingCost, graph, node);
     if cost.multiplications.saturating_add(cost.additions) > MOST_WORK {
         return Some(Err("it takes too long to compute while compiling".to_owned()));
     }

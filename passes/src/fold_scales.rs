@@ -12,13 +12,11 @@
 //! a chain whose s or t leaves the range of f32, and a float weight that several layers share, which takes no scale. Scales do
 //! not move through activations or pools here.
 
-use crate::layer::Layer;
-use crate::per_channel::PerChannel;
 use crate::walk;
 use std::collections::HashSet;
 use twnc_ir::{
-    Binary, Changed, ElementType, Graph, Node, NodeId, Op, Pass, PassContext, PassError, Rewriter, TypeError,
-    Unary, ValueId,
+    Binary, Changed, ElementType, Graph, Layer, Node, NodeId, Op, Pass, PassContext, PassError, PerChannel,
+    Rewriter, Topic, TypeError, Unary, ValueId,
 };
 
 /// The pass.
@@ -56,7 +54,7 @@ impl Pass for FoldScales {
         let order = walk::order(rewriter.graph())?;
         for chain in chains(rewriter.graph(), &order, cx) {
             let Some(last) = chain.links.last() else { continue };
-            let name = walk::name(rewriter.graph(), last.node);
+            let name = rewriter.graph().node_name(last.node);
             fold(&mut rewriter, &chain, &name, cx).map_err(PassError::at(&name))?;
         }
         rewriter.remove_dead("it is folded into one scale and one bias");
@@ -74,7 +72,11 @@ fn chains(graph: &Graph, order: &[NodeId], cx: &mut PassContext<'_>) -> Vec<Chai
         }
         let Some(first) = link(graph, id) else {
             if matches!(graph.node(id).op, Op::BatchNorm { .. }) {
-                cx.missed(&walk::name(graph, id), "not folded: its parameters are not constant and finite");
+                cx.missed(
+                    Topic::Folding,
+                    &graph.node_name(id),
+                    "not folded: its parameters are not constant and finite",
+                );
             }
             continue;
         };
@@ -170,7 +172,7 @@ fn fold(
     let (head, end) = (graph.node(first.node).operands[first.operand], graph.node(last.node).results[0]);
     let layer = product(graph, head, chain.affine.axis);
     let Some((scale, shift)) = chain.affine.rounded() else {
-        cx.missed(name, "its scales are kept apart: as one they leave the range of f32");
+        cx.missed(Topic::Folding, name, "its scales are kept apart: as one they leave the range of f32");
         return Ok(());
     };
     let absorbing = layer.as_ref().filter(|layer| {
@@ -179,7 +181,7 @@ fn fold(
     let scaled = absorbing.and_then(|layer| match scaled_weight(graph, layer, &scale) {
         Ok(weight) => Some((layer, weight)),
         Err(reason) => {
-            cx.missed(&layer.name, format!("its weight takes no scale: {reason}"));
+            cx.missed(Topic::Folding, &layer.name, format!("its weight takes no scale: {reason}"));
             None
         }
     });

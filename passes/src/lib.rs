@@ -12,7 +12,7 @@
 //! | [`detect_ternary`], [`ternarise`] | passes that make ternary layers |
 //! | [`fold_scales`], [`flip_signs`] | passes that order the scales behind them |
 //! | [`threshold`] | rounding to ternary, as functions of numbers |
-//! | `layer`, `per_channel`, `walk` | a graph seen as layers and constants per channel; the order to walk it in |
+//! | `walk` | the order in which passes walk a graph |
 
 #![forbid(unsafe_code)]
 
@@ -22,9 +22,7 @@ pub mod detect_ternary;
 pub mod flip_signs;
 pub mod fold_constants;
 pub mod fold_scales;
-mod layer;
 pub mod options;
-mod per_channel;
 pub mod pipeline;
 pub mod simplify;
 pub mod sink_transposes;

@@ -36,7 +36,7 @@ impl Pass for Simplify {
     fn run(&self, graph: &mut Graph, _cx: &mut PassContext<'_>) -> Result<twnc_ir::Changed, PassError> {
         let mut rewriter = Rewriter::new(graph);
         for id in walk::order(rewriter.graph())? {
-            let name = walk::name(rewriter.graph(), id);
+            let name = rewriter.graph().node_name(id);
             simplify(&mut rewriter, id).map_err(PassError::at(&name))?;
         }
         rewriter.remove_dead("nothing reads it any more");

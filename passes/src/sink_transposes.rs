@@ -28,7 +28,7 @@ impl Pass for SinkTransposes {
         let mut trial = graph.clone();
         let mut rewriter = Rewriter::new(&mut trial);
         for id in walk::order(rewriter.graph())? {
-            let name = walk::name(rewriter.graph(), id);
+            let name = rewriter.graph().node_name(id);
             sink(&mut rewriter, id).map_err(PassError::at(&name))?;
         }
         rewriter.remove_dead("its transpose comes later");

@@ -10,12 +10,11 @@
 //! into it by an exporter), and where a [`keep`](Options::keep) pattern matches no layer. A weight with a NaN or an infinity
 //! is refused.
 
-use crate::layer::Layer;
 use crate::options::{Keep, Mode, Options, OptionsError, Scale, Threshold};
 use crate::threshold::{self, Rounded};
 use crate::walk;
 use std::collections::HashMap;
-use twnc_ir::{Changed, Graph, NodeId, Pass, PassContext, PassError, Rewriter, ValueId};
+use twnc_ir::{Changed, Graph, Layer, NodeId, Pass, PassContext, PassError, Rewriter, Topic, ValueId};
 
 /// One scale per layer fits badly if its error is so many times that of one per channel. For Gaussian weights of one spread and
 /// 3x3 depthwise kernels, the smallest rows that are common, it is just below.
@@ -117,14 +116,19 @@ impl Pass for Ternarise {
         let already = share_of_ternary_weights(rewriter.graph(), &layers);
         let names: Vec<String> = layers.iter().map(|layer| layer.name.clone()).collect();
         for pattern in self.keep.unused(&names) {
-            cx.warn(pattern, "matches no convolution or linear layer that could be kept float");
+            cx.warn(
+                Topic::Rounding,
+                pattern,
+                "matches no convolution or linear layer that could be kept float",
+            );
         }
         let mut roundings: HashMap<ValueId, Rounding> = HashMap::new();
         for layer in &layers {
-            let Some(weight) = layer.float(rewriter.graph()) else { continue };
-            let empty = weight.is_empty().then(|| "its weight is empty".to_owned());
-            if let Some(reason) = empty.or_else(|| self.reason_to_keep(layer, already)) {
-                cx.missed(&layer.name, format!("kept float: {reason}"));
+            if layer.float(rewriter.graph()).is_none() {
+                continue;
+            }
+            if let Some(reason) = self.reason_to_keep(layer, already) {
+                cx.missed(Topic::Rounding, &layer.name, format!("kept float: {reason}"));
                 continue;
             }
             let rounding = match roundings.get(&layer.weight) {
@@ -136,9 +140,9 @@ impl Pass for Ternarise {
             let scaled =
                 layer.insert_scaled(&mut rewriter, rounding.trits, rounding.scales.clone()).map_err(&at)?;
             rewriter.replace(layer.result, scaled, "its weight is made ternary").map_err(&at)?;
-            cx.applied(&layer.name, &rounding.remark);
+            cx.applied(Topic::Rounding, &layer.name, &rounding.remark);
             if let Some(warning) = &rounding.warning {
-                cx.warn(&layer.name, warning);
+                cx.warn(Topic::Rounding, &layer.name, warning);
             }
             roundings.insert(layer.weight, rounding);
         }
@@ -160,7 +164,9 @@ fn layers(graph: &Graph, order: &[NodeId], cx: &mut PassContext<'_>) -> Vec<Laye
     for &id in order {
         match Layer::at(graph, id) {
             Some(Ok(layer)) => layers.push(layer),
-            Some(Err(reason)) => cx.missed(&walk::name(graph, id), format!("kept float: {reason}")),
+            Some(Err(reason)) => {
+                cx.missed(Topic::Rounding, &graph.node_name(id), format!("kept float: {reason}"))
+            }
             None => {}
         }
     }

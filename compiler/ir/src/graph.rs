@@ -129,6 +129,15 @@ impl Graph {
         &self.value(id).ty
     }
 
+    /// What to call a node in messages: its name; the number of its first result where it has none.
+    pub fn node_name(&self, id: NodeId) -> String {
+        let node = self.node(id);
+        match (node.name.as_str(), node.results.first()) {
+            ("", Some(result)) => result.to_string(),
+            (name, _) => name.to_owned(),
+        }
+    }
+
     /// All living values, by id.
     pub fn value_ids(&self) -> impl Iterator<Item = ValueId> + '_ {
         self.values.keys().copied()

@@ -12,6 +12,7 @@
 //! | [`rewrite`] | the one way to change a graph |
 //! | [`custom`] | operators that extensions bring |
 //! | [`pass`], [`pipeline`] | what a pass is; ordered lists of passes and how they are run |
+//! | [`layer`] | products with constant weights and where their output channels lie; scales and biases |
 //! | [`cost`] | what operators cost, counted |
 //! | [`eval`] | the reference evaluator |
 //! | [`text`], [`verify`], [`dot`] | the text form, printed and parsed; the verifier; a drawing |
@@ -25,6 +26,7 @@ pub mod dot;
 pub mod eval;
 pub mod graph;
 pub mod infer;
+pub mod layer;
 pub mod op;
 pub mod pass;
 pub mod pipeline;
@@ -34,14 +36,15 @@ pub mod text;
 pub mod types;
 pub mod verify;
 
-pub use cost::{Cost, CostModel, CountingCost};
+pub use cost::{Cost, CostModel, CountingCost, OperandInfo, node_cost};
 pub use custom::{Attribute, Attributes, CustomCall, CustomOperator, CustomRegistry};
 pub use dim::Dim;
 pub use eval::{EvalError, evaluate};
 pub use graph::{Cycle, Definition, Graph, GraphBuilder, Node, NodeId, Port, Use, Value, ValueId};
 pub use infer::{TypeError, infer};
+pub use layer::{Layer, PerChannel};
 pub use op::{Binary, Conv, Geometry, Op, Pad, PadMode, Pool, ReduceKind, Slice, Unary};
-pub use pass::{Pass, PassContext, PassError, Remark, RemarkKind};
+pub use pass::{Pass, PassContext, PassError, Remark, RemarkKind, Topic};
 pub use pipeline::{Entry, Pipeline, PipelineError, PrintAfter, RunOptions, Timing};
 pub use rewrite::{Changed, Edit, Rewriter};
 pub use tensor::{Data, Tensor, TensorError};

@@ -10,7 +10,7 @@ use thiserror::Error;
 ///
 /// A pass states in its documentation whether it is *exact* (the reference evaluator's results stay within float
 /// reassociation) or *approximate*. It changes the graph through a [`Rewriter`](crate::Rewriter), whose record it returns.
-pub trait Pass {
+pub trait Pass: Send + Sync {
     /// Its name, by which the command line and other passes' places in the pipeline refer to it: `fold_scales`.
     fn name(&self) -> &str;
 
@@ -55,11 +55,13 @@ pub struct Remark {
     pub node: String,
     /// What kind of remark.
     pub kind: RemarkKind,
+    /// Which question it answers.
+    pub topic: Topic,
     /// A clause that continues the layer's name: `kept float: its weight is not constant`.
     pub message: String,
 }
 
-/// What a remark is about.
+/// Kinds of remark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemarkKind {
     /// Something was recognised or done.
@@ -70,30 +72,45 @@ pub enum RemarkKind {
     Warning,
 }
 
+/// The question that a remark answers, by which reports select.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// Is the weight of a layer ternary as it comes?
+    Detection,
+    /// Is the weight of a layer rounded to ternary?
+    Rounding,
+    /// Is something computed while compiling, or merged into its neighbours?
+    Folding,
+    /// Is an operator of an extension written out in the closed set?
+    Decomposition,
+    /// What a pass from outside has to say.
+    Other,
+}
+
 impl<'a> PassContext<'a> {
     /// A context whose passes count costs with `cost`.
     pub fn new(cost: &'a dyn CostModel) -> PassContext<'a> {
         PassContext { cost, pass: String::new(), remarks: vec![] }
     }
 
-    /// The cost model, the same that the lowering uses.
+    /// The model by which a pass chooses.
     pub fn cost(&self) -> &'a dyn CostModel {
         self.cost
     }
 
     /// Says that something was recognised or done.
-    pub fn applied(&mut self, node: &str, message: impl Into<String>) {
-        self.remark(node, RemarkKind::Applied, message.into());
+    pub fn applied(&mut self, topic: Topic, node: &str, message: impl Into<String>) {
+        self.remark(RemarkKind::Applied, topic, node, message.into());
     }
 
     /// Says that something was not done, and why.
-    pub fn missed(&mut self, node: &str, message: impl Into<String>) {
-        self.remark(node, RemarkKind::Missed, message.into());
+    pub fn missed(&mut self, topic: Topic, node: &str, message: impl Into<String>) {
+        self.remark(RemarkKind::Missed, topic, node, message.into());
     }
 
     /// Warns the user.
-    pub fn warn(&mut self, node: &str, message: impl Into<String>) {
-        self.remark(node, RemarkKind::Warning, message.into());
+    pub fn warn(&mut self, topic: Topic, node: &str, message: impl Into<String>) {
+        self.remark(RemarkKind::Warning, topic, node, message.into());
     }
 
     /// The remarks so far.
@@ -111,8 +128,26 @@ impl<'a> PassContext<'a> {
         self.pass = pass.to_owned();
     }
 
-    fn remark(&mut self, node: &str, kind: RemarkKind, message: String) {
-        self.remarks.push(Remark { pass: self.pass.clone(), node: node.to_owned(), kind, message });
+    fn remark(&mut self, kind: RemarkKind, topic: Topic, node: &str, message: String) {
+        self.remarks.push(Remark { pass: self.pass.clone(), node: node.to_owned(), kind, topic, message });
+    }
+}
+
+impl Topic {
+    /// The word that reports have for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Topic::Detection => "detection",
+            Topic::Rounding => "rounding",
+            Topic::Folding => "folding",
+            Topic::Decomposition => "decomposition",
+            Topic::Other => "other",
+        }
+    }
+
+    /// Whether the answer says why a layer is ternary or is not.
+    pub fn is_ternary(self) -> bool {
+        matches!(self, Topic::Detection | Topic::Rounding)
     }
 }
 

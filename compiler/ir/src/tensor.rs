@@ -99,6 +99,19 @@ impl Tensor {
         self.len() == 0
     }
 
+    /// How many elements are not zero (of truth values, true).
+    pub fn nonzeros(&self) -> usize {
+        match &self.data {
+            Data::F32(v) => v.iter().filter(|&&x| x != 0.0).count(),
+            Data::I8(v) | Data::Ternary(v) => v.iter().filter(|&&x| x != 0).count(),
+            Data::U8(v) => v.iter().filter(|&&x| x != 0).count(),
+            Data::I16(v) => v.iter().filter(|&&x| x != 0).count(),
+            Data::I32(v) => v.iter().filter(|&&x| x != 0).count(),
+            Data::I64(v) => v.iter().filter(|&&x| x != 0).count(),
+            Data::Bool(v) => v.iter().filter(|&&x| x).count(),
+        }
+    }
+
     /// What an element is.
     pub fn element(&self) -> ElementType {
         self.data.element()

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // A value that cannot be built is a failure of the test.
 
-use twnc_ir::{Cost, CostModel, CountingCost, CustomRegistry, text};
+use twnc_ir::{
+    Binary, Cost, CostModel, CountingCost, CustomRegistry, Dim, ElementType, Op, OperandInfo, TensorType,
+    node_cost, text,
+};
 
 #[test]
 fn counts() {
@@ -17,7 +20,7 @@ fn counts() {
         ("add(%4, %4) : f32[7,5]", [0, 35, 140]),
         ("div(%4, %4) : f32[7,5]", [35, 0, 140]),
         ("relu(%4) : f32[7,5]", [0, 35, 140]),
-        ("hard_swish(%4) : f32[7,5]", [70, 35, 140]),
+        ("hard_swish(%4) : f32[7,5]", [70, 105, 140]),
         ("max_pool(%0) {kernel=[3,3]} : f32[N,2,4,4]", [0, 32 * 9, 128]),
         ("average_pool(%0) {kernel=[3,3]} : f32[N,2,4,4]", [32, 32 * 9, 128]),
         ("reduce_sum(%4) {axes=[1]} : f32[7]", [0, 35, 28]),
@@ -40,9 +43,54 @@ fn counts() {
         let graph =
             text::parse(&source, &CustomRegistry::default()).unwrap_or_else(|e| panic!("{node}: {e}"));
         let node_id = graph.node_ids().last().unwrap();
-        let cost = CountingCost.cost(&graph, graph.node(node_id));
+        let cost = node_cost(&CountingCost, &graph, graph.node(node_id));
         assert_eq!(cost, Cost { multiplications, additions, bytes }, "{node}");
     }
     let most = Cost { multiplications: u64::MAX, additions: 1, bytes: u64::MAX };
     assert_eq!([most, most].into_iter().sum::<Cost>(), Cost { additions: 2, ..most });
+}
+
+#[test]
+fn a_node_of_no_graph_has_a_cost() {
+    let matrix = |element, rows: i64, columns: i64| {
+        TensorType::new(element, vec![Dim::fixed(rows), Dim::fixed(columns)])
+    };
+    let (x, y) = (matrix(ElementType::F32, 7, 5), matrix(ElementType::F32, 7, 3));
+    let (float, ternary) = (matrix(ElementType::F32, 5, 3), matrix(ElementType::Ternary, 5, 3));
+    let cases = [
+        (&float, Some(4), (7 * 15, 7 * 15)),
+        (&float, None, (7 * 15, 7 * 15)),
+        (&ternary, Some(4), (0, 7 * 4)),
+        // Nothing is known of its trits: as if none were zero.
+        (&ternary, None, (0, 7 * 15)),
+    ];
+    for (weight, nonzeros, (multiplications, additions)) in cases {
+        let operands = [OperandInfo { ty: &x, nonzeros: None }, OperandInfo { ty: weight, nonzeros }];
+        let cost = CountingCost.cost(&Op::MatMul, &operands, &[&y]);
+        assert_eq!(cost, Cost { multiplications, additions, bytes: 84 }, "{weight} with {nonzeros:?}");
+    }
+    // What does not type has a cost as well.
+    for op in [Op::MatMul, Op::Binary(Binary::Add)] {
+        assert_eq!(CountingCost.cost(&op, &[], &[]), Cost::default(), "{op:?}");
+    }
+}
+
+#[test]
+fn costs_are_ordered_by_weight() {
+    let cost = |multiplications, additions, bytes| Cost { multiplications, additions, bytes };
+    // Each is less than the next.
+    let ascending = [
+        Cost::default(),
+        cost(0, 1, 0),
+        cost(0, 0, 1),
+        cost(0, 4, 0),
+        cost(1, 0, 0),
+        cost(1, 1, 1),
+        cost(u64::MAX, 0, 0),
+        cost(u64::MAX, u64::MAX, u64::MAX),
+    ];
+    for pair in ascending.windows(2) {
+        let [a, b] = [pair[0], pair[1]].map(|cost| CountingCost.weight(&cost));
+        assert!(a.total_cmp(&b).is_lt() && b.is_finite(), "{pair:?}: {a}, {b}");
+    }
 }

@@ -4,7 +4,7 @@
 
 use twnc_ir::{
     Changed, CountingCost, CustomRegistry, Graph, Op, Pass, PassContext, PassError, Pipeline, PipelineError,
-    PrintAfter, RemarkKind, Rewriter, RunOptions, Unary, text,
+    PrintAfter, RemarkKind, Rewriter, RunOptions, Topic, Unary, text,
 };
 
 const GRAPH: &str = r#"graph "g" (%0 "x": f32[N]) -> (%1 "y") {
@@ -31,7 +31,7 @@ impl Pass for Append {
         let relu = rewriter.insert(Op::Unary(Unary::Relu), &[output], self.0).map_err(&error)?;
         let keep = rewriter.graph().definer(relu).unwrap().0;
         rewriter.replace_except(output, relu, &[keep], "one more").map_err(&error)?;
-        cx.applied(self.0, "appended");
+        cx.applied(Topic::Other, self.0, "appended");
         Ok(rewriter.finish())
     }
 }

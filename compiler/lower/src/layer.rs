@@ -4,7 +4,8 @@
 //! activation. Each must be the only use of what comes before it, so that nothing is computed twice or lost.
 
 use std::collections::HashMap;
-use twnc_ir::{Binary, ElementType, Graph, NodeId, Op, Unary, ValueId};
+use twnc_ir::layer::channel_axis;
+use twnc_ir::{Binary, ElementType, Graph, NodeId, Op, PerChannel, Unary, ValueId};
 
 /// A product and its epilogue.
 #[derive(Clone, Debug)]
@@ -59,12 +60,11 @@ pub(crate) fn find(graph: &Graph, order: &[NodeId]) -> Layers {
     found
 }
 
-/// How many output channels a product has, and on which axis they are.
-pub(crate) fn channels(graph: &Graph, product: NodeId) -> (Option<usize>, usize) {
+/// How many output channels a product has; `None` where that is open.
+pub(crate) fn channels(graph: &Graph, product: NodeId) -> Option<usize> {
     let node = graph.node(product);
-    let ty = graph.ty(node.results[0]);
-    let axis = if matches!(node.op, Op::Conv(_)) { 1 } else { ty.rank() - 1 };
-    (ty.shape[axis].as_size(), axis)
+    let shape = &graph.ty(node.results[0]).shape;
+    shape.get(channel_axis(&node.op, shape.len())?)?.as_size()
 }
 
 fn follow(graph: &Graph, product: NodeId, taken: &Layers) -> Layer {
@@ -79,14 +79,13 @@ fn follow(graph: &Graph, product: NodeId, taken: &Layers) -> Layer {
         result: node.results[0],
         nodes: vec![product],
     };
-    let (count, axis) = channels(graph, product);
     while layer.activation.is_none()
         && let Some((user, operand)) = graph.only_user(layer.result)
         && !taken.holds(user)
     {
         let next = graph.node(user);
         let other = next.operands.get(1 - operand.min(1)).copied();
-        let per_channel = other.filter(|&v| is_per_channel(graph, v, layer.result, count, axis));
+        let per_channel = other.filter(|&v| is_per_channel(graph, v, layer.result, product));
         let plain = layer.bias.is_none() && layer.residual.is_none();
         match (&next.op, other, per_channel) {
             (Op::Binary(Binary::Mul), _, Some(scale)) if ternary && plain && layer.scale.is_none() => {
@@ -110,20 +109,11 @@ fn follow(graph: &Graph, product: NodeId, taken: &Layers) -> Layer {
 }
 
 /// Whether a value is an f32 constant that broadcasts over `result` along its channel axis alone, and leaves its shape alone.
-/// Where the number of channels is open there is none: an epilogue holds one number for each channel.
-fn is_per_channel(
-    graph: &Graph,
-    value: ValueId,
-    result: ValueId,
-    channels: Option<usize>,
-    axis: usize,
-) -> bool {
-    let rank = graph.ty(result).rank();
-    let (Some(tensor), Some(channels)) = (graph.constant(value), channels) else { return false };
-    let shape = tensor.shape();
-    if tensor.as_f32().is_none() || shape.len() > rank || tensor.is_empty() {
-        return false;
-    }
-    let first = rank - shape.len();
-    shape.iter().enumerate().all(|(i, &n)| n == 1 || (first + i == axis && n == channels))
+/// Where the number of channels is open or 0 there is none: an epilogue holds one number for each channel.
+fn is_per_channel(graph: &Graph, value: ValueId, result: ValueId, product: NodeId) -> bool {
+    let ty = graph.ty(result);
+    let channel_axis = channel_axis(&graph.node(product).op, ty.rank());
+    channels(graph, product).is_some_and(|channels| channels > 0)
+        && PerChannel::of(graph, value, ty)
+            .is_some_and(|constant| constant.axis.is_none() || constant.axis == channel_axis)
 }

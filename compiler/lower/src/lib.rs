@@ -11,7 +11,7 @@
 
 #![forbid(unsafe_code)]
 
-mod emit;
+mod builder;
 mod layer;
 mod map;
 mod select;
@@ -27,9 +27,7 @@ pub enum LowerError {
     #[error(transparent)]
     Cycle(#[from] Cycle),
     /// An input's size is an expression, so that no input could bind its symbols.
-    #[error(
-        "input `{input}` has the dimension {dimension}; give it a number or one name (--input-shape, --dim)"
-    )]
+    #[error("input `{input}` has the dimension {dimension}; give it a number or one name")]
     InputDimension {
         /// The input.
         input: String,
@@ -37,9 +35,7 @@ pub enum LowerError {
         dimension: String,
     },
     /// A size depends on a symbol that no input has.
-    #[error(
-        "`{node}` has a size that depends on {symbol}, which no input binds; give it a value with --dim {symbol}=..."
-    )]
+    #[error("`{node}` has a size that depends on {symbol}, which no input binds; give it a value")]
     UnboundSymbol {
         /// The layer.
         node: String,
@@ -55,7 +51,7 @@ pub enum LowerError {
         rank: usize,
     },
     /// A convolution by a weight whose spatial extents are open.
-    #[error("`{node}` has a kernel of open size; give its weight fixed sizes (--input-shape, --dim)")]
+    #[error("`{node}` has a kernel of open size; give its weight fixed sizes")]
     Kernel {
         /// The layer.
         node: String,
@@ -75,15 +71,15 @@ pub fn lower(graph: &Graph) -> Result<Program, LowerError> {
     let order = graph.order()?;
     let layers = layer::find(graph, &order);
     let maps = map::find(graph, &order, &layers);
-    let mut emit = emit::Emitter::new(graph)?;
+    let mut build = builder::ProgramBuilder::new(graph)?;
     for &id in &order {
         if let Some(layer) = layers.ending_at(id) {
-            select::layer(&mut emit, layer)?;
+            select::layer(&mut build, layer)?;
         } else if layers.holds(id) || maps.inlines(id) {
             continue;
         } else {
-            select::node(&mut emit, &maps, id)?;
+            select::node(&mut build, &maps, id)?;
         }
     }
-    emit.finish()
+    build.finish()
 }

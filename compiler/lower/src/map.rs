@@ -1,21 +1,16 @@
 //! Maps: element-wise nodes fused into one expression.
 //!
-//! A node is inlined into the one node that uses it when both are element-wise and of the same type, up to a size at which a
-//! fused loop stops paying. Batch normalisation that no pass folded is an expression too.
+//! A node is inlined into the one node that uses it when both are element-wise and of the same type, up to the size that a
+//! program's map may have. Batch normalisation that no pass folded is an expression too.
 
 use crate::LowerError;
-use crate::emit::Emitter;
+use crate::builder::ProgramBuilder;
 use crate::layer::Layers;
 use std::collections::HashSet;
 use twnc_ir::{Binary, Graph, NodeId, Op, Unary, ValueId};
 use twnc_program::scalar;
 use twnc_program::step::{Map, MapInstruction, Move, MoveKind};
-use twnc_program::{BufferId, ConstantData, Operand, StepKind};
-
-/// The largest number of instructions in an expression.
-const MAX_INSTRUCTIONS: usize = 48;
-/// The largest number of inputs of an expression.
-const MAX_INPUTS: usize = 14;
+use twnc_program::{BufferId, ConstantData, MAX_MAP_INPUTS, MAX_MAP_VALUES, Operand, StepKind};
 
 /// Which element-wise nodes are part of the expression of their user.
 pub(crate) struct Maps {
@@ -50,7 +45,7 @@ pub(crate) fn find(graph: &Graph, order: &[NodeId], layers: &Layers) -> Maps {
             }
             // The operand itself is no input any more.
             let sum = (instructions + more_instructions, inputs + more_inputs - 1);
-            if sum.0 <= MAX_INSTRUCTIONS && sum.1 <= MAX_INPUTS {
+            if sum.1 <= MAX_MAP_INPUTS && sum.0 + sum.1 <= MAX_MAP_VALUES {
                 inlined.insert(before);
                 (instructions, inputs) = sum;
             }
@@ -61,8 +56,8 @@ pub(crate) fn find(graph: &Graph, order: &[NodeId], layers: &Layers) -> Maps {
 }
 
 /// Emits the expression that ends at an element-wise node.
-pub(crate) fn expression(emit: &mut Emitter<'_>, maps: &Maps, id: NodeId) -> Result<(), LowerError> {
-    let graph = emit.graph;
+pub(crate) fn expression(build: &mut ProgramBuilder<'_>, maps: &Maps, id: NodeId) -> Result<(), LowerError> {
+    let graph = build.graph;
     let mut inputs: Vec<ValueId> = vec![];
     let nodes = collect(graph, maps, id, &mut inputs);
     let mut numbers: Vec<(ValueId, u16)> = inputs.iter().copied().zip(0..).collect();
@@ -75,29 +70,29 @@ pub(crate) fn expression(emit: &mut Emitter<'_>, maps: &Maps, id: NodeId) -> Res
         match &node.op {
             Op::Unary(f) => code.push(MapInstruction::Unary(unary(*f), operand(0))),
             Op::Binary(f) => code.push(MapInstruction::Binary(binary(*f), operand(0), operand(1))),
-            _ => return Err(emit.invalid(node.results[0], "an operator that is not element-wise in a map")),
+            _ => return Err(build.invalid(node.results[0], "an operator that is not element-wise in a map")),
         }
         numbers.push((node.results[0], (inputs.len() + code.len() - 1) as u16));
     }
-    let inputs = inputs.into_iter().map(|v| emit.operand(v)).collect::<Result<_, _>>()?;
+    let inputs = inputs.into_iter().map(|v| build.operand(v)).collect::<Result<_, _>>()?;
     let node = graph.node(id);
-    let output = emit.define(node.results[0])?;
-    emit.push(&emit.name(node.results[0]), StepKind::Map(Map { inputs, code, output }));
+    let output = build.define(node.results[0])?;
+    build.push(&build.name(node.results[0]), StepKind::Map(Map { inputs, code, output }));
     Ok(())
 }
 
 /// Emits a batch normalisation as an expression over its input and parameters, these with their channel on axis 1.
-pub(crate) fn batch_norm(emit: &mut Emitter<'_>, id: NodeId, epsilon: f32) -> Result<(), LowerError> {
-    let graph = emit.graph;
+pub(crate) fn batch_norm(build: &mut ProgramBuilder<'_>, id: NodeId, epsilon: f32) -> Result<(), LowerError> {
+    let graph = build.graph;
     let node = graph.node(id);
     let rank = graph.ty(node.operands[0]).rank();
-    let name = emit.name(node.results[0]);
-    let mut inputs = vec![emit.operand(node.operands[0])?];
+    let name = build.name(node.results[0]);
+    let mut inputs = vec![build.operand(node.operands[0])?];
     for &parameter in &node.operands[1..] {
-        inputs.push(along_axis_1(emit, &name, parameter, rank)?);
+        inputs.push(along_axis_1(build, &name, parameter, rank)?);
     }
     let epsilon = ConstantData::F32([epsilon].into());
-    inputs.push(Operand::Constant(emit.add_constant(&name, vec![], epsilon)));
+    inputs.push(Operand::Constant(build.add_constant(&name, vec![], epsilon)));
     use scalar::{Binary as B, Unary as U};
     // Values 0 to 5 are x, scale, bias, mean, variance, epsilon.
     let code = vec![
@@ -108,8 +103,8 @@ pub(crate) fn batch_norm(emit: &mut Emitter<'_>, id: NodeId, epsilon: f32) -> Re
         MapInstruction::Binary(B::Mul, 9, 1),
         MapInstruction::Binary(B::Add, 10, 2),
     ];
-    let output = emit.define(node.results[0])?;
-    emit.push(&name, StepKind::Map(Map { inputs, code, output }));
+    let output = build.define(node.results[0])?;
+    build.push(&name, StepKind::Map(Map { inputs, code, output }));
     Ok(())
 }
 
@@ -138,22 +133,22 @@ fn collect(graph: &Graph, maps: &Maps, root: NodeId, inputs: &mut Vec<ValueId>) 
 
 /// A `[C]` parameter as `[C,1,...]`, so that it broadcasts along axis 1 of a tensor of this rank.
 fn along_axis_1(
-    emit: &mut Emitter<'_>,
+    build: &mut ProgramBuilder<'_>,
     name: &str,
     parameter: ValueId,
     rank: usize,
 ) -> Result<Operand, LowerError> {
-    let ty = emit.graph.ty(parameter).clone();
-    if let Some(tensor) = emit.graph.constant(parameter) {
+    let ty = build.graph.ty(parameter).clone();
+    if let Some(tensor) = build.graph.constant(parameter) {
         let mut shape = tensor.shape().to_vec();
         shape.resize(rank.saturating_sub(1).max(1), 1);
-        return emit.constant(parameter, shape).map(Operand::Constant);
+        return build.constant(parameter, shape).map(Operand::Constant);
     }
     let mut column = ty;
     column.shape.resize(rank.saturating_sub(1).max(1), twnc_ir::Dim::from(1));
-    let input = emit.operand(parameter)?;
-    let output: BufferId = emit.declare(name, &column)?;
-    emit.push(name, StepKind::Move(Move { kind: MoveKind::Reshape, inputs: vec![input], output }));
+    let input = build.operand(parameter)?;
+    let output: BufferId = build.declare(name, &column)?;
+    build.push(name, StepKind::Move(Move { kind: MoveKind::Reshape, inputs: vec![input], output }));
     Ok(Operand::Buffer(output))
 }
 

@@ -1,7 +1,7 @@
 //! One node, or one layer, to one step.
 
 use crate::LowerError;
-use crate::emit::Emitter;
+use crate::builder::ProgramBuilder;
 use crate::layer::{self, Layer};
 use crate::map::{self, Maps};
 use twnc_ir::{Attribute, ElementType, Geometry, Node, NodeId, Op, PadMode, ReduceKind, ValueId};
@@ -9,68 +9,68 @@ use twnc_program::step::{self, Contraction, Epilogue, MoveKind, Plane, PoolKind,
 use twnc_program::{StepKind, Window};
 
 /// Emits the step of a layer.
-pub(crate) fn layer(emit: &mut Emitter<'_>, layer: &Layer) -> Result<(), LowerError> {
-    let graph = emit.graph;
+pub(crate) fn layer(build: &mut ProgramBuilder<'_>, layer: &Layer) -> Result<(), LowerError> {
+    let graph = build.graph;
     let product = graph.node(layer.product);
     let (input, weight) = (product.operands[0], product.operands[1]);
-    let (channels, _) = layer::channels(graph, layer.product);
+    let channels = layer::channels(graph, layer.product);
     let bias = match (layer.bias, channels) {
-        (Some(bias), Some(channels)) => Some(emit.constant(bias, vec![channels])?),
-        (Some(bias), None) => return Err(emit.invalid(bias, "a bias along an axis of open size")),
+        (Some(bias), Some(channels)) => Some(build.constant(bias, vec![channels])?),
+        (Some(bias), None) => return Err(build.invalid(bias, "a bias along an axis of open size")),
         (None, _) => None,
     };
-    let residual = layer.residual.map(|value| emit.buffer(value)).transpose()?;
+    let residual = layer.residual.map(|value| build.buffer(value)).transpose()?;
     let epilogue = Epilogue { bias, residual, activation: layer.activation.map(map::unary) };
-    let name = emit.name(product.results[0]);
+    let name = build.name(product.results[0]);
     if graph.ty(weight).element == ElementType::Ternary {
         let scale = match layer.scale.and_then(|v| graph.constant(v).map(|t| (v, t.len()))) {
-            Some((value, count)) => Some(emit.constant(value, vec![count])?),
+            Some((value, count)) => Some(build.constant(value, vec![count])?),
             None => None,
         };
         let contraction = match &product.op {
             Op::Conv(conv) => {
-                let window = window(emit, &conv.geometry, product)?;
+                let window = window(build, &conv.geometry, product)?;
                 Contraction::Window { window, groups: conv.groups }
             }
             _ => Contraction::MatMul,
         };
         let shape = graph.constant(weight).map(|w| w.shape().to_vec()).unwrap_or_default();
-        let (input, weight) = (emit.buffer(input)?, emit.constant(weight, shape)?);
+        let (input, weight) = (build.buffer(input)?, build.constant(weight, shape)?);
         let planes = vec![Plane { input, weight, contraction }];
         let terms = vec![Term { planes, scale, input_scale: None }];
-        let output = emit.define(layer.result)?;
-        emit.push(&name, StepKind::Accumulate(step::Accumulate { terms, epilogue, output }));
+        let output = build.define(layer.result)?;
+        build.push(&name, StepKind::Accumulate(step::Accumulate { terms, epilogue, output }));
         return Ok(());
     }
     let kind = match &product.op {
         Op::Conv(conv) => {
-            let window = window(emit, &conv.geometry, product)?;
-            let (input, weight) = (emit.buffer(input)?, emit.operand(weight)?);
-            let output = emit.define(layer.result)?;
+            let window = window(build, &conv.geometry, product)?;
+            let (input, weight) = (build.buffer(input)?, build.operand(weight)?);
+            let output = build.define(layer.result)?;
             StepKind::Conv(step::Conv { input, weight, window, groups: conv.groups, epilogue, output })
         }
         _ => {
-            let (left, right) = (emit.operand(input)?, emit.operand(weight)?);
-            let output = emit.define(layer.result)?;
+            let (left, right) = (build.operand(input)?, build.operand(weight)?);
+            let output = build.define(layer.result)?;
             StepKind::MatMul(step::MatMul { left, right, epilogue, output })
         }
     };
-    emit.push(&name, kind);
+    build.push(&name, kind);
     Ok(())
 }
 
 /// Emits the step of a node that is part of no layer and no other node's expression. Constants need none.
-pub(crate) fn node(emit: &mut Emitter<'_>, maps: &Maps, id: NodeId) -> Result<(), LowerError> {
-    let node = emit.graph.node(id);
-    let name = emit.name(node.results[0]);
+pub(crate) fn node(build: &mut ProgramBuilder<'_>, maps: &Maps, id: NodeId) -> Result<(), LowerError> {
+    let node = build.graph.node(id);
+    let name = build.name(node.results[0]);
     let moved = match &node.op {
         Op::Constant(_) => return Ok(()),
-        Op::Unary(_) | Op::Binary(_) => return map::expression(emit, maps, id),
-        Op::BatchNorm { epsilon } => return map::batch_norm(emit, id, *epsilon),
+        Op::Unary(_) | Op::Binary(_) => return map::expression(build, maps, id),
+        Op::BatchNorm { epsilon } => return map::batch_norm(build, id, *epsilon),
         Op::Reshape { .. } => MoveKind::Reshape,
         Op::Transpose { perm } => MoveKind::Transpose { perm: perm.clone() },
         Op::Concat { axis } => MoveKind::Concat { axis: *axis },
-        Op::Slice(s) => MoveKind::Slice { axis: s.axis, start: emit.dim(&name, &s.start)?, step: s.step },
+        Op::Slice(s) => MoveKind::Slice { axis: s.axis, start: build.dim(&name, &s.start)?, step: s.step },
         Op::Pad(pad) => {
             let mode = match pad.mode {
                 PadMode::Constant(value) => step::PadMode::Constant(value),
@@ -81,22 +81,22 @@ pub(crate) fn node(emit: &mut Emitter<'_>, maps: &Maps, id: NodeId) -> Result<()
         }
         Op::Broadcast { .. } => MoveKind::Broadcast,
         Op::Gather { axis } => MoveKind::Gather { axis: *axis },
-        _ => return compute(emit, id, &name),
+        _ => return compute(build, id, &name),
     };
-    let inputs = node.operands.iter().map(|&v| emit.operand(v)).collect::<Result<_, _>>()?;
-    let output = emit.define(node.results[0])?;
-    emit.push(&name, StepKind::Move(step::Move { kind: moved, inputs, output }));
+    let inputs = node.operands.iter().map(|&v| build.operand(v)).collect::<Result<_, _>>()?;
+    let output = build.define(node.results[0])?;
+    build.push(&name, StepKind::Move(step::Move { kind: moved, inputs, output }));
     Ok(())
 }
 
 /// Emits the step of a node that neither moves elements nor is element-wise.
-fn compute(emit: &mut Emitter<'_>, id: NodeId, name: &str) -> Result<(), LowerError> {
-    let node = emit.graph.node(id);
+fn compute(build: &mut ProgramBuilder<'_>, id: NodeId, name: &str) -> Result<(), LowerError> {
+    let node = build.graph.node(id);
     let kind = match &node.op {
-        Op::MaxPool(pool) => pooling(emit, node.operands[0], node.results[0], pool, PoolKind::Max)?,
+        Op::MaxPool(pool) => pooling(build, node.operands[0], node.results[0], pool, PoolKind::Max)?,
         Op::AveragePool { pool, count_padding } => {
             let kind = PoolKind::Average { count_padding: *count_padding };
-            pooling(emit, node.operands[0], node.results[0], pool, kind)?
+            pooling(build, node.operands[0], node.results[0], pool, kind)?
         }
         Op::Reduce { kind, axes, .. } => {
             let kind = match kind {
@@ -105,52 +105,52 @@ fn compute(emit: &mut Emitter<'_>, id: NodeId, name: &str) -> Result<(), LowerEr
                 ReduceKind::Max => step::ReduceKind::Max,
                 ReduceKind::Min => step::ReduceKind::Min,
             };
-            let (input, output) = (emit.buffer(node.operands[0])?, emit.define(node.results[0])?);
+            let (input, output) = (build.buffer(node.operands[0])?, build.define(node.results[0])?);
             StepKind::Reduce(step::Reduce { kind, input, axes: axes.clone(), output })
         }
         Op::Softmax { axes } => {
-            let (input, output) = (emit.buffer(node.operands[0])?, emit.define(node.results[0])?);
+            let (input, output) = (build.buffer(node.operands[0])?, build.define(node.results[0])?);
             StepKind::Softmax(step::Softmax { input, axes: axes.clone(), output })
         }
         Op::Cast { .. } => {
-            let (input, output) = (emit.operand(node.operands[0])?, emit.define(node.results[0])?);
+            let (input, output) = (build.operand(node.operands[0])?, build.define(node.results[0])?);
             StepKind::Cast(step::Cast { input, output })
         }
         Op::Dims(dims) => {
-            let values = dims.iter().map(|dim| emit.dim(name, dim)).collect::<Result<_, _>>()?;
-            StepKind::Dims(step::Dims { values, output: emit.define(node.results[0])? })
+            let values = dims.iter().map(|dim| build.dim(name, dim)).collect::<Result<_, _>>()?;
+            StepKind::Dims(step::Dims { values, output: build.define(node.results[0])? })
         }
         Op::Custom(call) => {
-            let inputs = node.operands.iter().map(|&v| emit.operand(v)).collect::<Result<_, _>>()?;
-            let outputs = node.results.iter().map(|&v| emit.define(v)).collect::<Result<_, _>>()?;
+            let inputs = node.operands.iter().map(|&v| build.operand(v)).collect::<Result<_, _>>()?;
+            let outputs = node.results.iter().map(|&v| build.define(v)).collect::<Result<_, _>>()?;
             let attributes = call.attributes.iter().map(|(name, value)| (name.clone(), attribute(value)));
             let (function, attributes) = (call.operator.name().to_owned(), attributes.collect());
             StepKind::Custom(step::Custom { function, attributes, inputs, outputs })
         }
-        _ => return Err(emit.invalid(node.results[0], "no step computes it")),
+        _ => return Err(build.invalid(node.results[0], "no step computes it")),
     };
-    emit.push(name, kind);
+    build.push(name, kind);
     Ok(())
 }
 
 fn pooling(
-    emit: &mut Emitter<'_>,
+    build: &mut ProgramBuilder<'_>,
     input: ValueId,
     result: ValueId,
     pool: &twnc_ir::Pool,
     kind: PoolKind,
 ) -> Result<StepKind, LowerError> {
     let window = with_kernel(&pool.geometry, pool.kernel.clone());
-    let (input, output) = (emit.buffer(input)?, emit.define(result)?);
+    let (input, output) = (build.buffer(input)?, build.define(result)?);
     Ok(StepKind::Pool(step::Pool { kind, input, window, ceil: pool.ceil, output }))
 }
 
 /// The window of a convolution: its kernel is the weight's spatial extent.
-fn window(emit: &Emitter<'_>, geometry: &Geometry, conv: &Node) -> Result<Window, LowerError> {
-    let kernel = emit.graph.ty(conv.operands[1]).shape.iter().skip(2).map(|dim| dim.as_size());
+fn window(build: &ProgramBuilder<'_>, geometry: &Geometry, conv: &Node) -> Result<Window, LowerError> {
+    let kernel = build.graph.ty(conv.operands[1]).shape.iter().skip(2).map(|dim| dim.as_size());
     match kernel.collect::<Option<Vec<_>>>() {
         Some(kernel) => Ok(with_kernel(geometry, kernel)),
-        None => Err(LowerError::Kernel { node: emit.name(conv.results[0]) }),
+        None => Err(LowerError::Kernel { node: build.name(conv.results[0]) }),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 use thiserror::Error;
 use twnc_ir::{
-    CountingCost, Graph, Pass, PassContext, Pipeline, PipelineError, Remark, RemarkKind, RunOptions, Timing,
+    CostModel, CountingCost, Graph, Pass, PassContext, Pipeline, PipelineError, Remark, RemarkKind,
+    RunOptions, Timing, Topic,
 };
 use twnc_lower::LowerError;
 use twnc_onnx::{ImportOptions, OnnxError};
@@ -14,6 +15,7 @@ use twnc_program::{Program, ProgramError, StepKind};
 pub struct Compiler {
     import: ImportOptions,
     pipeline: Pipeline,
+    cost: Box<dyn CostModel>,
     run: RunOptions,
 }
 
@@ -22,6 +24,7 @@ pub struct Compiler {
 pub struct CompilerBuilder {
     import: ImportOptions,
     passes: twnc_passes::Options,
+    cost: Option<Box<dyn CostModel>>,
     run: RunOptions,
     edits: Vec<Placed>,
 }
@@ -92,7 +95,7 @@ impl Compiler {
         mut graph: Graph,
         print: &mut dyn FnMut(&str, &str),
     ) -> Result<Compiled, CompileError> {
-        let mut cx = PassContext::new(&CountingCost);
+        let mut cx = PassContext::new(&*self.cost);
         let timings = self.pipeline.run(&mut graph, &mut cx, &self.run, print)?;
         let program = twnc_lower::lower(&graph)?;
         program.validate()?;
@@ -119,6 +122,11 @@ impl CompilerBuilder {
     /// What becomes ternary, and how.
     pub fn passes(self, passes: twnc_passes::Options) -> CompilerBuilder {
         CompilerBuilder { passes, ..self }
+    }
+
+    /// The model by which passes choose; [`CountingCost`] unless told otherwise.
+    pub fn cost(self, cost: impl CostModel + 'static) -> CompilerBuilder {
+        CompilerBuilder { cost: Some(Box::new(cost)), ..self }
     }
 
     /// How the pipeline is run: what is printed, skipped, verified.
@@ -149,7 +157,8 @@ impl CompilerBuilder {
                 false => pipeline.after(&place, pass, &why)?,
             }
         }
-        Ok(Compiler { import: self.import, pipeline, run: self.run })
+        let cost = self.cost.unwrap_or_else(|| Box::new(CountingCost));
+        Ok(Compiler { import: self.import, pipeline, cost, run: self.run })
     }
 
     fn place(mut self, place: &str, pass: Box<dyn Pass>, before: bool) -> CompilerBuilder {
@@ -164,9 +173,19 @@ impl Compiled {
         self.program.steps.iter().filter(|step| matches!(step.kind, StepKind::Accumulate(_))).count()
     }
 
-    /// How many layers `ternarise` rounded: they were not ternary in the file.
+    /// How many layers were rounded: they were not ternary in the file.
     pub fn rounded_layers(&self) -> usize {
-        let rounded = |remark: &&Remark| remark.pass == "ternarise" && remark.kind == RemarkKind::Applied;
+        let rounded =
+            |remark: &&Remark| remark.topic == Topic::Rounding && remark.kind == RemarkKind::Applied;
         self.remarks.iter().filter(rounded).count()
+    }
+
+    /// Why a layer is not ternary: everything that passes have said of that, in their order.
+    pub fn why_not_ternary(&self, layer: &str) -> Option<String> {
+        let missed = self.remarks.iter().filter(|remark| {
+            remark.node == layer && remark.topic.is_ternary() && remark.kind == RemarkKind::Missed
+        });
+        let reasons: Vec<&str> = missed.map(|remark| remark.message.as_str()).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 }

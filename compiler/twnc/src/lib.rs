@@ -8,13 +8,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Compiler::builder`] takes the options of the command, custom operators, and passes of one's own in their place. What the compiler
-//! decided not to do is in [`Compiled::remarks`]. The command `twnc` is a thin layer over this crate.
+//! [`Compiler::builder`] takes the options of the command, custom operators, a cost model, and passes of one's own in their place. What
+//! the compiler decided not to do is in [`Compiled::remarks`]. The command `twnc` is a thin layer over this crate.
 
 #![forbid(unsafe_code)]
 
 mod compiler;
-pub mod multiplications;
 pub mod synthetic;
 
 pub use compiler::{CompileError, Compiled, Compiler, CompilerBuilder};

@@ -277,6 +277,19 @@ fn products_without_a_constant_matrix_stay_float() {
 }
 
 #[test]
+fn an_empty_weight_of_a_vast_shape_is_left_alone() {
+    let mut build = GraphBuilder::new("net");
+    let x = build.input("x", TensorType::f32(vec![Dim::symbol("N"), Dim::from(0)]));
+    let w = build.constant(Tensor::from_f32(vec![0, 1 << 60], vec![]).unwrap(), "w");
+    let y = build.node(Op::MatMul, &[x, w], "vast").unwrap();
+    build.output("y", y);
+    let mut graph = build.finish();
+    let outcome = run(&mut graph, &[], &Options::default());
+    assert_eq!(outcome.lines(), "ternarise: vast: kept float: its weight is empty\n");
+    assert_eq!(outcome.edits, 0);
+}
+
+#[test]
 fn a_weight_that_is_not_finite_is_refused_by_name() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut weight = random(1, 72);

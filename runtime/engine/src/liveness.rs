@@ -46,7 +46,7 @@ pub(crate) fn plan(program: &Program, bytes: &[usize]) -> Layout {
     };
     program.inputs.iter().for_each(|port| touch(port.buffer, 0));
     for (number, step) in program.steps.iter().enumerate() {
-        let read = step.operands().into_iter().filter_map(|operand| match operand {
+        let read = step.operands().filter_map(|operand| match operand {
             Operand::Buffer(buffer) => Some(buffer),
             Operand::Constant(_) => None,
         });

@@ -7,6 +7,7 @@
 //! * the data structures ([`program`], [`step`], [`scalar`], [`dim`], [`constant`]),
 //! * their validation, once on load (`validate`) and once per set of concrete shapes (`resolve`),
 //! * the interpreter (`interpret`): slow, plain and safe; the oracle of the generated code and its fallback,
+//! * the count of what it computes ([`operations`]),
 //! * `model.bin` (`format`): reader and writer; `docs/model-bin.md` is its specification.
 //!
 //! It depends on no other crate of the project, and holds no unsafe code.
@@ -19,6 +20,7 @@ pub mod element;
 pub mod error;
 pub mod format;
 pub mod interpret;
+pub mod operations;
 pub mod program;
 pub mod resolve;
 pub mod scalar;
@@ -31,6 +33,7 @@ pub use dim::{Bindings, Dim, DimError};
 pub use element::ElementType;
 pub use error::ProgramError;
 pub use format::FormatError;
+pub use operations::Operations;
 pub use program::{Buffer, BufferId, ConstantId, Port, Program, SymbolId};
 pub use resolve::{Shapes, element_count};
 pub use step::{Operand, Step, StepKind};

@@ -432,34 +432,30 @@ impl Step {
         std::slice::from_ref(output)
     }
 
-    /// What it reads, constants included, in no particular order; an operand used twice is there twice.
-    pub fn operands(&self) -> Vec<Operand> {
-        let epilogue = |e: &Epilogue| {
-            let bias = e.bias.map(Operand::Constant);
-            bias.into_iter().chain(e.residual.map(Operand::Buffer)).collect::<Vec<_>>()
-        };
+    /// What it reads, constants included, in no particular order; an operand used twice is there twice. Allocates nothing.
+    pub fn operands(&self) -> impl Iterator<Item = Operand> + '_ {
+        let (mut terms, mut list, mut epilogue): (&[Term], &[Operand], Option<&Epilogue>) = (&[], &[], None);
+        let mut pair = [None, None];
+        let buffer = |id: BufferId| [Some(Operand::Buffer(id)), None];
         match &self.kind {
-            StepKind::Accumulate(s) => {
-                let terms = s.terms.iter().flat_map(|term| {
-                    let planes = term.planes.iter();
-                    let planes = planes.flat_map(|p| [Operand::Buffer(p.input), Operand::Constant(p.weight)]);
-                    let scales = term.scale.map(Operand::Constant).into_iter();
-                    planes.chain(scales).chain(term.input_scale.map(Operand::Buffer))
-                });
-                terms.chain(epilogue(&s.epilogue)).collect()
+            StepKind::Accumulate(s) => (terms, epilogue) = (&s.terms, Some(&s.epilogue)),
+            StepKind::Quantize(s) => pair = buffer(s.input),
+            StepKind::Conv(s) => {
+                (pair, epilogue) = ([Some(Operand::Buffer(s.input)), Some(s.weight)], Some(&s.epilogue));
             }
-            StepKind::Quantize(s) => vec![Operand::Buffer(s.input)],
-            StepKind::Conv(s) => [vec![Operand::Buffer(s.input), s.weight], epilogue(&s.epilogue)].concat(),
-            StepKind::MatMul(s) => [vec![s.left, s.right], epilogue(&s.epilogue)].concat(),
-            StepKind::Map(s) => s.inputs.clone(),
-            StepKind::Pool(s) => vec![Operand::Buffer(s.input)],
-            StepKind::Reduce(s) => vec![Operand::Buffer(s.input)],
-            StepKind::Softmax(s) => vec![Operand::Buffer(s.input)],
-            StepKind::Move(s) => s.inputs.clone(),
-            StepKind::Cast(s) => vec![s.input],
-            StepKind::Dims(_) => vec![],
-            StepKind::Custom(s) => s.inputs.clone(),
+            StepKind::MatMul(s) => (pair, epilogue) = ([Some(s.left), Some(s.right)], Some(&s.epilogue)),
+            StepKind::Map(s) => list = &s.inputs,
+            StepKind::Pool(s) => pair = buffer(s.input),
+            StepKind::Reduce(s) => pair = buffer(s.input),
+            StepKind::Softmax(s) => pair = buffer(s.input),
+            StepKind::Move(s) => list = &s.inputs,
+            StepKind::Cast(s) => pair = [Some(s.input), None],
+            StepKind::Dims(_) => {}
+            StepKind::Custom(s) => list = &s.inputs,
         }
+        let of_terms = terms.iter().flat_map(Term::operands);
+        let rest = list.iter().copied().chain(pair.into_iter().flatten());
+        of_terms.chain(rest).chain(epilogue.into_iter().flat_map(Epilogue::operands))
     }
 
     /// The word for its kind, as reports use it.
@@ -486,5 +482,20 @@ impl Step {
             StepKind::Dims(_) => "dims",
             StepKind::Custom(_) => "custom",
         }
+    }
+}
+
+impl Term {
+    fn operands(&self) -> impl Iterator<Item = Operand> + '_ {
+        let planes = self.planes.iter();
+        let planes = planes.flat_map(|plane| [Operand::Buffer(plane.input), Operand::Constant(plane.weight)]);
+        let scales = [self.scale.map(Operand::Constant), self.input_scale.map(Operand::Buffer)];
+        planes.chain(scales.into_iter().flatten())
+    }
+}
+
+impl Epilogue {
+    fn operands(&self) -> impl Iterator<Item = Operand> + use<> {
+        [self.bias.map(Operand::Constant), self.residual.map(Operand::Buffer)].into_iter().flatten()
     }
 }

@@ -55,7 +55,7 @@ impl Program {
                 let (name, kind) = (step.name.clone(), step.kind_name());
                 ProgramError::Step { index, name, kind, message }
             };
-            self.check_reads(&step.operands(), &written).map_err(fail)?;
+            step.operands().try_for_each(|operand| self.check_read(operand, &written)).map_err(fail)?;
             for &output in step.outputs() {
                 match written.get_mut(output.index()) {
                     None => return Err(fail(format!("there is no buffer {output}"))),
@@ -125,8 +125,8 @@ impl Program {
         Ok(())
     }
 
-    fn check_reads(&self, operands: &[Operand], written: &[bool]) -> Result<(), String> {
-        operands.iter().try_for_each(|operand| match *operand {
+    fn check_read(&self, operand: Operand, written: &[bool]) -> Result<(), String> {
+        match operand {
             Operand::Buffer(buffer) => match written.get(buffer.index()) {
                 None => Err(format!("there is no buffer {buffer}")),
                 Some(false) => Err(format!("buffer {buffer} is read before it is written")),
@@ -136,7 +136,7 @@ impl Program {
                 Err(format!("there is no constant {constant}"))
             }
             Operand::Constant(_) => Ok(()),
-        })
+        }
     }
 
     /// `ranges` has the largest integer of every buffer that a quantize step has written.

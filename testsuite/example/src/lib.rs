@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use twnc_ir::{
     Attribute, Attributes, Binary, Changed, CustomOperator, CustomRegistry, Graph, Op, Pass, PassContext,
-    PassError, Rewriter, Tensor, TensorType, Unary, ValueId,
+    PassError, Rewriter, Tensor, TensorType, Topic, Unary, ValueId,
 };
 
 /// Turns `clip(x, 0, 6)` into `relu(x)`. *Approximate*: results above 6 change, which few networks depend on, and scales can move through a relu.
@@ -33,7 +33,7 @@ impl Pass for UnboundRelu6 {
             let relu =
                 rewriter.insert(Op::Unary(Unary::Relu), &[input], &name).map_err(PassError::at(&name))?;
             rewriter.replace(result, relu, "relu6 without its bound").map_err(PassError::at(&name))?;
-            cx.applied(&name, "became a relu");
+            cx.applied(Topic::Other, &name, "became a relu");
         }
         Ok(rewriter.finish())
     }

@@ -44,7 +44,7 @@ fn a_map_ends_where_it_grows_too_large() {
         let before = if i == 1 { 0 } else { i + 18 };
         write!(sum, "\n  %{} = add(%{before}, %{i}) : f32[N]", i + 19).unwrap();
     }
-    let cases = [(chain, vec![(1, 48), (1, 48), (1, 4)]), (sum, vec![(14, 13), (7, 6)])];
+    let cases = [(chain, vec![(1, 63), (1, 37)]), (sum, vec![(16, 15), (5, 4)])];
     for (source, expected) in cases {
         let program = lowered(&parse(&format!("{source}\n}}")));
         let sizes = program.steps.iter().map(|step| match &step.kind {

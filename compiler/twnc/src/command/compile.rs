@@ -162,7 +162,9 @@ pub fn report(compiled: &Compiled) -> serde_json::Value {
             RemarkKind::Missed => "missed",
             RemarkKind::Warning => "warning",
         };
-        serde_json::json!({"pass": remark.pass, "layer": remark.node, "kind": kind, "message": remark.message})
+        serde_json::json!({
+            "pass": remark.pass, "layer": remark.node, "kind": kind, "topic": remark.topic.word(), "message": remark.message,
+        })
     });
     let passes = compiled.timings.iter().map(|timing| {
         serde_json::json!({"pass": timing.pass, "changes": timing.edits, "ms": timing.time.as_secs_f64() * 1e3})

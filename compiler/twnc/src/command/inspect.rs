@@ -6,11 +6,10 @@ use super::out;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use twnc::multiplications::{self, Counts};
 use twnc::{Compiler, synthetic};
 use twnc_program::interpret::Functions;
 use twnc_program::step::Contraction;
-use twnc_program::{ConstantData, Operand, Program, Step, StepKind};
+use twnc_program::{ConstantData, Operand, Operations, Program, Step, StepKind, operations};
 use twnc_runtime::{Audit, Function, Module, SessionOptions};
 
 /// What `--json` prints; keys are stable.
@@ -54,7 +53,7 @@ struct CodeReport {
     calls: usize,
 }
 
-#[derive(Serialize, Default)]
+#[derive(Serialize)]
 struct Totals {
     additions: u64,
     multiplications: u64,
@@ -68,8 +67,9 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
         let compiler =
             Compiler::builder().import(options.options.import()).passes(options.options.passes()).build()?;
         let compiled = compiler.compile_file(&options.model)?;
-        let missed = compiled.remarks.iter().filter(|remark| remark.kind == twnc_ir::RemarkKind::Missed);
-        let reasons = missed.map(|remark| (remark.node.clone(), remark.message.clone())).collect();
+        let names = compiled.program.steps.iter().map(|step| step.name.clone());
+        let reasons =
+            names.filter_map(|name| Some((name.clone(), compiled.why_not_ternary(&name)?))).collect();
         (Module::new(compiled.program, Functions::default())?, reasons)
     } else {
         (Module::open(&options.model)?, BTreeMap::new())
@@ -79,11 +79,11 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     let session = module.session(SessionOptions::default())?;
     let resolved = session.shapes(&shapes)?;
     let plan = session.plan(&shapes)?;
-    let mut totals = Totals::default();
+    let mut total = Operations::default();
     let mut layers = vec![];
     for (step, planned) in program.steps.iter().zip(&plan) {
-        let counts = multiplications::count(program, &resolved, step);
-        totals.add(&counts);
+        let counts = operations::count(program, &resolved, step);
+        total = total + counts;
         if let Some(layer) = layer(program, step, &counts, &planned.functions, &why_not) {
             layers.push(layer);
         }
@@ -91,6 +91,11 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     let bytes = match is_onnx {
         true => program.to_bytes().len() as u64,
         false => std::fs::metadata(&options.model).map(|m| m.len()).unwrap_or(0),
+    };
+    let totals = Totals {
+        additions: total.additions(),
+        multiplications: total.multiplications(),
+        multiplications_float_network: total.multiplications_float,
     };
     show(&Report { bytes, layers, totals }, json);
     if options.disassemble {
@@ -106,7 +111,7 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
 fn layer(
     program: &Program,
     step: &Step,
-    counts: &Counts,
+    counts: &Operations,
     functions: &[Arc<Function>],
     why_not: &BTreeMap<String, String>,
 ) -> Option<LayerReport> {
@@ -145,7 +150,7 @@ fn layer(
         sparsity: zeros as f64 / weight.len().max(1) as f64,
         bits_per_weight: if ternary { 1.6 } else { 32.0 },
         counts: LayerCounts {
-            additions: counts.additions,
+            additions: counts.additions(),
             multiplications_kernel: counts.multiplications_kernel,
             multiplications_epilogue: counts.multiplications_epilogue,
         },
@@ -211,14 +216,4 @@ fn show(report: &Report, json: bool) {
         "{} bytes; per inference {additions} additions and {multiplications} multiplications, against {multiplications_float_network} of the float network",
         report.bytes
     );
-}
-
-impl Totals {
-    fn add(&mut self, counts: &Counts) {
-        let multiplications = counts.multiplications_kernel.saturating_add(counts.multiplications_epilogue);
-        self.additions = self.additions.saturating_add(counts.additions);
-        self.multiplications = self.multiplications.saturating_add(multiplications);
-        self.multiplications_float_network =
-            self.multiplications_float_network.saturating_add(counts.multiplications_float);
-    }
 }

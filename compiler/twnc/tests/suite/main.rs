@@ -6,6 +6,7 @@ mod command;
 #[path = "../../../onnx/tests/fixture/mod.rs"]
 mod fixture;
 mod networks;
+mod operations;
 mod random_dags;
 mod random_graphs;
 mod snapshots;

@@ -6,6 +6,7 @@
 mod format;
 mod maps;
 mod moves;
+mod operations;
 mod products;
 mod random;
 mod refusals;

@@ -12,7 +12,7 @@ use twnc_program::{
 };
 
 /// Builds a program from a graph's values.
-pub(crate) struct Emitter<'g> {
+pub(crate) struct ProgramBuilder<'g> {
     pub(crate) graph: &'g Graph,
     program: Program,
     symbols: HashMap<String, SymbolId>,
@@ -20,18 +20,18 @@ pub(crate) struct Emitter<'g> {
     constants: HashMap<(ValueId, Vec<usize>), ConstantId>,
 }
 
-impl<'g> Emitter<'g> {
+impl<'g> ProgramBuilder<'g> {
     /// A program with the graph's inputs.
-    pub(crate) fn new(graph: &'g Graph) -> Result<Emitter<'g>, LowerError> {
+    pub(crate) fn new(graph: &'g Graph) -> Result<ProgramBuilder<'g>, LowerError> {
         let program = Program { name: graph.name().to_owned(), ..Program::default() };
         let (symbols, buffers, constants) = (HashMap::new(), HashMap::new(), HashMap::new());
-        let mut emit = Emitter { graph, program, symbols, buffers, constants };
+        let mut build = ProgramBuilder { graph, program, symbols, buffers, constants };
         for port in graph.inputs() {
             for dim in &graph.ty(port.value).shape {
                 match dim.as_symbol() {
-                    Some(name) if !emit.symbols.contains_key(name) => {
-                        emit.symbols.insert(name.to_owned(), SymbolId(emit.program.symbols.len() as u32));
-                        emit.program.symbols.push(name.to_owned());
+                    Some(name) if !build.symbols.contains_key(name) => {
+                        build.symbols.insert(name.to_owned(), SymbolId(build.program.symbols.len() as u32));
+                        build.program.symbols.push(name.to_owned());
                     }
                     None if dim.as_size().is_none() => {
                         let (input, dimension) = (port.name.clone(), dim.to_string());
@@ -42,10 +42,10 @@ impl<'g> Emitter<'g> {
             }
         }
         for port in graph.inputs() {
-            let buffer = emit.define(port.value)?;
-            emit.program.inputs.push(Port { name: port.name.clone(), buffer });
+            let buffer = build.define(port.value)?;
+            build.program.inputs.push(Port { name: port.name.clone(), buffer });
         }
-        Ok(emit)
+        Ok(build)
     }
 
     /// Declares the buffer of a value that a step is about to write.
@@ -144,8 +144,7 @@ impl<'g> Emitter<'g> {
 
     /// The name of the layer that defines a value, or its number.
     pub(crate) fn name(&self, value: ValueId) -> String {
-        let name = self.graph.definer(value).map(|(_, node)| node.name.clone());
-        name.filter(|name| !name.is_empty()).unwrap_or_else(|| value.to_string())
+        self.graph.definer(value).map_or_else(|| value.to_string(), |(id, _)| self.graph.node_name(id))
     }
 
     /// An error at the layer that defines a value.
