@@ -72,11 +72,19 @@ pub enum ImportProblem {
         /// Why, and what to do.
         reason: String,
     },
+    /// An input is declared without a shape.
+    #[error("input `{input}`: has no shape; give one")]
+    NoShape {
+        /// Its name.
+        input: String,
+    },
     /// An option does not fit the file.
-    #[error("option {option}: {reason}")]
+    #[error("option {setting} {value}: {reason}")]
     Option {
-        /// The option, as the command writes it.
-        option: String,
+        /// Which.
+        setting: Setting,
+        /// What it says.
+        value: String,
         /// Why, and what to do.
         reason: String,
     },
@@ -95,6 +103,30 @@ pub struct NodeProblem {
     pub operator: String,
     /// Why, and what to do.
     pub reason: String,
+    /// The options by which it can be done, if there are any.
+    pub settings: &'static [Setting],
+}
+
+/// An option of an import that a message speaks of. Who shows the message has a name for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// [`ImportOptions::input_shapes`](crate::ImportOptions::input_shapes)
+    InputShapes,
+    /// [`ImportOptions::dims`](crate::ImportOptions::dims)
+    Dims,
+    /// [`ImportOptions::outputs`](crate::ImportOptions::outputs)
+    Outputs,
+}
+
+impl fmt::Display for Setting {
+    /// The name of the field.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Setting::InputShapes => "`input_shapes`",
+            Setting::Dims => "`dims`",
+            Setting::Outputs => "`outputs`",
+        })
+    }
 }
 
 /// Why a constant cannot be used.

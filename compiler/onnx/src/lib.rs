@@ -24,6 +24,6 @@ pub mod import;
 pub mod proto;
 pub mod tensor;
 
-pub use error::{ImportProblem, NodeProblem, OnnxError, TensorProblem};
+pub use error::{ImportProblem, NodeProblem, OnnxError, Setting, TensorProblem};
 pub use export::export;
 pub use import::{Import, ImportOptions, Operator, ShapeOverride, import_bytes, import_file, operators};

@@ -214,7 +214,7 @@ fn bad_nodes() {
                 vec![w()],
                 vec![text("auto_pad", "SAME_UPPER"), ints("strides", &[2, 2])],
             ),
-            "fix it with --input-shape",
+            "auto_pad needs the size of every spatial axis, and one is H; fix it",
         ),
         (single(13, "MaxPool", x, vec![], vec![]), "`kernel_shape` is missing"),
         (

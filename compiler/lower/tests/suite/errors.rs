@@ -10,21 +10,21 @@ fn each_refusal_names_the_place_and_the_remedy() {
             r#"graph "g" (%0 "x": f32[2*N]) -> (%1 "y") {
   %1 = relu(%0) "relu" : f32[2*N]
 }"#,
-            "input `x` has the dimension 2*N; give it a number or one name (--input-shape, --dim)",
+            "input `x` has the dimension 2*N; give it a number or one name",
         ),
         (
             "a size that no input binds",
             r#"graph "g" (%0 "x": f32[1]) -> (%1 "y") {
   %1 = broadcast(%0) {shape=[K]} "repeat" : f32[K]
 }"#,
-            "`repeat` has a size that depends on K, which no input binds; give it a value with --dim K=...",
+            "`repeat` has a size that depends on K, which no input binds; give it a value",
         ),
         (
             "a start that no input binds, at a layer without a name",
             r#"graph "g" (%0 "x": f32[N]) -> (%1 "y") {
   %1 = slice(%0) {axis=0, start=K, size=1} : f32[1]
 }"#,
-            "`%1` has a size that depends on K, which no input binds; give it a value with --dim K=...",
+            "`%1` has a size that depends on K, which no input binds; give it a value",
         ),
         (
             "more axes than a buffer has",
@@ -47,7 +47,7 @@ fn each_refusal_names_the_place_and_the_remedy() {
             r#"graph "g" (%0 "x": f32[N,1,8,8], %1 "w": f32[1,1,K,K]) -> (%2 "y") {
   %2 = conv(%0, %1) "conv" : f32[N,1,9-K,9-K]
 }"#,
-            "`conv` has a kernel of open size; give its weight fixed sizes (--input-shape, --dim)",
+            "`conv` has a kernel of open size; give its weight fixed sizes",
         ),
     ];
     for (what, source, message) in cases {

@@ -162,7 +162,7 @@ impl Writer<'_> {
             // A negative end would count from the last element; this one is before the first.
             Some(n) if n < 0 => Dim::fixed(i64::MIN),
             None if slice.step < 0 => {
-                return Err("it walks backwards to an open end; fix the size with --dim".into());
+                return Err("it walks backwards to an open end; fix the size".into());
             }
             _ => end,
         };

@@ -49,9 +49,7 @@ impl Writer<'_> {
         });
         let mut found = axes.filter(|(_, _, dim)| dim.as_symbol() == Some(symbol));
         let Some((input, axis, _)) = found.next() else {
-            return Err(format!(
-                "it needs the size `{symbol}`, which is no axis of an input; fix it with --dim {symbol}=N"
-            ));
+            return Err(format!("it needs the size `{symbol}`, which is no axis of an input; fix it"));
         };
         let axis = axis as i64;
         let attributes = vec![int("start", axis), int("end", axis + 1)];

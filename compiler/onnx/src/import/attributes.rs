@@ -22,10 +22,10 @@ impl<'m> Attributes<'m> {
         let mut names = HashSet::new();
         for attribute in &node.attribute {
             if !names.insert(attribute.name.as_str()) {
-                return Err(Reason(format!("attribute `{}` is given twice", attribute.name)));
+                return Err(Reason::new(format!("attribute `{}` is given twice", attribute.name)));
             }
             if !attribute.ref_attr_name.is_empty() {
-                return Err(Reason(format!(
+                return Err(Reason::new(format!(
                     "attribute `{}` refers to a function's, outside of one",
                     attribute.name
                 )));
@@ -45,7 +45,7 @@ impl<'m> Attributes<'m> {
             None => Ok(default),
             Some(0) => Ok(false),
             Some(1) => Ok(true),
-            Some(n) => Err(Reason(format!("attribute `{name}` is {n}; it must be 0 or 1"))),
+            Some(n) => Err(Reason::new(format!("attribute `{name}` is {n}; it must be 0 or 1"))),
         }
     }
 
@@ -71,7 +71,7 @@ impl<'m> Attributes<'m> {
         let Some(ints) = self.ints(name)? else { return Ok(None) };
         let sizes: Option<Vec<usize>> = ints.iter().map(|&n| usize::try_from(n).ok()).collect();
         sizes.map(Some).ok_or_else(|| {
-            Reason(format!("attribute `{name}` is {ints:?}; a negative size is not supported"))
+            Reason::new(format!("attribute `{name}` is {ints:?}; a negative size is not supported"))
         })
     }
 
@@ -87,7 +87,7 @@ impl<'m> Attributes<'m> {
             Ok((tensor::decode(proto, &ExternalData::refused())?, tensor::data_type(proto.data_type)?))
         };
         let decoded: Result<_, TensorProblem> = proto.map(decode).transpose();
-        decoded.map_err(|problem| Reason(format!("attribute `{name}`: {problem}")))
+        decoded.map_err(|problem| Reason::new(format!("attribute `{name}`: {problem}")))
     }
 
     /// Marks attributes as read that change nothing here.
@@ -118,7 +118,7 @@ impl<'m> Attributes<'m> {
             };
             match value {
                 Some(value) => Ok((name.to_owned(), value)),
-                None => Err(Reason(format!(
+                None => Err(Reason::new(format!(
                     "attribute `{name}` is of type {:?}, which custom operators do not take",
                     ty(a)
                 ))),
@@ -142,7 +142,7 @@ impl<'m> Attributes<'m> {
         let Some(attribute) = self.find(name) else { return Ok(None) };
         match get(attribute).filter(|_| ty(attribute) == expected) {
             Some(value) => Ok(Some(value)),
-            None => Err(Reason(format!("attribute `{name}` is not of type {expected:?}"))),
+            None => Err(Reason::new(format!("attribute `{name}` is not of type {expected:?}"))),
         }
     }
 }

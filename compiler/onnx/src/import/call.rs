@@ -3,16 +3,33 @@
 use super::attributes::Attributes;
 use super::model::label;
 use super::sizes::Sizes;
-use crate::error::TensorProblem;
+use crate::error::{Setting, TensorProblem};
 use crate::proto::{DataType, NodeProto};
 use std::collections::HashMap;
 use twnc_ir::{
     Binary, Dim, ElementType, GraphBuilder, Op, Tensor, TensorError, TensorType, TypeError, Unary, ValueId,
 };
 
-/// Why a node is not translated, as a clause for the user.
+/// Why a node is not translated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason(pub String);
+pub struct Reason {
+    /// A clause for the user.
+    pub text: String,
+    /// The options that help.
+    pub settings: &'static [Setting],
+}
+
+impl Reason {
+    /// A reason that no option changes.
+    pub fn new(text: String) -> Reason {
+        Reason { text, settings: &[] }
+    }
+
+    /// The same reason, whose text ends with an advice that one of these options follows.
+    pub fn with(self, settings: &'static [Setting]) -> Reason {
+        Reason { settings, ..self }
+    }
+}
 
 /// The results of a node, in the order of its outputs; those not wanted may be left out at the end.
 pub type Translated = Result<Vec<Known>, Reason>;
@@ -70,7 +87,7 @@ impl Translation<'_> {
             return Ok(*value);
         }
         let Some((&key, known)) = self.known.get_key_value(name) else {
-            return Err(Reason(format!("`{name}` is a result that its node does not have")));
+            return Err(Reason::new(format!("`{name}` is a result that its node does not have")));
         };
         let value = match known.clone() {
             Known::Value(value) => return Ok(value),
@@ -122,7 +139,7 @@ impl<'a, 'm> Call<'a, 'm> {
     pub fn value(&mut self, operand: usize) -> Result<ValueId, Reason> {
         match self.node.input.get(operand) {
             Some(name) if !name.is_empty() => self.translation.place(name),
-            _ => Err(Reason(format!("operand {operand} is missing"))),
+            _ => Err(Reason::new(format!("operand {operand} is missing"))),
         }
     }
 
@@ -158,9 +175,9 @@ impl<'a, 'm> Call<'a, 'm> {
         match self.known(operand) {
             None => Ok(None),
             Some(Known::Constant { tensor, .. }) => Ok(Some(tensor)),
-            Some(_) => {
-                Err(Reason(format!("{what} (operand {operand}) is computed from data; it must be constant")))
-            }
+            Some(_) => Err(Reason::new(format!(
+                "{what} (operand {operand}) is computed from data; it must be constant"
+            ))),
         }
     }
 
@@ -171,14 +188,14 @@ impl<'a, 'm> Call<'a, 'm> {
             Some(Known::Sizes { sizes, .. }) => Some(sizes.clone()),
             Some(Known::Constant { tensor, .. }) => Sizes::of(tensor),
             Some(Known::Value(_)) => {
-                return Err(Reason(format!(
+                return Err(Reason::new(format!(
                     "{what} (operand {operand}) is computed from data; it may depend on shapes only"
                 )));
             }
         };
         match sizes.filter(|sizes| sizes.shape.len() <= 1) {
             Some(sizes) => Ok(Some(sizes.elements)),
-            None => Err(Reason(format!("{what} (operand {operand}) is no list of whole numbers"))),
+            None => Err(Reason::new(format!("{what} (operand {operand}) is no list of whole numbers"))),
         }
     }
 
@@ -187,9 +204,8 @@ impl<'a, 'm> Call<'a, 'm> {
         let Some(dims) = self.dims(operand, what)? else { return Ok(None) };
         let fixed: Option<Vec<i64>> = dims.iter().map(Dim::as_fixed).collect();
         fixed.map(Some).ok_or_else(|| {
-            Reason(format!(
-                "{what} (operand {operand}) depends on an open dimension; fix it with --input-shape or --dim"
-            ))
+            Reason::new(format!("{what} (operand {operand}) depends on an open dimension; fix it"))
+                .with(&[Setting::InputShapes, Setting::Dims])
         })
     }
 
@@ -278,7 +294,7 @@ impl<'a, 'm> Call<'a, 'm> {
         let value = self.value(operand)?;
         let mut shape = self.shape(value);
         if shape.len() != 1 {
-            return Err(Reason(format!("operand {operand} is {}, not a vector", self.ty(value))));
+            return Err(Reason::new(format!("operand {operand} is {}, not a vector", self.ty(value))));
         }
         shape.extend(std::iter::repeat_n(Dim::from(1), trailing));
         self.reshape(value, shape)
@@ -309,7 +325,7 @@ pub fn axis(axis: i64, rank: usize) -> Result<usize, Reason> {
     from_end
         .and_then(|axis| usize::try_from(axis).ok())
         .filter(|&axis| axis < rank)
-        .ok_or_else(|| Reason(format!("axis {axis} does not exist; the operand has {rank} axes")))
+        .ok_or_else(|| Reason::new(format!("axis {axis} does not exist; the operand has {rank} axes")))
 }
 
 /// Distinct axes of a tensor of `rank` axes, ascending.
@@ -317,14 +333,14 @@ pub fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>, Reason> {
     let mut axes = list.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
     axes.sort_unstable();
     if axes.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(Reason(format!("axes {list:?} name one axis twice")));
+        return Err(Reason::new(format!("axes {list:?} name one axis twice")));
     }
     Ok(axes)
 }
 
 /// The reason that stands for sizes over 64 bits.
 pub fn overflow() -> Reason {
-    Reason("a size is too large to be written down".into())
+    Reason::new("a size is too large to be written down".into())
 }
 
 fn place_sizes(build: &mut GraphBuilder, sizes: Sizes, name: &str) -> Result<ValueId, Reason> {
@@ -350,18 +366,18 @@ fn transposed(tensor: &Tensor) -> Option<Tensor> {
 
 impl From<TypeError> for Reason {
     fn from(error: TypeError) -> Reason {
-        Reason(error.to_string())
+        Reason::new(error.to_string())
     }
 }
 
 impl From<TensorError> for Reason {
     fn from(error: TensorError) -> Reason {
-        Reason(error.to_string())
+        Reason::new(error.to_string())
     }
 }
 
 impl From<TensorProblem> for Reason {
     fn from(problem: TensorProblem) -> Reason {
-        Reason(problem.to_string())
+        Reason::new(problem.to_string())
     }
 }

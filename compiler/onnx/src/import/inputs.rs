@@ -1,7 +1,7 @@
 //! The types of a graph's inputs: what the file declares, what the options override.
 
 use super::options::{ImportOptions, ShapeOverride};
-use crate::error::ImportProblem;
+use crate::error::{ImportProblem, Setting};
 use crate::proto::{DataType, DimensionValue, TypeValue, ValueInfoProto};
 use crate::tensor;
 use std::collections::BTreeSet;
@@ -22,8 +22,11 @@ pub fn types(
         types.push(ty);
     }
     for (name, size) in &options.dims {
-        let refuse =
-            |reason: String| ImportProblem::Option { option: format!("--dim {name}={size}"), reason };
+        let refuse = |reason: String| ImportProblem::Option {
+            setting: Setting::Dims,
+            value: format!("{name}={size}"),
+            reason,
+        };
         if *size < 1 {
             return Err(refuse("a size is at least 1".into()));
         }
@@ -55,7 +58,8 @@ fn overrides<'a>(
         };
         let Some(slot) = position.and_then(|i| found.get_mut(i)) else {
             return Err(ImportProblem::Option {
-                option: format!("--input-shape {}", input.as_deref().unwrap_or("without a name")),
+                setting: Setting::InputShapes,
+                value: input.as_deref().unwrap_or("without a name").to_owned(),
                 reason: format!("write [NAME:]1x3x224x224 with one of the inputs: {}", names()),
             });
         };
@@ -105,7 +109,7 @@ fn declared(
     let Some(declared) = &ty.shape else {
         return match shape {
             Some(shape) => Ok(TensorType::new(element, shape.to_vec())),
-            None => Err(refuse(format!("has no shape; give one: --input-shape {}:1x3x224x224", input.name))),
+            None => Err(ImportProblem::NoShape { input: input.name.clone() }),
         };
     };
     if let Some(shape) = shape {

@@ -4,7 +4,7 @@
 use super::call::{Call, Known, Reason, Translated, Translation};
 use super::model::{self, Model};
 use super::{Import, ImportOptions, Operator, inputs, ops, sizes};
-use crate::error::{ImportProblem, NodeProblem};
+use crate::error::{ImportProblem, NodeProblem, Setting};
 use crate::external::ExternalData;
 use crate::proto::{GraphProto, NodeProto, ValueInfoProto};
 use crate::tensor;
@@ -45,10 +45,11 @@ pub fn import(
                 let named = node.output.iter().zip(results).filter(|(name, _)| !name.is_empty());
                 translation.known.extend(named.map(|(name, known)| (name.as_str(), known)));
             }
-            Err(Reason(reason)) => problems.push(NodeProblem {
+            Err(Reason { text, settings }) => problems.push(NodeProblem {
                 node: model::label(node).to_owned(),
                 operator: model::operator_name(&node.domain, &node.op_type),
-                reason,
+                reason: text,
+                settings,
             }),
         }
     }
@@ -56,7 +57,7 @@ pub fn import(
         return Err(ImportProblem::Nodes(problems));
     }
     for name in outputs {
-        let value = translation.place(name).map_err(|Reason(reason)| ImportProblem::Structure(reason))?;
+        let value = translation.place(name).map_err(|reason| ImportProblem::Structure(reason.text))?;
         translation.build.output(name, value);
     }
     Ok(Import { graph: translation.build.finish(), notes })
@@ -126,18 +127,18 @@ fn handler<'a>(node: &NodeProto, model: &Model, options: &'a ImportOptions) -> R
         return Ok(Handler::Custom(custom));
     }
     if model.functions.contains(&name) {
-        return Err(Reason(
+        return Err(Reason::new(
             "is a function of the file, which is not supported; export with functions inlined".into(),
         ));
     }
     let operator = if model::is_onnx(&node.domain) { ops::find(&node.op_type) } else { None };
     match operator {
-        None => {
-            Err(Reason("is not supported; cut it off with --output, or register a custom operator".into()))
-        }
-        Some(operator) if model.opset < operator.since => {
-            Err(Reason(format!("exists since operator set {}, the file has {}", operator.since, model.opset)))
-        }
+        None => Err(Reason::new("is not supported; register a custom operator, or cut it off".into())
+            .with(&[Setting::Outputs])),
+        Some(operator) if model.opset < operator.since => Err(Reason::new(format!(
+            "exists since operator set {}, the file has {}",
+            operator.since, model.opset
+        ))),
         Some(operator) => Ok(Handler::Operator(operator)),
     }
 }
@@ -160,7 +161,7 @@ fn translate<'m>(
             let (least, most) = operator.operands;
             if !(least..=most).contains(&node.input.len()) {
                 let most = if most == usize::MAX { "any number".into() } else { most.to_string() };
-                return Err(Reason(format!(
+                return Err(Reason::new(format!(
                     "has {} operands; {least} to {most} are accepted",
                     node.input.len()
                 )));
@@ -177,11 +178,14 @@ fn translate<'m>(
 /// The results, once every attribute was read and every result wanted is there.
 fn known(call: &Call<'_, '_>, results: Vec<Known>) -> Translated {
     if let Some(attribute) = call.attributes.unread() {
-        return Err(Reason(format!("attribute `{attribute}` is unknown in operator set {}", call.opset)));
+        return Err(Reason::new(format!(
+            "attribute `{attribute}` is unknown in operator set {}",
+            call.opset
+        )));
     }
     match (results.len()..call.node.output.len()).find(|&i| call.wants(i)) {
         Some(result) => {
-            Err(Reason(format!("result {result} (`{}`) is not supported", call.node.output[result])))
+            Err(Reason::new(format!("result {result} (`{}`) is not supported", call.node.output[result])))
         }
         None => Ok(results),
     }

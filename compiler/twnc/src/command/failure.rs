@@ -3,7 +3,8 @@
 use miette::Diagnostic;
 use std::fmt;
 use twnc::CompileError;
-use twnc_onnx::OnnxError;
+use twnc_lower::LowerError;
+use twnc_onnx::{ImportProblem, NodeProblem, OnnxError, Setting};
 use twnc_program::FormatError;
 
 /// A failure, as it is shown to the user.
@@ -100,24 +101,29 @@ impl From<CompileError> for Failure {
             CompileError::Options(_) => Kind::Usage,
             CompileError::Pipeline(twnc_ir::PipelineError::UnknownPass { .. }) => Kind::Usage,
             CompileError::Onnx(OnnxError::Import { problem, .. }) => match problem {
-                twnc_onnx::ImportProblem::Option { .. } => Kind::Usage,
-                twnc_onnx::ImportProblem::TooLarge { .. } => Kind::Limit,
+                ImportProblem::Option { .. } => Kind::Usage,
+                ImportProblem::TooLarge { .. } => Kind::Limit,
                 _ => Kind::Unacceptable,
             },
             _ => Kind::Unacceptable,
         };
-        let mut failure = Failure::new(kind, error.to_string());
-        if let CompileError::Onnx(OnnxError::Import { file, problem }) = &error {
-            failure.file = Some(file.clone());
-            if let twnc_onnx::ImportProblem::Nodes(nodes) = problem {
-                failure.node = nodes.first().map(|problem| problem.node.clone());
-                failure.help = Some(
-                    "`twnc ops` lists what is accepted; --output NAME cuts off a tail that is not needed"
-                        .into(),
-                );
+        match error {
+            CompileError::Onnx(OnnxError::Import { file, problem }) => {
+                let (node, help) = match &problem {
+                    ImportProblem::Nodes(nodes) => {
+                        (nodes.first().map(|problem| problem.node.clone()), Some(NODES))
+                    }
+                    _ => (None, None),
+                };
+                let message = format!("{file}: {}", with_flags(problem));
+                Failure { kind, message, file: Some(file), node, help: help.map(str::to_owned) }
             }
+            CompileError::Onnx(error @ OnnxError::Export { .. }) => {
+                Failure::new(kind, error.to_string()).help("--dim NAME=N gives an open size a value")
+            }
+            CompileError::Lower(error) => Failure::new(kind, format!("{error}{}", flags_of(&error))),
+            error => Failure::new(kind, error.to_string()),
         }
-        failure
     }
 }
 
@@ -145,5 +151,47 @@ impl From<twnc_runtime::Error> for Failure {
             }
             error => Failure::unacceptable(error),
         }
+    }
+}
+
+/// What helps where nodes cannot be imported.
+const NODES: &str = "`twnc ops` lists what is accepted; --output NAME cuts off a tail that is not needed";
+
+/// What is wrong with a file, with the flags that the command has for the options that help.
+fn with_flags(problem: ImportProblem) -> String {
+    match problem {
+        ImportProblem::NoShape { input } => {
+            format!("{}: --input-shape {input}:1x3x224x224", ImportProblem::NoShape { input: input.clone() })
+        }
+        ImportProblem::Option { setting, value, reason } => {
+            format!("option {} {value}: {reason}", flag(setting))
+        }
+        ImportProblem::Nodes(nodes) => {
+            let with_flags = |problem: NodeProblem| {
+                let flags: Vec<&str> = problem.settings.iter().map(|&setting| flag(setting)).collect();
+                let with =
+                    if flags.is_empty() { String::new() } else { format!(" with {}", flags.join(" or ")) };
+                NodeProblem { reason: format!("{}{with}", problem.reason), ..problem }
+            };
+            ImportProblem::Nodes(nodes.into_iter().map(with_flags).collect()).to_string()
+        }
+        problem => problem.to_string(),
+    }
+}
+
+/// The flags that do what a message of the lowering asks for, as its end.
+fn flags_of(error: &LowerError) -> String {
+    match error {
+        LowerError::InputDimension { .. } | LowerError::Kernel { .. } => " (--input-shape, --dim)".to_owned(),
+        LowerError::UnboundSymbol { symbol, .. } => format!(" with --dim {symbol}=..."),
+        LowerError::Cycle(_) | LowerError::Rank { .. } | LowerError::Invalid { .. } => String::new(),
+    }
+}
+
+fn flag(setting: Setting) -> &'static str {
+    match setting {
+        Setting::InputShapes => "--input-shape",
+        Setting::Dims => "--dim",
+        Setting::Outputs => "--output",
     }
 }

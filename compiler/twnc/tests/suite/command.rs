@@ -211,7 +211,32 @@ fn whatever_is_wrong_is_said() {
             of(vec![node("MaxPool", "p", &["x"], &["y"], vec![ints("kernel_shape", &[40, 40])])], vec![]),
         ),
     ];
-    for (name, model) in cases_of_models {
+    let mut shapeless = value("x", FLOAT, "N");
+    shapeless.type_.as_mut().unwrap().mut_tensor_type().shape = Default::default();
+    let same = vec![crate::fixture::text("auto_pad", "SAME_UPPER"), ints("strides", &[2, 2])];
+    let on = |x: &str, nodes: Vec<NodeProto>, constants: Vec<TensorProto>| {
+        model(17, graph(nodes, vec![value("x", FLOAT, x)], constants, &["y"]))
+    };
+    let product = node("MatMul", "m", &["x", "w"], &["y"], vec![]);
+    let padding = vec![
+        node("Shape", "s", &["x"], &["sizes"], vec![]),
+        node("Pad", "p", &["x", "sizes"], &["y"], vec![]),
+    ];
+    let more = [
+        (
+            "same",
+            on(
+                "N,3,H,W",
+                vec![node("Conv", "c1", &["x", "w"], &["y"], same)],
+                vec![ones("w", &[4, 3, 3, 3])],
+            ),
+        ),
+        ("pads", on("N,4", padding, vec![])),
+        ("shapeless", model(17, graph(vec![relu(&["x"], "y")], vec![shapeless], vec![], &["y"]))),
+        // No element, and an axis longer than memory.
+        ("vast_weight", on("N,0", vec![product], vec![floats("w", &[0, 1 << 60], &[])])),
+    ];
+    for (name, model) in cases_of_models.into_iter().chain(more) {
         put(&format!("{name}.onnx"), &bytes(&model));
     }
     let cases: &[(&str, i32, &str)] = &[
@@ -220,9 +245,9 @@ fn whatever_is_wrong_is_said() {
         ("lenet5.onnx -o x.bin --frob", 2, "unexpected argument '--frob'"),
         ("lenet5.onnx -o x.bin --ternarise some", 2, "invalid value 'some'"),
         ("lenet5.onnx -o x.bin --dim batch=0", 2, "`0` is not a size"),
-        ("lenet5.onnx -o x.bin --dim frob=1", 2, "frob"),
+        ("lenet5.onnx -o x.bin --dim frob=1", 2, "option --dim frob=1: no input has"),
         ("lenet5.onnx -o x.bin --input-shape 1xx2", 2, "neither a size nor a name"),
-        ("lenet5.onnx -o x.bin --input-shape frob:1x2", 2, "frob"),
+        ("lenet5.onnx -o x.bin --input-shape frob:1x2", 2, "option --input-shape frob: write [NAME:]"),
         ("lenet5.onnx -o x.bin --input-shape 1x3x28x28", 3, "channels"),
         ("lenet5.onnx -o x.bin --output frob", 3, "output `frob`"),
         ("lenet5.onnx -o x.bin --skip-pass frob", 2, "there is no pass `frob`; there are dead_code"),
@@ -238,7 +263,16 @@ fn whatever_is_wrong_is_said() {
         ("text.onnx -o x.bin", 3, "text.onnx: is not an ONNX model"),
         ("cycle.onnx -o x.bin", 3, "make_a"),
         ("unknown.onnx -o x.bin", 3, "2 nodes cannot be imported: node `f1` (Frob)"),
-        ("unknown.onnx -o x.bin", 3, "node `g1` (Grob)"),
+        (
+            "unknown.onnx -o x.bin",
+            3,
+            "node `g1` (Grob): is not supported; register a custom operator, or cut it off with --output",
+        ),
+        ("same.onnx -o x.bin", 3, "and one is H; fix it with --input-shape"),
+        ("pads.onnx -o x.bin", 3, "depends on an open dimension; fix it with --input-shape or --dim"),
+        ("shapeless.onnx -o x.bin", 3, "input `x`: has no shape; give one: --input-shape x:1x3x224x224"),
+        ("vast_weight.onnx -o x.bin", 3, "vast_weight.onnx"),
+        ("vast_weight.onnx -o x.bin --ternarise all", 3, "vast_weight.onnx"),
         ("undefined.onnx -o x.bin", 3, "nothing"),
         ("twice.onnx -o x.bin", 3, "`y`"),
         ("channels.onnx -o x.bin", 3, "c1"),

@@ -47,7 +47,11 @@ fn prelu(call: &mut Call<'_, '_>) -> Translated {
     let (x, slope) = (call.value(0)?, call.value(1)?);
     let y = call.binary(Binary::PRelu, x, slope)?;
     if !call.ty(y).is_consistent_with(call.ty(x)) {
-        return Err(Reason(format!("the slope is {}; it must broadcast to {}", call.ty(slope), call.ty(x))));
+        return Err(Reason::new(format!(
+            "the slope is {}; it must broadcast to {}",
+            call.ty(slope),
+            call.ty(x)
+        )));
     }
     one(y)
 }
@@ -166,7 +170,9 @@ fn gelu(call: &mut Call<'_, '_>) -> Translated {
             call.unary(Unary::Tanh, scaled)?
         }
         other => {
-            return Err(Reason(format!("attribute `approximate` is `{other}`; accepted are none and tanh")));
+            return Err(Reason::new(format!(
+                "attribute `approximate` is `{other}`; accepted are none and tanh"
+            )));
         }
     };
     let gate = call.with_scalar(Binary::Add, gate, 1.0)?;

@@ -12,7 +12,7 @@ pub(super) const OPERATORS: &[Operator] = &[
     operator("Shape", 7, (1, 1), "const or dims", shape),
     operator("Size", 7, (1, 1), "const or dims", size),
     operator("Range", 11, (3, 3), "const", |_| {
-        Err(Reason("is supported for small constant whole numbers only".into()))
+        Err(Reason::new("is supported for small constant whole numbers only".into()))
     }),
     operator("Equal", 7, (2, 2), "const", shapes_only),
     operator("Where", 9, (3, 3), "const or dims", shapes_only),
@@ -22,7 +22,7 @@ pub(super) const OPERATORS: &[Operator] = &[
 
 /// What arithmetic on shapes has not folded.
 fn shapes_only(_call: &mut Call<'_, '_>) -> Translated {
-    Err(Reason("is supported in computations of shapes only, and this one depends on data, or on sizes that are not known".into()))
+    Err(Reason::new("is supported in computations of shapes only, and this one depends on data, or on sizes that are not known".into()))
 }
 
 fn constant(call: &mut Call<'_, '_>) -> Translated {
@@ -38,7 +38,7 @@ fn constant(call: &mut Call<'_, '_>) -> Translated {
     } else if let Some(v) = a.ints("value_ints")? {
         (Tensor::new(vec![v.len()], Data::I64(v.into()))?, DataType::Int64)
     } else {
-        return Err(Reason("has no value that is supported; texts and sparse tensors are not".into()));
+        return Err(Reason::new("has no value that is supported; texts and sparse tensors are not".into()));
     };
     Ok(vec![call.known_tensor(tensor, stored)])
 }
@@ -46,10 +46,10 @@ fn constant(call: &mut Call<'_, '_>) -> Translated {
 fn constant_of_shape(call: &mut Call<'_, '_>) -> Translated {
     let value = call.attributes.tensor("value")?.map_or_else(|| Tensor::scalar(0.0), |(value, _)| value);
     if value.len() != 1 {
-        return Err(Reason(format!("attribute `value` has {} elements; it must have 1", value.len())));
+        return Err(Reason::new(format!("attribute `value` has {} elements; it must have 1", value.len())));
     }
     let Some(shape) = call.dims(0, "the shape")? else {
-        return Err(Reason("the shape (operand 0) is missing".into()));
+        return Err(Reason::new("the shape (operand 0) is missing".into()));
     };
     let value = call.place_tensor(value.reshaped(vec![])?);
     let y = if shape.is_empty() { value } else { call.op(Op::Broadcast { shape }, &[value])? };
@@ -81,10 +81,10 @@ fn dropout(call: &mut Call<'_, '_>) -> Translated {
     if let Some(training) = call.constant(2, "training_mode")?
         && !matches!(training.data(), Data::Bool(v) if v.iter().all(|&b| !b))
     {
-        return Err(Reason("training_mode is true; export the model for inference".into()));
+        return Err(Reason::new("training_mode is true; export the model for inference".into()));
     }
     let Some(x) = call.known(0).cloned() else {
-        return Err(Reason("operand 0 is missing".into()));
+        return Err(Reason::new("operand 0 is missing".into()));
     };
     if !call.wants(1) {
         return Ok(vec![x]);

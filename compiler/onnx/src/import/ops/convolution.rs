@@ -3,6 +3,7 @@
 use super::super::attributes::Attributes;
 use super::super::call::{Call, Reason, Translated, one, overflow};
 use super::{Operator, operator};
+use crate::error::Setting;
 use twnc_ir::{Binary, Conv, Dim, Geometry, Op};
 
 pub(super) const OPERATORS: &[Operator] = &[operator("Conv", 7, (2, 3), "conv, add", conv)];
@@ -11,7 +12,7 @@ fn conv(call: &mut Call<'_, '_>) -> Translated {
     let (x, w) = (call.value(0)?, call.value(1)?);
     let (input, weight) = (call.shape(x), call.shape(w));
     if input.len() != weight.len() || input.len() < 3 {
-        return Err(Reason(format!(
+        return Err(Reason::new(format!(
             "needs an input and a weight of the same rank, 3 or more; they are {} and {}",
             call.ty(x),
             call.ty(w)
@@ -22,7 +23,7 @@ fn conv(call: &mut Call<'_, '_>) -> Translated {
         && !(stated.len() == kernel.len()
             && stated.iter().zip(&kernel).all(|(&n, dim)| Dim::from(n).may_equal(dim)))
     {
-        return Err(Reason(format!("kernel_shape is {stated:?}, the weight is {}", call.ty(w))));
+        return Err(Reason::new(format!("kernel_shape is {stated:?}, the weight is {}", call.ty(w))));
     }
     let groups = positive(call.attributes.int("group")?.unwrap_or(1), "group")?;
     let geometry = geometry(call, &kernel, &input[2..])?;
@@ -40,7 +41,7 @@ pub(super) fn geometry(call: &Call<'_, '_>, kernel: &[Dim], spatial: &[Dim]) -> 
     let a = &call.attributes;
     let (strides, dilations) = (list(a, "strides", rank, 1)?, list(a, "dilations", rank, 1)?);
     if strides.contains(&0) || dilations.contains(&0) {
-        return Err(Reason("a stride or dilation is 0".into()));
+        return Err(Reason::new("a stride or dilation is 0".into()));
     }
     let mut pads = list(a, "pads", 2 * rank, 0)?;
     match call.attributes.string("auto_pad")?.unwrap_or("NOTSET") {
@@ -58,7 +59,7 @@ pub(super) fn geometry(call: &Call<'_, '_>, kernel: &[Dim], spatial: &[Dim]) -> 
                 (pads[axis], pads[rank + axis]) = (begin, end);
             }
         }
-        other => return Err(Reason(format!("attribute `auto_pad` is `{other}`"))),
+        other => return Err(Reason::new(format!("attribute `auto_pad` is `{other}`"))),
     }
     let pads_end = pads.split_off(rank);
     Ok(Geometry { strides, dilations, pads_begin: pads, pads_end })
@@ -74,9 +75,8 @@ fn same_padding(size: &Dim, kernel: &Dim, stride: usize, dilation: usize) -> Res
         covered.checked_sub(size)?.maximum(&zero)
     };
     total().ok_or_else(overflow)?.as_size().ok_or_else(|| {
-        Reason(format!(
-            "auto_pad needs the size of every spatial axis, and one is {size}; fix it with --input-shape"
-        ))
+        Reason::new(format!("auto_pad needs the size of every spatial axis, and one is {size}; fix it"))
+            .with(&[Setting::InputShapes])
     })
 }
 
@@ -90,7 +90,7 @@ pub(super) fn list(
     match attributes.sizes(name)? {
         Some(list) if list.len() == entries => Ok(list),
         Some(list) => {
-            Err(Reason(format!("attribute `{name}` has {} entries; {entries} are needed", list.len())))
+            Err(Reason::new(format!("attribute `{name}` has {} entries; {entries} are needed", list.len())))
         }
         None => Ok(vec![default; entries]),
     }
@@ -99,5 +99,5 @@ pub(super) fn list(
 /// A number that is at least 1.
 pub(super) fn positive(n: i64, name: &str) -> Result<usize, Reason> {
     let n = usize::try_from(n).ok().filter(|&n| n > 0);
-    n.ok_or_else(|| Reason(format!("attribute `{name}` is not positive")))
+    n.ok_or_else(|| Reason::new(format!("attribute `{name}` is not positive")))
 }

@@ -69,9 +69,9 @@ fn cast(call: &mut Call<'_, '_>) -> Translated {
     // They say how to reach 8-bit floats, which are refused.
     call.attributes.ignore(&["saturate", "round_mode"]);
     let Some(to) = call.attributes.int("to")? else {
-        return Err(Reason("attribute `to` is missing".into()));
+        return Err(Reason::new("attribute `to` is missing".into()));
     };
-    let number = i32::try_from(to).map_err(|_| Reason(format!("attribute `to` is {to}")))?;
+    let number = i32::try_from(to).map_err(|_| Reason::new(format!("attribute `to` is {to}")))?;
     converted(call, tensor::data_type(number)?)
 }
 
@@ -88,7 +88,7 @@ fn cast_like(call: &mut Call<'_, '_>) -> Translated {
 fn converted(call: &mut Call<'_, '_>, to: DataType) -> Translated {
     let element = tensor::element_type(to as i32)?;
     if tensor::stored_as(element) != to && element != ElementType::F32 {
-        return Err(Reason(format!("casts to {}, which is not supported", tensor::name(to))));
+        return Err(Reason::new(format!("casts to {}, which is not supported", tensor::name(to))));
     }
     if let Some(known) = call.known(0).cloned()
         && call.operand_type(0)?.element == element

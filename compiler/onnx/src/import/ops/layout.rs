@@ -2,6 +2,7 @@
 
 use super::super::call::{Call, Known, Reason, Translated, axes, axis, one, overflow};
 use super::{Operator, operator};
+use crate::error::Setting;
 use twnc_ir::Dim;
 
 pub(super) const OPERATORS: &[Operator] = &[
@@ -14,7 +15,7 @@ pub(super) const OPERATORS: &[Operator] = &[
     operator("SpaceToDepth", 7, (1, 1), "reshape, transpose", space_to_depth),
     operator("Identity", 7, (1, 1), "nothing", |call| {
         let known = call.known(0).cloned();
-        known.map(|known| vec![known]).ok_or_else(|| Reason("operand 0 is missing".into()))
+        known.map(|known| vec![known]).ok_or_else(|| Reason::new("operand 0 is missing".into()))
     }),
 ];
 
@@ -23,7 +24,7 @@ pub fn reshaped(call: &Call<'_, '_>, shape: &[Dim]) -> Result<Vec<Dim>, Reason> 
     match call.node.op_type.as_str() {
         "Reshape" => {
             let Some(target) = call.dims(1, "the shape")? else {
-                return Err(Reason("the shape (operand 1) is missing".into()));
+                return Err(Reason::new("the shape (operand 1) is missing".into()));
             };
             resolve(&target, shape, call.attributes.flag("allowzero", false)?)
         }
@@ -42,19 +43,20 @@ pub fn reshaped(call: &Call<'_, '_>, shape: &[Dim]) -> Result<Vec<Dim>, Reason> 
                     (0..shape.len()).filter(|&i| shape[i].as_fixed() == Some(1)).collect()
                 }
                 None => {
-                    return Err(Reason(format!(
-                        "has no axes, and which of {shape:?} are 1 is not known; fix them with --input-shape"
-                    )));
+                    return Err(Reason::new(format!(
+                        "has no axes, and which of {shape:?} are 1 is not known; fix them"
+                    ))
+                    .with(&[Setting::InputShapes]));
                 }
             };
             if let Some(&i) = squeezed.iter().find(|&&i| !shape[i].may_equal(&Dim::from(1))) {
-                return Err(Reason(format!("axis {i} of {shape:?} is not 1")));
+                return Err(Reason::new(format!("axis {i} of {shape:?} is not 1")));
             }
             Ok((0..shape.len()).filter(|i| !squeezed.contains(i)).map(|i| shape[i].clone()).collect())
         }
         _ => {
             let Some(list) = axes_given(call)? else {
-                return Err(Reason("the axes are missing".into()));
+                return Err(Reason::new("the axes are missing".into()));
             };
             let rank = shape.len() + list.len();
             let new = axes(&list, rank)?;
@@ -92,7 +94,7 @@ fn resolve(target: &[Dim], shape: &[Dim], allow_zero: bool) -> Result<Vec<Dim>, 
             Some(0) if !allow_zero => match shape.get(i) {
                 Some(size) => size.clone(),
                 None => {
-                    return Err(Reason(format!(
+                    return Err(Reason::new(format!(
                         "the shape {target:?} copies axis {i}, which {shape:?} does not have"
                     )));
                 }
@@ -101,7 +103,7 @@ fn resolve(target: &[Dim], shape: &[Dim], allow_zero: bool) -> Result<Vec<Dim>, 
                 open = Some(i);
                 Dim::from(1)
             }
-            Some(n) if n < 0 => return Err(Reason(format!("the shape {target:?} is no shape"))),
+            Some(n) if n < 0 => return Err(Reason::new(format!("the shape {target:?} is no shape"))),
             _ => dim.clone(),
         });
     }
@@ -120,7 +122,7 @@ fn resolve(target: &[Dim], shape: &[Dim], allow_zero: bool) -> Result<Vec<Dim>, 
     if let (Some(n), Some(d)) = (numerator.as_fixed(), divisor.as_fixed())
         && n.checked_rem(d) != Some(0)
     {
-        return Err(Reason(format!("{shape:?} cannot be reshaped to {target:?}")));
+        return Err(Reason::new(format!("{shape:?} cannot be reshaped to {target:?}")));
     }
     resolved[open] = numerator.floor_div(&divisor).ok_or_else(overflow)?;
     Ok(resolved)
@@ -158,7 +160,7 @@ fn depth_to_space(call: &mut Call<'_, '_>) -> Translated {
             [n.clone(), depth.clone(), block.clone(), block.clone(), h.clone(), w.clone()],
             [0, 1, 4, 2, 5, 3],
         ),
-        other => return Err(Reason(format!("attribute `mode` is `{other}`; accepted are DCR and CRD"))),
+        other => return Err(Reason::new(format!("attribute `mode` is `{other}`; accepted are DCR and CRD"))),
     };
     let split = call.reshape(x, split.to_vec())?;
     let moved = call.transpose(split, perm.to_vec())?;
@@ -181,8 +183,10 @@ fn space_to_depth(call: &mut Call<'_, '_>) -> Translated {
 /// The block size and the four axes.
 fn blocks(call: &Call<'_, '_>, shape: Vec<Dim>) -> Result<(Dim, [Dim; 4]), Reason> {
     let block = call.attributes.int("blocksize")?.filter(|&n| n > 0);
-    let block = block.ok_or_else(|| Reason("attribute `blocksize` is missing or not positive".into()))?;
-    let axes =
-        shape.try_into().map_err(|shape| Reason(format!("needs four axes; the operand has {shape:?}")))?;
+    let block =
+        block.ok_or_else(|| Reason::new("attribute `blocksize` is missing or not positive".into()))?;
+    let axes = shape
+        .try_into()
+        .map_err(|shape| Reason::new(format!("needs four axes; the operand has {shape:?}")))?;
     Ok((Dim::fixed(block), axes))
 }

@@ -16,7 +16,7 @@ fn gemm(call: &mut Call<'_, '_>) -> Translated {
     let a = if trans_a { call.transposed_matrix(0)? } else { call.value(0)? };
     let b = if trans_b { call.transposed_matrix(1)? } else { call.value(1)? };
     if call.ty(a).rank() != 2 || call.ty(b).rank() != 2 {
-        return Err(Reason(format!(
+        return Err(Reason::new(format!(
             "multiplies matrices; the operands are {} and {}",
             call.ty(a),
             call.ty(b)
@@ -33,7 +33,7 @@ fn gemm(call: &mut Call<'_, '_>) -> Translated {
     }
     let y = call.binary(Binary::Add, y, c)?;
     if call.ty(y).rank() != 2 || !call.shape(y).iter().zip(&shape).all(|(a, b)| a.may_equal(b)) {
-        return Err(Reason(format!("operand 2 is {}; it must broadcast to the product", call.ty(c))));
+        return Err(Reason::new(format!("operand 2 is {}; it must broadcast to the product", call.ty(c))));
     }
     one(y)
 }

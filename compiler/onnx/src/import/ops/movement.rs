@@ -3,6 +3,7 @@
 use super::super::call::{Call, Known, Reason, Translated, axes, axis, one, overflow};
 use super::super::sizes::is_size;
 use super::{MANY, Operator, operator};
+use crate::error::Setting;
 use twnc_ir::{Data, Dim, Op, Pad, PadMode, Slice, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
@@ -24,7 +25,7 @@ pub fn slice_ranges(call: &Call<'_, '_>, shape: &[Dim]) -> Result<Vec<Slice>, Re
         (Some(starts), Some(ends)) => (fixed(starts), fixed(ends)),
         _ => match (call.dims(1, "starts")?, call.dims(2, "ends")?) {
             (Some(starts), Some(ends)) => (starts, ends),
-            _ => return Err(Reason("starts or ends are missing".into())),
+            _ => return Err(Reason::new("starts or ends are missing".into())),
         },
     };
     let on = match attribute("axes")? {
@@ -34,7 +35,7 @@ pub fn slice_ranges(call: &Call<'_, '_>, shape: &[Dim]) -> Result<Vec<Slice>, Re
     let on = on.unwrap_or_else(|| (0..).take(starts.len()).collect());
     let steps = call.ints(4, "steps")?.unwrap_or_else(|| vec![1; starts.len()]);
     if ends.len() != starts.len() || on.len() != starts.len() || steps.len() != starts.len() {
-        return Err(Reason("starts, ends, axes and steps differ in length".into()));
+        return Err(Reason::new("starts, ends, axes and steps differ in length".into()));
     }
     axes(&on, shape.len())?;
     let each = starts.iter().zip(&ends).zip(on.iter().zip(&steps));
@@ -64,9 +65,8 @@ fn clamped(start: &Dim, end: &Dim, step: i64, size: &Dim) -> Result<(Dim, Dim), 
             Some(_) => dim.clone(),
             None if is_size(dim) => dim.clone(),
             None => {
-                return Err(Reason(format!(
-                    "a bound is {dim}, whose sign is not known; fix it with --input-shape"
-                )));
+                return Err(Reason::new(format!("a bound is {dim}, whose sign is not known; fix it"))
+                    .with(&[Setting::InputShapes]));
             }
         };
         let not_below = if is_size(&from_start) { Some(from_start) } else { from_start.maximum(low) };
@@ -74,7 +74,7 @@ fn clamped(start: &Dim, end: &Dim, step: i64, size: &Dim) -> Result<(Dim, Dim), 
     };
     let last = size.checked_sub(&one).ok_or_else(overflow)?;
     let (start, length, stride) = match step {
-        0 => return Err(Reason("a step is 0".into())),
+        0 => return Err(Reason::new("a step is 0".into())),
         1.. => {
             let (start, end) = (clamp(start, &zero, size)?, clamp(end, &zero, size)?);
             (start.clone(), end.checked_sub(&start), step.checked_abs())
@@ -109,7 +109,7 @@ fn part(call: &mut Call<'_, '_>, x: ValueId, range: Slice) -> Result<ValueId, Re
 fn concat(call: &mut Call<'_, '_>) -> Translated {
     let operands = call.values()?;
     let Some(given) = call.attributes.int("axis")? else {
-        return Err(Reason("attribute `axis` is missing".into()));
+        return Err(Reason::new("attribute `axis` is missing".into()));
     };
     let axis = axis(given, call.ty(operands[0]).rank())?;
     one(if let [x] = operands[..] { x } else { call.op(Op::Concat { axis }, &operands)? })
@@ -141,7 +141,7 @@ fn split(call: &mut Call<'_, '_>) -> Translated {
     let total =
         sizes.iter().try_fold(Dim::from(0), |sum, size| sum.checked_add(size)).ok_or_else(overflow)?;
     if sizes.len() != call.node.output.len() || !total.may_equal(&shape[axis]) {
-        return Err(Reason(format!(
+        return Err(Reason::new(format!(
             "parts of {sizes:?} for {} results do not make up axis {axis} of {shape:?}",
             call.node.output.len()
         )));
@@ -169,23 +169,30 @@ fn pad(call: &mut Call<'_, '_>) -> Translated {
     let rank = call.ty(x).rank();
     let (pads, value) = match call.attributes.ints("pads")? {
         Some(pads) => (pads.to_vec(), call.attributes.float("value")?.unwrap_or(0.0)),
-        None => {
-            (call.ints(1, "pads")?.ok_or_else(|| Reason("the pads are missing".into()))?, pad_value(call)?)
-        }
+        None => (
+            call.ints(1, "pads")?.ok_or_else(|| Reason::new("the pads are missing".into()))?,
+            pad_value(call)?,
+        ),
     };
     let on = match call.ints(3, "axes")? {
         Some(list) => list.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?,
         None => (0..rank).collect(),
     };
     if pads.len() != 2 * on.len() {
-        return Err(Reason(format!("{} pads for {} axes; there must be two for each", pads.len(), on.len())));
+        return Err(Reason::new(format!(
+            "{} pads for {} axes; there must be two for each",
+            pads.len(),
+            on.len()
+        )));
     }
     let mode = match call.attributes.string("mode")?.unwrap_or("constant") {
         "constant" => PadMode::Constant(value),
         "reflect" => PadMode::Reflect,
         "edge" => PadMode::Edge,
         other => {
-            return Err(Reason(format!("mode `{other}` is not supported; constant, reflect and edge are")));
+            return Err(Reason::new(format!(
+                "mode `{other}` is not supported; constant, reflect and edge are"
+            )));
         }
     };
     let (mut begin, mut end) = (vec![0; rank], vec![0; rank]);
@@ -225,7 +232,7 @@ fn pad_value(call: &Call<'_, '_>) -> Result<f32, Reason> {
         Data::Bool(v) => v.first().map(|&b| f32::from(u8::from(b))),
         Data::Ternary(_) => None,
     };
-    value.ok_or_else(|| Reason("the value to pad with is not one number of at most 24 bits".into()))
+    value.ok_or_else(|| Reason::new("the value to pad with is not one number of at most 24 bits".into()))
 }
 
 /// Up to here an f32 holds every whole number.
@@ -236,7 +243,7 @@ fn expand(call: &mut Call<'_, '_>) -> Translated {
     let x = call.value(0)?;
     let own = call.shape(x);
     let Some(target) = call.dims(1, "the shape")? else {
-        return Err(Reason("the shape (operand 1) is missing".into()));
+        return Err(Reason::new("the shape (operand 1) is missing".into()));
     };
     let rank = own.len().max(target.len());
     let one_wide = Dim::from(1);
@@ -258,7 +265,7 @@ fn tile(call: &mut Call<'_, '_>) -> Translated {
     let shape = call.shape(x);
     let repeats = call.dims(1, "repeats")?.unwrap_or_default();
     if repeats.len() != shape.len() {
-        return Err(Reason(format!("{} repeats for {} axes", repeats.len(), shape.len())));
+        return Err(Reason::new(format!("{} repeats for {} axes", repeats.len(), shape.len())));
     }
     let pairs =
         |first: &dyn Fn(usize) -> Dim| (0..shape.len()).flat_map(|i| [first(i), shape[i].clone()]).collect();

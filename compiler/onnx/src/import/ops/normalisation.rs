@@ -14,10 +14,10 @@ pub(super) const OPERATORS: &[Operator] = &[
 
 fn batch(call: &mut Call<'_, '_>) -> Translated {
     if call.attributes.flag("training_mode", false)? {
-        return Err(Reason("training_mode is 1; export the model for inference".into()));
+        return Err(Reason::new("training_mode is 1; export the model for inference".into()));
     }
     if !call.attributes.flag("spatial", true)? {
-        return Err(Reason(
+        return Err(Reason::new(
             "spatial is 0, which is not supported; convert the model to operator set 9".into(),
         ));
     }
@@ -41,12 +41,13 @@ fn group(call: &mut Call<'_, '_>) -> Translated {
     let epsilon = call.attributes.float("epsilon")?.unwrap_or(1e-5);
     call.attributes.ignore(&["stash_type"]);
     let groups = call.attributes.int("num_groups")?.filter(|&n| n > 0);
-    let groups =
-        Dim::fixed(groups.ok_or_else(|| Reason("attribute `num_groups` is missing or not positive".into()))?);
+    let groups = Dim::fixed(
+        groups.ok_or_else(|| Reason::new("attribute `num_groups` is missing or not positive".into()))?,
+    );
     let x = call.value(0)?;
     let shape = call.shape(x);
     let [batch, channels, spatial @ ..] = shape.as_slice() else {
-        return Err(Reason(format!("needs rank 2 or more; the operand is {}", call.ty(x))));
+        return Err(Reason::new(format!("needs rank 2 or more; the operand is {}", call.ty(x))));
     };
     let per_group = channels.floor_div(&groups).ok_or_else(overflow)?;
     let split = [vec![batch.clone(), groups, per_group], spatial.to_vec()].concat();

@@ -14,14 +14,14 @@ pub(super) const OPERATORS: &[Operator] = &[
 
 fn max_pool(call: &mut Call<'_, '_>) -> Translated {
     if call.wants(1) {
-        return Err(Reason("its second result, the indices, is not supported".into()));
+        return Err(Reason::new("its second result, the indices, is not supported".into()));
     }
     // It orders the indices, which are not there.
     call.attributes.ignore(&["storage_order"]);
     let x = call.value(0)?;
     let element = call.ty(x).element;
     if matches!(element, ElementType::I64 | ElementType::I32) {
-        return Err(Reason(format!("elements of type {element} are not supported; cast them to FLOAT")));
+        return Err(Reason::new(format!("elements of type {element} are not supported; cast them to FLOAT")));
     }
     let x = call.cast(x, ElementType::F32)?;
     let pool = pool(call, x)?;
@@ -44,12 +44,12 @@ fn global(call: &mut Call<'_, '_>, kind: ReduceKind) -> Translated {
 
 fn pool(call: &Call<'_, '_>, x: ValueId) -> Result<Pool, Reason> {
     let Some(kernel) = call.attributes.sizes("kernel_shape")? else {
-        return Err(Reason("attribute `kernel_shape` is missing".into()));
+        return Err(Reason::new("attribute `kernel_shape` is missing".into()));
     };
     let shape = call.shape(x);
     let spatial = shape.get(2..).unwrap_or_default();
     if kernel.len() != spatial.len() || kernel.contains(&0) {
-        return Err(Reason(format!(
+        return Err(Reason::new(format!(
             "kernel_shape {kernel:?} does not fit the spatial axes of {}",
             call.ty(x)
         )));

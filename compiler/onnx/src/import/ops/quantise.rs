@@ -23,7 +23,7 @@ fn dequantise(call: &mut Call<'_, '_>) -> Translated {
     let (codes, name) = (codes.clone(), name.clone());
     let scales = Scales::of(call, codes.shape(), scale)?;
     let Some(numbers) = whole_numbers(codes.data()) else {
-        return Err(Reason(format!("does not take {}", codes.ty())));
+        return Err(Reason::new(format!("does not take {}", codes.ty())));
     };
     let zero_points = zero_points(call, scale.shape())?;
     let value = |(i, code): (usize, i64)| {
@@ -32,7 +32,7 @@ fn dequantise(call: &mut Call<'_, '_>) -> Translated {
         Some(code.checked_sub(zero)? as f32 * scales.values.get(at)?)
     };
     let values: Option<Vec<f32>> = numbers.into_iter().enumerate().map(value).collect();
-    let values = values.ok_or_else(|| Reason("scales and zero points do not fit the operand".into()))?;
+    let values = values.ok_or_else(|| Reason::new("scales and zero points do not fit the operand".into()))?;
     let tensor = Tensor::from_f32(codes.shape().to_vec(), values)?;
     Ok(vec![Known::Constant { tensor, name, stored: DataType::Float }])
 }
@@ -41,7 +41,7 @@ fn dequantise_data(call: &mut Call<'_, '_>) -> Translated {
     let x = call.value(0)?;
     let ty = call.ty(x).clone();
     if block_size(call)? != 0 {
-        return Err(Reason("has a block_size, which is supported for constants only".into()));
+        return Err(Reason::new("has a block_size, which is supported for constants only".into()));
     }
     let x = call.cast(x, ElementType::F32)?;
     let mut parameters = vec![];
@@ -59,7 +59,7 @@ fn dequantise_data(call: &mut Call<'_, '_>) -> Translated {
                 call.reshape(parameter, along)?
             }
             _ => {
-                return Err(Reason(format!(
+                return Err(Reason::new(format!(
                     "operand {operand} is {}; it must be a scalar or vector",
                     call.ty(parameter)
                 )));
@@ -74,32 +74,32 @@ fn dequantise_data(call: &mut Call<'_, '_>) -> Translated {
             one(call.binary(Binary::Mul, centred, scale)?)
         }
         [scale] => one(call.binary(Binary::Mul, x, scale)?),
-        _ => Err(Reason("the scale (operand 1) is missing".into())),
+        _ => Err(Reason::new("the scale (operand 1) is missing".into())),
     }
 }
 
 /// `round(x / scale) + zero_point`, ties to even, saturated.
 fn quantise(call: &mut Call<'_, '_>) -> Translated {
     let (Some(Known::Constant { tensor: x, name, .. }), Some(scale)) = (call.known(0), call.tensor(1)) else {
-        return Err(Reason(
+        return Err(Reason::new(
             "is supported for constants only; export the model without quantised activations".into(),
         ));
     };
     if !matches!(call.attributes.int("precision")?.unwrap_or(0), 0 | 1) {
-        return Err(Reason("attribute `precision` asks for another precision than FLOAT".into()));
+        return Err(Reason::new("attribute `precision` asks for another precision than FLOAT".into()));
     }
     call.attributes.ignore(&["saturate"]);
     let stored = match (call.known(2), call.attributes.int("output_dtype")?.unwrap_or(0)) {
         (Some(Known::Constant { stored, .. }), _) => *stored,
-        (Some(_), _) => return Err(Reason("the zero point (operand 2) is not constant".into())),
+        (Some(_), _) => return Err(Reason::new("the zero point (operand 2) is not constant".into())),
         (None, 0) => DataType::Uint8,
         (None, number) => tensor::data_type(i32::try_from(number).unwrap_or(0))?,
     };
     let Some((low, high)) = range(stored) else {
-        return Err(Reason(format!("quantises to {}, which is not supported", tensor::name(stored))));
+        return Err(Reason::new(format!("quantises to {}, which is not supported", tensor::name(stored))));
     };
     let Some(elements) = x.as_f32() else {
-        return Err(Reason(format!("does not take {}", x.ty())));
+        return Err(Reason::new(format!("does not take {}", x.ty())));
     };
     let scales = Scales::of(call, x.shape(), scale)?;
     let zero_points = zero_points(call, scale.shape())?;
@@ -111,7 +111,7 @@ fn quantise(call: &mut Call<'_, '_>) -> Translated {
         Some(i64::from(rounded).saturating_add(zero).clamp(low, high))
     };
     let codes: Option<Vec<i64>> = elements.iter().enumerate().map(code).collect();
-    let codes = codes.ok_or_else(|| Reason("scales and zero points do not fit the operand".into()))?;
+    let codes = codes.ok_or_else(|| Reason::new("scales and zero points do not fit the operand".into()))?;
     let data = match tensor::element_type(stored as i32)? {
         ElementType::I8 => Data::I8(codes.iter().map(|&n| n as i8).collect()),
         ElementType::U8 => Data::U8(codes.iter().map(|&n| n as u8).collect()),
@@ -140,9 +140,13 @@ struct Scales<'t> {
 impl<'t> Scales<'t> {
     fn of(call: &Call<'_, '_>, shape: &[usize], scale: &'t Tensor) -> Result<Scales<'t>, Reason> {
         let misfit = || {
-            Reason(format!("scales of shape {:?} do not fit an operand of shape {shape:?}", scale.shape()))
+            Reason::new(format!(
+                "scales of shape {:?} do not fit an operand of shape {shape:?}",
+                scale.shape()
+            ))
         };
-        let values = scale.as_f32().ok_or_else(|| Reason(format!("the scale is {}, not f32", scale.ty())))?;
+        let values =
+            scale.as_f32().ok_or_else(|| Reason::new(format!("the scale is {}, not f32", scale.ty())))?;
         let block = block_size(call)?;
         let given = call.attributes.int("axis")?.unwrap_or(1);
         if scale.len() == 1 && block == 0 {
@@ -180,20 +184,20 @@ impl<'t> Scales<'t> {
 
 fn block_size(call: &Call<'_, '_>) -> Result<usize, Reason> {
     let block = call.attributes.int("block_size")?.unwrap_or(0);
-    usize::try_from(block).map_err(|_| Reason(format!("attribute `block_size` is {block}")))
+    usize::try_from(block).map_err(|_| Reason::new(format!("attribute `block_size` is {block}")))
 }
 
 /// Zero points, one for each scale.
 fn zero_points(call: &Call<'_, '_>, shape: &[usize]) -> Result<Option<Vec<i64>>, Reason> {
     let Some(tensor) = call.constant(2, "the zero point")? else { return Ok(None) };
     if tensor.shape() != shape && tensor.len() != shape.iter().product() {
-        return Err(Reason(format!(
+        return Err(Reason::new(format!(
             "zero points of shape {:?} for scales of shape {shape:?}",
             tensor.shape()
         )));
     }
     let numbers = whole_numbers(tensor.data());
-    numbers.map(Some).ok_or_else(|| Reason(format!("the zero point is {}", tensor.ty())))
+    numbers.map(Some).ok_or_else(|| Reason::new(format!("the zero point is {}", tensor.ty())))
 }
 
 fn whole_numbers(data: &Data) -> Option<Vec<i64>> {

@@ -7,6 +7,7 @@
 use super::super::call::{Call, Known, Reason, Translated, axis, one, overflow};
 use super::convolution::{list, positive};
 use super::{Operator, operator};
+use crate::error::Setting;
 use twnc_ir::{Binary, Conv, Data, Dim, Geometry, Op, Pad, PadMode, Slice, Tensor, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
@@ -37,19 +38,19 @@ fn resize(call: &mut Call<'_, '_>) -> Translated {
     let linear = match call.attributes.string("mode")?.unwrap_or("nearest") {
         "nearest" => false,
         "linear" | "bilinear" => true,
-        other => return Err(Reason(format!("mode `{other}` is not supported; nearest and linear are"))),
+        other => return Err(Reason::new(format!("mode `{other}` is not supported; nearest and linear are"))),
     };
     if !matches!(
         coordinates,
         "half_pixel" | "half_pixel_symmetric" | "pytorch_half_pixel" | "align_corners" | "asymmetric"
     ) {
-        return Err(Reason(format!("coordinate_transformation_mode `{coordinates}` is not supported")));
+        return Err(Reason::new(format!("coordinate_transformation_mode `{coordinates}` is not supported")));
     }
     if call.attributes.flag("antialias", false)? {
-        return Err(Reason("antialias is not supported".into()));
+        return Err(Reason::new("antialias is not supported".into()));
     }
     if !matches!(call.attributes.string("keep_aspect_ratio_policy")?.unwrap_or("stretch"), "stretch") {
-        return Err(Reason("keep_aspect_ratio_policy is not supported".into()));
+        return Err(Reason::new("keep_aspect_ratio_policy is not supported".into()));
     }
     // They say how cubic interpolation and cropping behave, which are refused.
     call.attributes.ignore(&["cubic_coeff_a", "exclude_outside", "extrapolation_value"]);
@@ -76,7 +77,7 @@ fn targets(call: &Call<'_, '_>, shape: &[Dim], on: &[usize]) -> Result<Vec<(f32,
     };
     if let Some(scales) = scales.filter(|scales| !scales.is_empty()) {
         if scales.len() != on.len() || scales.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
-            return Err(Reason(format!("scales {scales:?} do not fit {} axes", on.len())));
+            return Err(Reason::new(format!("scales {scales:?} do not fit {} axes", on.len())));
         }
         let size = |dim: &Dim, scale: f32| match dim.as_size() {
             // The product is floored in f32, as ONNX's own implementation does.
@@ -86,14 +87,13 @@ fn targets(call: &Call<'_, '_>, shape: &[Dim], on: &[usize]) -> Result<Vec<(f32,
         };
         let target = |(&axis, scale): (&usize, f32)| match size(&shape[axis], scale) {
             Some(to) => Ok((scale, to)),
-            None => {
-                Err(Reason(format!("axis {axis} is open and its scale {scale}; fix it with --input-shape")))
-            }
+            None => Err(Reason::new(format!("axis {axis} is open and its scale {scale}; fix it"))
+                .with(&[Setting::InputShapes])),
         };
         return on.iter().zip(scales).map(target).collect();
     }
     let Some(sizes) = call.dims(3, "sizes")?.filter(|sizes| sizes.len() == on.len()) else {
-        return Err(Reason("has neither scales nor sizes for the axes".into()));
+        return Err(Reason::new("has neither scales nor sizes for the axes".into()));
     };
     let target = |(&axis, to): (&usize, Dim)| {
         let from = &shape[axis];
@@ -105,9 +105,9 @@ fn targets(call: &Call<'_, '_>, shape: &[Dim], on: &[usize]) -> Result<Vec<(f32,
                 .filter(|&n| from.checked_mul(&Dim::fixed(n)) == Some(to.clone()))
                 .map(|n| n as f32),
         };
-        scale
-            .map(|scale| (scale, to))
-            .ok_or_else(|| Reason(format!("axis {axis} of size {from} is open; fix it with --input-shape")))
+        scale.map(|scale| (scale, to)).ok_or_else(|| {
+            Reason::new(format!("axis {axis} of size {from} is open; fix it")).with(&[Setting::InputShapes])
+        })
     };
     on.iter().zip(sizes).map(target).collect()
 }
@@ -123,12 +123,11 @@ fn resized(
         return repeated(call, x, on, times);
     }
     let (Some(from), Some(to)) = (axis.from, axis.to.as_size().filter(|&n| n <= MAX_SIZE)) else {
-        return Err(Reason(format!(
-            "axis {on} is open, and this mode needs its size; fix it with --input-shape"
-        )));
+        return Err(Reason::new(format!("axis {on} is open, and this mode needs its size; fix it"))
+            .with(&[Setting::InputShapes]));
     };
     let Some(last) = from.checked_sub(1) else {
-        return Err(Reason(format!("axis {on} is empty")));
+        return Err(Reason::new(format!("axis {on} is empty")));
     };
     let positions = (0..to).map(|i| axis.position(i, from, to));
     if !linear {
@@ -213,31 +212,33 @@ fn conv_transpose(call: &mut Call<'_, '_>) -> Translated {
     let rank = call.ty(x).rank();
     let groups = positive(call.attributes.int("group")?.unwrap_or(1), "group")?;
     let Some(Known::Constant { tensor, name, .. }) = call.known(1) else {
-        return Err(Reason("the weight (operand 1) is not constant".into()));
+        return Err(Reason::new("the weight (operand 1) is not constant".into()));
     };
     let (weight, name) = (mirrored(tensor, groups)?, name.clone());
     let kernel = weight.shape().get(2..).unwrap_or_default().to_vec();
     let spatial = kernel.len();
     if spatial == 0 || spatial + 2 != rank {
-        return Err(Reason(format!(
+        return Err(Reason::new(format!(
             "needs an input and a weight of the same rank, 3 or more; the input is {}",
             call.ty(x)
         )));
     }
     if call.attributes.sizes("kernel_shape")?.is_some_and(|stated| stated != kernel) {
-        return Err(Reason(format!("kernel_shape is not that of the weight, {kernel:?}")));
+        return Err(Reason::new(format!("kernel_shape is not that of the weight, {kernel:?}")));
     }
     if !matches!(call.attributes.string("auto_pad")?.unwrap_or("NOTSET"), "NOTSET" | "VALID" | "") {
-        return Err(Reason("auto_pad is supported as NOTSET and VALID only; export explicit pads".into()));
+        return Err(Reason::new(
+            "auto_pad is supported as NOTSET and VALID only; export explicit pads".into(),
+        ));
     }
     if call.attributes.ints("output_shape")?.is_some() {
-        return Err(Reason("output_shape is not supported; export explicit pads".into()));
+        return Err(Reason::new("output_shape is not supported; export explicit pads".into()));
     }
     let a = &call.attributes;
     let (strides, dilations) = (list(a, "strides", spatial, 1)?, list(a, "dilations", spatial, 1)?);
     let (pads, extra) = (list(a, "pads", 2 * spatial, 0)?, list(a, "output_padding", spatial, 0)?);
     if strides.contains(&0) || dilations.contains(&0) {
-        return Err(Reason("a stride or dilation is 0".into()));
+        return Err(Reason::new("a stride or dilation is 0".into()));
     }
     let w = call.place_named(weight, &name);
     let mut geometry = Geometry { dilations: dilations.clone(), ..Geometry::unit(spatial) };
@@ -290,7 +291,7 @@ fn spread(call: &mut Call<'_, '_>, x: ValueId, axis: usize, stride: usize) -> Re
 
 /// A weight `[C,M/groups,k...]` as the convolution that goes the other way has it: `[M,C/groups,k...]`, its spatial axes mirrored.
 fn mirrored(weight: &Tensor, groups: usize) -> Result<Tensor, Reason> {
-    let misfit = || Reason(format!("a weight {} does not fit {groups} groups", weight.ty()));
+    let misfit = || Reason::new(format!("a weight {} does not fit {groups} groups", weight.ty()));
     let (Some(elements), &[channels, filters, ref kernel @ ..]) = (weight.as_f32(), weight.shape()) else {
         return Err(misfit());
     };

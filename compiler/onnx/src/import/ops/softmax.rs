@@ -32,7 +32,7 @@ fn axes(call: &Call<'_, '_>, x: ValueId) -> Result<Vec<usize>, Reason> {
     let default = if call.opset < 13 { 1 } else { -1 };
     let given = call.attributes.int("axis")?.unwrap_or(default);
     if call.opset < 13 && usize::try_from(given) == Ok(rank) {
-        return Err(Reason(format!("axis {given} leaves nothing to sum in an operand of {rank} axes")));
+        return Err(Reason::new(format!("axis {given} leaves nothing to sum in an operand of {rank} axes")));
     }
     let first = axis(given, rank)?;
     Ok(if call.opset < 13 { (first..rank).collect() } else { vec![first] })
