@@ -2,7 +2,7 @@
 
 use crate::dim::Dim;
 use crate::graph::{Graph, Node, ValueId};
-use crate::op::{Binary, Op, ReduceKind, Unary};
+use crate::op::{Binary, Op, Quantize, ReduceKind, Unary};
 use crate::types::{ElementType, TensorType};
 use std::iter::Sum;
 use std::ops::Add;
@@ -25,7 +25,8 @@ pub trait CostModel {
 }
 
 /// Plain counting: a ternary weight costs an addition where it is not zero, a float weight a multiplication and an addition;
-/// element-wise operators cost what their formulas say.
+/// element-wise operators cost what their formulas say, and so does `quantize`, to which a scale that it must find costs a comparison an
+/// element.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CountingCost;
 
@@ -58,6 +59,7 @@ impl CostModel for CountingCost {
             Op::AveragePool { pool, .. } => (elements, elements.saturating_mul(product(&pool.kernel))),
             Op::Reduce { kind: ReduceKind::Mean, .. } => (elements, inputs),
             Op::Reduce { .. } => (0, inputs),
+            Op::Quantize(Quantize { scale, .. }) => (inputs, if scale.is_none() { inputs } else { 0 }),
             Op::Softmax { .. } => (elements.saturating_mul(2), elements.saturating_mul(3)),
             Op::Constant(_)
             | Op::Dims(_)
