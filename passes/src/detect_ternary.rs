@@ -57,13 +57,13 @@ impl Pass for DetectTernary {
                 _ => continue,
             };
             let Some((planes, form)) = planes(&weight) else { continue };
-            if let Err(reason) = evidence(&weight, &planes) {
+            if let Err(reason) = evidence(&planes) {
                 cx.missed(&layer.name, format!("not taken as ternary: {reason}"));
                 continue;
             }
+            let (count, selected) = (weight.iter().map(Vec::len).sum::<usize>(), selected(&planes).count());
+            let share = 100.0 * (count - selected) as f64 / count as f64;
             take_over(&mut rewriter, &layer, planes).map_err(PassError::at(&layer.name))?;
-            let zeros = weight.iter().flatten().filter(|w| **w == 0.0).count();
-            let share = 100.0 * zeros as f64 / weight.iter().map(Vec::len).sum::<usize>() as f64;
             cx.applied(&layer.name, format!("is ternary already: {form}, {share:.1}% zeros"));
         }
         rewriter.remove_dead("a ternary weight stands in its place");
@@ -115,16 +115,21 @@ fn common_magnitude(weights: &[f32]) -> Option<f32> {
     Some(if count == 0 { 1.0 } else { (selected().sum::<f64>() / count as f64) as f32 })
 }
 
+/// The trits that are not zero. Each weight is in one plane alone.
+fn selected(planes: &[Plane]) -> impl Iterator<Item = i8> + '_ {
+    planes.iter().flat_map(|plane| plane.rows.iter().flatten().copied()).filter(|&t| t != 0)
+}
+
 /// Whether there are enough weights to believe that a layer is ternary by design.
-fn evidence(rows: &[Vec<f32>], planes: &[Plane]) -> Result<(), String> {
-    let all = || rows.iter().flatten();
-    let (count, nonzero) = (all().count(), all().filter(|w| **w != 0.0).count());
+fn evidence(planes: &[Plane]) -> Result<(), String> {
+    let count: usize = planes.iter().take(1).flat_map(|plane| &plane.rows).map(Vec::len).sum();
+    let nonzero = selected(planes).count();
     let scales: usize = planes.iter().map(|plane| plane.scales.len()).sum();
     if count < FEWEST_WEIGHTS {
         Err(format!("{count} weights do not tell a ternary layer from a fixed filter"))
     } else if nonzero < FEWEST_PER_SCALE * scales {
         Err(format!("{nonzero} non-zero weights are too few to read {scales} scales off them"))
-    } else if !(all().any(|w| *w > 0.0) && all().any(|w| *w < 0.0)) {
+    } else if !(selected(planes).any(|t| t > 0) && selected(planes).any(|t| t < 0)) {
         Err("all its weights have one sign, as a fixed filter's".to_owned())
     } else {
         Ok(())

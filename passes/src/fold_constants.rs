@@ -2,10 +2,13 @@
 //!
 //! **Exact**: the value is the reference evaluator's. Not folded, with a remark: what would make the network much larger (a
 //! constant repeated by `broadcast`), what takes too long to compute here, and what the evaluator refuses (an integer
-//! division by zero). Nodes with open sizes are not constant.
+//! division by zero). Nodes with open sizes are not constant. What is folded keeps the name of the operand that is
+//! larger than all others: a weight behind a transpose or a dequantisation is that weight.
 
 use crate::walk;
-use twnc_ir::{Changed, EvalError, Graph, NodeId, Op, Pass, PassContext, PassError, Rewriter, Tensor, eval};
+use twnc_ir::{
+    Changed, EvalError, Graph, Node, NodeId, Op, Pass, PassContext, PassError, Rewriter, Tensor, eval,
+};
 
 /// A result of up to so many elements may be larger than its operands.
 const SMALL: usize = 1024;
@@ -30,8 +33,9 @@ impl Pass for FoldConstants {
                 Some(Err(reason)) => cx.missed(&name, format!("not folded: {reason}")),
                 Some(Ok(tensors)) => {
                     let node = rewriter.graph().node(id).clone();
+                    let origin = origin(rewriter.graph(), &node);
                     for (old, tensor) in node.results.into_iter().zip(tensors) {
-                        let new = rewriter.constant(tensor, &node.name);
+                        let new = rewriter.constant(tensor, &origin);
                         let replaced = rewriter.replace(old, new, "its operands are constant");
                         replaced.map_err(PassError::at(&name))?;
                     }
@@ -40,6 +44,19 @@ impl Pass for FoldConstants {
         }
         rewriter.remove_dead("it is folded");
         Ok(rewriter.finish())
+    }
+}
+
+/// The name of the operand that is larger than all others; of the node, where there is none.
+fn origin(graph: &Graph, node: &Node) -> String {
+    let constants = node.operands.iter().filter_map(|&v| graph.definer(v));
+    let mut sized: Vec<_> =
+        constants.filter_map(|(_, node)| Some((node.op.as_constant()?.len(), &node.name))).collect();
+    sized.sort_by_key(|(len, _)| *len);
+    match sized.as_slice() {
+        [.., (second, _), (largest, _)] if second == largest => node.name.clone(),
+        [.., (_, name)] if !name.is_empty() => (*name).clone(),
+        _ => node.name.clone(),
     }
 }
 

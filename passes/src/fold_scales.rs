@@ -207,9 +207,13 @@ fn fold(
         None => head,
     };
     for f in kinds {
-        let (values, name) = if f == Binary::Mul { (&scale, &names[0]) } else { (&shift, &names[1]) };
+        let (values, name, what) = match f {
+            Binary::Mul => (&scale, &names[0], "scale"),
+            _ => (&shift, &names[1], "bias"),
+        };
         let axis = chain.affine.axis.filter(|_| values.len() != 1);
-        let constant = rewriter.constant(PerChannel::tensor(axis, values.clone(), rank), "");
+        let constant_name = if name.is_empty() { String::new() } else { format!("{name}.{what}") };
+        let constant = rewriter.constant(PerChannel::tensor(axis, values.clone(), rank), &constant_name);
         value = rewriter.insert(Op::Binary(f), &[value, constant], name)?;
     }
     rewriter.replace(end, value, "scales and biases are one")

@@ -129,7 +129,9 @@ fn bounds(f: Unary) -> Option<(f32, f32)> {
 }
 
 fn clip(min: f32, max: f32) -> Unary {
-    if min == 0.0 && max == f32::INFINITY { Unary::Relu } else { Unary::Clip { min, max } }
+    // Below a bound of -0 a clip gives -0 and `relu` +0.
+    let relu = min == 0.0 && min.is_sign_positive() && max == f32::INFINITY;
+    if relu { Unary::Relu } else { Unary::Clip { min, max } }
 }
 
 /// A convolution that pads in the place of the `pad` that it reads.

@@ -57,9 +57,7 @@ impl<'g> Emitter<'g> {
 
     /// Declares a buffer of this type.
     pub(crate) fn declare(&mut self, node: &str, ty: &TensorType) -> Result<BufferId, LowerError> {
-        if ty.rank() > MAX_RANK {
-            return Err(LowerError::Rank { node: node.to_owned(), rank: ty.rank() });
-        }
+        check_rank(node, ty.rank())?;
         let shape = ty.shape.iter().map(|dim| self.dim(node, dim)).collect::<Result<_, _>>()?;
         let id = BufferId(self.program.buffers.len() as u32);
         self.program.buffers.push(Buffer { element: element(ty.element), shape });
@@ -98,6 +96,7 @@ impl<'g> Emitter<'g> {
         let Some(tensor) = self.graph.constant(value) else {
             return Err(self.invalid(value, "an operand that must be constant is not"));
         };
+        check_rank(&self.name(value), shape.len())?;
         let data = constant_data(tensor, shape.iter().product());
         let Some(data) = data else {
             return Err(self.invalid(value, "a constant does not fit the shape that its use needs"));
@@ -176,6 +175,10 @@ pub(crate) fn element(ty: twnc_ir::ElementType) -> ElementType {
         twnc_ir::ElementType::Bool => ElementType::Bool,
         twnc_ir::ElementType::Ternary => ElementType::Ternary,
     }
+}
+
+fn check_rank(node: &str, rank: usize) -> Result<(), LowerError> {
+    if rank > MAX_RANK { Err(LowerError::Rank { node: node.to_owned(), rank }) } else { Ok(()) }
 }
 
 /// The elements of a tensor as `count` elements of a constant: as they are, or a single f32 repeated.

@@ -110,6 +110,7 @@ fn follow(graph: &Graph, product: NodeId, taken: &Layers) -> Layer {
 }
 
 /// Whether a value is an f32 constant that broadcasts over `result` along its channel axis alone, and leaves its shape alone.
+/// Where the number of channels is open there is none: an epilogue holds one number for each channel.
 fn is_per_channel(
     graph: &Graph,
     value: ValueId,
@@ -118,11 +119,11 @@ fn is_per_channel(
     axis: usize,
 ) -> bool {
     let rank = graph.ty(result).rank();
-    let Some(tensor) = graph.constant(value) else { return false };
+    let (Some(tensor), Some(channels)) = (graph.constant(value), channels) else { return false };
     let shape = tensor.shape();
     if tensor.as_f32().is_none() || shape.len() > rank || tensor.is_empty() {
         return false;
     }
     let first = rank - shape.len();
-    shape.iter().enumerate().all(|(i, &n)| n == 1 || (first + i == axis && Some(n) == channels))
+    shape.iter().enumerate().all(|(i, &n)| n == 1 || (first + i == axis && n == channels))
 }

@@ -54,6 +54,12 @@ pub enum LowerError {
         /// How many.
         rank: usize,
     },
+    /// A convolution by a weight whose spatial extents are open.
+    #[error("`{node}` has a kernel of open size; give its weight fixed sizes (--input-shape, --dim)")]
+    Kernel {
+        /// The layer.
+        node: String,
+    },
     /// A node that the verifier should have refused.
     #[error("`{node}` cannot be lowered: {reason}")]
     Invalid {

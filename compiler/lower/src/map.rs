@@ -45,12 +45,14 @@ pub(crate) fn find(graph: &Graph, order: &[NodeId], layers: &Layers) -> Maps {
             let alone = graph.only_user(operand).is_some_and(|(user, _)| user == id);
             let alike = graph.ty(operand) == graph.ty(node.results[0]);
             let (more_instructions, more_inputs) = sizes[before.index()];
-            let fits =
-                instructions + more_instructions <= MAX_INSTRUCTIONS && inputs + more_inputs <= MAX_INPUTS;
-            if is_elementwise(&definer.op) && !layers.holds(before) && alone && alike && fits {
+            if !is_elementwise(&definer.op) || layers.holds(before) || !alone || !alike {
+                continue;
+            }
+            // The operand itself is no input any more.
+            let sum = (instructions + more_instructions, inputs + more_inputs - 1);
+            if sum.0 <= MAX_INSTRUCTIONS && sum.1 <= MAX_INPUTS {
                 inlined.insert(before);
-                instructions += more_instructions;
-                inputs += more_inputs - 1;
+                (instructions, inputs) = sum;
             }
         }
         sizes[id.index()] = (instructions, inputs);

@@ -4,8 +4,8 @@ use crate::LowerError;
 use crate::emit::Emitter;
 use crate::layer::{self, Layer};
 use crate::map::{self, Maps};
-use twnc_ir::{Attribute, ElementType, Geometry, NodeId, Op, PadMode, ReduceKind, ValueId};
-use twnc_program::step::{self, Contraction, Epilogue, MoveKind, Plane, PoolKind};
+use twnc_ir::{Attribute, ElementType, Geometry, Node, NodeId, Op, PadMode, ReduceKind, ValueId};
+use twnc_program::step::{self, Contraction, Epilogue, MoveKind, Plane, PoolKind, Term};
 use twnc_program::{StepKind, Window};
 
 /// Emits the step of a layer.
@@ -29,21 +29,22 @@ pub(crate) fn layer(emit: &mut Emitter<'_>, layer: &Layer) -> Result<(), LowerEr
         };
         let contraction = match &product.op {
             Op::Conv(conv) => {
-                let window = window(emit, &conv.geometry, weight)?;
+                let window = window(emit, &conv.geometry, product)?;
                 Contraction::Window { window, groups: conv.groups }
             }
             _ => Contraction::MatMul,
         };
         let shape = graph.constant(weight).map(|w| w.shape().to_vec()).unwrap_or_default();
         let (input, weight) = (emit.buffer(input)?, emit.constant(weight, shape)?);
-        let planes = vec![Plane { input, weight, contraction, scale }];
+        let planes = vec![Plane { input, weight, contraction }];
+        let terms = vec![Term { planes, scale, input_scale: None }];
         let output = emit.define(layer.result)?;
-        emit.push(&name, StepKind::Accumulate(step::Accumulate { planes, epilogue, output }));
+        emit.push(&name, StepKind::Accumulate(step::Accumulate { terms, epilogue, output }));
         return Ok(());
     }
     let kind = match &product.op {
         Op::Conv(conv) => {
-            let window = window(emit, &conv.geometry, weight)?;
+            let window = window(emit, &conv.geometry, product)?;
             let (input, weight) = (emit.buffer(input)?, emit.operand(weight)?);
             let output = emit.define(layer.result)?;
             StepKind::Conv(step::Conv { input, weight, window, groups: conv.groups, epilogue, output })
@@ -145,11 +146,11 @@ fn pooling(
 }
 
 /// The window of a convolution: its kernel is the weight's spatial extent.
-fn window(emit: &Emitter<'_>, geometry: &Geometry, weight: ValueId) -> Result<Window, LowerError> {
-    let kernel = emit.graph.ty(weight).shape.iter().skip(2).map(|dim| dim.as_size());
+fn window(emit: &Emitter<'_>, geometry: &Geometry, conv: &Node) -> Result<Window, LowerError> {
+    let kernel = emit.graph.ty(conv.operands[1]).shape.iter().skip(2).map(|dim| dim.as_size());
     match kernel.collect::<Option<Vec<_>>>() {
         Some(kernel) => Ok(with_kernel(geometry, kernel)),
-        None => Err(emit.invalid(weight, "a convolution's kernel has an open size")),
+        None => Err(LowerError::Kernel { node: emit.name(conv.results[0]) }),
     }
 }
 

@@ -52,6 +52,7 @@ pub fn count(program: &Program, shapes: &Shapes, step: &Step) -> Counts {
             one_each(divisions, output.saturating_mul(taps))
         }
         StepKind::Reduce(s) => one_each(output, size(shapes.of(s.input))),
+        StepKind::Quantize(_) => one_each(output, 0),
         StepKind::Softmax(_) => one_each(output.saturating_mul(2), output.saturating_mul(3)),
         StepKind::Move(_) | StepKind::Cast(_) | StepKind::Dims(_) | StepKind::Custom(_) => Counts::default(),
     }
@@ -61,7 +62,7 @@ fn accumulate(program: &Program, shapes: &Shapes, step: &Accumulate, output: u64
     let mut counts =
         Counts { multiplications_epilogue: epilogue(&step.epilogue, output), ..Counts::default() };
     counts.multiplications_float = counts.multiplications_epilogue;
-    for plane in &step.planes {
+    for (term, plane) in step.terms.iter().flat_map(|term| term.planes.iter().map(move |p| (term, p))) {
         let shape = shapes.operand(program, Operand::Constant(plane.weight));
         let (channels, fan_in) = match plane.contraction {
             Contraction::Window { .. } => (shape[0] as u64, size(&shape[1..])),
@@ -75,7 +76,7 @@ fn accumulate(program: &Program, shapes: &Shapes, step: &Accumulate, output: u64
         counts.additions = counts.additions.saturating_add(positions.saturating_mul(selected));
         counts.multiplications_float =
             counts.multiplications_float.saturating_add(output.saturating_mul(fan_in));
-        if plane.scale.is_some() {
+        if term.scale.is_some() || term.input_scale.is_some() {
             counts.multiplications_epilogue = counts.multiplications_epilogue.saturating_add(output);
         }
     }

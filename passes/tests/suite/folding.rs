@@ -162,7 +162,13 @@ fn what_does_not_fold_says_so() {
     let tiny = [One(Mul, 1e-30), One(Mul, 1e-30)];
     let no_variance = [Norm([[1.0; 2], [0.0; 2], [0.0; 2], [-1.0; 2]])];
     let apart = "fold_scales: link1: its scales are kept apart: as one they leave the range of f32\n";
+    let infinite = [One(Mul, f32::INFINITY), One(Mul, 0.0)];
+    let undefined = [Each(Mul, [f32::NAN, 1.0]), One(Mul, 2.0)];
+    let by_zero = [One(Div, 0.0), One(Mul, 2.0)];
     let cases = [
+        (&infinite[..], "conv mul mul", ""),
+        (&undefined[..], "conv mul mul", ""),
+        (&by_zero[..], "conv div mul", ""),
         (&huge[..], "conv mul mul", apart),
         (&tiny[..], "conv mul mul", apart),
         (
@@ -207,9 +213,11 @@ fn a_shared_float_weight_takes_no_scale() {
 
 #[test]
 fn scales_become_positive() {
+    const INFINITY: f32 = f32::INFINITY;
     type Case = (Head, Vec<Link>, &'static str, Vec<Vec<f32>>);
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
         (Head::Ternary, vec![Each(Mul, [-2.0, 3.0])], "conv mul", vec![vec![2.0, 3.0]]),
+        (Head::Ternary, vec![Each(Mul, [-INFINITY, 3.0])], "conv mul", vec![vec![INFINITY, 3.0]]),
         (Head::Linear, vec![Each(Mul, [2.0, -3.0])], "matmul mul", vec![vec![2.0, 3.0]]),
         (Head::Linear, vec![One(Mul, -3.0)], "matmul mul", vec![vec![3.0]]),
         (Head::Ternary, vec![Each(Mul, [0.0, -3.0])], "conv mul", vec![vec![1.0, 3.0]]),

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // in a test a panic is the report, also in the functions around it
 
+mod cases;
 mod folding;
 mod oracle;
 mod preparation;
 mod random_graphs;
+mod swish;
 mod ternary;
 mod threshold;

@@ -64,14 +64,33 @@ pub fn run(graph: &mut Graph, passes: &[&str], options: &Options) -> Outcome {
 /// The outputs on random inputs; every open dimension is 2.
 pub fn outputs(graph: &Graph, seed: u64) -> BTreeMap<String, Tensor> {
     let mut numbers = Numbers::new(seed);
+    outputs_on(graph, || numbers.uniform(-2.0, 2.0))
+}
+
+fn outputs_on(graph: &Graph, mut element: impl FnMut() -> f32) -> BTreeMap<String, Tensor> {
     let inputs = graph.inputs().iter().map(|port| {
         let shape = graph.ty(port.value).shape.iter().map(|dim| dim.eval(&|_| Some(2)).unwrap() as usize);
         let shape: Vec<usize> = shape.collect();
-        let values = numbers.vector(shape.iter().product(), -2.0, 2.0);
+        let values = (0..shape.iter().product()).map(|_| element()).collect();
         (port.name.clone(), Tensor::from_f32(shape, values).unwrap())
     });
     let inputs = inputs.collect();
     evaluate(graph, &inputs).unwrap()
+}
+
+/// Asserts that two graphs compute the same bits (every NaN counts as the same), also where inputs are ±0, infinite or NaN.
+pub fn assert_identical(before: &Graph, after: &Graph) {
+    const SPECIAL: [f32; 5] = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    let bits = |graph: &Graph| -> Vec<Vec<u32>> {
+        let mut numbers = Numbers::new(1);
+        let outputs = outputs_on(graph, || match numbers.bits() as usize % 64 {
+            i if i < SPECIAL.len() => SPECIAL[i],
+            _ => numbers.uniform(-2.0, 2.0),
+        });
+        let bits = |x: &f32| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() };
+        outputs.values().map(|y| y.as_f32().unwrap().iter().map(bits).collect()).collect()
+    };
+    assert_eq!(bits(before), bits(after));
 }
 
 /// Asserts that two graphs compute the same, to `1e-5` of each output's range.

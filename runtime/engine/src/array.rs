@@ -1,8 +1,9 @@
 //! What goes in and comes out: n-dimensional arrays of the element types that a program has.
 
-use bytemuck::Pod;
+use crate::memory;
+use bytemuck::{Pod, Zeroable};
 use ndarray::{ArrayD, ArrayView, ArrayViewD, ArrayViewMut, ArrayViewMutD, Dimension, IxDyn};
-use twnc_program::ElementType;
+use twnc_program::{ElementType, element_count};
 
 /// A type of array elements.
 pub trait Element: Copy + Default + Stored {}
@@ -78,10 +79,10 @@ macro_rules! arrays {
                 match self { $(Output::$variant(array) => Input::$variant(array.view()),)* }
             }
 
-            /// Zeros; `None` for an element type that no buffer has.
+            /// Zeros; `None` for an element type that no buffer has, and where there is no memory for so many.
             pub fn zeros(element: ElementType, shape: &[usize]) -> Option<Output> {
                 match element {
-                    $(ElementType::$variant => Some(Output::$variant(ArrayD::default(IxDyn(shape)))),)*
+                    $(ElementType::$variant => zeros(shape).map(Output::$variant),)*
                     ElementType::Ternary => None,
                 }
             }
@@ -151,6 +152,11 @@ arrays! {
     Bool(bool) as u8, u8::from, |x| x != 0, "true or false";
 }
 
+fn zeros<T: Zeroable>(shape: &[usize]) -> Option<ArrayD<T>> {
+    let elements = memory::zeroed(element_count(shape)?).ok()?;
+    ArrayD::from_shape_vec(IxDyn(shape), elements.into_vec()).ok()
+}
+
 fn store<T: Element>(array: &ArrayViewD<'_, T>, bytes: &mut [u8]) {
     let target: &mut [T::Bytes] = bytemuck::cast_slice_mut(bytes);
     match array.as_slice() {
@@ -164,5 +170,31 @@ fn load<T: Element>(array: &mut ArrayViewMutD<'_, T>, bytes: &[u8]) {
     match array.as_slice_mut() {
         Some(elements) => elements.iter_mut().zip(source).for_each(|(to, from)| *to = T::load(*from)),
         None => array.iter_mut().zip(source).for_each(|(to, from)| *to = T::load(*from)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_as_far_as_there_is_memory() {
+        assert_eq!(
+            Output::zeros(ElementType::I16, &[2, 3]),
+            Some(Output::I16(ArrayD::zeros(IxDyn(&[2, 3]))))
+        );
+        assert_eq!(
+            Output::zeros(ElementType::Bool, &[0, 2]),
+            Some(Output::Bool(ArrayD::default(IxDyn(&[0, 2]))))
+        );
+        let refused = [
+            (ElementType::Ternary, &[1][..]),
+            (ElementType::F32, &[1 << 58]),
+            (ElementType::I64, &[usize::MAX, 2]),
+            (ElementType::U8, &[usize::MAX, 0, usize::MAX]),
+        ];
+        for (element, shape) in refused {
+            assert_eq!(Output::zeros(element, shape), None, "{element} {shape:?}");
+        }
     }
 }

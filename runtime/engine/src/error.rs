@@ -73,15 +73,36 @@ pub enum Error {
         /// How many came.
         found: usize,
     },
-    /// A path of execution that this machine or the environment's wording does not have.
-    #[error("TWNC_ISA: `{0}` is not available here; there are interpreter and portable")]
-    Isa(String),
-    /// More memory than the session may use.
-    #[error("the model needs {needed} bytes for inputs of these shapes; the limit is {limit} (--max-memory)")]
+    /// The environment's `TWNC_ISA` names no backend.
+    #[error("TWNC_ISA: `{word}` is not available here; there are {known}")]
+    UnknownBackend {
+        /// What it says.
+        word: String,
+        /// What it may say.
+        known: String,
+    },
+    /// A backend that was asked for does not run on this machine.
+    #[error("`{name}` is not available here: {reason}")]
+    Backend {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        reason: &'static JitError,
+    },
+    /// A run would take more memory than the session may use.
+    #[error(
+        "the model needs {needed} bytes for inputs of these shapes; the limit is {limit}: give smaller inputs, use fewer threads, or raise the session's `max_memory`"
+    )]
     Memory {
-        /// How much it needs.
+        /// How much it needs: for all tensors, the scratch memory of all threads, and outputs that the runtime allocates.
         needed: usize,
         /// How much it may use.
         limit: usize,
+    },
+    /// The system has not the memory that a run takes, although the session may use so much.
+    #[error("there is no memory for {bytes} bytes; give smaller inputs or use fewer threads")]
+    Allocation {
+        /// How much was asked for at once.
+        bytes: usize,
     },
 }

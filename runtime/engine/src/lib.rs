@@ -13,23 +13,28 @@
 //! # Ok::<(), twnc_runtime::Error>(())
 //! ```
 //!
-//! A [`Module`] is a validated program; a [`Session`] runs it, with a plan for each set of input shapes that it meets (kept, up to a
-//! bound). Both are `Send + Sync`. The crate depends on no part of the compiler.
+//! A [`Module`] is a validated program with the plans made for it, one for each set of input shapes (kept, up to a bound); a [`Session`] runs it, with
+//! memory of its own. Both are `Send + Sync`. The crate depends on no part of the compiler.
 
 #![forbid(unsafe_code)]
 
 mod array;
-mod code;
+mod backend;
+mod bind;
 mod error;
 mod liveness;
+mod memory;
 mod module;
 mod plan;
+mod plans;
 mod session;
 
 pub use array::{Element, Input, Output, OutputMut};
+pub use backend::Backend;
 pub use error::Error;
 pub use module::{Module, PortInfo, Size};
-pub use session::{Isa, Session, SessionOptions};
-pub use twnc_jit::{Audit, Function};
+pub use plan::PlanReport;
+pub use session::{Session, SessionOptions};
+pub use twnc_jit::{Audit, Function, Isa, JitError};
 pub use twnc_program::ElementType;
 pub use twnc_program::interpret::{CustomFunction, Functions};

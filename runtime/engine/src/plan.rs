@@ -3,16 +3,18 @@
 //! A plan holds the concrete shapes, where each buffer lies, and how each step is executed. It is immutable and shared; what a run
 //! changes is its [`Workspace`].
 
-use crate::code::{self, Bound, MAX_INPUTS};
+use crate::backend::{self, Backend};
+use crate::bind::{self, Bound, Execution, MAX_INPUTS};
 use crate::error::Error;
 use crate::liveness::{self, Layout};
+use crate::memory;
 use crate::module::Inner;
-use crate::session::Isa;
-use bytemuck::{Pod, Zeroable};
+use crate::plans::Setup;
 use std::ops::Range;
-use twnc_jit::{Function, JitError, Work};
+use std::sync::Arc;
+use twnc_jit::{Function, JitError, Line, Work};
 use twnc_program::interpret::{self, Operands, RunError, View, ViewMut};
-use twnc_program::{BufferId, ElementType, Shapes, Step, StepKind};
+use twnc_program::{BufferId, ElementType, Shapes, Step};
 
 /// How a program runs for certain shapes.
 #[derive(Debug)]
@@ -23,95 +25,95 @@ pub(crate) struct Plan {
     /// Lines of scratch memory that each thread needs.
     scratch: usize,
     threads: usize,
+    /// Bytes of all outputs together, an output that stands under two names counted twice.
+    outputs: usize,
 }
 
-/// What a plan depends on beside the program and its shapes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) isa: Isa,
-    pub(crate) threads: usize,
-    pub(crate) max_memory: usize,
-}
-
-/// How a step is executed.
-#[derive(Debug)]
-enum Execution {
-    /// Its output is its input's memory.
-    Alias,
-    /// By the interpreter.
-    Interpret,
-    /// By generated code.
-    Kernel(Bound),
+/// How one step of a plan is executed.
+#[derive(Clone)]
+pub struct PlanReport {
+    /// What executes it, in words: the kernel's family and tile, `alias` for a step that moves nothing, or `interpreter` with the reason why
+    /// there is no generated code for the step.
+    pub kernel: String,
+    /// The generated functions that it calls.
+    pub functions: Vec<Arc<Function>>,
+    /// How long it was expected to take when the kernel was chosen, in milliseconds; `None` for what nothing was expected of.
+    pub estimate_ms: Option<f64>,
 }
 
 /// The memory of one run at a time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Workspace {
-    arena: Vec<Line>,
-    /// What each thread's kernels work in.
-    scratch: Vec<Vec<twnc_jit::Line>>,
+    arena: Box<[Line]>,
+    /// What the kernels work in, in equal parts for the threads.
+    scratch: Box<[Line]>,
 }
-
-/// The unit in which memory is held, so that it is aligned.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; liveness::ALIGNMENT]);
 
 impl Plan {
     /// Plans for inputs of these shapes, in the order of the program's inputs.
-    pub(crate) fn new(inner: &Inner, inputs: &[Vec<usize>], settings: Settings) -> Result<Plan, Error> {
-        let program = &inner.program;
+    ///
+    /// # Errors
+    /// Shapes that do not fit the program; [`Error::Memory`] for a run that takes more than `max_memory` bytes.
+    pub(crate) fn new(
+        inner: &Inner,
+        inputs: &[Vec<usize>],
+        setup: Setup,
+        max_memory: usize,
+    ) -> Result<Plan, Error> {
+        let (program, threads) = (&inner.program, setup.threads);
         let shapes = program.resolve(inputs)?;
-        let layout = liveness::plan(program, &shapes.bytes(program));
-        if layout.size > settings.max_memory {
-            return Err(Error::Memory { needed: layout.size, limit: settings.max_memory });
-        }
-        let generator = match settings.isa {
-            Isa::Interpreter => None,
-            Isa::Portable => code::generator(),
-        };
-        let execution = |step: &Step| {
-            if liveness::is_alias(&step.kind) {
-                return Ok(Execution::Alias);
+        let bytes = shapes.bytes(program);
+        let layout = liveness::plan(program, &bytes);
+        // Before kernels are made: what they keep for their shapes is bounded by a small multiple of this.
+        memory::check(layout.size, max_memory)?;
+        let generator = match setup.backend {
+            Backend::Interpreter => None,
+            Backend::Generated(isa) => {
+                let unavailable = |reason| Error::Backend { name: setup.backend.name(), reason };
+                Some(backend::generator(isa).map_err(unavailable)?)
             }
-            let Some(jit) = generator else { return Ok(Execution::Interpret) };
-            let bound = code::bind(jit, program, &shapes, step, settings.threads)?;
-            Ok::<_, Error>(bound.map_or(Execution::Interpret, Execution::Kernel))
+        };
+        let execution = |step: &Step| match generator {
+            _ if liveness::is_alias(&step.kind) => Ok(Execution::Alias),
+            None => Ok(Execution::Interpret(None)),
+            Some(jit) => bind::bind(jit, program, &shapes, step, threads),
         };
         let steps = program.steps.iter().map(execution).collect::<Result<Vec<_>, _>>()?;
-        let scratch = steps.iter().map(|step| match step {
-            Execution::Kernel(bound) => bound.kernel.interface().scratch,
-            Execution::Alias | Execution::Interpret => 0,
-        });
-        let scratch = scratch.max().unwrap_or(0);
-        Ok(Plan { shapes, layout, steps, scratch, threads: settings.threads })
+        let scratch = steps.iter().map(Execution::scratch).max().unwrap_or(0);
+        let outputs = program.outputs.iter().map(|port| bytes[port.buffer.index()]);
+        let outputs = outputs.fold(0, usize::saturating_add);
+        let plan = Plan { shapes, layout, steps, scratch, threads, outputs };
+        memory::check(plan.workspace_bytes(), max_memory)?;
+        Ok(plan)
     }
 
-    /// How each step is executed, in words.
-    pub(crate) fn describe(&self) -> Vec<String> {
-        let words = self.steps.iter().map(|execution| match execution {
-            Execution::Alias => "alias".to_owned(),
-            Execution::Interpret => "interpreter".to_owned(),
-            Execution::Kernel(bound) => bound.kernel.describe(),
+    /// The bytes of a workspace: the arena, and the scratch memory of every thread.
+    pub(crate) fn workspace_bytes(&self) -> usize {
+        let scratch = self.scratch.saturating_mul(self.threads).saturating_mul(size_of::<Line>());
+        scratch.saturating_add(self.layout.size)
+    }
+
+    /// The bytes that a run takes which allocates its outputs too.
+    pub(crate) fn run_bytes(&self) -> usize {
+        self.workspace_bytes().saturating_add(self.outputs)
+    }
+
+    /// How each step is executed.
+    pub(crate) fn report(&self) -> Vec<PlanReport> {
+        let steps = self.steps.iter().map(|step| PlanReport {
+            kernel: step.describe(),
+            functions: step.functions(),
+            estimate_ms: None,
         });
-        words.collect()
+        steps.collect()
     }
 
     /// The memory that a run needs.
-    pub(crate) fn workspace(&self) -> Workspace {
-        Workspace {
-            arena: vec![Line::zeroed(); self.layout.size.div_ceil(liveness::ALIGNMENT)],
-            scratch: vec![vec![Default::default(); self.scratch]; self.threads],
-        }
-    }
-
-    /// The generated functions of each step.
-    pub(crate) fn functions(&self) -> Vec<Vec<std::sync::Arc<Function>>> {
-        let functions = self.steps.iter().map(|execution| match execution {
-            Execution::Kernel(bound) => bound.kernel.functions(),
-            Execution::Alias | Execution::Interpret => vec![],
-        });
-        functions.collect()
+    pub(crate) fn workspace(&self) -> Result<Workspace, Error> {
+        Ok(Workspace {
+            arena: memory::zeroed(self.layout.size.div_ceil(size_of::<Line>()))?,
+            scratch: memory::zeroed(self.scratch.saturating_mul(self.threads))?,
+        })
     }
 
     /// The bytes of a buffer.
@@ -136,7 +138,7 @@ impl Plan {
         for (number, (step, execution)) in inner.program.steps.iter().zip(&self.steps).enumerate() {
             match execution {
                 Execution::Alias => {}
-                Execution::Interpret => self.interpret(inner, workspace, step)?,
+                Execution::Interpret(_) => self.interpret(inner, workspace, step)?,
                 Execution::Kernel(bound) => self.execute(bound, workspace)?,
             }
             observe(number, workspace);
@@ -161,7 +163,7 @@ impl Plan {
         let parts = if self.threads == 1 { 1 } else { self.threads * 4 };
         for phase in 0..bound.kernel.phases() {
             let work = Work::new(&*bound.kernel, phase, inputs, residual, output, parts)?;
-            share(&work, &mut workspace.scratch)?;
+            share(&work, &mut workspace.scratch, self.threads)?;
         }
         Ok(())
     }
@@ -174,32 +176,51 @@ impl Plan {
             interpret::run_step(&inner.program, &self.shapes, step, operands, outputs, &inner.functions)
         };
         // No buffer that a step reads shares memory with one that it writes, so the arena falls apart around the outputs.
-        if let StepKind::Custom(custom) = &step.kind {
-            let mut outputs: Vec<_> = custom.outputs.iter().map(|&id| (range(id), element(id))).collect();
-            outputs.sort_by_key(|(range, _)| range.start);
+        let [output] = step.outputs() else {
+            let mut outputs: Vec<_> = step.outputs().iter().enumerate().collect();
+            // An empty output may start where another does, and lies before it.
+            outputs.sort_by_key(|&(_, &id)| (range(id).start, range(id).end));
             let mut around = Vec::new();
             let mut views = Vec::new();
             let (mut rest, mut at) = (bytes, 0);
-            for (range, element) in outputs {
+            for (place, &id) in outputs {
+                let range = range(id);
                 let (before, behind) = rest.split_at_mut(range.start - at);
                 let (output, behind) = behind.split_at_mut(range.len());
                 around.push((at, &*before));
-                views.push((range.start, view_mut(element, output)));
+                views.push((place, view_mut(element(id), output)));
                 (rest, at) = (behind, range.end);
             }
             around.push((at, &*rest));
-            views.sort_by_key(|(start, _)| custom.outputs.iter().position(|&id| range(id).start == *start));
+            views.sort_by_key(|(place, _)| *place);
             let mut views: Vec<_> = views.into_iter().map(|(_, view)| view).collect();
             let operands = Around { pieces: &around, element: &element, range: &range };
             return call(&operands, &mut views);
-        }
-        let Some(output) = step.output() else { return Ok(()) };
-        let target = range(output);
+        };
+        let target = range(*output);
         let (before, rest) = bytes.split_at_mut(target.start);
         let (written, behind) = rest.split_at_mut(target.len());
         let pieces = [(0, &*before), (target.end, &*behind)];
         let operands = Around { pieces: &pieces, element: &element, range: &range };
-        call(&operands, &mut [view_mut(element(output), written)])
+        call(&operands, &mut [view_mut(element(*output), written)])
+    }
+}
+
+impl Workspace {
+    /// How much memory it is.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&*self.arena) + size_of_val(&*self.scratch)
+    }
+}
+
+impl std::fmt::Debug for PlanReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let functions: Vec<_> = self.functions.iter().map(|function| function.name()).collect();
+        f.debug_struct("PlanReport")
+            .field("kernel", &self.kernel)
+            .field("functions", &functions)
+            .field("estimate_ms", &self.estimate_ms)
+            .finish()
     }
 }
 
@@ -225,20 +246,16 @@ fn piece<'a>(pieces: &[(usize, &'a [u8])], range: Range<usize>) -> &'a [u8] {
     found.unwrap_or(&[])
 }
 
-/// Does the work with one thread of the current pool for each scratch.
-fn share(work: &Work<'_>, scratch: &mut [Vec<twnc_jit::Line>]) -> Result<(), JitError> {
-    match scratch {
-        [] => Ok(()),
-        [own] => {
-            while work.run_next(own)? {}
-            Ok(())
-        }
-        many => {
-            let (a, b) = many.split_at_mut(many.len() / 2);
-            let (a, b) = rayon::join(|| share(work, a), || share(work, b));
-            a.and(b)
-        }
+/// Does the work with `threads` threads of the current pool, each with an equal part of the scratch memory.
+fn share(work: &Work<'_>, scratch: &mut [Line], threads: usize) -> Result<(), JitError> {
+    if threads <= 1 {
+        while work.run_next(scratch)? {}
+        return Ok(());
     }
+    let half = threads / 2;
+    let (a, b) = scratch.split_at_mut(scratch.len() / threads * half);
+    let (a, b) = rayon::join(|| share(work, a, half), || share(work, b, threads - half));
+    a.and(b)
 }
 
 /// Bytes of a buffer as elements. Buffers start at multiples of 64 and are whole elements long.

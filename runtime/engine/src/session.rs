@@ -1,106 +1,92 @@
-//! Sessions: they run a module, and keep what a run can use again.
+//! Sessions: they run a module, and keep the memory that a run can use again.
 
 use crate::array::{Input, Output, OutputMut};
+use crate::backend::{self, Backend, Choice};
 use crate::error::Error;
+use crate::memory;
 use crate::module::Inner;
-use crate::plan::{Plan, Settings, Workspace};
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::plan::{Plan, PlanReport, Workspace};
+use crate::plans::Setup;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
-use twnc_jit::Function;
+use twnc_jit::JitError;
 use twnc_program::interpret::View;
-use twnc_program::{Port, Shapes, Step};
-
-/// How many plans a session keeps; the one not used for longest goes first.
-const MAX_PLANS: usize = 8;
-
-/// By which path steps are executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isa {
-    /// The interpreter of programs: plain Rust, slow.
-    Interpreter,
-    /// Code that Cranelift generates, with vectors of 128 bits.
-    Portable,
-}
+use twnc_program::{ElementType, Port, Shapes, Step};
 
 /// How a session runs.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
     threads: usize,
-    isa: Option<Isa>,
+    backend: Option<Backend>,
     max_memory: usize,
 }
 
-/// Runs a module. `Send + Sync`: several threads may run one session at a time, each with memory of its own.
+/// Runs a module. `Send + Sync`: several threads may run one session at a time, each run with memory of its own; what they compute is, byte for
+/// byte, what each would alone.
+///
+/// Plans belong to the [module](crate::Module), which all its sessions share. The memory that a run works in belongs to the session, which keeps
+/// it for the next run with inputs of the same shapes, within [`SessionOptions::max_memory`], and frees it when it is dropped or the plan is.
+///
+/// # Errors
+/// Whatever runs the model fails with
+/// * [`Error::UnknownInput`], [`Error::DuplicateInput`], [`Error::MissingInput`], [`Error::Element`] or [`Error::Program`] if the inputs do not fit it,
+/// * [`Error::Memory`] or [`Error::Allocation`] if there is no memory for it,
+/// * [`Error::Run`] if a step cannot be computed for these elements, or a custom function fails or is missing,
+/// * [`Error::Jit`] if code cannot be made.
+///
+/// No failure spoils the session.
 #[derive(Debug)]
 pub struct Session {
     inner: Arc<Inner>,
     options: SessionOptions,
-    isa: Isa,
-    /// The threads beside the caller's; none with one thread.
+    choice: Choice,
+    /// The threads that compute in the caller's place; none with one thread.
     pool: Option<rayon::ThreadPool>,
-    cache: Mutex<Cache>,
+    /// What waits for a run, most recently used last.
+    idle: Mutex<Vec<Idle>>,
 }
 
-/// Plans with the workspaces that wait for a run, most recently used last.
-#[derive(Debug, Default)]
-struct Cache {
-    entries: Vec<Entry>,
-}
-
+/// A workspace of a plan, as long as the plan is of use.
 #[derive(Debug)]
-struct Entry {
-    inputs: Vec<Vec<usize>>,
-    plan: Arc<Plan>,
-    idle: Vec<Workspace>,
+struct Idle {
+    plan: Weak<Plan>,
+    workspace: Workspace,
 }
 
 impl Default for SessionOptions {
-    /// One thread, the fastest path there is, no limit on memory.
+    /// One thread, the fastest path there is, and three quarters of the machine's memory ([`SessionOptions::max_memory`]).
     fn default() -> SessionOptions {
-        SessionOptions { threads: 1, isa: None, max_memory: usize::MAX }
+        SessionOptions { threads: 1, backend: None, max_memory: memory::default_limit() }
     }
 }
 
 impl SessionOptions {
-    /// The number of threads that compute, the caller's included; 0 counts as 1.
+    /// The number of threads that compute; 0 counts as 1.
     pub fn threads(self, threads: usize) -> SessionOptions {
         SessionOptions { threads: threads.max(1), ..self }
     }
 
-    /// The path of execution; without it the environment's `TWNC_ISA`, or the fastest.
-    pub fn isa(self, isa: Isa) -> SessionOptions {
-        SessionOptions { isa: Some(isa), ..self }
+    /// The path of execution, an [`Isa`](crate::Isa) or a [`Backend`]; without it the environment's `TWNC_ISA`, or the fastest that there is. One
+    /// that is asked for, here or by the environment, and is not available is an error; only the choice that nobody made falls back to the
+    /// interpreter.
+    pub fn backend(self, backend: impl Into<Backend>) -> SessionOptions {
+        SessionOptions { backend: Some(backend.into()), ..self }
     }
 
-    /// The most memory, in bytes, that a run may use for tensors.
+    /// The most memory, in bytes, that a run may take: for all tensors, the scratch memory of every thread, and the outputs that
+    /// [`Session::run`] allocates. What is kept between runs, together with what one run takes, stays below it too; runs at the same time take
+    /// as much each. The model itself and its code are not counted, nor what custom functions and the `gemm` crate take.
+    ///
+    /// Without it: three quarters of the machine's memory, or of what the process's control group may have if that is less (Linux);
+    /// 16 GiB where neither is known.
     pub fn max_memory(self, bytes: usize) -> SessionOptions {
         SessionOptions { max_memory: bytes, ..self }
     }
 }
 
-impl Isa {
-    /// The word for it, as `TWNC_ISA` takes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Isa::Interpreter => "interpreter",
-            Isa::Portable => "portable",
-        }
-    }
-
-    /// The path that `TWNC_ISA` names, or the fastest.
-    fn from_environment() -> Result<Isa, Error> {
-        match std::env::var_os("TWNC_ISA") {
-            None => Ok(Isa::Portable),
-            Some(word) if word == "interpreter" => Ok(Isa::Interpreter),
-            Some(word) if word == "portable" => Ok(Isa::Portable),
-            Some(word) => Err(Error::Isa(word.to_string_lossy().into_owned())),
-        }
-    }
-}
-
 impl Session {
     pub(crate) fn new(inner: Arc<Inner>, options: SessionOptions) -> Result<Session, Error> {
-        let isa = options.isa.map_or_else(Isa::from_environment, Ok)?;
+        let choice = backend::choose(options.backend)?;
         let pool = match options.threads {
             1 => None,
             n => {
@@ -113,11 +99,220 @@ impl Session {
                 )
             }
         };
-        Ok(Session { inner, options, isa, pool, cache: Mutex::default() })
+        let threads = pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads);
+        Ok(Session { inner, options: options.threads(threads), choice, pool, idle: Mutex::default() })
     }
 
-    fn settings(&self) -> Settings {
-        Settings { isa: self.isa, threads: self.options.threads, max_memory: self.options.max_memory }
+    /// By which path it executes.
+    pub fn backend(&self) -> Backend {
+        self.choice.backend
+    }
+
+    /// Why it is the interpreter that executes, where nobody asked for it and no code can be generated.
+    pub fn fallback(&self) -> Option<&JitError> {
+        self.choice.fallback
+    }
+
+    /// The number of threads that compute.
+    pub fn threads(&self) -> usize {
+        self.options.threads
+    }
+
+    /// Runs the model on named inputs; gives named outputs, in the model's order.
+    ///
+    /// # Errors
+    /// As for every run ([`Session`]).
+    pub fn run<'a, I: Into<Input<'a>> + Clone>(
+        &self,
+        inputs: &[(&str, I)],
+    ) -> Result<Vec<(String, Output)>, Error> {
+        let program = &self.inner.program;
+        self.with_plan(inputs, Plan::run_bytes, |plan, workspace| {
+            self.execute(plan, workspace, &mut |_, _| {})?;
+            let outputs = program.outputs.iter().map(|port| {
+                let element = program.buffers[port.buffer.index()].element;
+                let bytes = plan.buffer(workspace, port.buffer);
+                let zeros = Output::zeros(element, plan.shapes.of(port.buffer));
+                let mut output = zeros.ok_or(Error::Allocation { bytes: bytes.len() })?;
+                output.view_mut().copy_from(bytes);
+                Ok((port.name.clone(), output))
+            });
+            outputs.collect()
+        })
+    }
+
+    /// Runs the model on named inputs, into arrays for all of its outputs in the model's order. Allocates nothing once a run with inputs
+    /// of these shapes has been, but for what the `gemm` crate does in layers that stay float, and custom functions.
+    ///
+    /// # Errors
+    /// As for every run ([`Session`]); [`Error::OutputCount`], [`Error::OutputShape`] or [`Error::Element`] if the arrays are not those that the outputs
+    /// need: nothing has been computed then.
+    pub fn run_into<'a, I: Into<Input<'a>> + Clone>(
+        &self,
+        inputs: &[(&str, I)],
+        outputs: &mut [OutputMut<'_>],
+    ) -> Result<(), Error> {
+        let program = &self.inner.program;
+        if outputs.len() != program.outputs.len() {
+            return Err(Error::OutputCount { expected: program.outputs.len(), found: outputs.len() });
+        }
+        self.with_plan(inputs, Plan::workspace_bytes, |plan, workspace| {
+            for (port, output) in program.outputs.iter().zip(outputs.iter()) {
+                check_element(&port.name, program.buffers[port.buffer.index()].element, output.element())?;
+                let shape = plan.shapes.of(port.buffer);
+                if output.shape() != shape {
+                    let (name, expected, found) =
+                        (port.name.clone(), shape.to_vec(), output.shape().to_vec());
+                    return Err(Error::OutputShape { name, expected, found });
+                }
+            }
+            self.execute(plan, workspace, &mut |_, _| {})?;
+            for (port, output) in program.outputs.iter().zip(outputs) {
+                output.copy_from(plan.buffer(workspace, port.buffer));
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs the model, and says how long each step took, by the step's number.
+    ///
+    /// # Errors
+    /// As for every run ([`Session`]).
+    pub fn profile<'a, I: Into<Input<'a>> + Clone>(
+        &self,
+        inputs: &[(&str, I)],
+    ) -> Result<Vec<Duration>, Error> {
+        self.with_plan(inputs, Plan::workspace_bytes, |plan, workspace| {
+            let mut times = Vec::with_capacity(self.inner.program.steps.len());
+            let mut last = Instant::now();
+            self.execute(plan, workspace, &mut |_, _| {
+                let now = Instant::now();
+                times.push(now - last);
+                last = now;
+            })?;
+            Ok(times)
+        })
+    }
+
+    /// Runs the model, and shows what each step has written: the step, and shape and elements of each of its outputs.
+    ///
+    /// # Errors
+    /// As for every run ([`Session`]).
+    pub fn observe<'a, I: Into<Input<'a>> + Clone>(
+        &self,
+        inputs: &[(&str, I)],
+        observe: &mut (dyn FnMut(&Step, &[usize], View<'_>) + Send),
+    ) -> Result<(), Error> {
+        self.with_plan(inputs, Plan::workspace_bytes, |plan, workspace| {
+            self.execute(plan, workspace, &mut |number, workspace| {
+                let step = &self.inner.program.steps[number];
+                for &id in step.outputs() {
+                    observe(step, plan.shapes.of(id), plan.view(&self.inner, workspace, id));
+                }
+            })
+        })
+    }
+
+    /// The shapes of all buffers for inputs of the given shapes, in the order of the model's inputs. Plans nothing.
+    ///
+    /// # Errors
+    /// [`Error::Program`] if the shapes do not fit the model.
+    pub fn shapes(&self, inputs: &[Vec<usize>]) -> Result<Shapes, Error> {
+        Ok(self.inner.program.resolve(inputs)?)
+    }
+
+    /// How each step is executed for inputs of the given shapes, by the step's number: from the plan that a run with such inputs uses, which is made
+    /// if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Program`] if the shapes do not fit the model; [`Error::Memory`] if a run would take more than it may;
+    /// [`Error::Jit`] if code cannot be made.
+    pub fn plan(&self, inputs: &[Vec<usize>]) -> Result<Vec<PlanReport>, Error> {
+        let plan = self.find_plan(|shapes| shapes == inputs, || inputs.to_vec())?;
+        memory::check(plan.workspace_bytes(), self.options.max_memory)?;
+        Ok(plan.report())
+    }
+
+    /// Does `work` with the plan for these inputs and a workspace that holds them. `needed` is what a run with the plan takes.
+    fn with_plan<'a, I: Into<Input<'a>> + Clone, T>(
+        &self,
+        inputs: &[(&str, I)],
+        needed: fn(&Plan) -> usize,
+        work: impl FnOnce(&Plan, &mut Workspace) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let program = &self.inner.program;
+        // Names in the model's order are found at once; any other order is searched, which few inputs bear.
+        let named = |(port, (name, _)): (&Port, &(&str, I))| port.name == *name;
+        let in_order = inputs.len() == program.inputs.len() && program.inputs.iter().zip(inputs).all(named);
+        if !in_order {
+            self.check_names(inputs)?;
+        }
+        let given = |(i, port): (usize, &Port)| -> Option<Input<'a>> {
+            let at = if in_order { Some(i) } else { inputs.iter().position(|(name, _)| *name == port.name) };
+            Some(inputs.get(at?)?.1.clone().into())
+        };
+        for (i, port) in program.inputs.iter().enumerate() {
+            let input = given((i, port)).ok_or_else(|| Error::MissingInput(port.name.clone()))?;
+            check_element(&port.name, program.buffers[port.buffer.index()].element, input.element())?;
+        }
+        let all = || program.inputs.iter().enumerate().filter_map(given);
+        let plan = self.find_plan(
+            |shapes| {
+                let mut pairs = all().zip(shapes);
+                shapes.len() == program.inputs.len() && pairs.all(|(input, shape)| input.shape() == shape)
+            },
+            || all().map(|input| input.shape().to_vec()).collect(),
+        )?;
+        let mut workspace = self.take(&plan, needed(&plan))?;
+        for (port, input) in program.inputs.iter().zip(all()) {
+            input.copy_to(plan.buffer(&mut workspace, port.buffer));
+        }
+        let result = work(&plan, &mut workspace);
+        self.keep(&plan, workspace);
+        result
+    }
+
+    /// Whether every input is one of the model's, and given once.
+    fn check_names<I>(&self, inputs: &[(&str, I)]) -> Result<(), Error> {
+        let ports = &self.inner.program.inputs;
+        for (i, (name, _)) in inputs.iter().enumerate() {
+            if !ports.iter().any(|port| port.name == *name) {
+                let known = ports.iter().map(|port| format!("`{}`", port.name)).collect::<Vec<_>>();
+                return Err(Error::UnknownInput { name: (*name).to_owned(), known: known.join(", ") });
+            }
+            if inputs[..i].iter().any(|(earlier, _)| earlier == name) {
+                return Err(Error::DuplicateInput((*name).to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn find_plan(
+        &self,
+        fits: impl Fn(&[Vec<usize>]) -> bool,
+        shapes: impl Fn() -> Vec<Vec<usize>>,
+    ) -> Result<Arc<Plan>, Error> {
+        let setup = Setup { backend: self.choice.backend, threads: self.options.threads };
+        let limit = self.options.max_memory;
+        self.inner.plans.get(setup, fits, shapes, |inputs| Plan::new(&self.inner, inputs, setup, limit))
+    }
+
+    /// A workspace for a run that takes `needed` bytes in all; those of other plans make room for it.
+    fn take(&self, plan: &Arc<Plan>, needed: usize) -> Result<Workspace, Error> {
+        memory::check(needed, self.options.max_memory)?;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = idle.iter().rposition(|kept| std::ptr::eq(kept.plan.as_ptr(), &**plan));
+        let found = found.map(|at| idle.remove(at).workspace);
+        trim(&mut idle, self.options.max_memory - needed);
+        drop(idle);
+        found.map_or_else(|| plan.workspace(), Ok)
+    }
+
+    /// Keeps a workspace for the next run of its plan.
+    fn keep(&self, plan: &Arc<Plan>, workspace: Workspace) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push(Idle { plan: Arc::downgrade(plan), workspace });
+        trim(&mut idle, self.options.max_memory);
     }
 
     /// Runs a plan, on the session's threads.
@@ -132,200 +327,50 @@ impl Session {
             Some(pool) => pool.install(|| plan.run(&self.inner, workspace, observe)),
         }
     }
+}
 
-    /// By which path it executes.
-    pub fn isa(&self) -> Isa {
-        self.isa
-    }
-
-    /// The number of threads that compute.
-    pub fn threads(&self) -> usize {
-        self.options.threads
-    }
-
-    /// Runs the model on named inputs; gives named outputs, in the model's order.
-    pub fn run<'a, I: Into<Input<'a>> + Clone>(
-        &self,
-        inputs: &[(&str, I)],
-    ) -> Result<Vec<(String, Output)>, Error> {
-        let (plan, mut workspace) = self.begin(inputs)?;
-        self.execute(&plan, &mut workspace, &mut |_, _| {})?;
-        let program = &self.inner.program;
-        let mut outputs = Vec::with_capacity(program.outputs.len());
-        for port in &program.outputs {
-            let element = program.buffers[port.buffer.index()].element;
-            if let Some(mut output) = Output::zeros(element, plan.shapes.of(port.buffer)) {
-                output.view_mut().copy_from(plan.buffer(&mut workspace, port.buffer));
-                outputs.push((port.name.clone(), output));
-            }
-        }
-        self.end(&plan, workspace);
-        Ok(outputs)
-    }
-
-    /// Runs the model on named inputs, into arrays for all of its outputs in the model's order. Allocates nothing once a run with inputs
-    /// of these shapes has been, but for what the `gemm` crate does in layers that stay float, and custom functions.
-    pub fn run_into<'a, I: Into<Input<'a>> + Clone>(
-        &self,
-        inputs: &[(&str, I)],
-        outputs: &mut [OutputMut<'_>],
-    ) -> Result<(), Error> {
-        let program = &self.inner.program;
-        if outputs.len() != program.outputs.len() {
-            return Err(Error::OutputCount { expected: program.outputs.len(), found: outputs.len() });
-        }
-        let (plan, mut workspace) = self.begin(inputs)?;
-        let result = self.finish_into(&plan, &mut workspace, outputs);
-        self.end(&plan, workspace);
-        result
-    }
-
-    /// Runs the model, and says how long each step took, by the step's number.
-    pub fn profile<'a, I: Into<Input<'a>> + Clone>(
-        &self,
-        inputs: &[(&str, I)],
-    ) -> Result<Vec<Duration>, Error> {
-        let (plan, mut workspace) = self.begin(inputs)?;
-        let mut times = Vec::with_capacity(self.inner.program.steps.len());
-        let mut last = Instant::now();
-        self.execute(&plan, &mut workspace, &mut |_, _| {
-            let now = Instant::now();
-            times.push(now - last);
-            last = now;
-        })?;
-        self.end(&plan, workspace);
-        Ok(times)
-    }
-
-    /// Runs the model, and shows what each step has written: the step, and shape and elements of each of its outputs.
-    pub fn observe<'a, I: Into<Input<'a>> + Clone>(
-        &self,
-        inputs: &[(&str, I)],
-        observe: &mut (dyn FnMut(&Step, &[usize], View<'_>) + Send),
-    ) -> Result<(), Error> {
-        let (plan, mut workspace) = self.begin(inputs)?;
-        self.execute(&plan, &mut workspace, &mut |number, workspace| {
-            let step = &self.inner.program.steps[number];
-            for id in step.outputs() {
-                observe(step, plan.shapes.of(id), plan.view(&self.inner, workspace, id));
-            }
-        })?;
-        self.end(&plan, workspace);
-        Ok(())
-    }
-
-    /// The shapes of all buffers for inputs of the given shapes.
-    pub fn shapes(&self, inputs: &[Vec<usize>]) -> Result<Shapes, Error> {
-        Ok(self.inner.program.resolve(inputs)?)
-    }
-
-    /// How each step is executed for inputs of the given shapes, in words.
-    pub fn kernels(&self, inputs: &[Vec<usize>]) -> Result<Vec<String>, Error> {
-        Ok(Plan::new(&self.inner, inputs, self.settings())?.describe())
-    }
-
-    /// The generated functions of each step, for inputs of the given shapes.
-    pub fn functions(&self, inputs: &[Vec<usize>]) -> Result<Vec<Vec<Arc<Function>>>, Error> {
-        Ok(Plan::new(&self.inner, inputs, self.settings())?.functions())
-    }
-
-    fn finish_into(
-        &self,
-        plan: &Plan,
-        workspace: &mut Workspace,
-        outputs: &mut [OutputMut<'_>],
-    ) -> Result<(), Error> {
-        let program = &self.inner.program;
-        for (port, output) in program.outputs.iter().zip(outputs.iter()) {
-            check_element(&port.name, program.buffers[port.buffer.index()].element, output.element())?;
-            let shape = plan.shapes.of(port.buffer);
-            if output.shape() != shape {
-                let (name, expected, found) = (port.name.clone(), shape.to_vec(), output.shape().to_vec());
-                return Err(Error::OutputShape { name, expected, found });
-            }
-        }
-        self.execute(plan, workspace, &mut |_, _| {})?;
-        for (port, output) in program.outputs.iter().zip(outputs) {
-            output.copy_from(plan.buffer(workspace, port.buffer));
-        }
-        Ok(())
-    }
-
-    /// The plan for these inputs, and a workspace that holds them.
-    fn begin<'a, I: Into<Input<'a>> + Clone>(
-        &self,
-        inputs: &[(&str, I)],
-    ) -> Result<(Arc<Plan>, Workspace), Error> {
-        let program = &self.inner.program;
-        for (i, (name, _)) in inputs.iter().enumerate() {
-            if !program.inputs.iter().any(|port| port.name == *name) {
-                let known = program.inputs.iter().map(|port| format!("`{}`", port.name)).collect::<Vec<_>>();
-                return Err(Error::UnknownInput { name: (*name).to_owned(), known: known.join(", ") });
-            }
-            if inputs[..i].iter().any(|(earlier, _)| earlier == name) {
-                return Err(Error::DuplicateInput((*name).to_owned()));
-            }
-        }
-        let given = |port: &Port| {
-            let found = inputs.iter().find(|(name, _)| *name == port.name);
-            found.map(|(_, input)| input.clone().into()).ok_or_else(|| Error::MissingInput(port.name.clone()))
-        };
-        for port in &program.inputs {
-            check_element(&port.name, program.buffers[port.buffer.index()].element, given(port)?.element())?;
-        }
-        let fits = |entry: &Entry| {
-            let mut pairs = program.inputs.iter().zip(&entry.inputs);
-            pairs.all(|(port, shape)| given(port).is_ok_and(|input| input.shape() == shape))
-        };
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let (plan, idle) = match cache.entries.iter().position(fits) {
-            Some(at) => {
-                cache.entries[at..].rotate_left(1);
-                let entry = cache.entries.last_mut();
-                let found = entry.map(|entry| (Arc::clone(&entry.plan), entry.idle.pop()));
-                drop(cache);
-                found.ok_or_else(|| Error::MissingInput(String::new()))?
-            }
-            None => {
-                drop(cache);
-                let shapes = program.inputs.iter().map(|port| Ok(given(port)?.shape().to_vec()));
-                let shapes = shapes.collect::<Result<Vec<_>, Error>>()?;
-                let plan = Arc::new(Plan::new(&self.inner, &shapes, self.settings())?);
-                let entry = Entry { inputs: shapes, plan: Arc::clone(&plan), idle: vec![] };
-                let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-                cache.entries.push(entry);
-                if cache.entries.len() > MAX_PLANS {
-                    cache.entries.remove(0);
-                }
-                (plan, None)
-            }
-        };
-        let mut workspace = idle.unwrap_or_else(|| plan.workspace());
-        for port in &program.inputs {
-            given(port)?.copy_to(plan.buffer(&mut workspace, port.buffer));
-        }
-        Ok((plan, workspace))
-    }
-
-    /// Keeps a workspace for the next run of its plan.
-    fn end(&self, plan: &Arc<Plan>, workspace: Workspace) {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = cache.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.plan, plan)) {
-            entry.idle.push(workspace);
-        }
+/// Frees workspaces whose plans are gone, then the least recently used ones until the others are at most `limit` bytes.
+fn trim(idle: &mut Vec<Idle>, limit: usize) {
+    idle.retain(|kept| kept.plan.strong_count() > 0);
+    let mut held: usize = idle.iter().map(|kept| kept.workspace.bytes()).sum();
+    while held > limit {
+        held -= idle.remove(0).workspace.bytes();
     }
 }
 
-fn check_element(
-    name: &str,
-    expected: twnc_program::ElementType,
-    found: twnc_program::ElementType,
-) -> Result<(), Error> {
+fn check_element(name: &str, expected: ElementType, found: ElementType) -> Result<(), Error> {
     match expected == found {
         true => Ok(()),
         false => {
             let (expected, found) = (expected.to_string(), found.to_string());
             Err(Error::Element { name: name.to_owned(), expected, found })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plans::tests::module;
+
+    #[test]
+    fn what_is_kept_makes_room_for_what_runs() {
+        let options = SessionOptions::default().backend(Backend::Interpreter).max_memory(512);
+        let session = module().session(options).expect("a session");
+        let kept = || -> usize {
+            let idle = session.idle.lock().expect("no panic");
+            idle.iter().map(|kept| kept.workspace.bytes()).sum()
+        };
+        let run = |n: usize| session.run(&[("x", ndarray::Array1::<f32>::ones(n).view())]);
+        // Elements, and what is kept then: a run takes 4 bytes an element for the tensor and as much for the output.
+        for (n, bytes) in [(16, 64), (16, 64), (64, 256), (16, 320), (32, 192), (64, 256)] {
+            run(n).expect("a run");
+            assert_eq!(kept(), bytes, "after {n} elements");
+        }
+        assert!(matches!(run(65), Err(Error::Memory { needed: 580.., limit: 512 })));
+        assert_eq!(kept(), 256);
+        // Plans that are driven out take their memory with them.
+        (1..=16).for_each(|n| drop(run(n).expect("a run")));
+        assert_eq!(kept(), 512 - 64);
     }
 }

@@ -10,13 +10,13 @@ use twnc_program::interpret::Functions;
 use twnc_program::scalar::{Binary, Unary};
 use twnc_program::step::{
     Accumulate, Contraction, Epilogue, Map, MapInstruction, Move, MoveKind, Plane, Pool, PoolKind, Reduce,
-    ReduceKind, Softmax,
+    ReduceKind, Softmax, Term,
 };
 use twnc_program::{
     Buffer, BufferId, Constant, ConstantData, ConstantId, Dim, ElementType, Operand, Port, Program, Step,
     StepKind, SymbolId, Trits, Window,
 };
-use twnc_runtime::{Isa, Module, OutputMut, SessionOptions};
+use twnc_runtime::{Backend, Module, OutputMut, SessionOptions};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -65,16 +65,16 @@ fn program() -> Program {
     let constant = |shape: &[usize], data| Constant { name: String::new(), shape: shape.to_vec(), data };
     let b = BufferId;
     let buffer = |i| Operand::Buffer(b(i));
-    let plane = Plane {
-        input: b(0),
-        weight: ConstantId(0),
-        contraction: Contraction::Window { window: window(3, 1, 1), groups: 1 },
+    let term = |input, weight, contraction| Term {
+        planes: vec![Plane { input, weight: ConstantId(weight), contraction }],
         scale: Some(ConstantId(1)),
+        input_scale: None,
     };
+    let conv = term(b(0), 0, Contraction::Window { window: window(3, 1, 1), groups: 1 });
     let relu = Epilogue { activation: Some(Unary::Relu), ..Epilogue::default() };
     let code = vec![MapInstruction::Unary(Unary::Sigmoid, 0), MapInstruction::Binary(Binary::Mul, 0, 1)];
     let kinds = [
-        StepKind::Accumulate(Accumulate { planes: vec![plane], epilogue: relu, output: b(1) }),
+        StepKind::Accumulate(Accumulate { terms: vec![conv], epilogue: relu, output: b(1) }),
         StepKind::Map(Map { inputs: vec![buffer(1)], code, output: b(2) }),
         StepKind::Pool(Pool {
             kind: PoolKind::Max,
@@ -90,12 +90,7 @@ fn program() -> Program {
         }),
         StepKind::Reduce(Reduce { kind: ReduceKind::Mean, input: b(3), axes: vec![2, 3], output: b(4) }),
         StepKind::Accumulate(Accumulate {
-            planes: vec![Plane {
-                input: b(4),
-                weight: ConstantId(2),
-                contraction: Contraction::MatMul,
-                scale: Some(ConstantId(1)),
-            }],
+            terms: vec![term(b(4), 2, Contraction::MatMul)],
             epilogue: Epilogue::default(),
             output: b(5),
         }),
@@ -125,8 +120,8 @@ fn kind_of(kind: &StepKind) -> String {
 #[test]
 fn a_second_run_allocates_nothing() {
     let module = Module::new(program(), Functions::default()).expect("the program is valid");
-    for isa in [Isa::Interpreter, Isa::Portable] {
-        let session = module.session(SessionOptions::default().isa(isa)).expect("a session");
+    for backend in Backend::available() {
+        let session = module.session(SessionOptions::default().backend(backend)).expect("a session");
         let x = ndarray::Array4::<f32>::from_elem((3, 2, 8, 8), 0.25);
         let mut y = ndarray::Array2::<f32>::zeros((3, 5));
         let mut counts = vec![];
@@ -137,7 +132,7 @@ fn a_second_run_allocates_nothing() {
             session.run_into(&inputs, &mut outputs).expect("a run");
             counts.push(ALLOCATIONS.get() - before);
         }
-        assert!(counts[0] > 0, "{isa:?}: the first run makes the plan, so the counter counts");
-        assert_eq!(counts[1..], [0, 0, 0], "{isa:?}");
+        assert!(counts[0] > 0, "{backend:?}: the first run makes the plan, so the counter counts");
+        assert_eq!(counts[1..], [0, 0, 0], "{backend:?}");
     }
 }

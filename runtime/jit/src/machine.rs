@@ -15,9 +15,12 @@ pub(crate) const MAX_LANES: usize = 8;
 pub(crate) const MAX_REGISTERS: usize = 16;
 
 impl Isa {
+    /// Every kind, the fastest first.
+    pub const ALL: [Isa; 2] = [Isa::Avx2, Isa::Portable];
+
     /// The kinds that this machine runs, the fastest first.
     pub fn available() -> impl Iterator<Item = Isa> {
-        [Isa::Avx2, Isa::Portable].into_iter().filter(|isa| isa.is_available())
+        Isa::ALL.into_iter().filter(|isa| isa.is_available())
     }
 
     /// Whether this machine runs it.

@@ -267,7 +267,8 @@ fn load_apart(b: &mut FunctionBuilder<'_>, part: Part, address: Value, stride: u
         (Part::Vector, 2) => {
             let (low, high) = (load(b, types::F32X4, address, 0), load(b, types::F32X4, address, VECTOR));
             let (low, high) = (bytes(b, low, types::I8X16), bytes(b, high, types::I8X16));
-            let lanes: Vec<u8> = (0..LANES as u8).flat_map(|lane| (0..4).map(move |byte| lane * 8 + byte)).collect();
+            let lanes: Vec<u8> =
+                (0..LANES as u8).flat_map(|lane| (0..4).map(move |byte| lane * 8 + byte)).collect();
             let mask = b.func.dfg.immediates.push(lanes.into());
             let value = b.ins().shuffle(low, high, mask);
             bytes(b, value, types::F32X4)

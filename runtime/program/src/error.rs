@@ -52,6 +52,18 @@ pub enum ProgramError {
         /// What came.
         found: Vec<usize>,
     },
+    /// An input has no elements along an open dimension.
+    #[error(
+        "input `{name}` has size 0 along axis {axis}, but `{dim}` stands for a size of at least 1; do not run the model on nothing"
+    )]
+    EmptyInput {
+        /// The input.
+        name: String,
+        /// Which of its axes.
+        axis: usize,
+        /// The symbol.
+        dim: String,
+    },
     /// The buffers together are larger than memory can be.
     #[error("the program's buffers need more bytes than memory can address")]
     TooLarge,

@@ -20,7 +20,7 @@ pub fn element_count(shape: &[usize]) -> Option<usize> {
 /// The concrete shapes of a program's buffers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shapes {
-    /// The value of each symbol.
+    /// The value of each symbol, at least 1.
     pub bindings: Vec<i64>,
     /// The shape of each buffer.
     pub buffers: Vec<Vec<usize>>,
@@ -49,6 +49,10 @@ impl Shapes {
 
 impl Program {
     /// The shapes of all buffers for inputs of these shapes. The program must have passed [`Program::validate`].
+    ///
+    /// # Errors
+    /// Inputs that are not those that the program declares, or that bind a symbol to 0 ([`ProgramError::EmptyInput`]); then shapes that do not fit
+    /// together or are larger than memory can be.
     pub fn resolve(&self, inputs: &[Vec<usize>]) -> Result<Shapes, ProgramError> {
         let bindings = self.bind(inputs)?;
         let mut total = 0usize;
@@ -98,6 +102,13 @@ impl Program {
                     found: found.clone(),
                 });
             }
+            // The compiler has simplified expressions for sizes of at least 1: with 0 they would come out wrong, not only empty.
+            let empty =
+                declared.iter().zip(found).position(|(dim, &n)| n == 0 && matches!(dim, Dim::Symbol(_)));
+            if let Some(axis) = empty {
+                let (name, dim) = (port.name.clone(), self.describe_dim(&declared[axis]));
+                return Err(ProgramError::EmptyInput { name, axis, dim });
+            }
         }
         // `validate` has seen that an input binds each.
         Ok(bindings.into_iter().map(Option::unwrap_or_default).collect())
@@ -105,12 +116,16 @@ impl Program {
 
     /// A declared shape as people write it: `[N, 1, 28, 28]`.
     pub fn describe_shape(&self, shape: &[Dim]) -> String {
-        let sizes = shape.iter().map(|dim| match dim {
+        let sizes: Vec<_> = shape.iter().map(|dim| self.describe_dim(dim)).collect();
+        format!("[{}]", sizes.join(", "))
+    }
+
+    fn describe_dim(&self, dim: &Dim) -> String {
+        match dim {
             Dim::Fixed(n) => n.to_string(),
             Dim::Symbol(symbol) => self.symbols.get(symbol.index()).cloned().unwrap_or_default(),
             _ => "?".to_owned(),
-        });
-        format!("[{}]", sizes.collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
@@ -124,7 +139,9 @@ impl<'a> Check<'a> {
         match &step.kind {
             StepKind::Accumulate(s) => {
                 let output = self.shapes.of(s.output);
-                for plane in &s.planes {
+                for (term, plane) in
+                    s.terms.iter().flat_map(|term| term.planes.iter().map(move |p| (term, p)))
+                {
                     let (input, weight) = (self.shapes.of(plane.input), self.constant(plane.weight));
                     let (expected, channels) = match &plane.contraction {
                         Contraction::Window { window, groups } => {
@@ -133,16 +150,32 @@ impl<'a> Check<'a> {
                         Contraction::MatMul => (multiplied(input, weight)?, weight[1]),
                     };
                     same("output", output, &expected)?;
-                    if let Some(scale) = plane.scale {
+                    if let Some(scales) = term.input_scale
+                        && self.shapes.of(scales).iter().product::<usize>() != output[0]
+                    {
+                        return Err("it has not one scale of the input for each sample".into());
+                    }
+                    if let Some(scale) = term.scale {
                         let scales = self.constant(scale)[0];
                         if scales != 1 && scales != channels {
                             return Err(format!("{scales} scales for {channels} channels"));
                         }
                     }
                 }
-                let axis =
-                    if matches!(s.planes[0].contraction, Contraction::MatMul) { output.len() - 1 } else { 1 };
+                let axis = if matches!(s.terms[0].planes[0].contraction, Contraction::MatMul) {
+                    output.len() - 1
+                } else {
+                    1
+                };
                 self.epilogue(&s.epilogue, output, axis)
+            }
+            StepKind::Quantize(s) => {
+                let (input, [integers, scales]) = (self.shapes.of(s.input), s.outputs);
+                same("output", self.shapes.of(integers), input)?;
+                match self.shapes.of(scales).iter().product::<usize>() == input[0] {
+                    true => Ok(()),
+                    false => Err("it has not one scale for each sample".into()),
+                }
             }
             StepKind::Conv(s) => {
                 let (input, weight) = (self.shapes.of(s.input), self.operand(s.weight));

@@ -32,6 +32,8 @@ pub enum Operand {
 pub enum StepKind {
     /// Sums of inputs selected and signed by ternary weights.
     Accumulate(Accumulate),
+    /// Numbers rounded to integers, with their scale.
+    Quantize(Quantize),
     /// A convolution with float weights.
     Conv(Conv),
     /// A product of float matrices.
@@ -54,32 +56,105 @@ pub enum StepKind {
     Custom(Custom),
 }
 
-/// `output = activation(Σₚ scaleₚ · (weightₚ ∗ inputₚ) + bias + residual)`.
+/// `output = activation(Σₜ scaleₜ · Σₚ (weightₜₚ ∗ inputₜₚ) + bias + residual)`.
 ///
-/// For one plane that is, rounded after each operation and in this order: the sum, times the scale, plus the bias, plus
-/// the residual, then the activation; what is absent is skipped. Further planes are scaled and then added to the first
-/// before the bias. Output is `[N, M, spatial...]` for windows, `[..., R, M]` for matrix products.
+/// For one term that is, rounded after each operation and in this order: the sum over its planes, times the factor, plus
+/// the bias, plus the residual, then the activation; what is absent is skipped. Further terms get their factor and are
+/// then added to the first before the bias. Output is `[N, M, spatial...]` for windows, `[..., R, M]` for matrix products.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accumulate {
-    /// One or more products, all windows or all matrix products; all have the same output shape.
-    pub planes: Vec<Plane>,
+    /// One or more.
+    pub terms: Vec<Term>,
     /// What happens to the sum.
     pub epilogue: Epilogue,
     /// Where it goes; f32.
     pub output: BufferId,
 }
 
-/// One ternary product and its scale.
+/// Products that make one sum, and its factor.
+///
+/// The sum of f32 inputs is f32, in an order that is the kernel's own; that of integer inputs is exact and then rounded to
+/// f32. The factor is `scale · input_scale`, rounded once; what is absent of it is 1, without a multiplication.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Term {
+    /// One or more products, in all terms of a step windows or in all matrix products, all with the shape of the output. The
+    /// inputs of a term are all f32 or all i16.
+    pub planes: Vec<Plane>,
+    /// f32 `[1]` or `[M]`.
+    pub scale: Option<ConstantId>,
+    /// f32, one number for each index of the output's first axis: the scale of quantised inputs.
+    pub input_scale: Option<BufferId>,
+}
+
+/// One ternary product.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plane {
-    /// f32 `[N, C, spatial...]` or `[..., R, K]`.
+    /// f32 or i16 `[N, C, spatial...]` or `[..., R, K]`. What is i16 is written by a [`Quantize`] step, so that its range
+    /// is known.
     pub input: BufferId,
     /// Ternary `[M, C/groups, kernel...]` for windows, `[K, M]` for matrix products.
     pub weight: ConstantId,
     /// Which of the two.
     pub contraction: Contraction,
-    /// f32 `[1]` or `[M]`; absent is 1, without a multiplication.
-    pub scale: Option<ConstantId>,
+}
+
+/// Numbers rounded to integers: `output = clamp(round(input · (1 / scale)))`, ties to even, where `scale` is one number for
+/// each index of the first axis.
+///
+/// All operations are of f32, each rounded. Without a given scale it is the largest finite magnitude of the sample
+/// (unsigned: the largest finite number, at least 0), divided by the largest integer. NaN becomes 0, infinities the ends of the
+/// range. Where the scale is 0, all is 0; where its inverse is infinite, the largest finite number serves instead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantize {
+    /// f32, of rank 1 or more.
+    pub input: BufferId,
+    /// From 2 to 12.
+    pub bits: u32,
+    /// Whether the range is `-(2^(bits-1) - 1)` to `2^(bits-1) - 1`, or 0 to `2^bits - 1`.
+    pub signed: bool,
+    /// A scale for all samples, positive and finite.
+    pub scale: Option<f32>,
+    /// i16 of the input's shape, then f32: the scales, as many as the size of the input's first axis.
+    pub outputs: [BufferId; 2],
+}
+
+impl Quantize {
+    /// The largest integer.
+    pub fn largest(&self) -> i16 {
+        ((1i32 << (self.bits.clamp(2, 12) - u32::from(self.signed))) - 1) as i16
+    }
+
+    /// The smallest integer.
+    pub fn smallest(&self) -> i16 {
+        if self.signed { -self.largest() } else { 0 }
+    }
+
+    /// The scale of a sample whose largest finite magnitude (unsigned: number) is `largest`.
+    pub fn scale_of(&self, largest: f32) -> f32 {
+        self.scale.unwrap_or(largest / f32::from(self.largest()))
+    }
+
+    /// What elements are multiplied with, given the scale.
+    pub fn inverse(scale: f32) -> f32 {
+        if scale == 0.0 { 0.0 } else { (1.0 / scale).min(f32::MAX) }
+    }
+
+    /// An element's integer.
+    pub fn round(&self, x: f32, inverse: f32) -> i16 {
+        let (low, high) = (f32::from(self.smallest()), f32::from(self.largest()));
+        match x {
+            _ if x == f32::INFINITY => self.largest(),
+            _ if x == f32::NEG_INFINITY => self.smallest(),
+            // A conversion takes NaN to 0.
+            _ => (x * inverse).round_ties_even().clamp(low, high) as i16,
+        }
+    }
+
+    /// The magnitude that counts for the scale: nothing for what is not finite.
+    pub fn magnitude(&self, x: f32) -> f32 {
+        let magnitude = if self.signed { x.abs() } else { x };
+        if x.is_finite() && magnitude > 0.0 { magnitude } else { 0.0 }
+    }
 }
 
 /// Over what a product sums.
@@ -338,29 +413,23 @@ pub enum Attribute {
 }
 
 impl Step {
-    /// The buffer it writes; `None` for a custom step, which may write several.
-    pub fn output(&self) -> Option<BufferId> {
-        Some(match &self.kind {
-            StepKind::Accumulate(s) => s.output,
-            StepKind::Conv(s) => s.output,
-            StepKind::MatMul(s) => s.output,
-            StepKind::Map(s) => s.output,
-            StepKind::Pool(s) => s.output,
-            StepKind::Reduce(s) => s.output,
-            StepKind::Softmax(s) => s.output,
-            StepKind::Move(s) => s.output,
-            StepKind::Cast(s) => s.output,
-            StepKind::Dims(s) => s.output,
-            StepKind::Custom(_) => return None,
-        })
-    }
-
     /// The buffers it writes.
-    pub fn outputs(&self) -> Vec<BufferId> {
-        match &self.kind {
-            StepKind::Custom(s) => s.outputs.clone(),
-            _ => self.output().into_iter().collect(),
-        }
+    pub fn outputs(&self) -> &[BufferId] {
+        let output = match &self.kind {
+            StepKind::Accumulate(s) => &s.output,
+            StepKind::Quantize(s) => return &s.outputs,
+            StepKind::Conv(s) => &s.output,
+            StepKind::MatMul(s) => &s.output,
+            StepKind::Map(s) => &s.output,
+            StepKind::Pool(s) => &s.output,
+            StepKind::Reduce(s) => &s.output,
+            StepKind::Softmax(s) => &s.output,
+            StepKind::Move(s) => &s.output,
+            StepKind::Cast(s) => &s.output,
+            StepKind::Dims(s) => &s.output,
+            StepKind::Custom(s) => return &s.outputs,
+        };
+        std::slice::from_ref(output)
     }
 
     /// What it reads, constants included, in no particular order; an operand used twice is there twice.
@@ -371,12 +440,15 @@ impl Step {
         };
         match &self.kind {
             StepKind::Accumulate(s) => {
-                let planes = s.planes.iter().flat_map(|p| {
-                    let scale = p.scale.map(Operand::Constant);
-                    [Operand::Buffer(p.input), Operand::Constant(p.weight)].into_iter().chain(scale)
+                let terms = s.terms.iter().flat_map(|term| {
+                    let planes = term.planes.iter();
+                    let planes = planes.flat_map(|p| [Operand::Buffer(p.input), Operand::Constant(p.weight)]);
+                    let scales = term.scale.map(Operand::Constant).into_iter();
+                    planes.chain(scales).chain(term.input_scale.map(Operand::Buffer))
                 });
-                planes.chain(epilogue(&s.epilogue)).collect()
+                terms.chain(epilogue(&s.epilogue)).collect()
             }
+            StepKind::Quantize(s) => vec![Operand::Buffer(s.input)],
             StepKind::Conv(s) => [vec![Operand::Buffer(s.input), s.weight], epilogue(&s.epilogue)].concat(),
             StepKind::MatMul(s) => [vec![s.left, s.right], epilogue(&s.epilogue)].concat(),
             StepKind::Map(s) => s.inputs.clone(),
@@ -394,6 +466,7 @@ impl Step {
     pub fn kind_name(&self) -> &'static str {
         match &self.kind {
             StepKind::Accumulate(_) => "accumulate",
+            StepKind::Quantize(_) => "quantize",
             StepKind::Conv(_) => "conv",
             StepKind::MatMul(_) => "matmul",
             StepKind::Map(_) => "map",

@@ -9,10 +9,10 @@ use crate::element::ElementType;
 use crate::error::ProgramError;
 use crate::program::{BufferId, ConstantId, Port, Program};
 use crate::resolve::element_count;
-use crate::step::{Contraction, Epilogue, Map, MapInstruction, Move, MoveKind, Operand, StepKind};
+use crate::step::{Contraction, Epilogue, Map, MapInstruction, Move, MoveKind, Operand, StepKind, Term};
 use crate::window::Window;
 use crate::{MAX_DIM_NODES, MAX_MAP_INPUTS, MAX_MAP_VALUES, MAX_RANK, MAX_WINDOW};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::mem;
 
 impl Program {
@@ -49,20 +49,24 @@ impl Program {
         if let Some(free) = bound.iter().position(|bound| !bound) {
             return Err(declaration(format!("symbol `{}`", self.symbols[free]), "no input binds it"));
         }
+        let mut ranges = HashMap::new();
         for (index, step) in self.steps.iter().enumerate() {
             let fail = |message: String| {
                 let (name, kind) = (step.name.clone(), step.kind_name());
                 ProgramError::Step { index, name, kind, message }
             };
             self.check_reads(&step.operands(), &written).map_err(fail)?;
-            for output in step.outputs() {
+            for &output in step.outputs() {
                 match written.get_mut(output.index()) {
                     None => return Err(fail(format!("there is no buffer {output}"))),
                     Some(true) => return Err(fail(format!("buffer {output} is written twice"))),
                     Some(written) => *written = true,
                 }
             }
-            self.check_kind(&step.kind).map_err(fail)?;
+            self.check_kind(&step.kind, &ranges).map_err(fail)?;
+            if let StepKind::Quantize(s) = &step.kind {
+                ranges.insert(s.outputs[0], s.largest());
+            }
         }
         match written.iter().position(|written| !written) {
             Some(buffer) => Err(declaration(format!("buffer b{buffer}"), "no input and no step writes it")),
@@ -135,17 +139,24 @@ impl Program {
         })
     }
 
-    fn check_kind(&self, kind: &StepKind) -> Result<(), String> {
+    /// `ranges` has the largest integer of every buffer that a quantize step has written.
+    fn check_kind(&self, kind: &StepKind, ranges: &HashMap<BufferId, i16>) -> Result<(), String> {
         let f32_buffer = |id: BufferId| self.expect(Operand::Buffer(id), ElementType::F32);
         match kind {
             StepKind::Accumulate(s) => {
-                let Some(first) = s.planes.first() else { return Err("it has no plane".into()) };
+                if s.terms.iter().any(|term| term.planes.is_empty()) {
+                    return Err("a term of it has no plane".into());
+                }
+                let planes = || s.terms.iter().flat_map(|term| &term.planes);
+                let Some(first) = planes().next() else { return Err("it has no term".into()) };
                 let kind = mem::discriminant(&first.contraction);
-                if s.planes.iter().any(|plane| mem::discriminant(&plane.contraction) != kind) {
+                if planes().any(|plane| mem::discriminant(&plane.contraction) != kind) {
                     return Err("some of its planes are windows and some are matrix products".into());
                 }
-                for plane in &s.planes {
-                    f32_buffer(plane.input)?;
+                for term in &s.terms {
+                    self.check_term(term, ranges)?;
+                }
+                for plane in planes() {
                     self.expect(Operand::Constant(plane.weight), ElementType::Ternary)?;
                     let rank = self.constant(plane.weight).shape.len();
                     match &plane.contraction {
@@ -153,10 +164,23 @@ impl Program {
                         Contraction::MatMul if rank != 2 => return Err("its weight has not two axes".into()),
                         Contraction::MatMul => {}
                     }
-                    plane.scale.map_or(Ok(()), |scale| self.expect_vector(scale))?;
                 }
                 self.check_epilogue(&s.epilogue)?;
                 f32_buffer(s.output)
+            }
+            StepKind::Quantize(s) => {
+                f32_buffer(s.input)?;
+                if !(2..=12).contains(&s.bits) {
+                    return Err(format!("{} bits; there may be 2 to 12", s.bits));
+                }
+                if s.scale.is_some_and(|scale| !scale.is_finite() || scale <= 0.0) {
+                    return Err("its scale is not a positive number".into());
+                }
+                if self.buffers[s.input.index()].shape.is_empty() {
+                    return Err("its input has no axis of samples".into());
+                }
+                self.expect(Operand::Buffer(s.outputs[0]), ElementType::I16)?;
+                f32_buffer(s.outputs[1])
             }
             StepKind::Conv(s) => {
                 f32_buffer(s.input)?;
@@ -214,6 +238,39 @@ impl Program {
                 Ok(())
             }
         }
+    }
+
+    /// The inputs of a term are alike, and integers are quantised ones whose sum fits 32 bits.
+    fn check_term(&self, term: &Term, ranges: &HashMap<BufferId, i16>) -> Result<(), String> {
+        let mut largest = 0u64;
+        let element = self.element(Operand::Buffer(term.planes[0].input));
+        for plane in &term.planes {
+            self.expect(Operand::Buffer(plane.input), element)?;
+            if element == ElementType::I16 {
+                let Some(&range) = ranges.get(&plane.input) else {
+                    return Err(format!(
+                        "buffer {} holds integers that no quantize step has written",
+                        plane.input
+                    ));
+                };
+                let shape = &self.constants.get(plane.weight.index()).map_or(&[][..], |c| &c.shape);
+                let terms = match plane.contraction {
+                    Contraction::Window { .. } => shape.iter().skip(1).product::<usize>(),
+                    Contraction::MatMul => shape.first().copied().unwrap_or(0),
+                };
+                largest = largest.saturating_add((terms as u64).saturating_mul(range.unsigned_abs().into()));
+            }
+        }
+        if !matches!(element, ElementType::F32 | ElementType::I16) {
+            return Err(format!("there is no accumulation of {element}"));
+        }
+        if largest > i32::MAX as u64 {
+            return Err("sums of its integers may not fit 32 bits".into());
+        }
+        if let Some(scale) = term.input_scale {
+            self.expect(Operand::Buffer(scale), ElementType::F32)?;
+        }
+        term.scale.map_or(Ok(()), |scale| self.expect_vector(scale))
     }
 
     fn check_map(&self, map: &Map) -> Result<(), String> {

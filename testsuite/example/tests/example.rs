@@ -16,7 +16,7 @@ use twnc_ir::{RemarkKind, Tensor, eval};
 use twnc_onnx::ImportOptions;
 use twnc_program::interpret::{CustomFunction, Functions, View, ViewMut};
 use twnc_program::step::Attribute;
-use twnc_runtime::{Isa, Module, Output, SessionOptions};
+use twnc_runtime::{Backend, Module, Output, SessionOptions};
 
 /// conv, relu6, soft shrink, reversed channels.
 fn network() -> ModelProto {
@@ -85,13 +85,13 @@ fn a_network_with_custom_operators_runs() {
     let module = Module::open_with(&file, functions).unwrap();
     std::fs::remove_file(&file).unwrap();
     let x = ndarray::Array4::from_shape_vec((2, 2, 4, 4), x).unwrap();
-    for isa in [Isa::Interpreter, Isa::Portable] {
-        let session = module.session(SessionOptions::default().isa(isa)).unwrap();
+    for backend in Backend::available() {
+        let session = module.session(SessionOptions::default().backend(backend)).unwrap();
         let outputs = session.run(&[("x", x.view())]).unwrap();
         let Output::F32(y) = &outputs[0].1 else { panic!("an output is f32") };
         assert_eq!(y.shape(), [2, 3, 3, 3]);
         for (y, e) in y.iter().zip(expected) {
-            assert!((y - e).abs() < 1e-4, "{isa:?}: {y}, not {e}");
+            assert!((y - e).abs() < 1e-4, "{backend:?}: {y}, not {e}");
         }
     }
 }

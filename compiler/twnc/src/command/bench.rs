@@ -43,6 +43,8 @@ pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
     let module = Module::open(&options.model)?;
     let session = run::session(&module, &options.session)?;
     let shapes = synthetic::shapes(&module, 1, &options.dim);
+    // Before inputs are made: sizes that a file asks for and there is no memory for are refused here.
+    let plan = session.plan(&shapes)?;
     let inputs = synthetic::inputs(&module, &shapes, 1);
     let views: Vec<(&str, Input<'_>)> =
         inputs.iter().map(|(name, array)| (name.as_str(), array.view())).collect();
@@ -68,16 +70,15 @@ pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
     times.sort_unstable();
 
     let profiles = (0..runs.min(25)).map(|_| session.profile(&views)).collect::<Result<Vec<_>, _>>()?;
-    let kernels = session.kernels(&shapes)?;
-    let steps = module.program().steps.iter().zip(kernels).enumerate().map(|(i, (step, kernel))| {
+    let steps = module.program().steps.iter().zip(plan).enumerate().map(|(i, (step, planned))| {
         let mut times: Vec<_> = profiles.iter().filter_map(|profile| profile.get(i).copied()).collect();
         times.sort_unstable();
         StepReport {
             name: step.name.clone(),
             kind: step.kind_name(),
             median_ms: milliseconds(quantile(&times, 0.5)),
-            kernel,
-            estimate_ms: None,
+            kernel: planned.kernel,
+            estimate_ms: planned.estimate_ms,
         }
     });
     let report = Report {
@@ -86,7 +87,7 @@ pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
         p99_ms: milliseconds(quantile(&times, 0.99)),
         runs,
         threads: session.threads(),
-        isa: session.isa().name(),
+        isa: session.backend().name(),
         load_ms,
         peak_rss_bytes: peak_rss_bytes(),
         steps: steps.collect(),

@@ -124,16 +124,26 @@ impl From<CompileError> for Failure {
 impl From<twnc_runtime::Error> for Failure {
     fn from(error: twnc_runtime::Error) -> Failure {
         use twnc_runtime::Error;
-        let kind = match &error {
-            Error::Memory { .. } => Kind::Limit,
-            Error::Isa(_) => Kind::Usage,
-            Error::File { source: FormatError::TooLarge { .. }, .. } => Kind::Limit,
-            _ => Kind::Unacceptable,
-        };
-        let mut failure = Failure::new(kind, error.to_string());
-        if let Error::File { path, .. } = &error {
-            failure.file = Some(path.clone());
+        match error {
+            Error::Memory { needed, limit } => Failure::new(
+                Kind::Limit,
+                format!("the model needs {needed} bytes for inputs of these shapes; the limit is {limit} (--max-memory)"),
+            )
+            .help("smaller inputs and fewer --threads need less; --max-memory BYTES sets another limit"),
+            Error::Allocation { .. } => Failure::new(Kind::Limit, error.to_string()),
+            Error::UnknownBackend { .. } | Error::Backend { .. } => Failure::usage(error),
+            Error::File { path, source } => {
+                let kind = match source {
+                    FormatError::TooLarge { .. } => Kind::Limit,
+                    _ => Kind::Unacceptable,
+                };
+                let hint = match source {
+                    FormatError::Magic => "; compile a model with `twnc MODEL.onnx -o MODEL.bin`",
+                    _ => "",
+                };
+                Failure::new(kind, format!("{path}: {source}{hint}")).in_file(path)
+            }
+            error => Failure::unacceptable(error),
         }
-        failure
     }
 }

@@ -78,13 +78,13 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     let shapes = synthetic::shapes(&module, 1, &options.options.dim);
     let session = module.session(SessionOptions::default())?;
     let resolved = session.shapes(&shapes)?;
-    let codes = session.functions(&shapes)?;
+    let plan = session.plan(&shapes)?;
     let mut totals = Totals::default();
     let mut layers = vec![];
-    for (step, functions) in program.steps.iter().zip(&codes) {
+    for (step, planned) in program.steps.iter().zip(&plan) {
         let counts = multiplications::count(program, &resolved, step);
         totals.add(&counts);
-        if let Some(layer) = layer(program, step, &counts, functions, &why_not) {
+        if let Some(layer) = layer(program, step, &counts, &planned.functions, &why_not) {
             layers.push(layer);
         }
     }
@@ -94,8 +94,8 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     };
     show(&Report { bytes, layers, totals }, json);
     if options.disassemble {
-        for (step, functions) in program.steps.iter().zip(&codes) {
-            for function in functions {
+        for (step, planned) in program.steps.iter().zip(&plan) {
+            for function in &planned.functions {
                 out!("\n; {}, of `{}`\n{}", function.name(), step.name, function.disassemble());
             }
         }
@@ -112,13 +112,14 @@ fn layer(
 ) -> Option<LayerReport> {
     let (op, weight, scale) = match &step.kind {
         StepKind::Accumulate(s) => {
-            let plane = s.planes.first()?;
+            let term = s.terms.first()?;
+            let plane = term.planes.first()?;
             let op = match plane.contraction {
                 Contraction::Window { .. } => "conv",
                 Contraction::MatMul => "matmul",
             };
             let scale =
-                plane.scale.map(|id| if program.constant(id).len() == 1 { "layer" } else { "channel" });
+                term.scale.map(|id| if program.constant(id).len() == 1 { "layer" } else { "channel" });
             (op, plane.weight, scale)
         }
         StepKind::Conv(s) => ("conv", constant(s.weight)?, None),

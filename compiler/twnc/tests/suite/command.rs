@@ -6,7 +6,7 @@ use onnx_protobuf::tensor_proto::DataType::FLOAT;
 use onnx_protobuf::{ModelProto, NodeProto, TensorProto};
 use std::path::Path;
 use std::process::{Command, Output};
-use twnc_program::Program;
+use twnc_program::{Buffer, BufferId, Dim, ElementType, Port, Program};
 
 /// Runs the command in a folder.
 fn twnc(folder: &Path, arguments: &str) -> Output {
@@ -41,6 +41,17 @@ fn of(nodes: Vec<NodeProto>, constants: Vec<TensorProto>) -> ModelProto {
 fn conv(name: &str, weight: TensorProto, attributes: Vec<onnx_protobuf::AttributeProto>) -> ModelProto {
     let weight_name = weight.name.clone();
     of(vec![node("Conv", name, &["x", &weight_name], &["y"], attributes)], vec![weight])
+}
+
+/// A valid program whose input is larger than any memory.
+fn vast() -> Program {
+    let port = |name: &str| Port { name: name.into(), buffer: BufferId(0) };
+    Program {
+        buffers: vec![Buffer { element: ElementType::U8, shape: vec![Dim::Fixed(1 << 59)] }],
+        inputs: vec![port("x")],
+        outputs: vec![port("y")],
+        ..Program::default()
+    }
 }
 
 #[test]
@@ -164,6 +175,7 @@ fn whatever_is_wrong_is_said() {
     newer[8] = 9;
     put("newer.bin", &newer);
     put("text.bin", b"This is no model.");
+    put("vast.bin", &vast().to_bytes());
     put("text.npz", b"This is no archive.");
     put("text.npy", b"This is no array.");
     put("text.png", b"This is no image.");
@@ -261,6 +273,11 @@ fn whatever_is_wrong_is_said() {
         ("run lenet5.bin --image absent.png", 3, "absent.png: cannot be read"),
         ("run lenet5.bin -i mnist.npz --max-memory 1000", 4, "the limit is 1000"),
         ("run lenet5.bin -i mnist.npz -o absent/out.npz", 3, "absent/out.npz: cannot be written"),
+        (
+            "bench vast.bin",
+            4,
+            "the model needs 576460752303423488 bytes for inputs of these shapes; the limit is",
+        ),
         ("bench text.bin", 3, "text.bin: not a model.bin"),
         ("inspect text.bin", 3, "text.bin: not a model.bin"),
         ("compare lenet5.onnx lenet5.bin --data absent.npz", 3, "absent.npz"),

@@ -6,5 +6,7 @@ mod command;
 #[path = "../../../onnx/tests/fixture/mod.rs"]
 mod fixture;
 mod networks;
+mod random_dags;
 mod random_graphs;
 mod snapshots;
+mod ternary_networks;

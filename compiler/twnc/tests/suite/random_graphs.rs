@@ -10,7 +10,7 @@ use twnc_ir::{
 use twnc_passes::{Mode, Options, Scale};
 use twnc_program::Program;
 use twnc_program::interpret::Functions;
-use twnc_runtime::{Isa, Module, Output, SessionOptions};
+use twnc_runtime::{Backend, Module, Output, SessionOptions};
 
 /// SplitMix64: a network is a function of its seed.
 pub struct Random(pub u64);
@@ -24,7 +24,7 @@ impl Random {
     }
 
     /// In `from..=to`.
-    fn size(&mut self, from: usize, to: usize) -> usize {
+    pub fn size(&mut self, from: usize, to: usize) -> usize {
         from + (self.next() % (to - from + 1) as u64) as usize
     }
 
@@ -33,7 +33,7 @@ impl Random {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
-    fn tensor(&mut self, shape: &[usize]) -> Tensor {
+    pub fn tensor(&mut self, shape: &[usize]) -> Tensor {
         let elements = (0..shape.iter().product()).map(|_| self.number()).collect();
         Tensor::from_f32(shape.to_vec(), elements).unwrap()
     }
@@ -163,9 +163,9 @@ fn pool(b: &mut GraphBuilder, r: &mut Random, x: ValueId) -> ValueId {
 }
 
 /// What a program gives on a path with so many threads.
-pub fn run(program: &Program, image: &Tensor, isa: Isa, threads: usize) -> Vec<f32> {
+pub fn run(program: &Program, image: &Tensor, backend: impl Into<Backend>, threads: usize) -> Vec<f32> {
     let module = Module::new(program.clone(), Functions::default()).unwrap();
-    let session = module.session(SessionOptions::default().isa(isa).threads(threads)).unwrap();
+    let session = module.session(SessionOptions::default().backend(backend).threads(threads)).unwrap();
     let array = ndarray::ArrayD::from_shape_vec(image.shape(), image.as_f32().unwrap().to_vec()).unwrap();
     let outputs = session.run(&[("image", array.view())]).unwrap();
     match &outputs[0].1 {
@@ -187,19 +187,19 @@ fn check(seed: u64, mode: Mode, scale: Scale, samples: usize) {
     let expected = twnc_ir::eval::evaluate(&compiled.graph, &inputs).unwrap();
     let Data::F32(expected) = expected["y"].data() else { panic!("an output is f32") };
     let range = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
-    let portable = run(&compiled.program, &image, Isa::Portable, 1);
-    for (isa, found) in
-        [("interpreter", run(&compiled.program, &image, Isa::Interpreter, 1)), ("portable", portable.clone())]
-    {
+    let bits = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    for backend in Backend::available() {
+        let found = run(&compiled.program, &image, backend, 1);
         assert_eq!(expected.len(), found.len());
         for (i, (e, f)) in expected.iter().zip(&found).enumerate() {
             let allowed = 1e-4 * range + 1e-3 * e.abs();
-            assert!((e - f).abs() <= allowed, "seed {seed} {isa}: element {i} is {f}, not {e}");
+            assert!((e - f).abs() <= allowed, "seed {seed} {backend:?}: element {i} is {f}, not {e}");
+        }
+        if backend != Backend::Interpreter {
+            let threaded = bits(run(&compiled.program, &image, backend, 3));
+            assert_eq!(bits(found), threaded, "seed {seed} {backend:?}: three threads give other bytes");
         }
     }
-    let bits = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect::<Vec<_>>();
-    let threaded = bits(run(&compiled.program, &image, Isa::Portable, 3));
-    assert_eq!(bits(portable), threaded, "seed {seed}: three threads give other bytes than one");
     let again = Program::from_bytes(&compiled.program.to_bytes()).unwrap();
     assert_eq!(again, compiled.program, "seed {seed}: the file holds another program");
 }

@@ -12,7 +12,7 @@ use crate::resolve::element_count;
 use crate::scalar::Unary;
 use crate::step::{
     Accumulate, Attribute, Cast, Contraction, Conv, Custom, Dims, Epilogue, Map, MapInstruction, MatMul,
-    Move, MoveKind, Operand, PadMode, Plane, Pool, PoolKind, Reduce, Softmax, Step, StepKind,
+    Move, MoveKind, Operand, PadMode, Plane, Pool, PoolKind, Quantize, Reduce, Softmax, Step, StepKind, Term,
 };
 use crate::window::Window;
 
@@ -83,9 +83,16 @@ fn dense_data(element: ElementType, bytes: &[u8]) -> Decoded<ConstantData> {
 fn step(step: &m::Step) -> Decoded<Step> {
     let kind = match required(&step.kind, "a step's kind")? {
         m::Kind::Accumulate(s) => StepKind::Accumulate(Accumulate {
-            planes: s.planes.iter().map(plane).collect::<Decoded<_>>()?,
+            terms: s.terms.iter().map(term).collect::<Decoded<_>>()?,
             epilogue: epilogue(&s.epilogue)?,
             output: BufferId(s.output),
+        }),
+        m::Kind::Quantize(s) => StepKind::Quantize(Quantize {
+            input: BufferId(s.input),
+            bits: s.bits,
+            signed: s.signed,
+            scale: s.scale.map(f32::from_bits),
+            outputs: [BufferId(s.integers), BufferId(s.scales)],
         }),
         m::Kind::Conv(s) => StepKind::Conv(Conv {
             input: BufferId(s.input),
@@ -149,13 +156,18 @@ fn step(step: &m::Step) -> Decoded<Step> {
     Ok(Step { name: step.name.clone(), kind })
 }
 
+fn term(term: &m::Term) -> Decoded<Term> {
+    let planes = term.planes.iter().map(plane).collect::<Decoded<_>>()?;
+    Ok(Term { planes, scale: term.scale.map(ConstantId), input_scale: term.input_scale.map(BufferId) })
+}
+
 fn plane(plane: &m::Plane) -> Decoded<Plane> {
     let contraction = match &plane.window {
         Some(w) => Contraction::Window { window: window(w)?, groups: size(plane.groups)? },
         None => Contraction::MatMul,
     };
     let (input, weight) = (BufferId(plane.input), ConstantId(plane.weight));
-    Ok(Plane { input, weight, contraction, scale: plane.scale.map(ConstantId) })
+    Ok(Plane { input, weight, contraction })
 }
 
 fn epilogue(epilogue: &Option<m::Epilogue>) -> Decoded<Epilogue> {

@@ -97,9 +97,17 @@ pub(super) fn ternary(program: &Program) -> Vec<u8> {
 fn step(step: &Step) -> m::Step {
     let kind = match &step.kind {
         StepKind::Accumulate(s) => m::Kind::Accumulate(m::Accumulate {
-            planes: s.planes.iter().map(plane).collect(),
+            terms: s.terms.iter().map(term).collect(),
             epilogue: Some(epilogue(&s.epilogue)),
             output: s.output.0,
+        }),
+        StepKind::Quantize(s) => m::Kind::Quantize(m::Quantize {
+            input: s.input.0,
+            bits: s.bits,
+            signed: s.signed,
+            scale: s.scale.map(f32::to_bits),
+            integers: s.outputs[0].0,
+            scales: s.outputs[1].0,
         }),
         StepKind::Conv(s) => m::Kind::Conv(m::Conv {
             input: s.input.0,
@@ -158,13 +166,20 @@ fn step(step: &Step) -> m::Step {
     m::Step { name: step.name.clone(), kind: Some(kind) }
 }
 
+fn term(term: &crate::step::Term) -> m::Term {
+    m::Term {
+        planes: term.planes.iter().map(plane).collect(),
+        scale: term.scale.map(|id| id.0),
+        input_scale: term.input_scale.map(|id| id.0),
+    }
+}
+
 fn plane(plane: &crate::step::Plane) -> m::Plane {
     let (geometry, groups) = match &plane.contraction {
         Contraction::Window { window: w, groups } => (Some(window(w)), *groups as u64),
         Contraction::MatMul => (None, 0),
     };
-    let scale = plane.scale.map(|id| id.0);
-    m::Plane { input: plane.input.0, weight: plane.weight.0, window: geometry, groups, scale }
+    m::Plane { input: plane.input.0, weight: plane.weight.0, window: geometry, groups }
 }
 
 fn epilogue(epilogue: &Epilogue) -> m::Epilogue {

@@ -60,7 +60,7 @@ pub(super) struct Constant {
 pub(super) struct Step {
     #[prost(string, tag = "1")]
     pub name: String,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     pub kind: Option<Kind>,
 }
 
@@ -88,6 +88,8 @@ pub(super) enum Kind {
     Dims(Dims),
     #[prost(message, tag = "12")]
     Custom(Custom),
+    #[prost(message, tag = "13")]
+    Quantize(Quantize),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -126,11 +128,38 @@ pub(super) struct Epilogue {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Accumulate {
     #[prost(message, repeated, tag = "1")]
-    pub planes: Vec<Plane>,
+    pub terms: Vec<Term>,
     #[prost(message, optional, tag = "2")]
     pub epilogue: Option<Epilogue>,
     #[prost(uint32, tag = "3")]
     pub output: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Term {
+    #[prost(message, repeated, tag = "1")]
+    pub planes: Vec<Plane>,
+    #[prost(uint32, optional, tag = "2")]
+    pub scale: Option<u32>,
+    #[prost(uint32, optional, tag = "3")]
+    pub input_scale: Option<u32>,
+}
+
+/// `scale` holds the bits of a given scale.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Quantize {
+    #[prost(uint32, tag = "1")]
+    pub input: u32,
+    #[prost(uint32, tag = "2")]
+    pub bits: u32,
+    #[prost(bool, tag = "3")]
+    pub signed: bool,
+    #[prost(fixed32, optional, tag = "4")]
+    pub scale: Option<u32>,
+    #[prost(uint32, tag = "5")]
+    pub integers: u32,
+    #[prost(uint32, tag = "6")]
+    pub scales: u32,
 }
 
 /// Without a window it is a matrix product.
@@ -144,8 +173,6 @@ pub(super) struct Plane {
     pub window: Option<Window>,
     #[prost(uint64, tag = "4")]
     pub groups: u64,
-    #[prost(uint32, optional, tag = "5")]
-    pub scale: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -34,9 +34,7 @@ pub enum FormatError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// It is not a file of this kind.
-    #[error(
-        "not a model.bin: it does not begin with the format's signature; compile a model with `twnc MODEL.onnx -o MODEL.bin`"
-    )]
+    #[error("not a model.bin: it does not begin with the format's signature")]
     Magic,
     /// It was written by another release.
     #[error(
@@ -72,6 +70,15 @@ impl Program {
 
     /// The program in the bytes of a file, validated.
     pub fn from_bytes(bytes: &[u8]) -> Result<Program, FormatError> {
+        let program = Program::decode(bytes)?;
+        if program.to_bytes() != bytes {
+            return Err(FormatError::Damaged("it is not in the canonical encoding".into()));
+        }
+        Ok(program)
+    }
+
+    /// The valid program in bytes that may be in another than the canonical encoding.
+    fn decode(bytes: &[u8]) -> Result<Program, FormatError> {
         let [metadata, dense, ternary] = frame::read(bytes)?;
         if metadata.len() > MAX_METADATA_BYTES {
             let message =
@@ -82,9 +89,6 @@ impl Program {
             .map_err(|e| FormatError::Damaged(format!("the metadata is not readable ({e})")))?;
         let program = decode::program(&metadata, dense, ternary)?;
         program.validate()?;
-        if program.to_bytes() != bytes {
-            return Err(FormatError::Damaged("it is not in the canonical encoding".into()));
-        }
         Ok(program)
     }
 
@@ -93,7 +97,8 @@ impl Program {
     pub fn write_file(&self, path: &Path) -> Result<(), FormatError> {
         let bytes = self.to_bytes();
         check_size(bytes.len() as u64)?;
-        Program::from_bytes(&bytes)?;
+        // Not `from_bytes`: bytes that were just encoded are the canonical ones, and need not be encoded again to see it.
+        Program::decode(&bytes)?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         builder.prefix(".twnc-").suffix(".tmp");

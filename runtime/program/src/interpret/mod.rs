@@ -10,6 +10,7 @@ mod cast;
 mod elementwise;
 mod movement;
 mod product;
+mod quantize;
 mod reduction;
 mod tensor;
 mod walk;
@@ -155,6 +156,9 @@ pub fn run_step(
     if let StepKind::Custom(custom) = &step.kind {
         return run_custom(&cx, custom, outputs, functions);
     }
+    if let StepKind::Quantize(s) = &step.kind {
+        return quantize::quantize(&cx, s, outputs);
+    }
     let [output] = outputs else { return Err(cx.wrong_buffer("the one output")) };
     match &step.kind {
         StepKind::Accumulate(s) => product::accumulate(&cx, s, output),
@@ -176,7 +180,7 @@ pub fn run_step(
             }
             Ok(())
         }
-        StepKind::Custom(_) => Ok(()),
+        StepKind::Quantize(_) | StepKind::Custom(_) => Ok(()),
     }
 }
 
@@ -198,7 +202,7 @@ pub fn run(program: &Program, inputs: &[Tensor], functions: &Functions) -> Resul
         buffers[port.buffer.index()] = Some(tensor.clone());
     }
     for step in &program.steps {
-        let results = step.outputs().into_iter().map(|id| {
+        let results = step.outputs().iter().map(|&id| {
             let (element, shape) = (program.buffers[id.index()].element, shapes.of(id));
             let no_memory = || RunError::Memory { step: step.name.clone(), shape: shape.to_vec() };
             Tensor::zeros(element, shape).ok_or_else(no_memory)
@@ -206,7 +210,7 @@ pub fn run(program: &Program, inputs: &[Tensor], functions: &Functions) -> Resul
         let mut results = results.collect::<Result<Vec<_>, _>>()?;
         let mut views: Vec<_> = results.iter_mut().map(|tensor| tensor.data.view_mut()).collect();
         run_step(program, &shapes, step, &buffers, &mut views, functions)?;
-        for (id, tensor) in step.outputs().into_iter().zip(results) {
+        for (id, tensor) in step.outputs().iter().zip(results) {
             buffers[id.index()] = Some(tensor);
         }
     }

@@ -4,10 +4,10 @@
 //! that a weight is fetched once for a whole block.
 
 use super::walk::{broadcast_strides, places, three};
-use super::{Context, RunError, ViewMut};
+use super::{Context, RunError, View, ViewMut};
 use crate::constant::{ConstantData, Trits};
 use crate::program::{BufferId, ConstantId};
-use crate::step::{Accumulate, Contraction, Conv, Epilogue, MatMul, Operand};
+use crate::step::{Accumulate, Contraction, Conv, Epilogue, MatMul, Operand, Plane};
 use crate::window::Window;
 
 /// Outputs whose sums are held at a time.
@@ -33,52 +33,136 @@ impl Weights<'_> {
     }
 }
 
+/// Elements of an input, f32 or i16.
+#[derive(Clone, Copy)]
+enum Elements<'a> {
+    Float(&'a [f32]),
+    Integer(&'a [i16]),
+}
+
+impl Elements<'_> {
+    /// Adds `weight` times the elements from `first` on, `stride` apart, to as many sums. Sums of integers are exact.
+    fn add(self, first: usize, stride: usize, weight: f64, sums: &mut [f64]) {
+        match self {
+            Elements::Float(x) => add(&x[first..], stride, weight, sums, |&x| f64::from(x)),
+            Elements::Integer(x) => add(&x[first..], stride, weight, sums, |&x| f64::from(x)),
+        }
+    }
+
+    fn get(self, i: usize) -> f64 {
+        match self {
+            Elements::Float(x) => f64::from(x[i]),
+            Elements::Integer(x) => f64::from(x[i]),
+        }
+    }
+}
+
+fn add<T>(elements: &[T], stride: usize, weight: f64, sums: &mut [f64], number: impl Fn(&T) -> f64) {
+    let add = |(sum, x): (&mut f64, &T)| *sum += weight * number(x);
+    match stride {
+        1 => sums.iter_mut().zip(elements).for_each(add),
+        _ => sums.iter_mut().zip(elements.iter().step_by(stride)).for_each(add),
+    }
+}
+
+/// A product of a sum: its input and its weight.
+#[derive(Clone, Copy)]
+struct Product<'a> {
+    input: Elements<'a>,
+    weights: Weights<'a>,
+}
+
+impl<'a> Product<'a> {
+    fn of(cx: &Context<'a>, plane: &Plane) -> Result<Product<'a>, RunError> {
+        let ConstantData::Ternary(trits) = &cx.program.constant(plane.weight).data else {
+            return Err(cx.wrong_buffer("a ternary weight"));
+        };
+        let input = match cx.view(Operand::Buffer(plane.input))? {
+            View::F32(elements) => Elements::Float(elements),
+            View::I16(elements) => Elements::Integer(elements),
+            _ => return Err(cx.wrong_buffer("f32 or i16")),
+        };
+        Ok(Product { input, weights: Weights::Ternary(trits) })
+    }
+}
+
 pub(super) fn accumulate(
     cx: &Context<'_>,
     step: &Accumulate,
     output: &mut ViewMut<'_>,
 ) -> Result<(), RunError> {
     let out = cx.f32_output(step.output, output)?;
-    for (i, plane) in step.planes.iter().enumerate() {
-        let ConstantData::Ternary(trits) = &cx.program.constant(plane.weight).data else {
-            return Err(cx.wrong_buffer("a ternary weight"));
-        };
-        let scale = plane.scale.map(|id| constant(cx, id)).transpose()?;
-        let input = Operand::Buffer(plane.input);
-        let weight = Operand::Constant(plane.weight);
-        let scaled = |sum: f64, channel: usize, earlier: f32| {
-            let mut value = sum as f32;
-            if let Some(scale) = scale {
-                value *= scale[if scale.len() == 1 { 0 } else { channel }];
+    let shape = cx.shapes.of(step.output);
+    let matmul = matches!(step.terms[0].planes[0].contraction, Contraction::MatMul);
+    for (i, term) in step.terms.iter().enumerate() {
+        let scale = term.scale.map(|id| constant(cx, id)).transpose()?;
+        let input_scale = term.input_scale.map(|id| cx.f32(Operand::Buffer(id))).transpose()?;
+        let factor = |sample: usize, channel: usize| {
+            let scale = scale.map(|scale| scale[if scale.len() == 1 { 0 } else { channel }]);
+            let input_scale = input_scale.map(|scales| scales[sample]);
+            match (scale, input_scale) {
+                (Some(a), Some(b)) => Some(a * b),
+                (a, b) => a.or(b),
             }
+        };
+        let finish = |sum: f64, sample: usize, channel: usize, earlier: f32| {
+            let value = factor(sample, channel).map_or(sum as f32, |factor| sum as f32 * factor);
             if i == 0 { value } else { earlier + value }
         };
-        match &plane.contraction {
-            Contraction::Window { window, groups } => {
-                let shape = Windowed::new(cx, input, weight, step.output, window, *groups);
-                shape.convolve(cx.f32(input)?, Weights::Ternary(trits), out, &scaled);
+        // Found wanting here, before a sum begins.
+        term.planes.iter().try_for_each(|plane| Product::of(cx, plane).map(|_| ()))?;
+        let products = term.planes.iter().filter_map(|plane| Some((plane, Product::of(cx, plane).ok()?)));
+        match matmul {
+            false => {
+                let windows = |sample: usize, channel: usize, at: [usize; 3], sums: &mut [f64]| {
+                    for (plane, product) in products.clone() {
+                        if let Contraction::Window { window, groups } = &plane.contraction {
+                            let (input, weight) =
+                                (Operand::Buffer(plane.input), Operand::Constant(plane.weight));
+                            let windowed = Windowed::new(cx, input, weight, window, *groups);
+                            windowed.sum(product, sample, channel, at, sums);
+                        }
+                    }
+                };
+                convolve(shape, out, &windows, &finish);
             }
-            Contraction::MatMul => {
-                multiply(cx, input, weight, step.output, Weights::Ternary(trits), out, &scaled)?
+            true => {
+                let (&columns, rows) = shape.split_last().unwrap_or((&0, &[]));
+                let of_a_sample: usize = rows.get(1..).map_or(1, |rows| rows.iter().product());
+                for (row, line) in out.chunks_mut(columns.max(1)).enumerate() {
+                    for (block, values) in line.chunks_mut(BLOCK).enumerate() {
+                        let mut sums = [0f64; BLOCK];
+                        for (plane, product) in products.clone() {
+                            let inner = cx.shape(Operand::Constant(plane.weight))[0];
+                            let x = (0..inner).map(|k| product.input.get(row * inner + k));
+                            row_sums(x, product.weights, columns, block * BLOCK, &mut sums[..values.len()]);
+                        }
+                        for (j, value) in values.iter_mut().enumerate() {
+                            *value = finish(sums[j], row / of_a_sample.max(1), block * BLOCK + j, *value);
+                        }
+                    }
+                }
             }
         }
     }
-    let matmul = matches!(step.planes[0].contraction, Contraction::MatMul);
     epilogue(cx, &step.epilogue, step.output, matmul, out)
 }
 
 pub(super) fn conv(cx: &Context<'_>, step: &Conv, output: &mut ViewMut<'_>) -> Result<(), RunError> {
     let out = cx.f32_output(step.output, output)?;
     let input = Operand::Buffer(step.input);
-    let shape = Windowed::new(cx, input, step.weight, step.output, &step.window, step.groups);
-    shape.convolve(cx.f32(input)?, Weights::Float(cx.f32(step.weight)?), out, &|sum, _, _| sum as f32);
+    let windowed = Windowed::new(cx, input, step.weight, &step.window, step.groups);
+    let (input, weights) = (Elements::Float(cx.f32(input)?), Weights::Float(cx.f32(step.weight)?));
+    let windows = |sample: usize, channel: usize, at: [usize; 3], sums: &mut [f64]| {
+        windowed.sum(Product { input, weights }, sample, channel, at, sums);
+    };
+    convolve(cx.shapes.of(step.output), out, &windows, &|sum, _, _, _| sum as f32);
     epilogue(cx, &step.epilogue, step.output, false, out)
 }
 
 pub(super) fn matmul(cx: &Context<'_>, step: &MatMul, output: &mut ViewMut<'_>) -> Result<(), RunError> {
     let out = cx.f32_output(step.output, output)?;
-    let weights = Weights::Float(cx.f32(step.right)?);
-    multiply(cx, step.left, step.right, step.output, weights, out, &|sum, _, _| sum as f32)?;
+    multiply(cx, step, out)?;
     epilogue(cx, &step.epilogue, step.output, true, out)
 }
 
@@ -109,8 +193,47 @@ fn epilogue(
     Ok(())
 }
 
-/// What becomes of a sum: its channel and what the output holds from an earlier plane come with it.
-type Finish<'f> = &'f dyn Fn(f64, usize, f32) -> f32;
+/// What becomes of a sum: its sample, its channel and what the output holds from an earlier term come with it.
+type Finish<'f> = &'f dyn Fn(f64, usize, usize, f32) -> f32;
+
+/// Adds up, for a sample and a channel, the windows at a position and those to its right, one for each of the sums.
+type Windows<'f> = &'f dyn Fn(usize, usize, [usize; 3], &mut [f64]);
+
+/// The outputs of a convolution, of shape `[N, M, spatial...]`.
+fn convolve(shape: &[usize], out: &mut [f32], windows: Windows<'_>, finish: Finish<'_>) {
+    let (channels, [depth, height, width]) = (shape[1], three(&shape[2..], 1));
+    let rows = out.chunks_mut(width.max(1)).enumerate();
+    for (row, line) in rows {
+        let (y, z) = (row % height, row / height % depth);
+        let (channel, sample) = (row / (height * depth) % channels, row / (height * depth * channels));
+        for (block, values) in line.chunks_mut(BLOCK).enumerate() {
+            let mut sums = [0f64; BLOCK];
+            let sums = &mut sums[..values.len()];
+            windows(sample, channel, [z, y, block * BLOCK], sums);
+            values
+                .iter_mut()
+                .zip(sums)
+                .for_each(|(value, sum)| *value = finish(*sum, sample, channel, *value));
+        }
+    }
+}
+
+/// Adds the products of a row of an input with `sums.len()` columns of a weight, from column `first` on.
+fn row_sums(
+    x: impl Iterator<Item = f64>,
+    weights: Weights<'_>,
+    columns: usize,
+    first: usize,
+    sums: &mut [f64],
+) {
+    for (k, x) in x.enumerate() {
+        for (j, sum) in sums.iter_mut().enumerate() {
+            if let Some(weight) = weights.get(k * columns + first + j) {
+                *sum += weight * x;
+            }
+        }
+    }
+}
 
 /// A convolution's sizes, with spatial axes filled up to three from the front.
 struct Windowed {
@@ -118,7 +241,6 @@ struct Windowed {
     /// Input and output channels of one group.
     channels: (usize, usize),
     input: [usize; 3],
-    output: [usize; 3],
     kernel: [usize; 3],
     strides: [usize; 3],
     dilations: [usize; 3],
@@ -126,20 +248,12 @@ struct Windowed {
 }
 
 impl Windowed {
-    fn new(
-        cx: &Context<'_>,
-        input: Operand,
-        weight: Operand,
-        output: BufferId,
-        window: &Window,
-        groups: usize,
-    ) -> Windowed {
-        let (input, weight, output) = (cx.shape(input), cx.shape(weight), cx.shapes.of(output));
+    fn new(cx: &Context<'_>, input: Operand, weight: Operand, window: &Window, groups: usize) -> Windowed {
+        let (input, weight) = (cx.shape(input), cx.shape(weight));
         Windowed {
             groups,
             channels: (weight[1], weight[0] / groups),
             input: three(&input[2..], 1),
-            output: three(&output[2..], 1),
             kernel: three(&window.kernel, 1),
             strides: three(&window.strides, 1),
             dilations: three(&window.dilations, 1),
@@ -147,32 +261,8 @@ impl Windowed {
         }
     }
 
-    fn convolve(&self, input: &[f32], weights: Weights<'_>, out: &mut [f32], finish: Finish<'_>) {
-        let [depth, height, width] = self.output;
-        let outputs = self.groups * self.channels.1;
-        let rows = out.chunks_mut(width.max(1)).enumerate();
-        for (row, line) in rows {
-            let (y, z) = (row % height, row / height % depth);
-            let (channel, sample) = (row / (height * depth) % outputs, row / (height * depth * outputs));
-            for (block, values) in line.chunks_mut(BLOCK).enumerate() {
-                let mut sums = [0f64; BLOCK];
-                let sums = &mut sums[..values.len()];
-                self.sum(input, weights, sample, channel, [z, y, block * BLOCK], sums);
-                values.iter_mut().zip(sums).for_each(|(value, sum)| *value = finish(*sum, channel, *value));
-            }
-        }
-    }
-
     /// Adds up the windows at `at` and the positions to its right, one for each of `sums`.
-    fn sum(
-        &self,
-        input: &[f32],
-        weights: Weights<'_>,
-        sample: usize,
-        channel: usize,
-        at: [usize; 3],
-        sums: &mut [f64],
-    ) {
+    fn sum(&self, product: Product<'_>, sample: usize, channel: usize, at: [usize; 3], sums: &mut [f64]) {
         let [input_depth, input_height, input_width] = self.input;
         let (inputs, group) = (self.channels.0, channel / self.channels.1);
         let taps: usize = self.kernel.iter().product();
@@ -189,7 +279,7 @@ impl Windowed {
                 let (Some(z), Some(y)) = (land(0, at[0], input_depth), land(1, at[1], input_height)) else {
                     continue;
                 };
-                let Some(weight) = weights.get((channel * inputs + c) * taps + tap) else { continue };
+                let Some(weight) = product.weights.get((channel * inputs + c) * taps + tap) else { continue };
                 let row = ((plane * input_depth + z) * input_height + y) * input_width;
                 let (stride, pad) = (self.strides[2], self.pads[2]);
                 let base = at[2] * stride + k[2] * self.dilations[2];
@@ -197,32 +287,20 @@ impl Windowed {
                 if inside.is_empty() {
                     continue;
                 }
-                let elements = &input[row + base + inside.start * stride - pad..];
-                let add = |(sum, &x): (&mut f64, &f32)| *sum += weight * f64::from(x);
-                match stride {
-                    1 => sums[inside].iter_mut().zip(elements).for_each(add),
-                    _ => sums[inside].iter_mut().zip(elements.iter().step_by(stride)).for_each(add),
-                }
+                let first = row + base + inside.start * stride - pad;
+                product.input.add(first, stride, weight, &mut sums[inside]);
             }
         }
     }
 }
 
 /// A matrix product with broadcast leading axes.
-fn multiply(
-    cx: &Context<'_>,
-    left: Operand,
-    right: Operand,
-    output: BufferId,
-    weights: Weights<'_>,
-    out: &mut [f32],
-    finish: Finish<'_>,
-) -> Result<(), RunError> {
+fn multiply(cx: &Context<'_>, step: &MatMul, out: &mut [f32]) -> Result<(), RunError> {
     if out.is_empty() {
         return Ok(());
     }
-    let input = cx.f32(left)?;
-    let (left, right, shape) = (cx.shape(left), cx.shape(right), cx.shapes.of(output));
+    let (input, weights) = (cx.f32(step.left)?, cx.f32(step.right)?);
+    let (left, right, shape) = (cx.shape(step.left), cx.shape(step.right), cx.shapes.of(step.output));
     let (outer, rows, columns) = (shape.len() - 2, shape[shape.len() - 2], shape[shape.len() - 1]);
     let inner = left[left.len() - 1];
     let left_strides = broadcast_strides(&left[..left.len() - 2], &shape[..outer]);
@@ -231,21 +309,14 @@ fn multiply(
     let mut matrices = out.chunks_mut((rows * columns).max(1));
     walk_pair(&shape[..outer], &left_strides, &right_strides, &mut |l, r| {
         let Some(matrix) = matrices.next() else { return };
+        let weights = Weights::Float(&weights[r * inner * columns..]);
         for (row, line) in matrix.chunks_mut(columns.max(1)).enumerate() {
             let x = &input[(l * rows + row) * inner..][..inner];
             for (block, values) in line.chunks_mut(BLOCK).enumerate() {
                 let mut sums = [0f64; BLOCK];
-                for (k, &x) in x.iter().enumerate() {
-                    let first = (r * inner + k) * columns + block * BLOCK;
-                    for (j, sum) in sums[..values.len()].iter_mut().enumerate() {
-                        if let Some(weight) = weights.get(first + j) {
-                            *sum += weight * f64::from(x);
-                        }
-                    }
-                }
-                for (j, value) in values.iter_mut().enumerate() {
-                    *value = finish(sums[j], block * BLOCK + j, *value);
-                }
+                let sums = &mut sums[..values.len()];
+                row_sums(x.iter().map(|&x| f64::from(x)), weights, columns, block * BLOCK, sums);
+                values.iter_mut().zip(sums).for_each(|(value, sum)| *value = *sum as f32);
             }
         }
     });

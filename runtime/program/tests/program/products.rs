@@ -2,21 +2,25 @@
 
 use crate::single::{buffer, check, constant, count_up, dense, f32s, ternary, window};
 use proptest::prelude::*;
-use twnc_program::interpret::Tensor;
+use twnc_program::interpret::{self, Functions, Tensor, TensorData};
 use twnc_program::scalar::Unary;
-use twnc_program::step::{Accumulate, Contraction, Conv, Epilogue, MatMul, Plane};
-use twnc_program::{BufferId, Constant, ConstantId, Operand, StepKind, Window};
+use twnc_program::step::{Accumulate, Contraction, Conv, Epilogue, MatMul, Plane, Quantize, Term};
+use twnc_program::{
+    Buffer, BufferId, Constant, ConstantId, Dim, ElementType, Operand, Port, Program, Step, StepKind, Window,
+};
 
-fn plane(weight: u32, contraction: Contraction, scale: Option<u32>) -> Plane {
-    Plane { input: BufferId(0), weight: ConstantId(weight), contraction, scale: scale.map(ConstantId) }
+/// A term of one plane.
+fn term(weight: u32, contraction: Contraction, scale: Option<u32>) -> Term {
+    let plane = Plane { input: BufferId(0), weight: ConstantId(weight), contraction };
+    Term { planes: vec![plane], scale: scale.map(ConstantId), input_scale: None }
 }
 
 fn windowed(window: Window, groups: usize) -> Contraction {
     Contraction::Window { window, groups }
 }
 
-fn accumulate(planes: Vec<Plane>, epilogue: Epilogue, output: u32) -> StepKind {
-    StepKind::Accumulate(Accumulate { planes, epilogue, output: BufferId(output) })
+fn accumulate(terms: Vec<Term>, epilogue: Epilogue, output: u32) -> StepKind {
+    StepKind::Accumulate(Accumulate { terms, epilogue, output: BufferId(output) })
 }
 
 fn conv(window: Window, groups: usize) -> StepKind {
@@ -57,7 +61,7 @@ fn ternary_windows() {
     ];
     for (window, shape, sums) in table {
         let shape = [&[1, 1], shape].concat();
-        let step = accumulate(vec![plane(0, windowed(window, 1), None)], Epilogue::default(), 1);
+        let step = accumulate(vec![term(0, windowed(window, 1), None)], Epilogue::default(), 1);
         check(std::slice::from_ref(&image), std::slice::from_ref(&weight), step, &f32s(&shape, sums));
     }
 }
@@ -67,11 +71,11 @@ fn ternary_channels_and_groups() {
     // Two samples of two channels of one element: (1, 2) and (3, 4).
     let input = count_up(&[2, 2, 1]);
     let full = ternary(&[3, 2, 1], &[1, 1, 1, -1, 0, -1]);
-    let step = accumulate(vec![plane(0, windowed(window(&[1]), 1), None)], Epilogue::default(), 1);
+    let step = accumulate(vec![term(0, windowed(window(&[1]), 1), None)], Epilogue::default(), 1);
     check(std::slice::from_ref(&input), &[full], step, &f32s(&[2, 3, 1], &[3., -1., -2., 7., -1., -4.]));
     // Two groups of one input and two output channels.
     let grouped = ternary(&[4, 1, 1], &[1, -1, 0, 1]);
-    let step = accumulate(vec![plane(0, windowed(window(&[1]), 2), None)], Epilogue::default(), 1);
+    let step = accumulate(vec![term(0, windowed(window(&[1]), 2), None)], Epilogue::default(), 1);
     check(&[input], &[grouped], step, &f32s(&[2, 4, 1], &[1., -1., 0., 2., 3., -3., 0., 4.]));
 }
 
@@ -80,7 +84,7 @@ fn ternary_windows_of_three_axes() {
     // The sum of the eight corners of a cube of 1..27, that is of all its corners' indices plus 8.
     let mut trits = [0; 27];
     [0, 2, 6, 8, 18, 20, 24, 26].iter().for_each(|&corner| trits[corner] = 1);
-    let step = accumulate(vec![plane(0, windowed(window(&[3, 3, 3]), 1), None)], Epilogue::default(), 1);
+    let step = accumulate(vec![term(0, windowed(window(&[3, 3, 3]), 1), None)], Epilogue::default(), 1);
     let weight = ternary(&[1, 1, 3, 3, 3], &trits);
     check(&[count_up(&[1, 1, 3, 3, 3])], &[weight], step, &f32s(&[1, 1, 1, 1, 1], &[112.]));
 }
@@ -107,7 +111,7 @@ fn epilogues_in_their_order() {
         (Some(2), Epilogue { bias, residual, activation }, [0., 17., 10., 19.]),
     ];
     for (scale, epilogue, expected) in table {
-        let step = accumulate(vec![plane(0, Contraction::MatMul, scale)], epilogue, 2);
+        let step = accumulate(vec![term(0, Contraction::MatMul, scale)], epilogue, 2);
         check(&inputs, &constants, step, &f32s(&[2, 2], &expected));
     }
 }
@@ -117,12 +121,12 @@ fn operations_round_one_after_the_other() {
     // 16777217 is no f32: the sum rounds to 16777216 before it is halved. Halved exactly it would carry the bias over.
     let constants = [ternary(&[2, 1], &[1, 1]), dense(&[1], &[0.5]), dense(&[1], &[0.25])];
     let epilogue = Epilogue { bias: Some(ConstantId(2)), ..Epilogue::default() };
-    let step = accumulate(vec![plane(0, Contraction::MatMul, Some(1))], epilogue, 1);
+    let step = accumulate(vec![term(0, Contraction::MatMul, Some(1))], epilogue, 1);
     check(&[f32s(&[1, 2], &[16777216., 1.])], &constants, step, &f32s(&[1, 1], &[8388608.]));
 }
 
 #[test]
-fn planes_are_scaled_and_added() {
+fn terms_are_scaled_and_added() {
     // 2·(x₀ + x₁) - 0.5·(x₁ - x₀), then the bias.
     let constants = [
         ternary(&[1, 2, 1], &[1, 1]),
@@ -131,17 +135,17 @@ fn planes_are_scaled_and_added() {
         dense(&[1], &[-0.5]),
         dense(&[1], &[100.]),
     ];
-    let planes =
-        vec![plane(0, windowed(window(&[1]), 1), Some(2)), plane(1, windowed(window(&[1]), 1), Some(3))];
+    let terms =
+        vec![term(0, windowed(window(&[1]), 1), Some(2)), term(1, windowed(window(&[1]), 1), Some(3))];
     let epilogue = Epilogue { bias: Some(ConstantId(4)), ..Epilogue::default() };
     let input = f32s(&[1, 2, 2], &[1., 2., 5., 8.]);
-    check(&[input], &constants, accumulate(planes, epilogue, 1), &f32s(&[1, 1, 2], &[110., 117.]));
+    check(&[input], &constants, accumulate(terms, epilogue, 1), &f32s(&[1, 1, 2], &[110., 117.]));
 }
 
 #[test]
 fn a_zero_trit_ignores_its_input_but_a_float_zero_does_not() {
     let input = f32s(&[1, 2], &[f32::NAN, 3.]);
-    let step = accumulate(vec![plane(0, Contraction::MatMul, None)], Epilogue::default(), 1);
+    let step = accumulate(vec![term(0, Contraction::MatMul, None)], Epilogue::default(), 1);
     check(std::slice::from_ref(&input), &[ternary(&[2, 1], &[0, -1])], step, &f32s(&[1, 1], &[-3.]));
     let step = matmul(buffer(0), constant(0), Epilogue::default(), 1);
     check(&[input], &[dense(&[2, 1], &[0., -1.])], step, &f32s(&[1, 1], &[f32::NAN]));
@@ -218,10 +222,10 @@ fn products_of_nothing() {
     check(
         &[f32s(&[2, 0], &[])],
         &[ternary(&[0, 2], &[])],
-        accumulate(vec![plane(0, Contraction::MatMul, None)], none(), 1),
+        accumulate(vec![term(0, Contraction::MatMul, None)], none(), 1),
         &f32s(&[2, 2], &[0.; 4]),
     );
-    let wide = accumulate(vec![plane(0, windowed(window(&[3, 3]), 1), None)], none(), 1);
+    let wide = accumulate(vec![term(0, windowed(window(&[3, 3]), 1), None)], none(), 1);
     let weight = ternary(&[1, 1, 3, 3], &[1; 9]);
     check(&[f32s(&[0, 1, 3, 3], &[])], &[weight], wide.clone(), &f32s(&[0, 1, 1, 1], &[]));
     check(
@@ -266,8 +270,68 @@ proptest! {
             let element = if (0..size as i64).contains(&place) { (place + 1) as f32 } else { 0. };
             f32::from(trits[tap]) * element
         }).sum::<f32>() + 0.).collect();
-        let step = accumulate(vec![plane(0, windowed(window, 1), None)], Epilogue::default(), 1);
+        let step = accumulate(vec![term(0, windowed(window, 1), None)], Epilogue::default(), 1);
         let weight = ternary(&[1, 1, kernel], &trits[..kernel]);
         check(&[count_up(&[1, 1, size])], &[weight], step, &f32s(&[1, 1, count], &expected));
     }
+}
+
+#[test]
+fn quantised_sums_are_exact_and_get_one_factor() {
+    // Two samples; bits 3, signed: integers from -3 to 3.
+    let quantize = Quantize {
+        input: BufferId(0),
+        bits: 3,
+        signed: true,
+        scale: None,
+        outputs: [BufferId(1), BufferId(2)],
+    };
+    let plane = Plane { input: BufferId(1), weight: ConstantId(0), contraction: Contraction::MatMul };
+    let term = Term { planes: vec![plane], scale: Some(ConstantId(1)), input_scale: Some(BufferId(2)) };
+    let epilogue = Epilogue { bias: Some(ConstantId(2)), ..Epilogue::default() };
+    let accumulate = Accumulate { terms: vec![term], epilogue, output: BufferId(3) };
+    let buffer =
+        |element, shape: &[i64]| Buffer { element, shape: shape.iter().map(|&n| Dim::Fixed(n)).collect() };
+    let step = |name: &str, kind| Step { name: name.into(), kind };
+    let program = Program {
+        name: "rounded".into(),
+        symbols: vec![],
+        buffers: vec![
+            buffer(ElementType::F32, &[2, 4]),
+            buffer(ElementType::I16, &[2, 4]),
+            buffer(ElementType::F32, &[2, 1]),
+            buffer(ElementType::F32, &[2, 1]),
+        ],
+        constants: vec![ternary(&[4, 1], &[1, -1, 0, 1]), dense(&[1], &[0.5]), dense(&[1], &[10.])],
+        steps: vec![step("q", StepKind::Quantize(quantize)), step("fc", StepKind::Accumulate(accumulate))],
+        inputs: vec![Port { name: "x".into(), buffer: BufferId(0) }],
+        outputs: vec![
+            Port { name: "y".into(), buffer: BufferId(3) },
+            Port { name: "q".into(), buffer: BufferId(1) },
+            Port { name: "s".into(), buffer: BufferId(2) },
+        ],
+    };
+    // The scale of the first sample is 2: 6 becomes 3, -1 becomes a tie and goes to 0, 5 a tie and goes to 2.
+    // In the second the infinity is no measure; what is finite is 0.
+    let x = f32s(&[2, 4], &[6., -1., 5., 3., f32::INFINITY, f32::NAN, 0., -0.]);
+    let outputs = interpret::run(&program, &[x], &Functions::default()).expect("the program runs");
+    assert_eq!(outputs[2], f32s(&[2, 1], &[2., 0.]));
+    assert_eq!(outputs[1].data, TensorData::I16(vec![3, 0, 2, 2, 3, 0, 0, 0]));
+    // (3 - 0 + 2) · (0.5 · 2) + 10, and 3 · (0.5 · 0) + 10.
+    assert_eq!(outputs[0], f32s(&[2, 1], &[15., 10.]));
+    let bytes = program.to_bytes();
+    assert_eq!(Program::from_bytes(&bytes).expect("what was written is read"), program);
+    // Integers whose range is not known are refused.
+    let mut unknown = program;
+    unknown.steps[1].kind = match unknown.steps[1].kind.clone() {
+        StepKind::Accumulate(mut accumulate) => {
+            accumulate.terms[0].planes[0].input = BufferId(0);
+            unknown.buffers[0].element = ElementType::I16;
+            StepKind::Accumulate(accumulate)
+        }
+        kind => kind,
+    };
+    unknown.steps.remove(0);
+    unknown.buffers.truncate(4);
+    assert!(unknown.validate().is_err());
 }

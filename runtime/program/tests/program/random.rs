@@ -7,7 +7,7 @@ use twnc_program::interpret::{self, CustomFunction, Functions, Tensor, View, Vie
 use twnc_program::scalar::{Binary, Unary};
 use twnc_program::step::{
     Accumulate, Attribute, Cast, Contraction, Conv, Custom, Dims, Epilogue, Map, MapInstruction, MatMul,
-    Move, MoveKind, PadMode, Plane, Pool, PoolKind, Reduce, ReduceKind, Softmax,
+    Move, MoveKind, PadMode, Plane, Pool, PoolKind, Quantize, Reduce, ReduceKind, Softmax, Term,
 };
 use twnc_program::{
     Buffer, BufferId, Constant, ConstantId, Dim, ElementType, Operand, Port, Program, Step, StepKind,
@@ -105,12 +105,14 @@ fn grow(mut choices: Choices) -> (Program, Vec<Tensor>) {
     growth.program.buffers[1].shape = vec![Dim::from(vector[0])];
     for number in 0..growth.choices.below(9) {
         let (buffers, constants) = (growth.program.buffers.len(), growth.program.constants.len());
+        let steps = growth.program.steps.len();
         match growth.step() {
             Some(kind) => growth.program.steps.push(Step { name: format!("layer{number}"), kind }),
             None => {
                 growth.program.buffers.truncate(buffers);
                 growth.shapes.truncate(buffers);
                 growth.program.constants.truncate(constants);
+                growth.program.steps.truncate(steps);
             }
         }
     }
@@ -161,6 +163,18 @@ impl Growth {
         self.constant(ternary(shape, &trits))
     }
 
+    /// Integers and scales of a buffer of f32, of rank 1 or more.
+    fn quantized(&mut self, input: BufferId, shape: &[usize]) -> (BufferId, BufferId) {
+        let integers = self.define(ElementType::I16, shape.to_vec());
+        let scales = self.define(ElementType::F32, vec![shape[0]]);
+        let (bits, signed) = (2 + self.choices.below(11) as u32, self.choices.flip());
+        let scale = self.choices.flip().then_some(0.25);
+        let outputs = [integers, scales];
+        let kind = StepKind::Quantize(Quantize { input, bits, signed, scale, outputs });
+        self.program.steps.push(Step { name: "rounded".into(), kind });
+        (integers, scales)
+    }
+
     /// A buffer of f32.
     fn float_buffer(&mut self) -> (BufferId, Vec<usize>) {
         let of_f32 = |&i: &usize| self.program.buffers[i].element == ElementType::F32;
@@ -180,16 +194,21 @@ impl Growth {
             2 | 3 if rank < 2 => None,
             2 => {
                 let columns = 1 + self.choices.below(4);
-                let planes = (0..1 + self.choices.below(2)).map(|_| Plane {
+                let (integers, input_scale) = self.quantized(input, &shape);
+                let weight = |random: &mut Self, input| Plane {
                     input,
-                    weight: self.trits(&[shape[rank - 1], columns]),
+                    weight: random.trits(&[shape[rank - 1], columns]),
                     contraction: Contraction::MatMul,
+                };
+                let terms = [(input, None), (integers, Some(input_scale))].map(|(input, input_scale)| Term {
+                    planes: (0..1 + self.choices.below(2)).map(|_| weight(self, input)).collect(),
                     scale: self.choices.flip().then(|| self.floats(&[1])),
+                    input_scale,
                 });
-                let planes = planes.collect();
+                let terms = terms.into_iter().skip(self.choices.below(2)).collect();
                 let output = self.define(ElementType::F32, [&shape[..rank - 1], &[columns]].concat());
                 let epilogue = self.epilogue(output, columns);
-                Some(StepKind::Accumulate(Accumulate { planes, epilogue, output }))
+                Some(StepKind::Accumulate(Accumulate { terms, epilogue, output }))
             }
             3 => {
                 let columns = 1 + self.choices.below(4);
@@ -333,8 +352,16 @@ impl Growth {
             true => {
                 let contraction = Contraction::Window { window, groups };
                 let scale = self.choices.flip().then(|| self.floats(&[channels]));
-                let planes = vec![Plane { input, weight: self.trits(&weight), contraction, scale }];
-                StepKind::Accumulate(Accumulate { planes, epilogue, output })
+                let (input, input_scale) = match self.choices.flip() {
+                    true => {
+                        let (integers, scales) = self.quantized(input, shape);
+                        (integers, Some(scales))
+                    }
+                    false => (input, None),
+                };
+                let planes = vec![Plane { input, weight: self.trits(&weight), contraction }];
+                let terms = vec![Term { planes, scale, input_scale }];
+                StepKind::Accumulate(Accumulate { terms, epilogue, output })
             }
             false => {
                 let weight = Operand::Constant(self.floats(&weight));
@@ -488,20 +515,28 @@ fn places(step: &mut StepKind) -> Vec<Place<'_>> {
     }
     match step {
         StepKind::Accumulate(s) => {
-            let planes = s.planes.iter_mut().flat_map(|plane| {
-                let geometry: Vec<_> = match &mut plane.contraction {
-                    Contraction::Window { window: w, groups } => {
-                        window(w).chain([Place::Size(groups)]).collect()
-                    }
-                    Contraction::MatMul => vec![],
-                };
-                let ids = [&mut plane.input.0, &mut plane.weight.0].map(Place::Id);
-                ids.into_iter()
-                    .chain(plane.scale.as_mut().map(|scale| Place::Id(&mut scale.0)))
-                    .chain(geometry)
+            let terms = s.terms.iter_mut().flat_map(|term| {
+                let scales =
+                    [term.scale.as_mut().map(|id| &mut id.0), term.input_scale.as_mut().map(|id| &mut id.0)];
+                let scales = scales.into_iter().flatten().map(Place::Id);
+                let planes = term.planes.iter_mut().flat_map(|plane| {
+                    let geometry: Vec<_> = match &mut plane.contraction {
+                        Contraction::Window { window: w, groups } => {
+                            window(w).chain([Place::Size(groups)]).collect()
+                        }
+                        Contraction::MatMul => vec![],
+                    };
+                    let ids = [&mut plane.input.0, &mut plane.weight.0].map(Place::Id);
+                    ids.into_iter().chain(geometry)
+                });
+                planes.chain(scales).collect::<Vec<_>>()
             });
             let epilogue = s.epilogue.bias.as_mut().map(|bias| Place::Id(&mut bias.0));
-            planes.chain(epilogue).chain([Place::Id(&mut s.output.0)]).collect()
+            terms.chain(epilogue).chain([Place::Id(&mut s.output.0)]).collect()
+        }
+        StepKind::Quantize(s) => {
+            let [integers, scales] = &mut s.outputs;
+            [&mut s.input.0, &mut integers.0, &mut scales.0].map(Place::Id).into_iter().collect()
         }
         StepKind::Conv(s) => {
             let ids = [Place::Id(&mut s.input.0), operand(&mut s.weight), Place::Size(&mut s.groups)];

@@ -6,7 +6,7 @@ use twnc_program::interpret::Tensor;
 use twnc_program::scalar::{Binary, Unary};
 use twnc_program::step::{
     Accumulate, Attribute, Cast, Contraction, Conv, Custom, Dims, Epilogue, Map, MapInstruction, MatMul,
-    Move, MoveKind, PadMode, Plane, Pool, PoolKind, Reduce, ReduceKind, Softmax,
+    Move, MoveKind, PadMode, Plane, Pool, PoolKind, Reduce, ReduceKind, Softmax, Term,
 };
 use twnc_program::{
     Buffer, BufferId, Constant, ConstantId, Dim, ElementType, Operand, Port, Program, StepKind, SymbolId,
@@ -79,16 +79,18 @@ fn set_move(program: &mut Program, input: Operand, output: u32) {
     }
 }
 
-fn plane(contraction: Contraction) -> Plane {
-    Plane { input: BufferId(0), weight: ConstantId(0), contraction, scale: None }
+/// A term of one plane.
+fn term(contraction: Contraction) -> Term {
+    let plane = Plane { input: BufferId(0), weight: ConstantId(0), contraction };
+    Term { planes: vec![plane], scale: None, input_scale: None }
 }
 
-fn accumulate(planes: Vec<Plane>, epilogue: Epilogue) -> StepKind {
-    StepKind::Accumulate(Accumulate { planes, epilogue, output: BufferId(1) })
+fn accumulate(terms: Vec<Term>, epilogue: Epilogue) -> StepKind {
+    StepKind::Accumulate(Accumulate { terms, epilogue, output: BufferId(1) })
 }
 
 fn windowed(window: Window, groups: usize) -> StepKind {
-    accumulate(vec![plane(Contraction::Window { window, groups })], Epilogue::default())
+    accumulate(vec![term(Contraction::Window { window, groups })], Epilogue::default())
 }
 
 fn conv(window: Window, groups: usize) -> StepKind {
@@ -163,17 +165,17 @@ fn steps_that_are_not_valid() {
     let odd = "its window has not one to three axes, or not one entry for each";
     let zero = "a kernel, stride or dilation is 0";
     let table: Vec<(StepKind, Constant, &str)> = vec![
-        (accumulate(vec![], Epilogue::default()), trits(), "it has no plane"),
+        (accumulate(vec![], Epilogue::default()), trits(), "it has no term"),
         (
             accumulate(
-                vec![plane(Contraction::Window { window: one(), groups: 1 }), plane(Contraction::MatMul)],
+                vec![term(Contraction::Window { window: one(), groups: 1 }), term(Contraction::MatMul)],
                 Epilogue::default(),
             ),
             trits(),
             "some of its planes are windows and some are matrix products",
         ),
         (
-            accumulate(vec![plane(Contraction::MatMul)], Epilogue::default()),
+            accumulate(vec![term(Contraction::MatMul)], Epilogue::default()),
             trits(),
             "its weight has not two axes",
         ),
@@ -274,7 +276,7 @@ fn shapes_that_do_not_fit() {
         let contraction = Contraction::Window { window: square(), groups: 1 };
         let epilogue =
             Epilogue { bias: bias.map(ConstantId), residual: residual.map(BufferId), activation: None };
-        accumulate(vec![Plane { scale: scale.map(ConstantId), ..plane(contraction) }], epilogue)
+        accumulate(vec![Term { scale: scale.map(ConstantId), ..term(contraction) }], epilogue)
     };
     let matmul = |left, right| {
         StepKind::MatMul(MatMul { left, right, epilogue: Epilogue::default(), output: BufferId(1) })
@@ -321,7 +323,7 @@ fn shapes_that_do_not_fit() {
             "a scale or bias has 2 axes, not one",
         ),
         (
-            accumulate(vec![plane(Contraction::MatMul)], Epilogue::default()),
+            accumulate(vec![term(Contraction::MatMul)], Epilogue::default()),
             vec![ternary(&[3, 2], &[1; 6])],
             &[1, 2, 4, 2],
             "[1, 2, 4, 4] and [3, 2] do not multiply",

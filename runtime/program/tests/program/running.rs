@@ -4,7 +4,7 @@ use crate::single::{buffer, count_up, dense, f32s, i64s, program, ternary};
 use std::sync::Arc;
 use twnc_program::interpret::{self, CustomFunction, Functions, RunError, Tensor, View, ViewMut};
 use twnc_program::scalar::Unary;
-use twnc_program::step::{Accumulate, Attribute, Contraction, Custom, Epilogue, Move, MoveKind, Plane};
+use twnc_program::step::{Accumulate, Attribute, Contraction, Custom, Epilogue, Move, MoveKind, Plane, Term};
 use twnc_program::{
     Buffer, BufferId, ConstantId, Dim, ElementType, Port, Program, ProgramError, Step, StepKind, SymbolId,
 };
@@ -13,14 +13,10 @@ use twnc_program::{
 pub fn two_steps() -> Program {
     let n = || Dim::Symbol(SymbolId(0));
     let f32_buffer = |shape: Vec<Dim>| Buffer { element: ElementType::F32, shape };
-    let plane = Plane {
-        input: BufferId(0),
-        weight: ConstantId(0),
-        contraction: Contraction::MatMul,
-        scale: Some(ConstantId(1)),
-    };
+    let plane = Plane { input: BufferId(0), weight: ConstantId(0), contraction: Contraction::MatMul };
+    let term = Term { planes: vec![plane], scale: Some(ConstantId(1)), input_scale: None };
     let epilogue = Epilogue { activation: Some(Unary::Relu), ..Epilogue::default() };
-    let product = Accumulate { planes: vec![plane], epilogue, output: BufferId(1) };
+    let product = Accumulate { terms: vec![term], epilogue, output: BufferId(1) };
     let kind = MoveKind::Transpose { perm: vec![1, 0] };
     let transpose = Move { kind, inputs: vec![buffer(1)], output: BufferId(2) };
     let port = |name: &str, id| Port { name: name.into(), buffer: BufferId(id) };
@@ -44,7 +40,7 @@ pub fn two_steps() -> Program {
 
 #[test]
 fn open_dimensions_and_shared_outputs() {
-    for n in [0, 1, 3] {
+    for n in [1, 2, 3] {
         let input = count_up(&[n, 3]);
         // Each row k, k+1, k+2 gives -2/2, clipped to 0, and 1/2.
         let turned = f32s(&[2, n], &[vec![0.; n], vec![0.5; n]].concat());
@@ -57,11 +53,14 @@ fn open_dimensions_and_shared_outputs() {
 fn inputs_that_do_not_fit() {
     let mut short = count_up(&[2, 3]);
     short.shape = vec![3, 3];
-    let table: [(Vec<Tensor>, &str); 5] = [
+    let empty = "input `x` has size 0 along axis 0, but `N` stands for a size of at least 1; do not run the model on nothing";
+    let table: [(Vec<Tensor>, &str); 7] = [
         (vec![], "the program has 1 inputs, not 0"),
         (vec![count_up(&[3])], "input `x` has the shape [3], but the model takes [N, 3]"),
         (vec![count_up(&[2, 4])], "input `x` has the shape [2, 4], but the model takes [N, 3]"),
         (vec![i64s(&[1, 3], &[1, 2, 3])], "input `x` holds i64, but the model takes f32"),
+        (vec![count_up(&[0, 3])], empty),
+        (vec![count_up(&[0, 4])], "input `x` has the shape [0, 4], but the model takes [N, 3]"),
         (vec![short], "`x` was handed a buffer that is not of its shape's size"),
     ];
     for (inputs, message) in table {
