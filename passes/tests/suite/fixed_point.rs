@@ -99,6 +99,56 @@ fn what_is_not_negative_is_unsigned() {
                  %9 = conv(%7, %8) "layer" : f32[S,1,H,W]
                }}"#
         );
+        let mut graph =
+            text::parse(&source, &CustomRegistry::default()).unwrap_or_else(|e| panic!("{node}: {e}"));
+        let lines = fix_point(&mut graph, 8).lines();
+        let expected = format!("fix_point: layer: sums {sign} numbers of 8 bits\n");
+        assert!(lines.ends_with(&expected), "{node}: {lines}");
+    }
+}
+
+#[test]
+fn sums_that_need_more_than_32_bits_stay_float() {
+    let linear = |inputs: usize| {
+        let mut build = GraphBuilder::new("g");
+        let x = build.input("x", TensorType::f32(vec![Dim::symbol("N"), Dim::from(inputs)]));
+        let trits = Tensor::new(vec![inputs, 1], Data::Ternary(vec![-1; inputs].into())).unwrap();
+        let w = build.constant(trits, "w");
+        let y = build.node(Op::MatMul, &[x, w], "linear").unwrap();
+        build.output("y", y);
+        build.finish()
+    };
+    // 2047 · 1,049,088 = 2^31 - 512
+    let cases = [
+        (12, 1_049_088, "sums signed numbers of 12 bits"),
+        (12, 1_049_089, "sums floats: its sums could reach 2147485183, beyond 32 bits"),
+        (11, 1_049_089, "sums signed numbers of 11 bits"),
+    ];
+    for (bits, inputs, remark) in cases {
+        let mut graph = linear(inputs);
+        assert_eq!(fix_point(&mut graph, bits).lines(), format!("fix_point: linear: {remark}\n"));
+    }
+}
+
+#[test]
+fn a_value_is_quantised_once() {
+    let source = |quantised: &str| {
+        format!(
+            r#"graph "g" (%0 "x": f32[N,2]) -> (%9 "y") {{
+                 %1 = const ternary[2,1] [1, -1]
+                 {quantised}
+                 %4 = matmul(%0, %1) "again" : f32[N,1]
+                 %9 = add(%4, %3) : f32[N,1]
+               }}"#
+        )
+    };
+    let cases = [
+        ("%3 = matmul(%0, %1) \"other\" : f32[N,1]", 1),
+        ("%2, %3 = quantize(%0) {bits=8, signed=true} : i16[N,2], f32[N,1]", 1),
+        ("%2, %3 = quantize(%0) {bits=8} : i16[N,2], f32[N,1]", 2),
+        ("%2, %3 = quantize(%0) {bits=8, signed=true, scale=0.5} : i16[N,2], f32[N,1]", 2),
+    ];
+    for (quantised, count) in cases {
         let mut graph = text::parse(&source(quantised), &CustomRegistry::default()).unwrap();
         fix_point(&mut graph, 8);
         let found = graph.node_ids().filter(|&id| matches!(graph.node(id).op, Op::Quantize(_))).count();
