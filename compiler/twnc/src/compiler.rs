@@ -7,7 +7,7 @@ use twnc_ir::{
 };
 use twnc_lower::LowerError;
 use twnc_onnx::{ImportOptions, OnnxError};
-use twnc_passes::OptionsError;
+use twnc_passes::{Activations, OptionsError};
 use twnc_program::{Program, ProgramError, StepKind};
 
 /// Turns networks into programs, as its [builder](Compiler::builder) was told.
@@ -119,6 +119,18 @@ impl CompilerBuilder {
     /// What becomes ternary, and how.
     pub fn passes(self, passes: twnc_passes::Options) -> CompilerBuilder {
         CompilerBuilder { passes, ..self }
+    }
+
+    /// What ternary layers sum; one of the choices of [`passes`](CompilerBuilder::passes).
+    pub fn activations(mut self, activations: Activations) -> CompilerBuilder {
+        self.passes.activations = activations;
+        self
+    }
+
+    /// The bits of a whole number that is summed, 4 to 12; one of the choices of [`passes`](CompilerBuilder::passes).
+    pub fn activation_bits(mut self, bits: usize) -> CompilerBuilder {
+        self.passes.activation_bits = bits;
+        self
     }
 
     /// How the pipeline is run: what is printed, skipped, verified.
