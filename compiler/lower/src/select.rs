@@ -37,7 +37,11 @@ pub(crate) fn layer(emit: &mut Emitter<'_>, layer: &Layer) -> Result<(), LowerEr
         let shape = graph.constant(weight).map(|w| w.shape().to_vec()).unwrap_or_default();
         let (input, weight) = (emit.buffer(input)?, emit.constant(weight, shape)?);
         let planes = vec![Plane { input, weight, contraction }];
-        let terms = vec![Term { planes, scale, input_scale: None }];
+        if graph.ty(layer.result).element != ElementType::F32 {
+            return Err(emit.invalid(layer.result, "a sum of integers is not converted to f32"));
+        }
+        let input_scale = layer.input_scale.map(|scales| emit.buffer(scales)).transpose()?;
+        let terms = vec![Term { planes, scale, input_scale }];
         let output = emit.define(layer.result)?;
         emit.push(&name, StepKind::Accumulate(step::Accumulate { terms, epilogue, output }));
         return Ok(());
@@ -119,6 +123,12 @@ fn compute(emit: &mut Emitter<'_>, id: NodeId, name: &str) -> Result<(), LowerEr
         Op::Dims(dims) => {
             let values = dims.iter().map(|dim| emit.dim(name, dim)).collect::<Result<_, _>>()?;
             StepKind::Dims(step::Dims { values, output: emit.define(node.results[0])? })
+        }
+        Op::Quantize(quantize) => {
+            let input = emit.buffer(node.operands[0])?;
+            let outputs = [emit.define(node.results[0])?, emit.define(node.results[1])?];
+            let (bits, signed, scale) = (quantize.bits as u32, quantize.signed, quantize.scale);
+            StepKind::Quantize(step::Quantize { input, bits, signed, scale, outputs })
         }
         Op::Custom(call) => {
             let inputs = node.operands.iter().map(|&v| emit.operand(v)).collect::<Result<_, _>>()?;
