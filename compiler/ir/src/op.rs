@@ -139,14 +139,14 @@ pub struct Pool {
 /// The attributes of a quantisation to fixed point. Every operation is in f32, rounded to nearest.
 ///
 /// `q = clamp(round(x·r))`, ties to even, where r is the [reciprocal](Quantize::reciprocal) of the sample's scale s. NaN gives 0,
-/// infinities give the ends of the [range](Quantize::range); where s is 0, q is 0, whatever x.
+/// infinities give the ends of the [range](Quantize::range), also where s is 0 and with it all else.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantize {
     /// 2 to 12.
     pub bits: usize,
     /// Whether negative numbers have a q; without, they give 0.
     pub signed: bool,
-    /// The scale of every sample, finite and not negative. Without it, a sample's scale is the largest of its finite magnitudes
+    /// The scale of every sample, positive and finite. Without it, a sample's scale is the largest of its finite magnitudes
     /// (unsigned: of its finite numbers) and of +0, divided by the largest q.
     pub scale: Option<f32>,
 }

@@ -216,10 +216,10 @@ fn matrix_products() {
 #[test]
 fn quantisations() {
     let quantize = |bits, scale| Op::Quantize(Quantize { bits, signed: true, scale });
-    let no_scale = |scale: &str| format!("quantize: scale is {scale}, not a finite number of 0 or more");
+    let no_scale = |scale: &str| format!("quantize: scale is {scale}, not a positive, finite number");
     check(&[
         (quantize(2, None), "f32[N]", "i16[N] f32[N]"),
-        (quantize(12, Some(0.0)), "f32[2*N,C,8,W]", "i16[2*N,C,8,W] f32[2*N,1,1,1]"),
+        (quantize(12, Some(1e-45)), "f32[2*N,C,8,W]", "i16[2*N,C,8,W] f32[2*N,1,1,1]"),
         (quantize(8, None), "f32[0,3]", "i16[0,3] f32[0,1]"),
         (quantize(8, None), "f32[]", "quantize needs rank 1 or more as operand 0, not f32[]"),
         (quantize(8, None), "i16[2]", "quantize does not take i16[2] as operand 0"),
@@ -228,7 +228,8 @@ fn quantisations() {
         (quantize(13, None), "f32[2]", "quantize: bits is 13, not in 2 to 12"),
         (quantize(8, Some(f32::NAN)), "f32[2]", &no_scale("NaN")),
         (quantize(8, Some(f32::INFINITY)), "f32[2]", &no_scale("inf")),
-        (quantize(8, Some(-0.0)), "f32[2]", &no_scale("-0.0")),
+        (quantize(8, Some(0.0)), "f32[2]", &no_scale("0.0")),
+        (quantize(8, Some(-1.0)), "f32[2]", &no_scale("-1.0")),
     ]);
 }
 

@@ -190,9 +190,9 @@ fn fixed_point_is_written_out() {
 }}"
         ))
     };
-    let finite = "IsNaN IsInf Or Where";
+    let finite = "IsInf IsNaN Or Where";
     let scale = "Div Div Min Equal Where";
-    let whole = "Mul IsNaN Where Round Clip Cast";
+    let whole = "Mul Where IsNaN Where Round Clip Cast";
     let cases = [
         (
             quantize("bits=8, signed=true", "N,3,8", "N,1,1"),
@@ -200,8 +200,8 @@ fn fixed_point_is_written_out() {
         ),
         (quantize("bits=8", "N,3", "N,1"), format!("{finite} Greater Where ReduceMax {scale} {whole}")),
         (quantize("bits=8, signed=true", "N", "N"), format!("{finite} Abs {scale} {whole}")),
-        (quantize("bits=8, scale=0.5", "N,3", "N,1"), format!("Shape Concat Expand {whole}")),
-        (quantize("bits=8, scale=0.5", "N", "N"), format!("Shape Expand {whole}")),
+        (quantize("bits=8, scale=0.5", "N,3", "N,1"), format!("IsInf Shape Concat Expand {whole}")),
+        (quantize("bits=8, scale=0.5", "N", "N"), format!("IsInf Shape Expand {whole}")),
     ];
     for (graph, expected) in cases {
         assert_eq!(operators(&written(&graph)), expected);

@@ -15,7 +15,7 @@ pub(super) fn quantize(attributes: &Quantize, x: &Tensor) -> Result<Vec<Tensor>,
         let elements = &elements[sample * size..(sample + 1) * size];
         let scale = attributes.scale.unwrap_or_else(|| largest(attributes, elements) / top(attributes));
         let reciprocal = Quantize::reciprocal(scale);
-        numbers.extend(elements.iter().map(|&x| number(attributes, x * reciprocal)));
+        numbers.extend(elements.iter().map(|&x| number(attributes, x, reciprocal)));
         scales.push(scale);
     }
     let mut shape = vec![1; x.shape().len()];
@@ -31,9 +31,11 @@ fn largest(attributes: &Quantize, elements: &[f32]) -> f32 {
     finite.fold(0.0, |largest, x| if x > largest { x } else { largest })
 }
 
-/// The nearest whole number in the range. `0·Inf`, where the scale is 0, is NaN and so 0, as all else is there.
-fn number(attributes: &Quantize, scaled: f32) -> i16 {
+/// The whole number in the range that is nearest to `x·reciprocal`.
+fn number(attributes: &Quantize, x: f32, reciprocal: f32) -> i16 {
     let (least, most) = attributes.range();
+    // Where the reciprocal is 0, the product would be NaN.
+    let scaled = if x.is_infinite() { x } else { x * reciprocal };
     // The cast takes NaN, which `clamp` leaves, to 0.
     scaled.round_ties_even().clamp(f32::from(least), f32::from(most)) as i16
 }

@@ -212,8 +212,8 @@ impl<'a> Rule<'a> {
             let (least, most) = Quantize::BITS.into_inner();
             return Err(self.attribute(format!("bits is {}, not in {least} to {most}", quantize.bits)));
         }
-        if let Some(scale) = quantize.scale.filter(|s| !s.is_finite() || s.is_sign_negative()) {
-            return Err(self.attribute(format!("scale is {scale:?}, not a finite number of 0 or more")));
+        if let Some(scale) = quantize.scale.filter(|&s| !(s.is_finite() && s > 0.0)) {
+            return Err(self.attribute(format!("scale is {scale:?}, not a positive, finite number")));
         }
         let mut scales = vec![Dim::from(1); x.rank()];
         scales[0] = samples.clone();

@@ -228,13 +228,13 @@ fn documented_special_values() {
             },
         ),
         (
-            "A scale that `quantize` finds passes over NaN and infinities; it is 0 where only those and 0 are left, and \
-             then q is 0, also of infinities.",
+            "A scale that `quantize` finds passes over NaN and infinities; where only those and 0 are left, it is 0, and \
+             so is q but for infinities.",
             || {
-                quantize(true, None, &[INF, 0.0, NAN, -INF], &[0; 4], 0.0);
+                quantize(true, None, &[INF, 0.0, NAN, -INF], &[7, 0, 0, -7], 0.0);
                 quantize(true, None, &[-0.0], &[0], 0.0);
-                quantize(true, Some(0.0), &[1.0, INF], &[0; 2], 0.0);
-                quantize(false, None, &[-1.0, INF], &[0; 2], 0.0);
+                quantize(false, None, &[-1.0, INF], &[0, 15], 0.0);
+                quantize(false, None, &[-0.0], &[0], 0.0);
             },
         ),
         (

@@ -49,6 +49,7 @@ impl Writer<'_> {
         output: Vec<String>,
     ) {
         let ([x], [q, s]) = (input.as_slice(), output.as_slice()) else { return };
+        let infinite = self.extra("IsInf", vec![x.clone()], vec![], q);
         let rank = node.operands.first().map_or(1, |&x| self.graph.ty(x).rank());
         let (least, most) = quantize.range();
         let [zero, least, most] = [0.0, f32::from(least), f32::from(most)].map(|n| self.number(n, q));
@@ -58,7 +59,7 @@ impl Writer<'_> {
                 self.number(Quantize::reciprocal(scale), q)
             }
             None => {
-                let largest = self.largest(quantize, rank, x, &zero, q);
+                let largest = self.largest(quantize, rank, [x, &infinite, &zero], q);
                 self.push("Div", vec![largest, most.clone()], vec![s.clone()], vec![]);
                 let (one, cap) = (self.number(1.0, q), self.number(f32::MAX, q));
                 let reciprocal = self.extra("Div", vec![one, s.clone()], vec![], q);
@@ -68,6 +69,7 @@ impl Writer<'_> {
             }
         };
         let scaled = self.extra("Mul", vec![x.clone(), reciprocal], vec![], q);
+        let scaled = self.extra("Where", vec![infinite, x.clone(), scaled], vec![], q);
         // ONNX does not say what `Clip` and `Cast` make of NaN.
         let odd = self.extra("IsNaN", vec![scaled.clone()], vec![], q);
         let number = self.extra("Where", vec![odd, zero, scaled], vec![], q);
@@ -76,14 +78,11 @@ impl Writer<'_> {
         self.push("Cast", vec![clipped], vec![q.clone()], vec![to(ElementType::I16)]);
     }
 
-    /// The largest number of each sample that its scale follows from.
-    fn largest(&mut self, quantize: &Quantize, rank: usize, x: &str, zero: &str, hint: &str) -> String {
-        let (x, zero) = (x.to_owned(), zero.to_owned());
-        let odd = [
-            self.extra("IsNaN", vec![x.clone()], vec![], hint),
-            self.extra("IsInf", vec![x.clone()], vec![], hint),
-        ];
-        let odd = self.extra("Or", odd.to_vec(), vec![], hint);
+    /// The largest number of each sample that its scale follows from; of x, whether it is infinite, and zero.
+    fn largest(&mut self, quantize: &Quantize, rank: usize, names: [&str; 3], hint: &str) -> String {
+        let [x, infinite, zero] = names.map(str::to_owned);
+        let odd = self.extra("IsNaN", vec![x.clone()], vec![], hint);
+        let odd = self.extra("Or", vec![odd, infinite], vec![], hint);
         let finite = self.extra("Where", vec![odd, zero.clone(), x], vec![], hint);
         let magnitude = if quantize.signed {
             self.extra("Abs", vec![finite], vec![], hint)

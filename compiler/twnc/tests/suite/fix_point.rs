@@ -1,11 +1,13 @@
 //! Whole numbers in the place of float activations: LeNet-5 by the reference evaluator, and the options of the command.
 
 use crate::networks::shared;
+use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::process::Command;
 use twnc::Compiler;
-use twnc_ir::{CountingCost, ElementType, Graph, Op, PassContext, RunOptions, Tensor, evaluate};
+use twnc_ir::{CountingCost, Data, ElementType, Graph, Op, PassContext, RunOptions, Tensor, evaluate};
 use twnc_passes::Activations;
+use twnc_program::{BufferId, step};
 
 /// LeNet-5 as the passes leave it.
 fn lenet5(activations: Activations, bits: usize) -> Graph {
@@ -127,5 +129,29 @@ fn the_builder_refuses_bits_that_there_are_not() {
     for (bits, right) in [(3, false), (4, true), (12, true), (13, false)] {
         let built = Compiler::builder().activations(Activations::Int).activation_bits(bits).build();
         assert_eq!(built.is_ok(), right, "{bits} bits");
+    }
+}
+
+proptest! {
+    /// The graph and the program say the same of quantisation, of any numbers.
+    #[test]
+    fn graph_and_program_round_alike(
+        bits in prop::collection::vec(any::<u32>(), 0..20),
+        exponents in prop::collection::vec(prop::num::f32::ANY, 0..20),
+        width in 2usize..=12,
+        signed: bool,
+        scale in prop::option::of(1e-40f32..1e3),
+    ) {
+        let x: Vec<f32> = bits.into_iter().map(f32::from_bits).chain(exponents).collect();
+        let image = Tensor::from_f32(vec![1, x.len()], x.clone()).unwrap();
+        let quantize = twnc_ir::Quantize { bits: width, signed, scale };
+        let results = twnc_ir::eval::apply(&Op::Quantize(quantize), &[image]).unwrap();
+        let outputs = [BufferId(1), BufferId(2)];
+        let step = step::Quantize { input: BufferId(0), bits: width as u32, signed, scale, outputs };
+        let found = step.scale_of(x.iter().map(|&x| step.magnitude(x)).fold(0.0, f32::max));
+        let inverse = step::Quantize::inverse(found);
+        let numbers: Vec<i16> = x.iter().map(|&x| step.round(x, inverse)).collect();
+        prop_assert_eq!(results[1].as_f32().unwrap()[0].to_bits(), found.to_bits());
+        prop_assert_eq!(results[0].data(), &Data::I16(numbers.into()), "{:?} by {}", x, found);
     }
 }
