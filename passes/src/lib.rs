@@ -11,17 +11,20 @@
 //! | [`decompose_custom`], [`fold_constants`], [`sink_transposes`], [`simplify`], [`dead_code`] | passes that prepare and clean |
 //! | [`detect_ternary`], [`ternarise`] | passes that make ternary layers |
 //! | [`fold_scales`], [`flip_signs`] | passes that order the scales behind them |
+//! | [`fix_point`] | the pass that lets ternary layers sum whole numbers |
 //! | [`threshold`] | rounding to ternary, as functions of numbers |
-//! | `walk` | the order in which passes walk a graph |
+//! | `non_negative`, `walk` | the signs of values; the order in which passes walk a graph |
 
 #![forbid(unsafe_code)]
 
 pub mod dead_code;
 pub mod decompose_custom;
 pub mod detect_ternary;
+pub mod fix_point;
 pub mod flip_signs;
 pub mod fold_constants;
 pub mod fold_scales;
+mod non_negative;
 pub mod options;
 pub mod pipeline;
 pub mod simplify;
@@ -33,10 +36,11 @@ mod walk;
 pub use dead_code::DeadCode;
 pub use decompose_custom::DecomposeCustom;
 pub use detect_ternary::DetectTernary;
+pub use fix_point::FixPoint;
 pub use flip_signs::FlipSigns;
 pub use fold_constants::FoldConstants;
 pub use fold_scales::FoldScales;
-pub use options::{Mode, Options, OptionsError, Scale, Threshold};
+pub use options::{Activations, Mode, Options, OptionsError, Scale, Threshold};
 pub use pipeline::default_pipeline;
 pub use simplify::Simplify;
 pub use sink_transposes::SinkTransposes;

@@ -1,11 +1,12 @@
-//! What a user chooses about ternary layers, and which layers that selects.
+//! What a user chooses about ternary layers and activations, and which layers that selects.
 
+use crate::fix_point::BITS;
 use globset::{Glob, GlobMatcher};
 use thiserror::Error;
 use twnc_ir::PipelineError;
 
 /// The choices behind the default pipeline. Plain data; the defaults are the paper's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Which layers become ternary.
     pub ternarise: Mode,
@@ -15,6 +16,20 @@ pub struct Options {
     pub threshold: Threshold,
     /// What shares a scale.
     pub scale: Scale,
+    /// What ternary layers sum.
+    pub activations: Activations,
+    /// The bits of a whole number that is summed; in [`BITS`](crate::fix_point::BITS). Nothing else depends on it.
+    pub activation_bits: usize,
+}
+
+/// What ternary layers sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activations {
+    /// Floats, as they are.
+    #[default]
+    F32,
+    /// Whole numbers, to which [`fix_point`](mod@crate::fix_point) rounds the floats.
+    Int,
 }
 
 /// Which layers become ternary.
@@ -64,9 +79,25 @@ pub enum OptionsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A number of bits that activations cannot have.
+    #[error("{0} bits of an activation are not possible; choose from {least} to {most}", least = BITS.start(), most = BITS.end())]
+    ActivationBits(usize),
     /// The list of passes does not hold together.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            ternarise: Mode::default(),
+            keep: vec![],
+            threshold: Threshold::default(),
+            scale: Scale::default(),
+            activations: Activations::default(),
+            activation_bits: 8,
+        }
+    }
 }
 
 /// The patterns of layers that stay float.

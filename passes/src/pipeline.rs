@@ -1,9 +1,9 @@
 //! The default pipeline: what runs on every network, in which order, and why.
 
-use crate::options::{Options, OptionsError};
+use crate::options::{Activations, Options, OptionsError};
 use crate::{
-    DeadCode, DecomposeCustom, DetectTernary, FlipSigns, FoldConstants, FoldScales, Simplify, SinkTransposes,
-    Ternarise,
+    DeadCode, DecomposeCustom, DetectTernary, FixPoint, FlipSigns, FoldConstants, FoldScales, Simplify,
+    SinkTransposes, Ternarise,
 };
 use twnc_ir::Pipeline;
 
@@ -25,5 +25,11 @@ pub fn default_pipeline(options: &Options) -> Result<Pipeline, OptionsError> {
     list.push(Ternarise::new(options)?, "Before batch norm is folded, which would change what is rounded.")?;
     list.push(FoldScales, "Scales and batch norms behind a product become one scale and one bias.")?;
     list.push(FlipSigns, "Signs of scales are known once batch norm is folded; positive ones can move on.")?;
+    if options.activations == Activations::Int {
+        list.push(
+            FixPoint::new(options)?,
+            "With --activations int, and last: a sum of whole numbers is scaled once, by what scales are then.",
+        )?;
+    }
     Ok(list)
 }

@@ -6,7 +6,7 @@
 use crate::dim::Dim;
 use crate::graph::{Graph, Node, ValueId};
 use crate::layer;
-use crate::op::{Binary, Op, ReduceKind, Unary};
+use crate::op::{Binary, Op, Quantize, ReduceKind, Unary};
 use crate::types::{ElementType, TensorType};
 use std::iter::Sum;
 use std::ops::Add;
@@ -75,6 +75,8 @@ impl CostModel for CountingCost {
             Op::AveragePool { pool, .. } => (elements, elements.saturating_mul(product(&pool.kernel))),
             Op::Reduce { kind: ReduceKind::Mean, .. } => (elements, inputs),
             Op::Reduce { .. } => (0, inputs),
+            // Each element is multiplied; a scale that is not given is looked for with a comparison.
+            Op::Quantize(Quantize { scale, .. }) => each(inputs, (1, u64::from(scale.is_none()))),
             // The exponential and a division; the maximum, a subtraction and the sum.
             Op::Softmax { .. } => each(elements, (2, 3)),
             Op::Constant(_)

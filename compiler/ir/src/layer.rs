@@ -22,6 +22,17 @@ pub fn channel_axis(op: &Op, rank: usize) -> Option<usize> {
     }
 }
 
+/// How many elements of its input the output that sums the most of them does, for a `conv` or `matmul` with this ternary weight:
+/// the most weights of one output channel that are not zero. 0 for any other operator or weight.
+pub fn most_summands(op: &Op, weight: &Tensor) -> usize {
+    let (Some(trits), Ok(channels)) = (weight.as_ternary(), Channels::of(op, weight)) else { return 0 };
+    let mut summands = vec![0; channels.count];
+    for (i, _) in trits.iter().enumerate().filter(|(_, t)| **t != 0) {
+        summands[channels.of_element(i)] += 1;
+    }
+    summands.into_iter().max().unwrap_or(0)
+}
+
 /// A product with a constant weight that is not empty.
 #[derive(Clone, Debug)]
 pub struct Layer {
@@ -43,8 +54,16 @@ pub struct Layer {
     pub fan_in: usize,
     /// The weight's.
     shape: Vec<usize>,
+    in_weight: Channels,
+}
+
+/// How a weight that is not empty divides into output channels.
+#[derive(Clone, Copy, Debug)]
+struct Channels {
+    count: usize,
+    fan_in: usize,
     /// Whether the weights of one channel lie together, or those of one input.
-    channel_major: bool,
+    major: bool,
 }
 
 impl Layer {
@@ -55,21 +74,16 @@ impl Layer {
             return None;
         };
         let channel_axis = channel_axis(&node.op, graph.ty(result).rank())?;
-        let channel_major = matches!(node.op, Op::Conv(_));
         let Some(tensor) = graph.constant(weight) else {
-            return Some(Err(match channel_major {
-                true => "its weight is not constant",
-                false if graph.constant(input).is_some() => "its constant is the left operand",
-                false => "it multiplies two activations",
+            return Some(Err(match node.op {
+                Op::Conv(_) => "its weight is not constant",
+                _ if graph.constant(input).is_some() => "its constant is the left operand",
+                _ => "it multiplies two activations",
             }));
         };
-        let channels = match (channel_major, tensor.shape()) {
-            (true, &[channels, ..]) | (false, &[_, channels]) => channels,
-            _ => return Some(Err("its weight is not a matrix")),
-        };
-        // From here on no size is 0, so that no product of some of them is more than all elements, which are there.
-        let Some(fan_in) = tensor.len().checked_div(channels).filter(|&fan_in| fan_in > 0) else {
-            return Some(Err("its weight is empty"));
+        let in_weight = match Channels::of(&node.op, tensor) {
+            Ok(channels) => channels,
+            Err(reason) => return Some(Err(reason)),
         };
         Some(Ok(Layer {
             node: id,
@@ -78,10 +92,10 @@ impl Layer {
             weight_name: graph.definer(weight).map_or(String::new(), |(_, node)| node.name.clone()),
             result,
             channel_axis,
-            channels,
-            fan_in,
+            channels: in_weight.count,
+            fan_in: in_weight.fan_in,
             shape: tensor.shape().to_vec(),
-            channel_major,
+            in_weight,
         }))
     }
 
@@ -97,7 +111,7 @@ impl Layer {
 
     /// The output channel of a weight's element.
     pub fn channel_of(&self, element: usize) -> usize {
-        if self.channel_major { element / self.fan_in } else { element % self.channels }
+        self.in_weight.of_element(element)
     }
 
     /// The elements of a weight, by output channel.
@@ -147,6 +161,26 @@ impl Layer {
         let scale = rewriter.constant(PerChannel::tensor(axis, scales, rank), &name);
         let layer = rewriter.graph().node(self.node).name.clone();
         rewriter.insert(Op::Binary(Binary::Mul), &[product, scale], &layer)
+    }
+}
+
+impl Channels {
+    /// Those of a weight of `op`; the reason, if it has none.
+    fn of(op: &Op, weight: &Tensor) -> Result<Channels, &'static str> {
+        let (count, major) = match (op, weight.shape()) {
+            (Op::Conv(_), &[count, ..]) => (count, true),
+            (Op::MatMul, &[_, count]) => (count, false),
+            _ => return Err("its weight is not a matrix"),
+        };
+        // From here on no size is 0, so that no product of some of them is more than all elements, which are there.
+        let fan_in =
+            weight.len().checked_div(count).filter(|&fan_in| fan_in > 0).ok_or("its weight is empty")?;
+        Ok(Channels { count, fan_in, major })
+    }
+
+    /// The channel of an element of the weight.
+    fn of_element(self, element: usize) -> usize {
+        if self.major { element / self.fan_in } else { element % self.count }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::custom::CustomCall;
 use crate::dim::Dim;
 use crate::tensor::Tensor;
 use crate::types::ElementType;
+use std::ops::RangeInclusive;
 
 /// What a node computes.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,9 +20,10 @@ pub enum Op {
     Dims(Vec<Dim>),
     /// `conv(x, w)`: `[N,C,s...]`, `[M,C/groups,k...]` to `[N,M,t...]`, one to three spatial axes. Cross-correlation, no bias.
     /// Sums start from +0; padding and ternary weights of 0 take no part, float weights of 0 do (`0·NaN` is NaN).
+    /// Of i16 and a ternary weight, the exact sum as i32, which wraps.
     Conv(Conv),
     /// `matmul(a, b)`: `[...,R,K]`, `[...,K,M]` to `[...,R,M]`; leading axes broadcast. Both have rank 2 or more. A ternary
-    /// `b` has rank 2. Sums are as in `conv`; of nothing, 0.
+    /// `b` has rank 2. Sums are as in `conv`, also those of i16; of nothing, 0.
     MatMul,
     /// An element-wise function of one tensor.
     Unary(Unary),
@@ -94,6 +96,9 @@ pub enum Op {
         /// The element type of the result; not ternary.
         to: ElementType,
     },
+    /// `quantize(x)`: whole numbers q, i16 of the shape of `x`, and their scales s, f32 `[N,1...]` of its rank, so that `q·s` is
+    /// about `x`. Axis 0 is the sample; each has its own scale.
+    Quantize(Quantize),
     /// What an extension brings.
     Custom(CustomCall),
 }
@@ -129,6 +134,21 @@ pub struct Pool {
     pub geometry: Geometry,
     /// Whether a last window may reach past the end, if it starts before it (ONNX `ceil_mode`).
     pub ceil: bool,
+}
+
+/// The attributes of a quantisation to fixed point. Every operation is in f32, rounded to nearest.
+///
+/// `q = clamp(round(x·r))`, ties to even, where r is the [reciprocal](Quantize::reciprocal) of the sample's scale s. NaN gives 0,
+/// infinities give the ends of the [range](Quantize::range), also where s is 0 and with it all else.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quantize {
+    /// 2 to 12.
+    pub bits: usize,
+    /// Whether negative numbers have a q; without, they give 0.
+    pub signed: bool,
+    /// The scale of every sample, positive and finite. Without it, a sample's scale is the largest of its finite magnitudes
+    /// (unsigned: of its finite numbers) and of +0, divided by the largest q.
+    pub scale: Option<f32>,
 }
 
 /// The attributes of a slice.
@@ -333,6 +353,7 @@ impl Op {
             Op::Broadcast { .. } => "broadcast",
             Op::Gather { .. } => "gather",
             Op::Cast { .. } => "cast",
+            Op::Quantize(_) => "quantize",
             Op::Custom(_) => "custom",
         }
     }
@@ -357,6 +378,24 @@ impl Op {
             Op::Constant(tensor) => Some(tensor),
             _ => None,
         }
+    }
+}
+
+impl Quantize {
+    /// The numbers of bits that there are.
+    pub const BITS: RangeInclusive<usize> = 2..=12;
+
+    /// The smallest q and the largest: `-(2^(bits-1) - 1)` and its opposite, or 0 and `2^bits - 1`.
+    pub fn range(&self) -> (i16, i16) {
+        let bits = self.bits.clamp(*Self::BITS.start(), *Self::BITS.end()) - usize::from(self.signed);
+        let largest = (1 << bits) - 1;
+        (if self.signed { -largest } else { 0 }, largest)
+    }
+
+    /// What `x` is multiplied by: `1/scale`; 0 for a scale of 0, and the largest finite number where `1/scale` is beyond it (for a
+    /// scale of 2^-128 or less).
+    pub fn reciprocal(scale: f32) -> f32 {
+        if scale == 0.0 { 0.0 } else { (1.0 / scale).min(f32::MAX) }
     }
 }
 

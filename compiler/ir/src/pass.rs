@@ -79,6 +79,8 @@ pub enum Topic {
     Detection,
     /// Is the weight of a layer rounded to ternary?
     Rounding,
+    /// Does a layer sum whole numbers?
+    FixedPoint,
     /// Is something computed while compiling, or merged into its neighbours?
     Folding,
     /// Is an operator of an extension written out in the closed set?
@@ -139,6 +141,7 @@ impl Topic {
         match self {
             Topic::Detection => "detection",
             Topic::Rounding => "rounding",
+            Topic::FixedPoint => "fixed_point",
             Topic::Folding => "folding",
             Topic::Decomposition => "decomposition",
             Topic::Other => "other",

@@ -64,6 +64,17 @@ impl<'g> Rewriter<'g> {
         Ok(self.graph.node(node).results[0])
     }
 
+    /// Inserts a node and returns all its results.
+    pub fn insert_all(
+        &mut self,
+        op: Op,
+        operands: &[ValueId],
+        name: &str,
+    ) -> Result<Vec<ValueId>, TypeError> {
+        let node = self.graph.push_node(op, operands, name)?;
+        Ok(self.graph.node(node).results.clone())
+    }
+
     /// Lets every use of `old` read `new`. `new` must not depend on `old`; to put something behind a value, use
     /// [`Rewriter::replace_except`].
     pub fn replace(&mut self, old: ValueId, new: ValueId, reason: &str) -> Result<(), TypeError> {

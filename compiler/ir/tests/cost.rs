@@ -9,7 +9,7 @@ use twnc_ir::{
 
 #[test]
 fn counts() {
-    let cases: [(&str, [u64; 3]); 18] = [
+    let cases: [(&str, [u64; 3]); 21] = [
         ("const ternary[2,3] [0, 1, -1, 0, 0, 1]", [0, 0, 2]),
         ("const i64[2] [7, 8]", [0, 0, 16]),
         ("conv(%0, %1) : f32[N,2,4,4]", [4 * 4 * 36, 4 * 4 * 36, 128]),
@@ -27,17 +27,23 @@ fn counts() {
         ("reduce_mean(%4) {axes=[1]} : f32[7]", [7, 35, 28]),
         ("softmax(%4) {axes=[1]} : f32[7,5]", [70, 105, 140]),
         ("transpose(%4) {perm=[1,0]} : f32[5,7]", [0, 0, 140]),
+        ("matmul(%11, %10) : i32[7,3]", [0, 7 * 4, 84]),
+        ("quantize(%4) {bits=8} : i16[7,5], f32[7,1]", [35, 35, 70 + 28]),
+        ("quantize(%4) {bits=8, scale=0.5} : i16[7,5], f32[7,1]", [35, 0, 70 + 28]),
         ("cast(%4) {to=i16} : i16[7,5]", [0, 0, 70]),
     ];
     let trits = format!("[1, -1, 1{}, 1, 1]", ", 0".repeat(31));
     for (node, [multiplications, additions, bytes]) in cases {
+        let results = if node.starts_with("quantize") { "%8, %9" } else { "%9" };
         let source = format!(
             r#"graph "g" (
                  %0 "image": f32[N,2,6,6], %1 "full": f32[2,2,3,3], %3 "depthwise": f32[2,1,1,1],
-                 %4 "matrix": f32[7,5], %5 "weight": f32[5,3], %6 "weights": f32[2,5,3], %7 "matrices": f32[2,7,5]
+                 %4 "matrix": f32[7,5], %5 "weight": f32[5,3], %6 "weights": f32[2,5,3], %7 "matrices": f32[2,7,5],
+                 %11 "whole": i16[7,5]
                ) -> () {{
                  %2 = const ternary[2,2,3,3] {trits}
-                 %9 = {node}
+                 %10 = const ternary[5,3] [1, 0, -1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
+                 {results} = {node}
                }}"#
         );
         let graph =

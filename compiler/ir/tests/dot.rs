@@ -22,3 +22,23 @@ fn nodes_are_boxes_and_constants_stand_in_them() {
     }
     "#);
 }
+
+#[test]
+fn a_node_of_two_results_is_one_box() {
+    let source = r#"graph "g" (%0 "x": f32[N,2]) -> (%2 "q", %3 "s") {
+  %2, %3 = quantize(%0) {bits=8} "fixed" : i16[N,2], f32[N,1]
+}
+"#;
+    let graph = text::parse(source, &CustomRegistry::default()).expect("a graph");
+    insta::assert_snapshot!(dot::print(&graph), @r#"
+    digraph {
+        0 [ shape=box label="x\nf32[N,2]"]
+        1 [ shape=box label="quantize\nfixed"]
+        2 [ shape=box label="q"]
+        3 [ shape=box label="s"]
+        0 -> 1 [ label="f32[N,2]"]
+        1 -> 2 [ label="i16[N,2]"]
+        1 -> 3 [ label="f32[N,1]"]
+    }
+    "#);
+}

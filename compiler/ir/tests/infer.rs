@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use twnc_ir::{
     Attributes, Binary, Conv, CustomCall, CustomOperator, CustomRegistry, Dim, ElementType, Geometry, Op,
-    Pad, PadMode, Pool, ReduceKind, Slice, Tensor, TensorType, Unary, infer, text,
+    Pad, PadMode, Pool, Quantize, ReduceKind, Slice, Tensor, TensorType, Unary, infer, text,
 };
 
 /// An operator, the types of its operands, and what is inferred: types, or an error.
@@ -109,6 +109,12 @@ fn convolutions() {
         (plain(1), "i64[1,1,8] f32[1,1,1]", "conv does not take i64[1,1,8] as operand 0"),
         (plain(1), "f32[1,1,8] i8[1,1,1]", "conv does not take i8[1,1,1] as operand 1"),
         (plain(1), "f32[1,1,8]", "conv takes 2 operands, not 1"),
+        (plain(1), "i16[N,3,8] ternary[4,3,3]", "i32[N,4,6]"),
+        (
+            plain(1),
+            "i16[1,1,8] f32[1,1,1]",
+            "conv: integers need a ternary weight: i16[1,1,8] against f32[1,1,1]",
+        ),
         (
             conv(1, 1, usize::MAX, 1, 1),
             "f32[1,1,8] f32[1,1,1]",
@@ -196,6 +202,34 @@ fn matrix_products() {
         (Op::MatMul, "ternary[2,3] f32[3,4]", "matmul does not take ternary[2,3] as operand 0"),
         (Op::MatMul, "f32[2,3] i32[3,4]", "matmul does not take i32[3,4] as operand 1"),
         (Op::MatMul, "f32[2,3]", "matmul takes 2 operands, not 1"),
+        (Op::MatMul, "i16[N,3] ternary[3,4]", "i32[N,4]"),
+        (
+            Op::MatMul,
+            "i16[2,3] f32[3,4]",
+            "matmul: integers need a ternary weight: i16[2,3] against f32[3,4]",
+        ),
+        (Op::MatMul, "i16[2,3] i16[3,4]", "matmul does not take i16[3,4] as operand 1"),
+        (Op::MatMul, "i32[2,3] ternary[3,4]", "matmul does not take i32[2,3] as operand 0"),
+    ]);
+}
+
+#[test]
+fn quantisations() {
+    let quantize = |bits, scale| Op::Quantize(Quantize { bits, signed: true, scale });
+    let no_scale = |scale: &str| format!("quantize: scale is {scale}, not a positive, finite number");
+    check(&[
+        (quantize(2, None), "f32[N]", "i16[N] f32[N]"),
+        (quantize(12, Some(1e-45)), "f32[2*N,C,8,W]", "i16[2*N,C,8,W] f32[2*N,1,1,1]"),
+        (quantize(8, None), "f32[0,3]", "i16[0,3] f32[0,1]"),
+        (quantize(8, None), "f32[]", "quantize needs rank 1 or more as operand 0, not f32[]"),
+        (quantize(8, None), "i16[2]", "quantize does not take i16[2] as operand 0"),
+        (quantize(8, None), "f32[2] f32[2]", "quantize takes 1 operand, not 2"),
+        (quantize(1, None), "f32[2]", "quantize: bits is 1, not in 2 to 12"),
+        (quantize(13, None), "f32[2]", "quantize: bits is 13, not in 2 to 12"),
+        (quantize(8, Some(f32::NAN)), "f32[2]", &no_scale("NaN")),
+        (quantize(8, Some(f32::INFINITY)), "f32[2]", &no_scale("inf")),
+        (quantize(8, Some(0.0)), "f32[2]", &no_scale("0.0")),
+        (quantize(8, Some(-1.0)), "f32[2]", &no_scale("-1.0")),
     ]);
 }
 

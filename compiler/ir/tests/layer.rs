@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // A value that cannot be built is a failure of the test.
 
-use twnc_ir::{CustomRegistry, Graph, Layer, NodeId, PerChannel, layer, text};
+use twnc_ir::{
+    Conv, CustomRegistry, Data, Geometry, Graph, Layer, NodeId, Op, PerChannel, Tensor, layer, text,
+};
 
 const PRELUDE: &str = r#"graph "g" (%0 "image": f32[N,2,6,6], %1 "matrix": f32[7,2], %2 "narrow": f32[7,0], %3 "free": f32[2,3]) -> () {"#;
 
@@ -116,4 +118,24 @@ fn constants_per_channel() {
             assert_eq!(tensor.len(), expected.unwrap().1, "{constant}");
         }
     }
+}
+
+#[test]
+fn the_largest_sum() {
+    let conv = || Op::Conv(Conv { geometry: Geometry::unit(1), groups: 1 });
+    let cases: [(Op, &[usize], &[i8], usize); 7] = [
+        (conv(), &[2, 1, 3], &[1, 0, 0, -1, 0, 1], 2),
+        (conv(), &[1, 2, 3], &[1, 0, 0, -1, 0, 1], 3),
+        (conv(), &[2, 0, 3], &[], 0),
+        (conv(), &[1 << 60, 0, 3], &[], 0),
+        (Op::MatMul, &[3, 2], &[1, 0, -1, 0, 1, -1], 3),
+        (Op::MatMul, &[2, 3], &[1, 0, 1, -1, 0, 0], 2),
+        (Op::Dims(vec![]), &[1, 2], &[1, 1], 0),
+    ];
+    for (op, shape, trits, most) in cases {
+        let weight = Tensor::new(shape.to_vec(), Data::Ternary(trits.into())).unwrap();
+        assert_eq!(layer::most_summands(&op, &weight), most, "{op:?} with {shape:?}");
+    }
+    let float = Tensor::from_f32(vec![1, 1], vec![1.0]).unwrap();
+    assert_eq!(layer::most_summands(&Op::MatMul, &float), 0);
 }

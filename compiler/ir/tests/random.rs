@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use twnc_ir::{
     Attribute, Attributes, Binary, Conv, CustomCall, CustomOperator, CustomRegistry, Data, Dim, ElementType,
-    Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, ReduceKind, Slice, Tensor, TensorType, Unary,
-    ValueId, evaluate, text, verify,
+    Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, Quantize, ReduceKind, Slice, Tensor, TensorType,
+    Unary, ValueId, evaluate, text, verify,
 };
 
 const SYMBOLS: [&str; 5] = ["N", "H", "two words", "min", ""];
@@ -134,7 +134,7 @@ impl Choices<'_> {
         let mut axes = [vec![axis], self.few(2, |c| c.below(rank))].concat();
         axes.sort_unstable();
         axes.dedup();
-        match self.below(22) {
+        match self.below(23) {
             0 => (Op::Dims(self.list(2, Self::size)), vec![]),
             1 | 2 => {
                 let channels = shape.get(1).and_then(small).unwrap_or(2);
@@ -200,6 +200,11 @@ impl Choices<'_> {
                 (Op::Gather { axis }, vec![x, build.constant(indices, "indices")])
             }
             20 => (Op::Cast { to: self.element() }, vec![x]),
+            21 => {
+                let scale = if self.yes() { Some(self.float()) } else { None };
+                let bits = 1 + self.below(13);
+                (Op::Quantize(Quantize { bits, signed: self.yes(), scale }), vec![x])
+            }
             _ => {
                 let attributes = [
                     ("int".into(), Attribute::Int(self.integer())),
@@ -339,6 +344,6 @@ fn every_operator_is_among_them() {
         words.extend(graph.node_ids().map(|id| graph.node(id).op.mnemonic()));
         values += usize::from(evaluate(&graph, &inputs(&graph, 2, &mut choices)).is_ok());
     }
-    assert_eq!(words.len(), 43, "{words:?}");
+    assert_eq!(words.len(), 44, "{words:?}");
     assert!(values > 1000, "only {values} of 2000 graphs have a value");
 }

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)] // A value that cannot be built is a failure of the test.
 
 use twnc_ir::{
-    Binary, Changed, CustomRegistry, Edit, ElementType, Graph, NodeId, Op, Rewriter, Tensor, TypeError,
-    Unary, Use, ValueId, text, verify,
+    Binary, Changed, CustomRegistry, Edit, ElementType, Graph, NodeId, Op, Quantize, Rewriter, Tensor,
+    TypeError, Unary, Use, ValueId, text, verify,
 };
 
 const GRAPH: &str = r#"graph "g" (%0 "x": f32[N,2]) -> (%2 "y", %1 "z") {
@@ -47,7 +47,7 @@ fn changes() {
     /// Layer and reason.
     type Records<'a> = &'a [(&'a str, &'a str)];
     // The change, the graph that it leaves, and what is recorded.
-    let cases: [(&str, Change, &str, Records<'_>); 13] = [
+    let cases: [(&str, Change, &str, Records<'_>); 14] = [
         ("nothing", |_| Ok(()), "%1=relu(%0) %2=add(%1,%1) %3=exp(%1) %4=neg(%3) -> %2,%1", &[]),
         (
             "what is inserted is dead, and no change yet",
@@ -56,6 +56,17 @@ fn changes() {
                 relu(r, X).map(drop)
             },
             "%1=relu(%0) %2=add(%1,%1) %3=exp(%1) %4=neg(%3) %5=const() %6=relu(%0) -> %2,%1",
+            &[],
+        ),
+        (
+            "a node of two results",
+            |r| {
+                let quantize = Op::Quantize(Quantize { bits: 8, signed: true, scale: None });
+                let results = r.insert_all(quantize, &[X], "")?;
+                assert_eq!(results, [ValueId(5), ValueId(6)]);
+                Ok(())
+            },
+            "%1=relu(%0) %2=add(%1,%1) %3=exp(%1) %4=neg(%3) %5,%6=quantize(%0) -> %2,%1",
             &[],
         ),
         (

@@ -35,6 +35,9 @@ const EVERYTHING: &str = r#"graph "all \"of\" it" (%0 "image": f32[N,3,H,8], %90
   %30 = add(%17, %18) : f32[8,N]
   %40 = relu(%30) "last" : f32[8,N]
   %41 = neg(%19) : i32[8,N]
+  %42, %43 = quantize(%0) {bits=12, signed=true, scale=0.05} "fixed" : i16[N,3,H,8], f32[N,1,1,1]
+  %44 = conv(%42, %2) {strides=[2,1]} : i32[N,4,H/2,7]
+  %45, %46 = quantize(%40) {bits=8} : i16[8,N], f32[8,1]
   %50 = exp(%40) "dead" : f32[8,N]
 }
 "#;

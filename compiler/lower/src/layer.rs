@@ -14,6 +14,8 @@ pub(crate) struct Layer {
     pub(crate) product: NodeId,
     /// A constant: one number, or one for each output channel.
     pub(crate) scale: Option<ValueId>,
+    /// The scales of quantised inputs, one for each sample.
+    pub(crate) input_scale: Option<ValueId>,
     /// A constant: one number, or one for each output channel.
     pub(crate) bias: Option<ValueId>,
     /// A value of the result's type.
@@ -73,12 +75,16 @@ fn follow(graph: &Graph, product: NodeId, taken: &Layers) -> Layer {
     let mut layer = Layer {
         product,
         scale: None,
+        input_scale: None,
         bias: None,
         residual: None,
         activation: None,
         result: node.results[0],
         nodes: vec![product],
     };
+    if graph.ty(layer.result).element != ElementType::F32 {
+        follow_integers(graph, &mut layer);
+    }
     while layer.activation.is_none()
         && let Some((user, operand)) = graph.only_user(layer.result)
         && !taken.holds(user)
@@ -88,7 +94,9 @@ fn follow(graph: &Graph, product: NodeId, taken: &Layers) -> Layer {
         let per_channel = other.filter(|&v| is_per_channel(graph, v, layer.result, product));
         let plain = layer.bias.is_none() && layer.residual.is_none();
         match (&next.op, other, per_channel) {
-            (Op::Binary(Binary::Mul), _, Some(scale)) if ternary && plain && layer.scale.is_none() => {
+            (Op::Binary(Binary::Mul), _, Some(scale))
+                if ternary && plain && layer.scale.is_none() && layer.input_scale.is_none() =>
+            {
                 layer.scale = Some(scale);
             }
             (Op::Binary(Binary::Add), _, Some(bias)) if plain => layer.bias = Some(bias),
@@ -106,6 +114,46 @@ fn follow(graph: &Graph, product: NodeId, taken: &Layers) -> Layer {
         layer.nodes.push(user);
     }
     layer
+}
+
+/// A sum of integers is converted to f32, and multiplied by the scales of its input or by their product with a scale of its
+/// own, which is one factor, rounded once.
+fn follow_integers(graph: &Graph, layer: &mut Layer) {
+    let only_user = |value| graph.only_user(value).map(|(user, operand)| (user, operand, graph.node(user)));
+    let Some((cast, _, node)) = only_user(layer.result) else { return };
+    if node.op != (Op::Cast { to: ElementType::F32 }) {
+        return;
+    }
+    layer.result = node.results[0];
+    layer.nodes.push(cast);
+    let Some((mul, operand, node)) = only_user(layer.result) else { return };
+    let Some(&factor) = node.operands.get(1 - operand.min(1)) else { return };
+    if node.op != Op::Binary(Binary::Mul) || graph.ty(node.results[0]) != graph.ty(layer.result) {
+        return;
+    }
+    let scales = |value: ValueId| {
+        let definer = graph.definer(value).map(|(_, node)| node);
+        definer.is_some_and(|node| matches!(node.op, Op::Quantize(_)) && node.results.get(1) == Some(&value))
+    };
+    if scales(factor) {
+        layer.input_scale = Some(factor);
+    } else {
+        let Some((id, product)) = graph.definer(factor) else { return };
+        let &[a, b] = &product.operands[..] else { return };
+        let (input_scale, scale) = if scales(a) { (a, b) } else { (b, a) };
+        let fits = product.op == Op::Binary(Binary::Mul)
+            && scales(input_scale)
+            && is_per_channel(graph, scale, layer.result, layer.product);
+        if !fits {
+            return;
+        }
+        (layer.input_scale, layer.scale) = (Some(input_scale), Some(scale));
+        if graph.only_user(factor).is_some() {
+            layer.nodes.push(id);
+        }
+    }
+    layer.result = node.results[0];
+    layer.nodes.push(mul);
 }
 
 /// Whether a value is an f32 constant that broadcasts over `result` along its channel axis alone, and leaves its shape alone.

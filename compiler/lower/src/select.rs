@@ -37,7 +37,11 @@ pub(crate) fn layer(build: &mut ProgramBuilder<'_>, layer: &Layer) -> Result<(),
         let shape = graph.constant(weight).map(|w| w.shape().to_vec()).unwrap_or_default();
         let (input, weight) = (build.buffer(input)?, build.constant(weight, shape)?);
         let planes = vec![Plane { input, weight, contraction }];
-        let terms = vec![Term { planes, scale, input_scale: None }];
+        if graph.ty(layer.result).element != ElementType::F32 {
+            return Err(build.invalid(layer.result, "a sum of integers is not converted to f32"));
+        }
+        let input_scale = layer.input_scale.map(|scales| build.buffer(scales)).transpose()?;
+        let terms = vec![Term { planes, scale, input_scale }];
         let output = build.define(layer.result)?;
         build.push(&name, StepKind::Accumulate(step::Accumulate { terms, epilogue, output }));
         return Ok(());
@@ -119,6 +123,12 @@ fn compute(build: &mut ProgramBuilder<'_>, id: NodeId, name: &str) -> Result<(),
         Op::Dims(dims) => {
             let values = dims.iter().map(|dim| build.dim(name, dim)).collect::<Result<_, _>>()?;
             StepKind::Dims(step::Dims { values, output: build.define(node.results[0])? })
+        }
+        Op::Quantize(quantize) => {
+            let input = build.buffer(node.operands[0])?;
+            let outputs = [build.define(node.results[0])?, build.define(node.results[1])?];
+            let (bits, signed, scale) = (quantize.bits as u32, quantize.signed, quantize.scale);
+            StepKind::Quantize(step::Quantize { input, bits, signed, scale, outputs })
         }
         Op::Custom(call) => {
             let inputs = node.operands.iter().map(|&v| build.operand(v)).collect::<Result<_, _>>()?;

@@ -8,8 +8,8 @@ use fixture::summary;
 use onnx_protobuf::{Message, ModelProto, type_proto};
 use std::sync::Arc;
 use twnc_ir::{
-    Attribute, Attributes, Binary, Conv, CustomCall, CustomOperator, Data, Dim, ElementType, Geometry, Graph,
-    GraphBuilder, Op, Pad, PadMode, Pool, ReduceKind, Slice, Tensor, TensorType, Unary,
+    Attribute, Attributes, Binary, Conv, CustomCall, CustomOperator, CustomRegistry, Data, Dim, ElementType,
+    Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, ReduceKind, Slice, Tensor, TensorType, Unary,
 };
 use twnc_onnx::{ImportOptions, OnnxError, export, import_bytes};
 
@@ -178,6 +178,59 @@ fn names_and_constants() {
     let Some(type_proto::Value::TensorType(ty)) = &graph.input[0].type_.value else { panic!("no tensor") };
     assert_eq!(ty.shape.dim[0].dim_param(), "N");
     assert_eq!((model.ir_version, model.opset_import[0].version, graph.name.as_str()), (8, 17, "net"));
+}
+
+/// A graph read from its text form.
+fn read(source: &str) -> Graph {
+    twnc_ir::text::parse(source, &CustomRegistry::default()).unwrap()
+}
+
+#[test]
+fn fixed_point_is_written_out() {
+    let quantize = |attributes: &str, shape: &str, scales: &str| {
+        read(&format!(
+            "graph \"g\" (%0 \"x\": f32[{shape}]) -> (%1 \"q\", %2 \"s\") {{
+  %1, %2 = quantize(%0) {{{attributes}}} : i16[{shape}], f32[{scales}]
+}}"
+        ))
+    };
+    let finite = "IsInf IsNaN Or Where";
+    let scale = "Div Div Min Equal Where";
+    let whole = "Mul Where IsNaN Where Round Clip Cast";
+    let cases = [
+        (
+            quantize("bits=8, signed=true", "N,3,8", "N,1,1"),
+            format!("{finite} Abs ReduceMax {scale} {whole}"),
+        ),
+        (quantize("bits=8", "N,3", "N,1"), format!("{finite} Greater Where ReduceMax {scale} {whole}")),
+        (quantize("bits=8, signed=true", "N", "N"), format!("{finite} Abs {scale} {whole}")),
+        (quantize("bits=8, scale=0.5", "N,3", "N,1"), format!("IsInf Shape Concat Expand {whole}")),
+        (quantize("bits=8, scale=0.5", "N", "N"), format!("IsInf Shape Expand {whole}")),
+    ];
+    for (graph, expected) in cases {
+        assert_eq!(operators(&written(&graph)), expected);
+    }
+}
+
+#[test]
+fn products_of_integers_are_exact_or_refused() {
+    let product = |bits: usize, inputs: usize| {
+        let ones = vec!["1"; inputs].join(",");
+        read(&format!(
+            "graph \"g\" (%0 \"x\": f32[N,{inputs}]) -> (%4 \"y\") {{
+  %1 = const ternary[{inputs},1] \"w\" [{ones}]
+  %2, %3 = quantize(%0) {{bits={bits}, scale=0.5}} : i16[N,{inputs}], f32[N,1]
+  %4 = matmul(%2, %1) \"layer\" : i32[N,1]
+}}"
+        ))
+    };
+    let last = |graph: &Graph| operators(&written(graph)).split_once("Clip ").unwrap().1.to_owned();
+    assert_eq!(last(&product(8, 3)), "Cast Cast MatMul Cast");
+    assert_eq!(last(&product(12, 4097)), "Cast Cast MatMul Cast");
+    let Err(OnnxError::Export { node, reason }) = export(&product(12, 4098)) else { panic!("was written") };
+    assert_eq!(node, "layer");
+    assert!(reason.starts_with("its sums can reach 16781310, and"), "{reason}");
+    assert!(reason.ends_with("fewer --activation-bits, or with --activations f32"), "{reason}");
 }
 
 /// Doubles.

@@ -8,7 +8,7 @@ use twnc_ir::{
 };
 use twnc_lower::LowerError;
 use twnc_onnx::{ImportOptions, OnnxError};
-use twnc_passes::OptionsError;
+use twnc_passes::{Activations, OptionsError};
 use twnc_program::{Program, ProgramError, StepKind};
 
 /// Turns networks into programs, as its [builder](Compiler::builder) was told.
@@ -127,6 +127,18 @@ impl CompilerBuilder {
     /// The model by which passes choose; [`CountingCost`] unless told otherwise.
     pub fn cost(self, cost: impl CostModel + 'static) -> CompilerBuilder {
         CompilerBuilder { cost: Some(Box::new(cost)), ..self }
+    }
+
+    /// What ternary layers sum; one of the choices of [`passes`](CompilerBuilder::passes).
+    pub fn activations(mut self, activations: Activations) -> CompilerBuilder {
+        self.passes.activations = activations;
+        self
+    }
+
+    /// The bits of a whole number that is summed, 4 to 12; one of the choices of [`passes`](CompilerBuilder::passes).
+    pub fn activation_bits(mut self, bits: usize) -> CompilerBuilder {
+        self.passes.activation_bits = bits;
+        self
     }
 
     /// How the pipeline is run: what is printed, skipped, verified.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // in a test a panic is the report, also in the functions around it
 
 mod cases;
+mod fixed_point;
 mod folding;
 mod oracle;
 mod preparation;

@@ -5,10 +5,10 @@ use crate::swish::Swish;
 use proptest::prelude::*;
 use std::sync::Arc;
 use twnc_ir::{
-    Attributes, Binary, Conv, CustomCall, Data, Dim, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool,
-    Tensor, TensorType, Unary, ValueId,
+    Attributes, Binary, Conv, CustomCall, Data, Dim, ElementType, Geometry, Graph, GraphBuilder, Op, Pad,
+    PadMode, Pool, Tensor, TensorType, Unary, ValueId,
 };
-use twnc_passes::{Mode, Options, default_pipeline};
+use twnc_passes::{Activations, Mode, Options, default_pipeline};
 
 /// One piece of a network of images.
 #[derive(Clone, Copy, Debug)]
@@ -294,5 +294,25 @@ proptest! {
         run(&mut graph, &["simplify"], &Options::default());
         let again = run(&mut graph, &["simplify"], &Options::default());
         prop_assert_eq!(again.edits, 0);
+    }
+
+    #[test]
+    fn ternary_layers_sum_whole_numbers_and_stay_so(
+        pieces in prop::collection::vec(piece(), 1..9),
+        seed in 0u64..1000,
+    ) {
+        let mut graph = network(&pieces, seed);
+        let options = Options { activations: Activations::Int, ..Options::default() };
+        run(&mut graph, &[], &options);
+        for id in graph.node_ids() {
+            let node = graph.node(id);
+            let weight = node.operands.get(1).and_then(|&w| graph.constant(w)?.as_ternary());
+            let element = node.operands.first().map(|&x| graph.ty(x).element);
+            prop_assert!(weight.is_none() || element == Some(ElementType::I16), "{}", node.name);
+        }
+        let mut again = graph.clone();
+        run(&mut again, &[], &Options { ternarise: Mode::Detected, ..options.clone() });
+        assert_identical(&graph, &again);
+        prop_assert_eq!(run(&mut graph, &["fix_point"], &options).edits, 0);
     }
 }

@@ -1,11 +1,12 @@
 //! Binds the steps of a program to what executes them: a kernel of generated code with its buffers, or the interpreter and why.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use twnc_jit::{
-    AccumulateSpec, ConvSpec, Epilogue, Function, Jit, JitError, Kernel, MapSpec, MatMulSpec, PlaneSpec,
-    PoolSpec, Source,
+    AccumulateSpec, ConvSpec, Epilogue, Function, IntegerRange, Jit, JitError, Kernel, MapSpec, MatMulSpec,
+    PlaneSpec, PoolSpec, Source,
 };
-use twnc_program::step::{self, Accumulate};
+use twnc_program::step::{self, Accumulate, Plane, Quantize, Term};
 use twnc_program::{
     BufferId, ConstantData, ConstantId, ElementType, MAX_MAP_INPUTS, Operand, Program, Shapes, Step, StepKind,
 };
@@ -16,6 +17,20 @@ pub(crate) const MAX_INPUTS: usize = MAX_MAP_INPUTS;
 const MANY_PLANES: Execution = Execution::Interpret(Some("an accumulation of more than 16 planes"));
 const NOT_TERNARY: Execution = Execution::Interpret(Some("a plane whose weight is not ternary"));
 const NOT_FLOAT: Execution = Execution::Interpret(Some("operands that are not f32"));
+
+const SEVERAL_PLANES: Execution = Execution::Interpret(Some("a sum of integers over several planes"));
+
+/// The quantize step that writes each buffer of integers whose range is known.
+pub(crate) type Ranges<'p> = HashMap<BufferId, &'p Quantize>;
+
+/// Those of a program.
+pub(crate) fn ranges(program: &Program) -> Ranges<'_> {
+    let quantize = program.steps.iter().filter_map(|step| match &step.kind {
+        StepKind::Quantize(quantize) => Some((quantize.outputs[0], quantize)),
+        _ => None,
+    });
+    quantize.collect()
+}
 
 /// How a step is executed.
 pub(crate) enum Execution {
@@ -32,7 +47,7 @@ pub(crate) struct Bound {
     pub(crate) kernel: Box<dyn Kernel>,
     pub(crate) inputs: Vec<BufferId>,
     pub(crate) residual: Option<BufferId>,
-    pub(crate) output: BufferId,
+    pub(crate) outputs: Vec<BufferId>,
 }
 
 impl Execution {
@@ -51,6 +66,14 @@ impl Execution {
         match self {
             Execution::Kernel(bound) => bound.kernel.functions(),
             Execution::Alias | Execution::Interpret(_) => vec![],
+        }
+    }
+
+    /// What it should take on one thread, in cycles, where a kernel says so.
+    pub(crate) fn estimate(&self) -> Option<f64> {
+        match self {
+            Execution::Kernel(bound) => bound.kernel.estimate(),
+            Execution::Alias | Execution::Interpret(_) => None,
         }
     }
 
@@ -77,12 +100,13 @@ pub(crate) fn bind(
     jit: &Jit,
     program: &Program,
     shapes: &Shapes,
+    ranges: &Ranges<'_>,
     step: &Step,
     threads: usize,
 ) -> Result<Execution, JitError> {
     match &step.kind {
-        StepKind::Accumulate(s) if s.terms.len() > MAX_INPUTS => Ok(MANY_PLANES),
-        StepKind::Accumulate(s) => accumulate(jit, program, shapes, s, threads),
+        StepKind::Accumulate(s) if buffers(s) > MAX_INPUTS => Ok(MANY_PLANES),
+        StepKind::Accumulate(s) => accumulate(jit, program, shapes, ranges, s, threads),
         StepKind::Conv(s) => {
             let mut operands = Operands::new(program);
             operands.source(Operand::Buffer(s.input));
@@ -95,7 +119,7 @@ pub(crate) fn bind(
                 groups: s.groups,
                 epilogue: epilogue(program, &s.epilogue),
             };
-            operands.bind(jit.conv(&spec), s.epilogue.residual, s.output)
+            operands.bind(jit.conv(&spec), s.epilogue.residual, step.outputs())
         }
         StepKind::MatMul(s) => {
             let mut operands = Operands::new(program);
@@ -109,7 +133,7 @@ pub(crate) fn bind(
                 right,
                 epilogue: epilogue(program, &s.epilogue),
             };
-            operands.bind(jit.matmul(&spec), s.epilogue.residual, s.output)
+            operands.bind(jit.matmul(&spec), s.epilogue.residual, step.outputs())
         }
         StepKind::Map(s) => {
             if program.buffers[s.output.index()].element != ElementType::F32 {
@@ -122,14 +146,19 @@ pub(crate) fn bind(
                 inputs.push((shapes.operand(program, operand), source));
             }
             let spec = MapSpec { output: shapes.of(s.output), inputs, code: &s.code };
-            operands.bind(jit.map(&spec), None, s.output)
+            operands.bind(jit.map(&spec), None, step.outputs())
         }
         StepKind::Pool(s) => {
             let mut operands = Operands::new(program);
             operands.source(Operand::Buffer(s.input));
             let (input, output) = (shapes.of(s.input), shapes.of(s.output));
             let spec = PoolSpec { kind: s.kind, input, output, window: &s.window };
-            operands.bind(jit.pool(&spec), None, s.output)
+            operands.bind(jit.pool(&spec), None, step.outputs())
+        }
+        StepKind::Quantize(s) => {
+            let mut operands = Operands::new(program);
+            operands.source(Operand::Buffer(s.input));
+            operands.bind(jit.quantize(s, shapes.of(s.input)), None, step.outputs())
         }
         _ => Ok(Execution::Interpret(Some(step.kind_name()))),
     }
@@ -164,14 +193,14 @@ impl<'p> Operands<'p> {
         self,
         kernel: Result<impl Kernel + 'static, JitError>,
         residual: Option<BufferId>,
-        output: BufferId,
+        outputs: &[BufferId],
     ) -> Result<Execution, JitError> {
         match kernel {
             Ok(kernel) => Ok(Execution::Kernel(Bound {
                 kernel: Box::new(kernel),
                 inputs: self.inputs,
                 residual,
-                output,
+                outputs: outputs.to_vec(),
             })),
             Err(JitError::Unsupported(what)) => Ok(Execution::Interpret(Some(what))),
             Err(error) => Err(error),
@@ -182,6 +211,7 @@ impl<'p> Operands<'p> {
 fn epilogue(program: &Program, epilogue: &step::Epilogue) -> Epilogue {
     Epilogue {
         scale: None,
+        input_scale: None,
         carry: false,
         bias: epilogue.bias.and_then(|id| floats(program, id)).map(<[f32]>::to_vec),
         residual: epilogue.residual.is_some(),
@@ -189,39 +219,51 @@ fn epilogue(program: &Program, epilogue: &step::Epilogue) -> Epilogue {
     }
 }
 
+/// The buffers that a kernel of the step would read, beside the residual.
+fn buffers(step: &Accumulate) -> usize {
+    let of = |term: &Term| term.planes.len() + usize::from(term.input_scale.is_some()) * term.planes.len();
+    step.terms.iter().map(of).sum()
+}
+
 fn accumulate(
     jit: &Jit,
     program: &Program,
     shapes: &Shapes,
+    ranges: &Ranges<'_>,
     step: &Accumulate,
     threads: usize,
 ) -> Result<Execution, JitError> {
-    let planes = step.terms.iter().map(|term| {
-        // Sums over several planes and of integers are the interpreter's.
-        let [plane] = &term.planes[..] else { return None };
-        if term.input_scale.is_some() || program.buffers[plane.input.index()].element != ElementType::F32 {
-            return None;
-        }
+    // Each plane of f32 gets the factor of its term; a sum of integers over several planes would have to be one sum.
+    let integers = |plane: &Plane| ranges.contains_key(&plane.input);
+    if step.terms.iter().any(|term| term.planes.len() > 1 && term.planes.iter().any(integers)) {
+        return Ok(SEVERAL_PLANES);
+    }
+    let planes = step.terms.iter().flat_map(|term| term.planes.iter().map(move |plane| (term, plane)));
+    let spec = planes.clone().map(|(term, plane)| {
         let ConstantData::Ternary(weight) = &program.constant(plane.weight).data else { return None };
+        let range = ranges.get(&plane.input);
         Some(PlaneSpec {
             input: shapes.of(plane.input),
             weight_shape: shapes.operand(program, Operand::Constant(plane.weight)),
             weight,
             contraction: &plane.contraction,
             scale: term.scale.and_then(|id| floats(program, id)),
+            integers: range.map(|step| IntegerRange { largest: step.largest(), signed: step.signed }),
+            input_scale: term.input_scale.is_some(),
         })
     });
-    let Some(planes) = planes.collect() else { return Ok(NOT_TERNARY) };
+    let Some(specs) = spec.collect() else { return Ok(NOT_TERNARY) };
     let spec = AccumulateSpec {
-        planes,
+        planes: specs,
         bias: step.epilogue.bias.and_then(|id| floats(program, id)),
         residual: step.epilogue.residual.is_some(),
         activation: step.epilogue.activation,
         threads,
         rank: 0,
     };
-    let inputs = step.terms.iter().flat_map(|term| term.planes.iter().map(|plane| plane.input)).collect();
-    Operands { program, inputs }.bind(jit.accumulate(&spec), step.epilogue.residual, step.output)
+    let inputs = planes.clone().map(|(_, plane)| plane.input);
+    let inputs = inputs.chain(planes.filter_map(|(term, _)| term.input_scale)).collect();
+    Operands { program, inputs }.bind(jit.accumulate(&spec), step.epilogue.residual, &[step.output])
 }
 
 fn floats(program: &Program, id: ConstantId) -> Option<&[f32]> {

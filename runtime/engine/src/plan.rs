@@ -37,8 +37,9 @@ pub struct PlanReport {
     pub kernel: String,
     /// The generated functions that it calls.
     pub functions: Vec<Arc<Function>>,
-    /// How long it was expected to take when the kernel was chosen, in milliseconds; `None` for what nothing was expected of.
-    pub estimate_ms: Option<f64>,
+    /// How long it was expected to take on one thread when the kernel was chosen, in cycles of the processor; `None` for what nothing was
+    /// expected of.
+    pub estimate_cycles: Option<f64>,
 }
 
 /// The memory of one run at a time.
@@ -73,10 +74,11 @@ impl Plan {
                 Some(backend::generator(isa).map_err(unavailable)?)
             }
         };
+        let ranges = bind::ranges(program);
         let execution = |step: &Step| match generator {
             _ if liveness::is_alias(&step.kind) => Ok(Execution::Alias),
             None => Ok(Execution::Interpret(None)),
-            Some(jit) => bind::bind(jit, program, &shapes, step, threads),
+            Some(jit) => bind::bind(jit, program, &shapes, &ranges, step, threads),
         };
         let steps = program.steps.iter().map(execution).collect::<Result<Vec<_>, _>>()?;
         let scratch = steps.iter().map(Execution::scratch).max().unwrap_or(0);
@@ -103,7 +105,7 @@ impl Plan {
         let steps = self.steps.iter().map(|step| PlanReport {
             kernel: step.describe(),
             functions: step.functions(),
-            estimate_ms: None,
+            estimate_cycles: step.estimate(),
         });
         steps.collect()
     }
@@ -139,30 +141,54 @@ impl Plan {
             match execution {
                 Execution::Alias => {}
                 Execution::Interpret(_) => self.interpret(inner, workspace, step)?,
-                Execution::Kernel(bound) => self.execute(bound, workspace)?,
+                Execution::Kernel(bound) => self.execute(inner, bound, workspace)?,
             }
             observe(number, workspace);
         }
         Ok(())
     }
 
-    fn execute(&self, bound: &Bound, workspace: &mut Workspace) -> Result<(), Error> {
+    fn execute(&self, inner: &Inner, bound: &Bound, workspace: &mut Workspace) -> Result<(), Error> {
+        let element = |id: BufferId| inner.program.buffers[id.index()].element;
         let range = |id: BufferId| self.layout.ranges[id.index()].clone();
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut workspace.arena);
-        let target = range(bound.output);
-        let (before, rest) = bytes.split_at_mut(target.start);
-        let (written, behind) = rest.split_at_mut(target.len());
-        let pieces = [(0, &*before), (target.end, &*behind)];
-        let read = |id: BufferId| bytemuck::cast_slice::<u8, f32>(piece(&pieces, range(id)));
-        let mut inputs = [&[][..]; MAX_INPUTS];
+        // No buffer that a step reads shares memory with one that it writes, so the arena falls apart around the outputs, which
+        // are one or two.
+        let [first, second] = match bound.outputs[..] {
+            [] => return Ok(()),
+            [output] => [Some(output), None],
+            [a, b, ..] if range(a).start <= range(b).start => [Some(a), Some(b)],
+            [a, b, ..] => [Some(b), Some(a)],
+        };
+        let mut rest: &mut [u8] = bytemuck::cast_slice_mut(&mut workspace.arena);
+        let mut at = 0;
+        let mut pieces: [(usize, &[u8]); 3] = [(0, &[]); 3];
+        let mut written: [&mut [u8]; 2] = [&mut [], &mut []];
+        let outputs = [first, second];
+        for ((piece, written), &output) in pieces.iter_mut().zip(&mut written).zip(&outputs) {
+            let Some(output) = output else { continue };
+            let target = range(output);
+            let (before, behind) = rest.split_at_mut(target.start - at);
+            let (own, behind) = behind.split_at_mut(target.len());
+            (*piece, *written) = ((at, &*before), own);
+            (rest, at) = (behind, target.end);
+        }
+        pieces[2] = (at, rest);
+        let read = |id: BufferId| view(element(id), piece(&pieces, range(id)));
+        let mut inputs = [View::F32(&[]); MAX_INPUTS];
         inputs.iter_mut().zip(&bound.inputs).for_each(|(slice, &id)| *slice = read(id));
         let inputs = &inputs[..bound.inputs.len()];
-        let residual = bound.residual.map(read);
-        let output: &mut [f32] = bytemuck::cast_slice_mut(written);
+        let residual = bound.residual.map(|id| bytemuck::cast_slice(piece(&pieces, range(id))));
+        let [one, two] = written;
+        let of = |output: Option<BufferId>, bytes| view_mut(output.map_or(ElementType::U8, element), bytes);
+        let mut views = [of(first, one), of(second, two)];
+        if first != bound.outputs.first().copied() {
+            views.swap(0, 1);
+        }
+        let views = &mut views[..bound.outputs.len()];
         // Some parts more than threads, so that one that is late is not waited for long.
         let parts = if self.threads == 1 { 1 } else { self.threads * 4 };
         for phase in 0..bound.kernel.phases() {
-            let work = Work::new(&*bound.kernel, phase, inputs, residual, output, parts)?;
+            let work = Work::new(&*bound.kernel, phase, inputs, residual, views, parts)?;
             share(&work, &mut workspace.scratch, self.threads)?;
         }
         Ok(())
@@ -219,7 +245,7 @@ impl std::fmt::Debug for PlanReport {
         f.debug_struct("PlanReport")
             .field("kernel", &self.kernel)
             .field("functions", &functions)
-            .field("estimate_ms", &self.estimate_ms)
+            .field("estimate_cycles", &self.estimate_cycles)
             .finish()
     }
 }

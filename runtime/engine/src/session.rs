@@ -113,6 +113,15 @@ impl Session {
         self.choice.fallback
     }
 
+    /// Cycles per second of the calling thread's processor, measured now; for [`PlanReport::estimate_cycles`](crate::PlanReport). `None` for
+    /// a session that runs by the interpreter.
+    pub fn cycles_per_second(&self) -> Option<f64> {
+        match self.backend() {
+            Backend::Interpreter => None,
+            Backend::Generated(isa) => backend::generator(isa).ok()?.cycles_per_second().ok(),
+        }
+    }
+
     /// The number of threads that compute.
     pub fn threads(&self) -> usize {
         self.options.threads

@@ -3,8 +3,9 @@
 //!     cargo run --release -p twnc-jit --example layers [NAME PART]     # every kind of code that this machine runs
 
 use std::time::{Duration, Instant};
-use twnc_jit::{AccumulateSpec, Isa, Jit, Kernel, Line, PlaneSpec, run};
+use twnc_jit::{AccumulateSpec, IntegerRange, Isa, Jit, Kernel, Line, PlaneSpec, run};
 use twnc_program::constant::Trits;
+use twnc_program::interpret::{View, ViewMut};
 use twnc_program::scalar::Unary;
 use twnc_program::step::Contraction;
 use twnc_program::window::Window;
@@ -17,7 +18,8 @@ fn main() {
     println!("{:20} {:>9} {:>9} {:>8} {:>8}", "layer", "min ms", "median", "GMAC/s", "build ms");
     for layer in layers().iter().filter(|l| l.0.contains(&filter)) {
         for isa in Isa::available() {
-            time(&Jit::new(isa).expect("this machine runs generated code"), layer, 0);
+            let jit = Jit::new(isa).expect("this machine runs generated code");
+            [None, Some(8)].into_iter().for_each(|bits| time(&jit, layer, bits));
         }
     }
 }
@@ -71,7 +73,7 @@ fn full(name: &'static str, rows: usize, k: usize, m: usize) -> Layer {
     Layer(name, vec![rows, k], vec![k, m], Contraction::MatMul)
 }
 
-fn time(jit: &Jit, Layer(name, input_shape, weight_shape, contraction): &Layer, rank: usize) {
+fn time(jit: &Jit, Layer(name, input_shape, weight_shape, contraction): &Layer, bits: Option<u32>) {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {
         state ^= state << 13;
@@ -97,12 +99,14 @@ fn time(jit: &Jit, Layer(name, input_shape, weight_shape, contraction): &Layer, 
             weight: &weight,
             contraction,
             scale: Some(&[0.01]),
+            integers: bits.map(|bits| IntegerRange { largest: (1 << (bits - 1)) - 1, signed: true }),
+            input_scale: false,
         }],
         bias: Some(&bias),
         residual: false,
         activation: Some(Unary::Relu),
         threads: 1,
-        rank,
+        rank: 0,
     };
     let kernel = match jit.accumulate(&spec) {
         Ok(kernel) => kernel,
@@ -110,24 +114,27 @@ fn time(jit: &Jit, Layer(name, input_shape, weight_shape, contraction): &Layer, 
     };
     let build = start.elapsed();
     let interface = kernel.interface();
-    let mut output = vec![0.0; interface.output];
+    let mut output = vec![0.0; interface.outputs[0].len];
+    let integers: Vec<i16> = input.iter().map(|x| (x * 127.0) as i16).collect();
+    let inputs = [if bits.is_some() { View::I16(&integers) } else { View::F32(&input) }];
     let mut scratch = vec![Line::default(); interface.scratch];
     let mut times = Vec::new();
     let end = Instant::now() + Duration::from_millis(700);
     while Instant::now() < end {
         let start = Instant::now();
-        run(&kernel, &[&input], None, &mut output, &mut scratch).expect("lengths fit");
+        run(&kernel, &inputs, None, &mut [ViewMut::F32(&mut output)], &mut scratch).expect("lengths fit");
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
     let median = times[times.len() / 2];
-    let macs = interface.output * weights.len() / outputs;
+    let macs = interface.outputs[0].len * weights.len() / outputs;
     println!(
-        "{name:20} {:9.3} {median:9.3} {:8.1} {:8.1}  {}: {}",
+        "{name:20} {:9.3} {median:9.3} {:8.1} {:8.1}  {} {}: {}",
         times[0],
         macs as f64 / median / 1e6,
         build.as_secs_f64() * 1e3,
         jit.isa().name(),
+        if bits.is_some() { "i16" } else { "f32" },
         kernel.describe()
     );
 }

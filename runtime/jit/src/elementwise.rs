@@ -92,6 +92,28 @@ impl Elementwise<'_, '_> {
         self.choose(FloatCC::GreaterThan, b, a, b, a)
     }
 
+    /// `|x|` (unsigned: `x`) where it is finite, else 0.
+    pub fn finite_magnitude(&mut self, x: Value, signed: bool) -> Value {
+        let magnitude = self.0.ins().fabs(x);
+        let (infinity, zero) = (self.number(f32::INFINITY), self.number(0.0));
+        let value = if signed { magnitude } else { x };
+        self.choose(FloatCC::LessThan, magnitude, infinity, value, zero)
+    }
+
+    /// The integers nearest to `x · inverse`, ties to even, from `low` to `high`, whose magnitudes are below 2^22; 0 for NaN,
+    /// and the ends for infinite `x`.
+    pub fn rounded(&mut self, x: Value, inverse: Value, low: f32, high: f32) -> Value {
+        let scaled = self.mul(x, inverse);
+        let magnitude = self.0.ins().fabs(x);
+        let (infinity, zero) = (self.number(f32::INFINITY), self.number(0.0));
+        let scaled = self.choose(FloatCC::Equal, magnitude, infinity, x, scaled);
+        let scaled = self.choose(FloatCC::Equal, scaled, scaled, scaled, zero);
+        let clipped = self.clip(scaled, low, high);
+        let round = self.number(ROUND);
+        let rounded = self.add(clipped, round);
+        self.integer_of(rounded)
+    }
+
     /// To about 1 unit in the last place: 2^n · e^r with |r| at most ln 2 / 2.
     fn exp(&mut self, x: Value) -> Value {
         // Beyond these bounds the result is 0 or infinite.

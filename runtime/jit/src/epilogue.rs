@@ -9,6 +9,8 @@ use twnc_program::scalar::Unary;
 pub struct Epilogue {
     /// One factor, or one per output channel.
     pub scale: Option<Vec<f32>>,
+    /// The number of the kernel's input that holds a factor per sample.
+    pub input_scale: Option<usize>,
     /// Whether the result is added to what an earlier plane left in the output.
     pub carry: bool,
     /// One number per output channel.
@@ -36,25 +38,35 @@ impl Epilogue {
         }
     }
 
-    /// The scale of a channel, if there is one.
-    fn scale_of(&self, channel: usize) -> Option<f32> {
-        let scale = self.scale.as_ref()?;
-        Some(if scale.len() == 1 { scale[0] } else { scale[channel] })
+    /// The factor of a sample, if there is one.
+    pub(crate) fn sample_scale(&self, sample: usize, io: &Io<'_>) -> Option<f32> {
+        self.input_scale.map(|input| io.f32(input)[sample])
     }
 
-    /// Makes the outputs of one channel: `pieces` says which runs of the `sums` go where in the tensor.
+    /// The factor of a channel in a sample with this factor, if there is one; rounded once.
+    fn factor(&self, channel: usize, sample_scale: Option<f32>) -> Option<f32> {
+        let scale = self.scale.as_ref().map(|scale| if scale.len() == 1 { scale[0] } else { scale[channel] });
+        match (scale, sample_scale) {
+            (Some(a), Some(b)) => Some(a * b),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Makes the outputs of one channel of a sample: `pieces` says which runs of the `sums` go where in the tensor.
     ///
     /// # Safety
     /// Nobody else accesses the output at the pieces, displaced by `origin`.
+    #[allow(clippy::too_many_arguments)] // What is computed, and from where to where.
     pub(crate) unsafe fn channel(
         &self,
         channel: usize,
+        sample_scale: Option<f32>,
         sums: &[f32],
         pieces: &[Piece],
         origin: usize,
         io: &Io<'_>,
     ) {
-        let scale = self.scale_of(channel);
+        let scale = self.factor(channel, sample_scale);
         // Adding -0 changes no number.
         let bias = self.bias.as_ref().map_or(-0.0, |b| b[channel]);
         let relu = |x: f32| if x < 0.0 { 0.0 } else { x };
@@ -65,13 +77,13 @@ impl Epilogue {
             let output = unsafe { io.output(range) };
             let sums = &sums[piece.from..piece.from + piece.count];
             match (scale, residual, self.activation) {
-                _ if self.carry => self.carried(channel, sums, residual, output),
+                _ if self.carry => self.carried(channel, scale, sums, residual, output),
                 (Some(s), [], Some(Unary::Relu)) => each(sums, output, |x| relu(x * s + bias)),
                 (Some(s), [], None) => each(sums, output, |x| x * s + bias),
                 (None, [], Some(Unary::Relu)) => each(sums, output, |x| relu(x + bias)),
                 (Some(s), r, Some(Unary::Relu)) => each_two(sums, r, output, |x, r| relu(x * s + bias + r)),
                 (Some(s), r @ [_, ..], None) => each_two(sums, r, output, |x, r| x * s + bias + r),
-                _ => self.carried(channel, sums, residual, output),
+                _ => self.carried(channel, scale, sums, residual, output),
             }
         }
     }
@@ -80,27 +92,36 @@ impl Epilogue {
     pub(crate) fn position(
         &self,
         first: usize,
+        sample_scale: Option<f32>,
         sums: &[f32],
         stride: usize,
         residual: Option<&[f32]>,
         output: &mut [f32],
     ) {
         for (i, (output, &sum)) in output.iter_mut().zip(sums.iter().step_by(stride)).enumerate() {
-            *output = self.one(first + i, sum, residual.map(|r| r[i]), *output);
+            let scale = self.factor(first + i, sample_scale);
+            *output = self.one(first + i, scale, sum, residual.map(|r| r[i]), *output);
         }
     }
 
     /// The uncommon combinations.
-    fn carried(&self, channel: usize, sums: &[f32], residual: &[f32], output: &mut [f32]) {
+    fn carried(
+        &self,
+        channel: usize,
+        scale: Option<f32>,
+        sums: &[f32],
+        residual: &[f32],
+        output: &mut [f32],
+    ) {
         for (i, (output, &sum)) in output.iter_mut().zip(sums).enumerate() {
-            *output = self.one(channel, sum, residual.get(i).copied(), *output);
+            *output = self.one(channel, scale, sum, residual.get(i).copied(), *output);
         }
     }
 
     /// One output, from its sum, its residual and what an earlier plane left there.
     #[inline(always)]
-    fn one(&self, channel: usize, sum: f32, residual: Option<f32>, before: f32) -> f32 {
-        let x = self.scale_of(channel).map_or(sum, |s| sum * s);
+    fn one(&self, channel: usize, scale: Option<f32>, sum: f32, residual: Option<f32>, before: f32) -> f32 {
+        let x = scale.map_or(sum, |s| sum * s);
         let x = if self.carry { before + x } else { x };
         let x = self.bias.as_ref().map_or(x, |b| x + b[channel]);
         let x = residual.map_or(x, |r| x + r);

@@ -25,6 +25,16 @@ pub enum JitError {
     /// A valid step that this path has no code for: the interpreter runs it.
     #[error("no generated code for {0}; run the step with the interpreter")]
     Unsupported(&'static str),
+    /// A slice given to a kernel has elements of another type.
+    #[error("{what} is {got} where the kernel takes {want}")]
+    Element {
+        /// Which slice.
+        what: &'static str,
+        /// Its elements.
+        got: twnc_program::ElementType,
+        /// What the kernel takes.
+        want: twnc_program::ElementType,
+    },
     /// A slice given to a kernel has the wrong length.
     #[error("{what} has {got} elements where the kernel takes {want}")]
     Length {

@@ -32,6 +32,8 @@ pub(crate) struct Geometry {
     pub input_strides: Strides,
     pub output_strides: Strides,
     pub output_shape: Vec<usize>,
+    /// For a matrix product: how many rows belong to one index of the input's first axis, at least 1.
+    pub rows_of_a_sample: Option<usize>,
 }
 
 impl Geometry {
@@ -123,6 +125,7 @@ impl Geometry {
             input_strides: Strides { sample: 0, channel: 1, y: 0, x: depth },
             output_strides: Strides { sample: 0, channel: 1, y: 0, x: outputs },
             output_shape,
+            rows_of_a_sample: Some((rows / leading.first().copied().unwrap_or(1).max(1)).max(1)),
         })
     }
 
@@ -187,6 +190,7 @@ impl Geometry {
             input_strides,
             output_strides,
             output_shape,
+            rows_of_a_sample: None,
         }))
     }
 }

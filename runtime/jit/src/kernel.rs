@@ -7,29 +7,53 @@
 
 use crate::compile::Function;
 use crate::error::JitError;
+use crate::number::Number;
 use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use twnc_program::ElementType;
+use twnc_program::interpret::{View, ViewMut};
 
 /// A cache line of scratch memory. Kernels state how many they need.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Line([u32; 16]);
 
-/// Numbers in a [`Line`].
+/// Numbers of f32 in a [`Line`].
 pub(crate) const LINE: usize = 16;
 
-/// The lengths of everything that a kernel takes, in elements.
+/// Lines that hold so many numbers.
+pub(crate) fn lines<T>(numbers: usize) -> usize {
+    (numbers * size_of::<T>()).div_ceil(size_of::<Line>())
+}
+
+/// A slice that a kernel takes: the type and number of its elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// What an element is.
+    pub element: ElementType,
+    /// How many.
+    pub len: usize,
+}
+
+impl Slot {
+    /// So many f32.
+    pub fn f32(len: usize) -> Slot {
+        Slot { element: ElementType::F32, len }
+    }
+}
+
+/// Everything that a kernel takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// Of each input.
-    pub inputs: Vec<usize>,
-    /// Whether a residual, as long as the output, is added.
+    /// What it reads.
+    pub inputs: Vec<Slot>,
+    /// Whether a residual, as long as the first output, is added.
     pub residual: bool,
-    /// Of the output.
-    pub output: usize,
+    /// What it writes: one or two.
+    pub outputs: Vec<Slot>,
     /// Of the scratch memory that each thread brings, in lines. Its content on entry does not matter.
     pub scratch: usize,
 }
@@ -52,6 +76,11 @@ pub trait Kernel: sealed::Execute + Send + Sync {
 
     /// The family, the tile and what else was chosen, in a line.
     fn describe(&self) -> String;
+
+    /// What a run should take on one thread, in cycles of the processor; nothing where no model says.
+    fn estimate(&self) -> Option<f64> {
+        None
+    }
 }
 
 pub(crate) mod sealed {
@@ -69,31 +98,58 @@ pub(crate) mod sealed {
     }
 }
 
-/// Inputs and output of a run.
+/// The most outputs that a kernel has.
+const MAX_OUTPUTS: usize = 2;
+
+/// Inputs and outputs of a run.
 pub struct Io<'a> {
-    pub(crate) inputs: &'a [&'a [f32]],
+    pub(crate) inputs: &'a [View<'a>],
     pub(crate) residual: Option<&'a [f32]>,
-    output: *mut f32,
-    len: usize,
-    exclusive: PhantomData<&'a mut [f32]>,
+    outputs: [Target; MAX_OUTPUTS],
+    exclusive: PhantomData<&'a mut [u8]>,
 }
 
-// SAFETY: `output` stands for a `&mut [f32]`, which is Send; shared use goes through `Io::output`, whose callers
-// promise disjoint ranges.
+/// Where an output is.
+#[derive(Clone, Copy)]
+struct Target {
+    start: *mut u8,
+    slot: Slot,
+}
+
+// SAFETY: `outputs` stand for slices borrowed exclusively, which are Send; shared use goes through `Io::output_of`, whose
+// callers promise disjoint ranges.
 unsafe impl Send for Io<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Io<'_> {}
 
-impl Io<'_> {
-    /// A part of the output.
+impl<'a> Io<'a> {
+    /// The elements of an input of f32.
+    pub(crate) fn f32(&self, number: usize) -> &'a [f32] {
+        f32::elements(self.inputs[number])
+    }
+
+    /// A part of the first output, which is f32.
     ///
     /// # Safety
     /// While the result lives nobody else accesses these elements.
     #[allow(clippy::mut_from_ref)] // Disjointness is the caller's promise.
     pub(crate) unsafe fn output(&self, range: Range<usize>) -> &mut [f32] {
-        assert!(range.start <= range.end && range.end <= self.len, "a unit stays inside the output");
-        // SAFETY: in bounds of the exclusive borrow that `self` holds (asserted); not aliased by the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.output.add(range.start), range.len()) }
+        // SAFETY: the caller's promise.
+        unsafe { self.output_of(0, range) }
+    }
+
+    /// A part of an output.
+    ///
+    /// # Safety
+    /// While the result lives nobody else accesses these elements.
+    #[allow(clippy::mut_from_ref)] // Disjointness is the caller's promise.
+    pub(crate) unsafe fn output_of<T: Number>(&self, number: usize, range: Range<usize>) -> &mut [T] {
+        let Target { start, slot } = self.outputs[number];
+        assert!(slot.element == T::TYPE, "a kernel writes what its interface says");
+        assert!(range.start <= range.end && range.end <= slot.len, "a unit stays inside the output");
+        // SAFETY: in bounds of the exclusive borrow of elements of this type that `self` holds (asserted); not aliased by the
+        // caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(start.cast::<T>().add(range.start), range.len()) }
     }
 }
 
@@ -110,31 +166,43 @@ impl<'a> Work<'a> {
     /// Divides `phase` of `kernel` into `parts` (0 counts as 1), for that many calls of [`Work::run_next`].
     ///
     /// # Errors
-    /// [`JitError::Length`] for a slice whose length is not that of the kernel's interface.
+    /// [`JitError::Length`] for a slice whose length is not that of the kernel's interface, [`JitError::Element`] for one of
+    /// another type.
     pub fn new(
         kernel: &'a dyn Kernel,
         phase: usize,
-        inputs: &'a [&'a [f32]],
+        inputs: &'a [View<'a>],
         residual: Option<&'a [f32]>,
-        output: &'a mut [f32],
+        outputs: &'a mut [ViewMut<'_>],
         parts: usize,
     ) -> Result<Work<'a>, JitError> {
         let interface = kernel.interface();
+        let fits = |what, element: ElementType, slot: &Slot| match element == slot.element {
+            true => Ok(()),
+            false => Err(JitError::Element { what, got: element, want: slot.element }),
+        };
         let same = |what, got, want| {
             if got == want { Ok(()) } else { Err(JitError::Length { what, got, want }) }
         };
         same("the list of inputs", inputs.len(), interface.inputs.len())?;
-        for (input, &want) in inputs.iter().zip(&interface.inputs) {
-            same("an input", input.len(), want)?;
+        for (input, slot) in inputs.iter().zip(&interface.inputs) {
+            fits("an input", input.element(), slot)?;
+            same("an input", input.len(), slot.len)?;
         }
-        let residual_length = if interface.residual { interface.output } else { 0 };
-        same("the residual", residual.map_or(0, <[f32]>::len), residual_length)?;
-        same("the output", output.len(), interface.output)?;
+        let first = interface.outputs.first().map_or(0, |slot| slot.len);
+        same("the residual", residual.map_or(0, <[f32]>::len), if interface.residual { first } else { 0 })?;
+        same("the list of outputs", outputs.len(), interface.outputs.len().min(MAX_OUTPUTS))?;
+        let nothing = Target { start: std::ptr::null_mut(), slot: Slot::f32(0) };
+        let mut targets = [nothing; MAX_OUTPUTS];
+        for ((output, &slot), target) in outputs.iter_mut().zip(&interface.outputs).zip(&mut targets) {
+            fits("an output", output.element(), &slot)?;
+            same("an output", output.len(), slot.len)?;
+            *target = Target { start: start_of(output), slot };
+        }
         if phase >= kernel.phases() {
             return Err(JitError::Length { what: "the list of phases", got: phase, want: kernel.phases() });
         }
-        let io =
-            Io { inputs, residual, output: output.as_mut_ptr(), len: output.len(), exclusive: PhantomData };
+        let io = Io { inputs, residual, outputs: targets, exclusive: PhantomData };
         Ok(Work { kernel, phase, io, parts: parts.max(1), next: AtomicUsize::new(0) })
     }
 
@@ -171,13 +239,25 @@ impl<'a> Work<'a> {
 /// [`JitError::Length`], as [`Work::new`] and [`Work::run_next`].
 pub fn run(
     kernel: &dyn Kernel,
-    inputs: &[&[f32]],
+    inputs: &[View<'_>],
     residual: Option<&[f32]>,
-    output: &mut [f32],
+    outputs: &mut [ViewMut<'_>],
     scratch: &mut [Line],
 ) -> Result<(), JitError> {
     for phase in 0..kernel.phases() {
-        Work::new(kernel, phase, inputs, residual, output, 1)?.run_next(scratch)?;
+        Work::new(kernel, phase, inputs, residual, outputs, 1)?.run_next(scratch)?;
     }
     Ok(())
+}
+
+/// Where the elements start.
+fn start_of(view: &mut ViewMut<'_>) -> *mut u8 {
+    match view {
+        ViewMut::F32(elements) => elements.as_mut_ptr().cast(),
+        ViewMut::I8(elements) => elements.as_mut_ptr().cast(),
+        ViewMut::U8(elements) | ViewMut::Bool(elements) => elements.as_mut_ptr(),
+        ViewMut::I16(elements) => elements.as_mut_ptr().cast(),
+        ViewMut::I32(elements) => elements.as_mut_ptr().cast(),
+        ViewMut::I64(elements) => elements.as_mut_ptr().cast(),
+    }
 }

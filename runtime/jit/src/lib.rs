@@ -13,6 +13,7 @@
 pub mod accumulate;
 pub mod arena;
 pub mod audit;
+mod clock;
 mod compile;
 mod elementwise;
 pub mod epilogue;
@@ -23,18 +24,21 @@ pub mod kernel;
 mod loops;
 mod machine;
 pub mod map;
+mod number;
 pub mod pool;
+pub mod quantize;
 
-pub use accumulate::{AccumulateKernel, AccumulateSpec, PlaneSpec};
+pub use accumulate::{AccumulateKernel, AccumulateSpec, IntegerRange, PlaneSpec};
 pub use audit::Audit;
 pub use compile::Function;
 pub use epilogue::Epilogue;
 pub use error::JitError;
 pub use float::{ConvKernel, ConvSpec, MatMulKernel, MatMulSpec, Source};
-pub use kernel::{Interface, Kernel, Line, Work, run};
+pub use kernel::{Interface, Kernel, Line, Slot, Work, run};
 pub use machine::Isa;
 pub use map::{MapKernel, MapSpec};
 pub use pool::{PoolKernel, PoolSpec};
+pub use quantize::QuantizeKernel;
 
 /// Generates kernels for this machine. One per process is enough: layers share functions.
 pub struct Jit {

@@ -102,10 +102,10 @@ pub(crate) fn run(
     }
 }
 
-/// Four zeros.
-pub(crate) fn zero(b: &mut FunctionBuilder<'_>) -> Value {
+/// A vector of zeros.
+pub(crate) fn zero(b: &mut FunctionBuilder<'_>, ty: Type) -> Value {
     let constant = b.func.dfg.constants.insert(vec![0u8; VECTOR].into());
-    b.ins().vconst(types::F32X4, constant)
+    b.ins().vconst(ty, constant)
 }
 
 /// A number in every lane.

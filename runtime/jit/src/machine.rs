@@ -10,7 +10,7 @@ pub enum Isa {
 }
 
 /// The most numbers that a vector has.
-pub(crate) const MAX_LANES: usize = 8;
+pub(crate) const MAX_LANES: usize = 16;
 /// The most vectors of sums that registers hold.
 pub(crate) const MAX_REGISTERS: usize = 16;
 
@@ -51,10 +51,32 @@ impl Isa {
     }
 
     /// Numbers in a vector of an accumulation.
-    pub(crate) fn lanes(self) -> usize {
+    pub(crate) fn lanes(self, element: Element) -> usize {
+        let bytes = match self {
+            Isa::Portable => 16,
+            Isa::Avx2 => 32,
+        };
+        bytes / element.bytes()
+    }
+}
+
+/// What an accumulation adds up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Element {
+    F32,
+    I16,
+}
+
+impl Element {
+    pub(crate) const fn bytes(self) -> usize {
         match self {
-            Isa::Portable => 4,
-            Isa::Avx2 => MAX_LANES,
+            Element::F32 => 4,
+            Element::I16 => 2,
         }
+    }
+
+    /// Numbers in a cache line.
+    pub(crate) const fn line(self) -> usize {
+        64 / self.bytes()
     }
 }

@@ -8,7 +8,7 @@ use crate::compile::{Code, Function};
 use crate::elementwise::{self, Elementwise};
 use crate::error::JitError;
 use crate::float::Source;
-use crate::kernel::{Interface, Io, Kernel, Line, sealed};
+use crate::kernel::{Interface, Io, Kernel, Line, Slot, sealed};
 use crate::loops::{load, run, splat_from};
 use cranelift_codegen::ir::{Value, types};
 use cranelift_frontend::FunctionBuilder;
@@ -85,11 +85,12 @@ impl Jit {
                 return Err(JitError::Shape(format!("instruction {i} of a map reads a later value")));
             }
         }
-        let mut interface = Interface { output: product(spec.output)?, ..Interface::default() };
+        let mut interface =
+            Interface { outputs: vec![Slot::f32(product(spec.output)?)], ..Interface::default() };
         for (shape, source) in &spec.inputs {
             let elements = product(shape)?;
             match source {
-                Source::Input(_) => interface.inputs.push(elements),
+                Source::Input(_) => interface.inputs.push(Slot::f32(elements)),
                 Source::Constant(constant) if constant.len() == elements => {}
                 Source::Constant(constant) => {
                     return Err(JitError::Shape(format!("{} elements of shape {shape:?}", constant.len())));
@@ -164,7 +165,7 @@ impl sealed::Execute for MapKernel {
                     offset += rest % axis.size * axis.strides[i];
                     rest /= axis.size;
                 }
-                let elements = source.elements(io.inputs);
+                let elements = source.elements(io);
                 let stride = self.inner.strides[i];
                 let from = offset + start * stride;
                 *address = elements[from..=from + (count - 1) * stride].as_ptr();
@@ -184,7 +185,7 @@ impl Kernel for MapKernel {
     }
 
     fn units(&self, _: usize) -> usize {
-        self.interface.output / self.inner.size.max(1) * self.chunks()
+        self.interface.outputs[0].len / self.inner.size.max(1) * self.chunks()
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {

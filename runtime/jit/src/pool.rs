@@ -8,7 +8,7 @@ use crate::Jit;
 use crate::compile::{Code, Function};
 use crate::elementwise::Elementwise;
 use crate::error::JitError;
-use crate::kernel::{Interface, Io, Kernel, LINE, Line, sealed};
+use crate::kernel::{Interface, Io, Kernel, LINE, Line, Slot, sealed};
 use crate::loops::{LANES, Part, VECTOR, bytes, count, load, run, splat, splat_from};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
@@ -153,9 +153,9 @@ impl Jit {
         }
         let planes = spec.input[0] * spec.input[1];
         let interface = Interface {
-            inputs: vec![planes * input[0] * input[1]],
+            inputs: vec![Slot::f32(planes * input[0] * input[1])],
             residual: false,
-            output: planes * output[0] * output[1],
+            outputs: vec![Slot::f32(planes * output[0] * output[1])],
             scratch: (axes[1].reach(output[1]) + 1).max(axes[1].padded).div_ceil(LINE),
         };
         let divisors = match spec.kind {
@@ -297,7 +297,7 @@ impl sealed::Execute for PoolKernel {
             )
         };
         for unit in units {
-            let plane = &io.inputs[0][unit * height * width..][..height * width];
+            let plane = &io.f32(0)[unit * height * width..][..height * width];
             for y in 0..out_height {
                 let taps = down.taps(y);
                 let first = (y * down.stride + taps.start * down.dilation).saturating_sub(down.begin);

@@ -1,8 +1,11 @@
 //! Accumulate kernels against sums in f64, on random shapes.
 
 use proptest::prelude::*;
-use twnc_jit::{AccumulateKernel, AccumulateSpec, Isa, Jit, JitError, Kernel, Line, PlaneSpec, Work};
+use twnc_jit::{
+    AccumulateKernel, AccumulateSpec, IntegerRange, Isa, Jit, JitError, Kernel, Line, PlaneSpec, Work,
+};
 use twnc_program::constant::Trits;
+use twnc_program::interpret::{View, ViewMut};
 use twnc_program::scalar::Unary;
 use twnc_program::step::Contraction;
 use twnc_program::window::Window;
@@ -36,6 +39,8 @@ struct Case {
     activation: Option<Unary>,
     threads: usize,
     rank: usize,
+    integers: Option<IntegerRange>,
+    input_scale: bool,
     seed: u64,
 }
 
@@ -88,8 +93,13 @@ fn epilogue() -> impl Strategy<Value = Case> {
         Just(Some(Unary::HardSwish)),
     ];
     let rank = prop_oneof![Just(0), 0..10_000usize];
-    (0..3usize, any::<bool>(), any::<bool>(), activation, 1..=3usize, rank, any::<u64>()).prop_map(
-        |(scale, bias, residual, activation, threads, rank, seed)| Case {
+    let range = (2..=12u32, any::<bool>()).prop_map(|(bits, signed)| {
+        let largest = ((1 << (bits - u32::from(signed))) - 1) as i16;
+        IntegerRange { largest, signed }
+    });
+    let kind = (prop::option::of(range), any::<bool>());
+    (0..3usize, any::<bool>(), any::<bool>(), activation, 1..=3usize, rank, kind, any::<u64>()).prop_map(
+        |(scale, bias, residual, activation, threads, rank, (integers, input_scale), seed)| Case {
             input: vec![],
             weight: vec![],
             contraction: Contraction::MatMul,
@@ -99,6 +109,8 @@ fn epilogue() -> impl Strategy<Value = Case> {
             activation,
             threads,
             rank,
+            integers,
+            input_scale,
             seed,
         },
     )
@@ -163,17 +175,23 @@ fn reference(case: &Case, input: &[f32], weights: &[i8]) -> (Vec<(f64, f64)>, us
 }
 
 /// Runs a kernel in `parts`, with guard values around output and scratch.
-fn guarded(kernel: &AccumulateKernel, inputs: &[&[f32]], residual: Option<&[f32]>, parts: usize) -> Vec<f32> {
+fn guarded(
+    kernel: &AccumulateKernel,
+    inputs: &[View<'_>],
+    residual: Option<&[f32]>,
+    parts: usize,
+) -> Vec<f32> {
     const GUARD: usize = 64;
     let interface = kernel.interface();
-    let mut output = vec![7.25f32; interface.output + 2 * GUARD];
+    let len = interface.outputs[0].len;
+    let mut output = vec![7.25f32; len + 2 * GUARD];
     let mut scratch = vec![Line::default(); interface.scratch + 2 * GUARD];
     let guard: &mut [f32] = bytemuck::cast_slice_mut(&mut scratch);
     guard.fill(f32::NAN);
-    let middle = GUARD..GUARD + interface.output;
+    let middle = GUARD..GUARD + len;
     for phase in 0..kernel.phases() {
-        let work = Work::new(kernel, phase, inputs, residual, &mut output[middle.clone()], parts)
-            .expect("lengths fit");
+        let mut outputs = [ViewMut::F32(&mut output[middle.clone()])];
+        let work = Work::new(kernel, phase, inputs, residual, &mut outputs, parts).expect("lengths fit");
         while work.run_next(&mut scratch[GUARD..GUARD + interface.scratch]).expect("scratch fits") {}
     }
     let untouched = |x: &f32| x.to_bits() == 7.25f32.to_bits();
@@ -190,7 +208,21 @@ fn check(case: &Case) {
 
 fn check_on(jit: &Jit, case: &Case) {
     let mut random = Random(case.seed);
-    let input = random.floats(case.input.iter().product());
+    let mut input = random.floats(case.input.iter().product());
+    let mut integers = vec![];
+    if let Some(range) = case.integers {
+        // Many are the largest, so that sums come close to what may overflow.
+        let (largest, signed) = (i32::from(range.largest), range.signed);
+        let low = if signed { -largest } else { 0 };
+        let mut integer = || match random.next() % 4 {
+            0 => low as i16,
+            1 | 2 => largest as i16,
+            _ => (low + (random.next() % (largest - low + 1) as u64) as i32) as i16,
+        };
+        integers = (0..input.len()).map(|_| integer()).collect();
+        input = integers.iter().map(|&q| f32::from(q)).collect();
+    }
+    let input_scale = random.floats(case.input.first().copied().unwrap_or(1));
     let weights = random.trits(case.weight.iter().product());
     let weight = Trits::pack(&weights).expect("trits");
     let channels = match case.contraction {
@@ -210,6 +242,8 @@ fn check_on(jit: &Jit, case: &Case) {
             weight: &weight,
             contraction: &case.contraction,
             scale: scale.as_deref(),
+            integers: case.integers,
+            input_scale: case.input_scale,
         }],
         bias: bias.as_deref(),
         residual: case.residual,
@@ -217,13 +251,22 @@ fn check_on(jit: &Jit, case: &Case) {
         threads: case.threads,
         rank: case.rank,
     };
-    let kernel = jit.accumulate(&spec).unwrap_or_else(|e| panic!("{e}"));
+    let kernel = match jit.accumulate(&spec) {
+        // Long sums of wide integers, where there is no table either.
+        Err(JitError::Unsupported("sums of integers that may overflow")) => return,
+        kernel => kernel.unwrap_or_else(|e| panic!("{e}")),
+    };
     let (sums, terms) = reference(case, &input, &weights);
-    assert_eq!(sums.len(), kernel.interface().output);
+    assert_eq!(sums.len(), kernel.interface().outputs[0].len);
     let residual = case.residual.then(|| random.floats(sums.len()));
-    let output = guarded(&kernel, &[&input], residual.as_deref(), case.threads);
-    let again = guarded(&kernel, &[&input], residual.as_deref(), 1);
+    let mut inputs = vec![if case.integers.is_none() { View::F32(&input) } else { View::I16(&integers) }];
+    if case.input_scale {
+        inputs.push(View::F32(&input_scale));
+    }
+    let output = guarded(&kernel, &inputs, residual.as_deref(), case.threads);
+    let again = guarded(&kernel, &inputs, residual.as_deref(), 1);
     assert!(output.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()), "parts change the bits");
+    let samples = case.input.first().copied().unwrap_or(1).max(1);
     let positions = match case.contraction {
         Contraction::MatMul => 1,
         Contraction::Window { .. } => sums.len() / (case.input[0] * channels).max(1),
@@ -231,7 +274,26 @@ fn check_on(jit: &Jit, case: &Case) {
     let unit = f64::from(f32::EPSILON) / 2.0;
     for (i, (&(sum, magnitude), &got)) in sums.iter().zip(&output).enumerate() {
         let channel = i / positions % channels;
-        let s = scale.as_ref().map_or(1.0, |s| f64::from(s[if s.len() == 1 { 0 } else { channel }]));
+        let sample_scale = case.input_scale.then(|| input_scale[i / (sums.len() / samples)]);
+        let channel_scale = scale.as_ref().map(|s| s[if s.len() == 1 { 0 } else { channel }]);
+        let factor = match (channel_scale, sample_scale) {
+            (Some(a), Some(b)) => Some(a * b),
+            (a, b) => a.or(b),
+        };
+        if case.integers.is_some() {
+            // Exact to the last bit.
+            let x = factor.map_or(sum as f32, |factor| sum as f32 * factor);
+            let x = bias.as_ref().map_or(x, |b| x + b[channel]);
+            let x = residual.as_ref().map_or(x, |r| x + r[i]);
+            let x = case.activation.map_or(x, |a| a.apply(x));
+            assert!(
+                got.to_bits() == x.to_bits() || got == x,
+                "output {i}: {got} for {x} in {}",
+                kernel.describe()
+            );
+            continue;
+        }
+        let s = factor.map_or(1.0, f64::from);
         let extra = bias.as_ref().map_or(0.0, |b| f64::from(b[channel]))
             + residual.as_ref().map_or(0.0, |r| f64::from(r[i]));
         let value = sum * s + extra;
@@ -276,6 +338,8 @@ fn shapes_that_do_not_fit_are_errors() {
             weight: &weight,
             contraction: &Contraction::MatMul,
             scale: None,
+            integers: None,
+            input_scale: false,
         };
         let spec = AccumulateSpec {
             planes: vec![plane],
@@ -293,7 +357,15 @@ fn shapes_that_do_not_fit_are_errors() {
 /// A layer of ones, to look at its kernels: one for each kind of code.
 fn layer(input: &[usize], weight_shape: &[usize], contraction: &Contraction) -> Vec<AccumulateKernel> {
     let weight = Trits::pack(&vec![1; weight_shape.iter().product()]).expect("trits");
-    let plane = PlaneSpec { input, weight_shape, weight: &weight, contraction, scale: None };
+    let plane = PlaneSpec {
+        input,
+        weight_shape,
+        weight: &weight,
+        contraction,
+        scale: None,
+        integers: None,
+        input_scale: false,
+    };
     let spec = AccumulateSpec {
         planes: vec![plane],
         bias: None,
@@ -358,6 +430,8 @@ fn weights_of_zero_give_zero_whatever_the_input() {
             weight: &weight,
             contraction: &contraction,
             scale: None,
+            integers: None,
+            input_scale: false,
         };
         let spec = AccumulateSpec {
             planes: vec![plane],
@@ -370,7 +444,7 @@ fn weights_of_zero_give_zero_whatever_the_input() {
         let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0];
         let input: Vec<f32> = special.into_iter().cycle().take(input_shape.iter().product()).collect();
         for kernel in kernels(&spec) {
-            let output = guarded(&kernel, &[&input], None, 1);
+            let output = guarded(&kernel, &[View::F32(&input)], None, 1);
             assert!(output.iter().all(|&x| x == 0.0), "{}", kernel.describe());
         }
     }
@@ -386,7 +460,7 @@ fn a_window_in_the_padding_sees_zeros() {
         pads_end: vec![0],
     };
     for kernel in layer(&[1, 1, 1], &[1, 1, 1], &Contraction::Window { window, groups: 1 }) {
-        assert_eq!(guarded(&kernel, &[&[5.0]], None, 1), [0.0]);
+        assert_eq!(guarded(&kernel, &[View::F32(&[5.0])], None, 1), [0.0]);
     }
 }
 
@@ -403,6 +477,8 @@ fn infinity_reaches_the_outputs_that_select_it() {
             weight: &weight,
             contraction: &contraction,
             scale: None,
+            integers: None,
+            input_scale: false,
         };
         let spec = AccumulateSpec {
             planes: vec![plane],
@@ -415,7 +491,7 @@ fn infinity_reaches_the_outputs_that_select_it() {
         let mut input = vec![1.0; rows * 8];
         input[3] = f32::INFINITY;
         for kernel in kernels(&spec) {
-            let output = guarded(&kernel, &[&input], None, 1);
+            let output = guarded(&kernel, &[View::F32(&input)], None, 1);
             assert_eq!(output[..3], [f32::INFINITY, f32::NEG_INFINITY, 7.0], "{}", kernel.describe());
         }
     }
@@ -432,6 +508,8 @@ fn planes_are_scaled_and_added() {
             weight,
             contraction: &Contraction::MatMul,
             scale: Some(scale),
+            integers: None,
+            input_scale: false,
         };
         let spec = AccumulateSpec {
             planes: vec![plane(&weights[0], &[0.5]), plane(&weights[1], &[0.25])],
@@ -443,7 +521,7 @@ fn planes_are_scaled_and_added() {
         };
         let (a, b) = (vec![1.0; rows * 4], vec![2.0; rows * 4]);
         for kernel in kernels(&spec) {
-            let output = guarded(&kernel, &[&a, &b], None, 1);
+            let output = guarded(&kernel, &[View::F32(&a), View::F32(&b)], None, 1);
             // 0.5 * 4 - 0.25 * 8 = 0
             assert!(output.chunks(5).all(|row| row == [1.0, 2.0, 3.0, 4.0, 5.0]), "{output:?}");
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use twnc_jit::{Isa, Jit, Kernel, Line, MapSpec, PoolSpec, Source, run};
 use twnc_program::interpret::{self, Functions, Operands, View, ViewMut};
 use twnc_program::scalar::{Binary, Unary};
-use twnc_program::step::{Map, MapInstruction, Pool, PoolKind};
+use twnc_program::step::{Map, MapInstruction, Pool, PoolKind, Quantize};
 use twnc_program::{Buffer, BufferId, Dim, ElementType, Operand, Port, Program, Step, StepKind, Window};
 
 fn jit() -> &'static Jit {
@@ -14,10 +14,11 @@ fn jit() -> &'static Jit {
 }
 
 fn execute(kernel: &dyn Kernel, inputs: &[&[f32]]) -> Vec<f32> {
-    let mut output = vec![f32::NAN; kernel.interface().output];
+    let mut output = vec![f32::NAN; kernel.interface().outputs[0].len];
+    let inputs: Vec<View<'_>> = inputs.iter().map(|&elements| View::F32(elements)).collect();
     // What an earlier kernel left.
     let mut scratch = vec![bytemuck::cast::<[f32; 16], Line>([f32::NAN; 16]); kernel.interface().scratch];
-    run(kernel, inputs, None, &mut output, &mut scratch).expect("the lengths fit");
+    run(kernel, &inputs, None, &mut [ViewMut::F32(&mut output)], &mut scratch).expect("the lengths fit");
     output
 }
 
@@ -181,6 +182,38 @@ proptest! {
         } else {
             for (g, w) in got.iter().zip(&want) {
                 prop_assert!((g - w).abs() <= 1e-5 || (g.is_nan() && w.is_nan()), "{g} is not {w}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn quantising_gives_the_interpreter_s_bits(
+        shape in prop::collection::vec(0..=40usize, 1..=3),
+        bits in 2..=12u32,
+        signed: bool,
+        scale in prop::option::of(1e-3..2.0f32),
+        seed: u64,
+    ) {
+        let [input, integers, scales] = [0, 1, 2].map(BufferId);
+        let step = Quantize { input, bits, signed, scale, outputs: [integers, scales] };
+        let count = shape.iter().product();
+        let x = numbers(seed, count);
+        let kernel = jit().quantize(&step, &shape).expect("the step is supported");
+        let (mut q, mut s) = (vec![77i16; count], vec![f32::NAN; shape[0]]);
+        let mut outputs = [ViewMut::I16(&mut q), ViewMut::F32(&mut s)];
+        run(&kernel, &[View::F32(&x)], None, &mut outputs, &mut []).expect("the lengths fit");
+        for (i, &scale) in s.iter().enumerate() {
+            let size = count / shape[0];
+            let sample = &x[i * size..][..size];
+            let largest = sample.iter().map(|&x| step.magnitude(x)).fold(0.0, f32::max);
+            prop_assert_eq!(scale.to_bits(), step.scale_of(largest).to_bits());
+            let inverse = Quantize::inverse(scale);
+            for (&x, &q) in sample.iter().zip(&q[i * size..]) {
+                prop_assert_eq!(q, step.round(x, inverse), "{} with {}", x, inverse);
             }
         }
     }

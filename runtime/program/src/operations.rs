@@ -113,11 +113,18 @@ fn accumulate(program: &Program, shapes: &Shapes, step: &Accumulate, output: u64
             ..Operations::default()
         }
     });
-    let scaled = step.terms.iter().filter(|term| term.scale.is_some() || term.input_scale.is_some()).count();
-    let joined = step.terms.len().saturating_sub(1);
+    let scales = step.terms.iter().map(|term| match (term.scale, term.input_scale) {
+        (None, None) => 0,
+        // The factor first, for each sample and each number of the scale.
+        (Some(scale), Some(samples)) => {
+            let factors = size(shapes.of(samples)).saturating_mul(size(&program.constant(scale).shape));
+            output.saturating_add(factors)
+        }
+        _ => output,
+    });
     let terms = Operations {
-        additions_epilogue: output.saturating_mul(joined as u64),
-        multiplications_epilogue: output.saturating_mul(scaled as u64),
+        additions_epilogue: output.saturating_mul(step.terms.len().saturating_sub(1) as u64),
+        multiplications_epilogue: scales.fold(0, u64::saturating_add),
         ..Operations::default()
     };
     planes.sum::<Operations>() + terms + epilogue(&step.epilogue, output)

@@ -11,6 +11,7 @@ mod elementwise;
 mod moves;
 mod pools;
 mod products;
+mod quantize;
 mod reductions;
 mod window;
 
@@ -206,6 +207,9 @@ pub fn apply(op: &Op, operands: &[Tensor]) -> Result<Vec<Tensor>, EvalError> {
             return Err(custom(message));
         }
         return Ok(tensors);
+    }
+    if let (Op::Quantize(attributes), [x]) = (op, operands) {
+        return quantize::quantize(attributes, x);
     }
     let shape = match results.as_slice() {
         [ty] => concrete_shape(ty)?,

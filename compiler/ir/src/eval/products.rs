@@ -1,5 +1,6 @@
 //! Convolutions and matrix products: sums of products in f64, rounded once.
 //!
+//! Sums of i16 are taken in f64 too, which holds them exactly: a tensor has at most 2^31 elements, so that a sum stays below 2^46.
 //! Every sum starts from +0. What a ternary weight of 0 selects does not take part (a NaN or Inf there leaves no trace), and neither does
 //! padding. The innermost loops run along contiguous memory; the order of a sum is that of the weight's elements.
 
@@ -7,6 +8,7 @@ use super::window::{self, Axis};
 use super::{EvalError, f32s, moves};
 use crate::op::Conv;
 use crate::tensor::{Data, Tensor};
+use crate::types::ElementType;
 
 /// `result` is `[N,M,t...]`.
 pub(super) fn conv(conv: &Conv, x: &Tensor, w: &Tensor, result: &[usize]) -> Result<Data, EvalError> {
@@ -28,10 +30,10 @@ pub(super) fn conv(conv: &Conv, x: &Tensor, w: &Tensor, result: &[usize]) -> Res
                 let w_start = (filter * group_channels + c) * w_plane;
                 convolve(&axes, &input[x_start..x_start + x_plane], &weights, w_start, &mut sums);
             }
-            out.extend(sums.iter().map(|&sum| sum as f32));
+            out.extend_from_slice(&sums);
         }
     }
-    Ok(Data::F32(out.into()))
+    Ok(rounded(x, &out))
 }
 
 /// `result` is `[...,R,M]`.
@@ -66,10 +68,10 @@ pub(super) fn matmul(a: &Tensor, b: &Tensor, result: &[usize]) -> Result<Data, E
                     }
                 }
             }
-            out.extend(sums.iter().map(|&sum| sum as f32));
+            out.extend_from_slice(&sums);
         }
     }
-    Ok(Data::F32(out.into()))
+    Ok(rounded(a, &out))
 }
 
 enum Weights<'a> {
@@ -133,7 +135,19 @@ fn accumulate(sums: &mut [f64], row: &[f64], stride: usize, add: impl Fn(f64, f6
 }
 
 fn in_f64(tensor: &Tensor) -> Result<Vec<f64>, EvalError> {
-    Ok(f32s(tensor)?.iter().map(|&x| f64::from(x)).collect())
+    match tensor.data() {
+        Data::I16(v) => Ok(v.iter().map(|&n| f64::from(n)).collect()),
+        _ => Ok(f32s(tensor)?.iter().map(|&x| f64::from(x)).collect()),
+    }
+}
+
+/// Sums over elements of `x`, as the elements of the result.
+fn rounded(x: &Tensor, sums: &[f64]) -> Data {
+    match x.element() {
+        // From f64 to i64 nothing is lost, from i64 to i32 the sum wraps.
+        ElementType::I16 => Data::I32(sums.iter().map(|&sum| sum as i64 as i32).collect()),
+        _ => Data::F32(sums.iter().map(|&sum| sum as f32).collect()),
+    }
 }
 
 fn extent(axes: &[Axis; 3], of: impl Fn(&Axis) -> usize) -> usize {

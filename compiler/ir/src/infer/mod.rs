@@ -10,7 +10,7 @@ pub use error::TypeError;
 pub use windows::window_size;
 
 use crate::dim::Dim;
-use crate::op::{Binary, Op, Pad, PadMode, Slice, Unary};
+use crate::op::{Binary, Op, Pad, PadMode, Quantize, Slice, Unary};
 use crate::types::{ElementType, TensorType};
 
 /// The types of the results of `op` on operands of the given types.
@@ -124,6 +124,7 @@ pub fn infer(op: &Op, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeE
             }
             one(TensorType::new(*to, x.shape.clone()))
         }
+        Op::Quantize(quantize) => rule.quantize(quantize),
         Op::Custom(call) => {
             let name = call.operator.name();
             let results = call.operator.infer(&call.attributes, operands);
@@ -171,17 +172,22 @@ impl<'a> Rule<'a> {
         }
     }
 
-    fn weight(&self, operand: usize) -> Result<(), TypeError> {
-        match self.operands[operand].element {
-            ElementType::F32 | ElementType::Ternary => Ok(()),
-            _ => Err(self.element(operand)),
+    /// The elements of a product of operands 0 and 1: f32, or of i16 with a ternary weight the sum as i32.
+    fn product(&self, x: &TensorType, w: &TensorType) -> Result<ElementType, TypeError> {
+        match (x.element, w.element) {
+            (ElementType::F32, ElementType::F32 | ElementType::Ternary) => Ok(ElementType::F32),
+            (ElementType::I16, ElementType::Ternary) => Ok(ElementType::I32),
+            (ElementType::I16, ElementType::F32) => {
+                Err(self.mismatch("integers need a ternary weight", x, w))
+            }
+            (ElementType::F32 | ElementType::I16, _) => Err(self.element(1)),
+            _ => Err(self.element(0)),
         }
     }
 
     fn matmul(&self) -> Result<TensorType, TypeError> {
         let [a, b] = self.arity()?;
-        self.f32(0)?;
-        self.weight(1)?;
+        let element = self.product(a, b)?;
         if a.rank() < 2 {
             return Err(self.rank(0, "rank 2 or more"));
         }
@@ -195,7 +201,23 @@ impl<'a> Rule<'a> {
         }
         let mut shape = self.broadcast(a_outer, b_outer)?;
         shape.extend([a_inner[0].clone(), b_inner[1].clone()]);
-        Ok(TensorType::f32(shape))
+        Ok(TensorType::new(element, shape))
+    }
+
+    fn quantize(&self, quantize: &Quantize) -> Result<Vec<TensorType>, TypeError> {
+        let [x] = self.arity()?;
+        self.f32(0)?;
+        let Some(samples) = x.shape.first() else { return Err(self.rank(0, "rank 1 or more")) };
+        if !Quantize::BITS.contains(&quantize.bits) {
+            let (least, most) = Quantize::BITS.into_inner();
+            return Err(self.attribute(format!("bits is {}, not in {least} to {most}", quantize.bits)));
+        }
+        if let Some(scale) = quantize.scale.filter(|&s| !(s.is_finite() && s > 0.0)) {
+            return Err(self.attribute(format!("scale is {scale:?}, not a positive, finite number")));
+        }
+        let mut scales = vec![Dim::from(1); x.rank()];
+        scales[0] = samples.clone();
+        Ok(vec![TensorType::new(ElementType::I16, x.shape.clone()), TensorType::f32(scales)])
     }
 
     fn concat(&self, axis: usize) -> Result<TensorType, TypeError> {

@@ -25,8 +25,7 @@ pub fn window_size(geometry: &Geometry, axis: usize, kernel: &Dim, size: &Dim, c
 impl Rule<'_> {
     pub(super) fn conv(&self, conv: &Conv) -> Result<TensorType, TypeError> {
         let [x, w] = self.arity()?;
-        self.f32(0)?;
-        self.weight(1)?;
+        let element = self.product(x, w)?;
         if !(3..=5).contains(&x.rank()) {
             return Err(self.rank(0, "[N,C] and one to three spatial axes"));
         }
@@ -49,7 +48,7 @@ impl Rule<'_> {
         for axis in 0..x.rank() - 2 {
             shape.push(self.window(&conv.geometry, axis, &w.shape[axis + 2], &x.shape[axis + 2], false)?);
         }
-        Ok(TensorType::f32(shape))
+        Ok(TensorType::new(element, shape))
     }
 
     pub(super) fn pool(&self, pool: &Pool) -> Result<TensorType, TypeError> {

@@ -2,7 +2,7 @@
 
 use crate::custom::{Attribute, Attributes, CustomCall, CustomRegistry};
 use crate::dim::Dim;
-use crate::op::{Binary, Conv, Geometry, Op, Pad, PadMode, Pool, ReduceKind, Slice, Unary};
+use crate::op::{Binary, Conv, Geometry, Op, Pad, PadMode, Pool, Quantize, ReduceKind, Slice, Unary};
 use crate::types::ElementType;
 use std::collections::BTreeMap;
 
@@ -75,6 +75,13 @@ pub(super) fn of(op: &Op) -> Vec<(String, Value)> {
             }
         }
         Op::Cast { to } => list.push("to", word(&to.to_string())),
+        Op::Quantize(quantize) => {
+            list.size("bits", quantize.bits);
+            list.flag("signed", quantize.signed);
+            if let Some(scale) = quantize.scale {
+                list.float("scale", scale);
+            }
+        }
         Op::Custom(call) => {
             let values = call.attributes.iter().map(|(name, value)| (name.clone(), custom_value(value)));
             list.0.extend(values);
@@ -156,6 +163,11 @@ pub(super) fn operator(word: &str, attributes: BTreeMap<String, Value>, rank: us
             let to = read.required("to", |v| v.word())?;
             Some(Op::Cast { to: element(&to).ok_or_else(|| format!("there is no element type `{to}`"))? })
         }
+        "quantize" => Some(Op::Quantize(Quantize {
+            bits: read.size("bits")?,
+            signed: read.flag("signed")?,
+            scale: read.optional("scale", |v| v.float().map(Some), None)?,
+        })),
         _ => None,
     };
     read.finish()?;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A value that cannot be built is a failure of the test.
 
+mod fixed_point;
 mod graph;
 mod special;
 mod values;

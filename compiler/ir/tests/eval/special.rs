@@ -2,7 +2,7 @@
 
 use crate::{INF, NAN, conv, expect, expect_data, f32s, geometry, i64s, trits};
 use twnc_ir::eval::{EvalError, apply};
-use twnc_ir::{Binary, Data, ElementType, Op, Pad, PadMode, Pool, ReduceKind, Unary};
+use twnc_ir::{Binary, Data, ElementType, Op, Pad, PadMode, Pool, Quantize, ReduceKind, Tensor, Unary};
 
 /// The page whose section on special values is tested.
 const PAGE: &str = include_str!("../../../../docs/ir.md");
@@ -212,6 +212,39 @@ fn documented_special_values() {
                 assert_eq!(found, Err(EvalError::Index { index, size: 2 }));
             }
         }),
+        ("A sum of i16 that is beyond i32 wraps.", || {
+            let n = 1 << 17;
+            let x = Tensor::new(vec![1, n], Data::I16(vec![1 << 14; n].into())).unwrap();
+            expect_data(Op::MatMul, &[x, trits(&[n, 1], &vec![1; n])], Data::I32([i32::MIN].into()));
+        }),
+        (
+            "`quantize` of NaN is 0, of Inf and -Inf the largest and the smallest q; without `signed`, of -Inf and \
+             negative numbers 0.",
+            || {
+                let x = [NAN, INF, -INF, -1.5, 2.0];
+                quantize(true, None, &x, &[0, 7, -7, -5, 7], 2.0 / 7.0);
+                quantize(true, Some(2.0), &x, &[0, 7, -7, -1, 1], 2.0);
+                quantize(false, None, &x, &[0, 15, 0, 0, 15], 2.0 / 15.0);
+            },
+        ),
+        (
+            "A scale that `quantize` finds passes over NaN and infinities; where only those and 0 are left, it is 0, and \
+             so is q but for infinities.",
+            || {
+                quantize(true, None, &[INF, 0.0, NAN, -INF], &[7, 0, 0, -7], 0.0);
+                quantize(true, None, &[-0.0], &[0], 0.0);
+                quantize(false, None, &[-1.0, INF], &[0, 15], 0.0);
+                quantize(false, None, &[-0.0], &[0], 0.0);
+            },
+        ),
+        (
+            "`quantize` with a scale of 2^-128 or less multiplies by the largest f32, as the reciprocal is beyond it.",
+            || {
+                let scale = 2f32.powi(-128);
+                quantize(true, Some(scale), &[scale, -3.0 * scale, 1e-45], &[1, -3, 0], scale);
+                quantize(true, Some(1e-45), &[1e-45, 1e-38, 1.0], &[0, 3, 7], 1e-45);
+            },
+        ),
     ];
     for (_, case) in cases {
         case();
@@ -235,6 +268,14 @@ fn reduce(kind: ReduceKind, x: &[f32], y: f32) {
 
 fn softmax(x: &[f32], y: &[f32]) {
     expect(Op::Softmax { axes: vec![0] }, &[f32s(&[x.len()], x)], &[y.len()], y);
+}
+
+/// To 4 bits.
+fn quantize(signed: bool, scale: Option<f32>, x: &[f32], q: &[i16], s: f32) {
+    let op = Op::Quantize(Quantize { bits: 4, signed, scale });
+    let results = apply(&op, &[f32s(&[1, x.len()], x)]).unwrap();
+    let whole = Tensor::new(vec![1, x.len()], Data::I16(q.into())).unwrap();
+    assert_eq!(results, [whole, f32s(&[1, 1], &[s])], "{op:?} of {x:?}");
 }
 
 fn unit_conv() -> Op {

@@ -1,11 +1,12 @@
 //! From a graph to an ONNX file: IR version 8, operator set 17, so that a network as a pass left it runs in any other engine.
 //!
 //! Every operator is written as ONNX's own, or as the few that define it. A ternary constant becomes FLOAT elements -1, 0
-//! and 1. Names stay, and are made unique; a size that is open becomes a `dim_param`, and where a node needs it, it is
+//! and 1. `quantize` and products of integers become the operators that give the same bits (`quantize.rs`). Names stay, and are made unique; a size that is open becomes a `dim_param`, and where a node needs it, it is
 //! computed from the shapes of the inputs.
 
 mod names;
 mod operators;
+mod quantize;
 mod sizes;
 
 use crate::error::OnnxError;

@@ -23,9 +23,9 @@ impl Writer<'_> {
             Op::Conv(Conv { geometry, groups }) => {
                 let mut attributes = window(geometry, true);
                 attributes.push(int("group", *groups as i64));
-                self.push("Conv", input, output, attributes);
+                self.product("Conv", node, input, output, attributes)?;
             }
-            Op::MatMul => self.push("MatMul", input, output, vec![]),
+            Op::MatMul => self.product("MatMul", node, input, output, vec![])?,
             Op::Unary(f) => self.unary(*f, input, output),
             Op::Binary(f) => self.push(binary(*f), input, output, vec![]),
             Op::BatchNorm { epsilon } => {
@@ -68,6 +68,7 @@ impl Writer<'_> {
             }
             Op::Gather { axis } => self.push("Gather", input, output, vec![int("axis", *axis as i64)]),
             Op::Cast { to } => self.push("Cast", input, output, vec![int("to", stored_as(*to) as i64)]),
+            Op::Quantize(quantize) => self.quantize(quantize, node, input, output),
             Op::Custom(call) => {
                 let full = call.operator.name();
                 let (domain, op_type) = full.rsplit_once("::").unwrap_or(("", full));

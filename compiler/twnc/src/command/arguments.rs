@@ -80,7 +80,7 @@ pub struct Compile {
 }
 
 /// What is compiled, and how.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 pub struct CompileOptions {
     /// Which layers become ternary: auto (a network that is ternary for half of its weights or more keeps the others float; any other
     /// becomes ternary as a whole), all, detected (only those that are already), none.
@@ -95,6 +95,12 @@ pub struct CompileOptions {
     /// What shares a scale: a layer, as in the paper, or an output channel.
     #[arg(long, value_enum, default_value_t)]
     pub scale: Scale,
+    /// What ternary layers sum: f32, or int (whole numbers, to which their inputs are rounded, with a scale for each sample).
+    #[arg(long, value_enum, default_value_t)]
+    pub activations: Activations,
+    /// The bits of such a whole number, 4 to 12.
+    #[arg(long, value_name = "N", default_value_t = 8, requires = "activations", value_parser = parse_bits)]
+    pub activation_bits: usize,
     /// The shape of an input in the place of the declared one, as [NAME:]1x3x224x224; a letter leaves a size open.
     #[arg(short = 'i', long, value_name = "SHAPE")]
     pub input_shape: Vec<ShapeOverride>,
@@ -144,6 +150,15 @@ pub enum Scale {
     #[default]
     Layer,
     Channel,
+}
+
+/// What ternary layers sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)] // as above
+pub enum Activations {
+    #[default]
+    F32,
+    Int,
 }
 
 /// Options of `twnc run`.
@@ -272,8 +287,19 @@ impl CompileOptions {
                 Scale::Layer => passes::Scale::Layer,
                 Scale::Channel => passes::Scale::Channel,
             },
+            activations: match self.activations {
+                Activations::F32 => passes::Activations::F32,
+                Activations::Int => passes::Activations::Int,
+            },
+            activation_bits: self.activation_bits,
         }
     }
+}
+
+fn parse_bits(text: &str) -> Result<usize, String> {
+    let (least, most) = passes::fix_point::BITS.into_inner();
+    let bits = text.parse().ok().filter(|bits| passes::fix_point::BITS.contains(bits));
+    bits.ok_or_else(|| format!("an activation has {least} to {most} bits"))
 }
 
 fn parse_dim(text: &str) -> Result<(String, i64), String> {

@@ -34,6 +34,7 @@ struct StepReport {
     median_ms: f64,
     /// How it is executed.
     kernel: String,
+    /// What the model that chose the kernel expects of one thread, at the clock of this run.
     estimate_ms: Option<f64>,
 }
 
@@ -69,6 +70,7 @@ pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
     drop(progress);
     times.sort_unstable();
 
+    let clock = session.cycles_per_second();
     let profiles = (0..runs.min(25)).map(|_| session.profile(&views)).collect::<Result<Vec<_>, _>>()?;
     let steps = module.program().steps.iter().zip(plan).enumerate().map(|(i, (step, planned))| {
         let mut times: Vec<_> = profiles.iter().filter_map(|profile| profile.get(i).copied()).collect();
@@ -78,7 +80,7 @@ pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
             kind: step.kind_name(),
             median_ms: milliseconds(quantile(&times, 0.5)),
             kernel: planned.kernel,
-            estimate_ms: planned.estimate_ms,
+            estimate_ms: planned.estimate_cycles.zip(clock).map(|(cycles, clock)| cycles / clock * 1e3),
         }
     });
     let report = Report {
@@ -116,10 +118,11 @@ fn show(report: &Report, json: bool) {
     for step in &report.steps {
         let share = 100.0 * step.median_ms / total.max(f64::MIN_POSITIVE);
         out!(
-            "{:width$}  {:10}  {:9.4} ms  {share:5.1}%  {}",
+            "{:width$}  {:10}  {:9.4} ms  {share:5.1}%  {:>9}  {}",
             step.name,
             step.kind,
             step.median_ms,
+            step.estimate_ms.map_or(String::new(), |estimate| format!("~{estimate:.4}")),
             step.kernel
         );
     }

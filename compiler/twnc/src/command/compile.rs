@@ -1,6 +1,6 @@
 //! `twnc MODEL.onnx -o MODEL.bin`.
 
-use super::arguments::{Compile, Emit, Ternarise};
+use super::arguments::{Activations, Compile, CompileOptions, Emit, Ternarise};
 use super::failure::Failure;
 use super::out;
 use std::io::Write as _;
@@ -123,7 +123,11 @@ fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -
 /// The share of synthetic samples for which the compiled network has the float network's class; `None` where the inputs have open sizes
 /// other than a batch, for which no size would be representative.
 fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Option<f64>, Failure> {
-    let passes = super::arguments::CompileOptions { ternarise: Ternarise::None, ..options.options.clone() };
+    let passes = CompileOptions {
+        ternarise: Ternarise::None,
+        activations: Activations::F32,
+        ..options.options.clone()
+    };
     let compiler = Compiler::builder().import(passes.import()).passes(passes.passes()).build()?;
     let float = compiler.compile_file(model)?;
     let modules = [float.program, compiled.program.clone()].map(|p| Module::new(p, Functions::default()));

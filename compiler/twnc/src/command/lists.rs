@@ -3,10 +3,12 @@
 use super::failure::Failure;
 use super::out;
 use twnc::Compiler;
+use twnc_passes::Activations;
 
 /// Lists the passes in order, with the reason for each one's place.
 pub fn passes(json: bool) -> Result<(), Failure> {
-    let compiler = Compiler::builder().build()?;
+    // With the pass that only this option asks for.
+    let compiler = Compiler::builder().activations(Activations::Int).build()?;
     let entries = compiler.pipeline().entries();
     if json {
         let list = entries.iter().map(|e| serde_json::json!({"name": e.pass.name(), "why": e.why}));

@@ -4,6 +4,8 @@
 //! vectors of 256 bits (`wide`); the description's `lanes` say which. None multiplies or calls: they load, store, add, subtract,
 //! flip signs and compute addresses. The lanes of vectors are positions.
 
+use crate::machine::Element;
+
 /// Lookups that [`Accumulate`] makes for an output, at most: it has code for every number of them that is negative.
 pub(crate) const MOST_LOOKUPS: usize = 12;
 
@@ -11,6 +13,7 @@ pub(crate) const MOST_LOOKUPS: usize = 12;
 /// row of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tile {
+    pub element: Element,
     pub lanes: usize,
     pub rows: usize,
     pub vectors: usize,
@@ -35,7 +38,8 @@ impl Tile {
 
     /// Bytes from the first position to each vector of positions.
     pub fn offsets(&self) -> Vec<usize> {
-        let row = |r: usize| (0..self.vectors).map(move |v| (r * self.pitch + v * self.lanes) * 4);
+        let bytes = self.element.bytes();
+        let row = |r: usize| (0..self.vectors).map(move |v| (r * self.pitch + v * self.lanes) * bytes);
         (0..self.rows).flat_map(row).collect()
     }
 }
@@ -44,10 +48,11 @@ impl Tile {
 ///
 /// For every row and vector of positions, loads the members of a group (at `source` plus the `u64` byte offsets
 /// `members[0..group]`, advancing a vector at a time and `source_row_bytes` from row to row) and stores every sum but the
-/// empty one: sum `n` at `table + 4 * (n * entry)`, advancing a vector at a time and `pitch` numbers from row to row.
+/// empty one: sum `n` at number `n * entry` of the table, advancing a vector at a time and `pitch` numbers from row to row.
 /// `rows` and `vectors` are at least 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Build {
+    pub element: Element,
     pub lanes: usize,
     pub group: usize,
     pub entry: usize,
@@ -55,7 +60,7 @@ pub(crate) struct Build {
 }
 
 /// The type of [`Build`]'s function.
-pub(crate) type BuildFunction = unsafe extern "C" fn(*mut f32, *const f32, *const u64, usize, usize, usize);
+pub(crate) type BuildFunction<T> = unsafe extern "C" fn(*mut T, *const T, *const u64, usize, usize, usize);
 
 /// `accumulate(table, sums, stream, counts)`
 ///
@@ -79,20 +84,33 @@ impl Accumulate {
 }
 
 /// The type of [`Accumulate`]'s function.
-pub(crate) type AccumulateFunction = unsafe extern "C" fn(*const f32, *mut f32, *const u16, *const u32);
+pub(crate) type AccumulateFunction<T> = unsafe extern "C" fn(*const T, *mut T, *const u16, *const u32);
+
+/// `widen(sums, totals, vectors)`
+///
+/// Adds each of `vectors` vectors of i16 sums to as many i32 totals, and makes the sums zero.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Widen {
+    /// Numbers in a vector of sums.
+    pub lanes: usize,
+}
+
+/// The type of [`Widen`]'s function.
+pub(crate) type WidenFunction = unsafe extern "C" fn(*mut i16, *mut i32, usize);
 
 /// `build(tables, inputs, groups)`
 ///
-/// For each of `groups` groups of `group` numbers at `inputs`: all signed sums, at consecutive numbers of its table, the
-/// tables [`SCALAR_TABLE`] numbers apart. Entry 0 is zero, then come the sums of [`super::pattern::Patterns`], then their
+/// For each of `groups` groups of `group` numbers at `inputs`: all signed sums, as f32 or i32, at consecutive numbers of its
+/// table, the tables [`SCALAR_TABLE`] numbers apart. Entry 0 is zero, then come the sums of [`super::pattern::Patterns`], then their
 /// negatives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BuildScalars {
+    pub element: Element,
     pub group: usize,
 }
 
 /// The type of [`BuildScalars`]' function.
-pub(crate) type BuildScalarsFunction = unsafe extern "C" fn(*mut f32, *const f32, usize);
+pub(crate) type BuildScalarsFunction<T, W> = unsafe extern "C" fn(*mut W, *const T, usize);
 
 /// Numbers from a scalar table to the next: the 3^5 that the largest groups have, and one.
 pub(crate) const SCALAR_TABLE: usize = 244;
@@ -104,11 +122,13 @@ pub(crate) const SCALAR_OUTPUTS: usize = 8;
 /// For each of `chunks` chunks of [`SCALAR_OUTPUTS`] consecutive numbers at `sums`: adds, for each of `groups` tables
 /// (as [`BuildScalars`] lays them out), the entry that each output's index byte selects. Indices are read in that order.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AccumulateScalars;
+pub(crate) struct AccumulateScalars {
+    pub element: Element,
+}
 
 /// The type of [`AccumulateScalars`]' function.
-pub(crate) type AccumulateScalarsFunction =
-    unsafe extern "C" fn(*const f32, *mut f32, *const u8, usize, usize);
+pub(crate) type AccumulateScalarsFunction<W> =
+    unsafe extern "C" fn(*const W, *mut W, *const u8, usize, usize);
 
 /// `select(source, sums, tiles, added, additions, subtracted, subtractions)`
 ///
@@ -116,10 +136,11 @@ pub(crate) type AccumulateScalarsFunction =
 /// `added` of what is at `source` plus that offset, less the same for `subtracted`; to `sums`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Select {
+    pub element: Element,
     pub lanes: usize,
     pub vectors: usize,
 }
 
 /// The type of [`Select`]'s function.
-pub(crate) type SelectFunction =
-    unsafe extern "C" fn(*const f32, *mut f32, usize, *const u32, usize, *const u32, usize);
+pub(crate) type SelectFunction<T> =
+    unsafe extern "C" fn(*const T, *mut T, usize, *const u32, usize, *const u32, usize);

@@ -3,23 +3,28 @@
 //! It suits depthwise layers, where every table would be used once, and takes what tables cannot: windows that reach too
 //! far, and images of no elements. Lanes are positions of the flat image, so that neighbouring rows share their padding.
 
-use super::Weights;
+use super::blocks::IntegerRange;
 use super::code::{Select, SelectFunction};
 use super::pack::{Planes, pack_channels};
 use super::plan::{Phase, flat_pitch, phases, reach};
+use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::{Epilogue, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
-use crate::kernel::{Io, LINE, Line};
+use crate::kernel::{Io, Line, lines};
+use crate::number::Number;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
+use twnc_program::interpret::View;
 
 /// Vectors of positions summed at once.
 const VECTORS: usize = 8;
 
-/// A kernel of one plane.
-pub(crate) struct DirectKernel {
+/// A kernel of one plane with inputs of type `T`.
+pub(crate) struct DirectKernel<T> {
+    input: PhantomData<T>,
     geometry: Geometry,
     phases: Vec<Phase>,
     planes: Planes,
@@ -34,14 +39,23 @@ pub(crate) struct DirectKernel {
     epilogue: Epilogue,
 }
 
-impl DirectKernel {
+impl<T: Number> DirectKernel<T> {
     /// What a run should take, in the unit of [`super::plan::Plan::cycles`].
-    pub fn cycles(geometry: &Geometry, weights: &Weights, lanes: usize) -> f64 {
+    /// `None` if sums of integers in `range` could overflow.
+    pub fn cycles(
+        geometry: &Geometry,
+        weights: &Weights,
+        lanes: usize,
+        range: Option<IntegerRange>,
+    ) -> Option<f64> {
+        if range.is_some_and(|range| geometry.depth() > range.inputs()) {
+            return None;
+        }
         let vectors = geometry.positions().div_ceil(lanes) as f64;
         let tiles = (vectors / VECTORS as f64).ceil();
         let outputs = (geometry.groups * geometry.outputs) as f64;
         let lookups = weights.nonzero() as f64;
-        geometry.samples as f64 * tiles * (lookups * (0.72 * VECTORS as f64 + 1.0) + outputs * 40.0)
+        Some(geometry.samples as f64 * tiles * (lookups * (0.72 * VECTORS as f64 + 1.0) + outputs * 40.0))
     }
 
     pub fn new(
@@ -50,7 +64,7 @@ impl DirectKernel {
         geometry: Geometry,
         weights: &Weights,
         epilogue: Epilogue,
-    ) -> Result<DirectKernel, JitError> {
+    ) -> Result<DirectKernel<T>, JitError> {
         let phases = phases(&geometry);
         let reach = reach(&phases);
         let [height, width] = geometry.output;
@@ -63,7 +77,7 @@ impl DirectKernel {
             let last = reach[0].checked_mul(pitch)?.checked_add(reach[1])?;
             let read = (tiles * tile).checked_add(last)?;
             let rows = (height + reach[0]).checked_mul(pitch)?.checked_add(width)?.checked_add(reach[1])?;
-            let plane = read.max(rows).checked_next_multiple_of(LINE)?;
+            let plane = read.max(rows).checked_next_multiple_of(T::ELEMENT.line())?;
             let all = plane.checked_mul(phases.len())?.checked_mul(geometry.channels)?;
             (all < 1 << 28).then_some(plane)
         };
@@ -75,7 +89,7 @@ impl DirectKernel {
                 .filter(|(c, _, t)| weights.at(&geometry, output, *c, t.at) == sign)
                 .map(|(c, i, t)| {
                     let plane = (i * geometry.channels + c) * planes.plane;
-                    ((plane + t.shift[0] * pitch + t.shift[1]) * 4) as u32
+                    ((plane + t.shift[0] * pitch + t.shift[1]) * size_of::<T>()) as u32
                 })
                 .collect::<Vec<u32>>()
         };
@@ -85,40 +99,54 @@ impl DirectKernel {
         let pieces = (0..if positions == 0 { 0 } else { height })
             .map(|y| Piece { from: y * pitch, to: y * geometry.output_strides.y, count: width })
             .collect();
-        let select = compiler.function(&Select { lanes, vectors: VECTORS })?;
-        Ok(DirectKernel { geometry, phases, planes, lists, pieces, tiles, tile, select, epilogue })
-    }
-
-    /// Units of work: samples and output channels.
-    pub fn units(&self) -> usize {
-        self.geometry.samples * self.lists.len()
-    }
-
-    pub fn scratch(&self) -> usize {
-        self.sum_lines() + self.phases.len() * self.geometry.channels * self.planes.plane / LINE
-    }
-
-    pub fn functions(&self) -> Vec<Arc<Function>> {
-        vec![self.select.clone()]
-    }
-
-    pub fn describe(&self) -> String {
-        format!("direct: {} positions a tile, pitch {}", self.tile, self.planes.pitch)
+        let select = compiler.function(&Select { element: T::ELEMENT, lanes, vectors: VECTORS })?;
+        Ok(DirectKernel {
+            input: PhantomData,
+            geometry,
+            phases,
+            planes,
+            lists,
+            pieces,
+            tiles,
+            tile,
+            select,
+            epilogue,
+        })
     }
 
     fn sum_lines(&self) -> usize {
-        (self.tiles * self.tile).div_ceil(LINE)
+        lines::<T>(self.tiles * self.tile)
+    }
+}
+
+impl<T: Number> Family for DirectKernel<T> {
+    fn units(&self) -> usize {
+        self.geometry.samples * self.lists.len()
     }
 
-    /// # Safety
-    /// As [`crate::kernel::sealed::Execute::execute`], with the input of this plane.
-    pub unsafe fn execute(&self, units: Range<usize>, input: &[f32], io: &Io<'_>, scratch: &mut [Line]) {
-        let (sums, packed) = scratch.split_at_mut(self.sum_lines());
-        let sums: &mut [f32] = bytemuck::cast_slice_mut(sums);
-        let packed: &mut [f32] = bytemuck::cast_slice_mut(packed);
+    fn scratch(&self) -> usize {
+        let floats = lines::<f32>(self.tiles * self.tile);
+        self.sum_lines() + floats + lines::<T>(self.phases.len() * self.geometry.channels * self.planes.plane)
+    }
+
+    fn functions(&self) -> Vec<Arc<Function>> {
+        vec![self.select.clone()]
+    }
+
+    fn describe(&self) -> String {
+        format!("direct: {} positions a tile, pitch {}", self.tile, self.planes.pitch)
+    }
+
+    unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {
+        let input = T::elements(input);
+        let (sums, scratch) = scratch.split_at_mut(self.sum_lines());
+        let (floats, packed) = scratch.split_at_mut(lines::<f32>(self.tiles * self.tile));
+        let sums: &mut [T] = bytemuck::cast_slice_mut(sums);
+        let floats: &mut [f32] = bytemuck::cast_slice_mut(floats);
+        let packed: &mut [T] = bytemuck::cast_slice_mut(packed);
         let (geometry, strides) = (&self.geometry, self.geometry.output_strides);
         // SAFETY: the function was emitted for exactly these types; `entry()` is its start.
-        let select = unsafe { std::mem::transmute::<*const u8, SelectFunction>(self.select.entry()) };
+        let select = unsafe { std::mem::transmute::<*const u8, SelectFunction<T>>(self.select.entry()) };
         let rows = geometry.output[0] + reach(&self.phases)[0];
         let mut packed_is = None;
         for unit in units {
@@ -143,18 +171,21 @@ impl DirectKernel {
                     subtracted.len(),
                 );
             }
+            let sums = T::floats(sums, floats);
             let origin = sample * strides.sample + output * strides.channel;
-            if strides.x == 1 {
-                // SAFETY: a channel of a sample belongs to one unit.
-                unsafe { self.epilogue.channel(output, sums, &self.pieces, origin, io) };
-            } else {
+            if let Some(rows) = geometry.rows_of_a_sample {
                 for (x, sum) in sums.chunks(1).take(geometry.output[1]).enumerate() {
                     let at = origin + x * strides.x;
+                    let scale = self.epilogue.sample_scale(x / rows, io);
                     let residual = io.residual.map(|r| &r[at..at + 1]);
-                    // SAFETY: as above.
+                    // SAFETY: a channel of a sample belongs to one unit.
                     let output_at = unsafe { io.output(at..at + 1) };
-                    self.epilogue.position(output, sum, 1, residual, output_at);
+                    self.epilogue.position(output, scale, sum, 1, residual, output_at);
                 }
+            } else {
+                let scale = self.epilogue.sample_scale(sample, io);
+                // SAFETY: as above.
+                unsafe { self.epilogue.channel(output, scale, sums, &self.pieces, origin, io) };
             }
         }
     }

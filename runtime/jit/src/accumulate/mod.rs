@@ -4,6 +4,7 @@
 //! partial-sum tables with lanes over positions (`table`), the same with one position and a scalar per table entry
 //! for the few rows of fully connected layers, or signed sums of shifted rows for depthwise layers.
 
+mod blocks;
 mod code;
 mod direct;
 mod pack;
@@ -21,14 +22,18 @@ use crate::compile::Function;
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
 use crate::geometry::Geometry;
-use crate::kernel::{Interface, Io, Kernel, Line, sealed};
+use crate::kernel::{Interface, Io, Kernel, Line, Slot, sealed};
+use crate::number::Number;
+pub use blocks::IntegerRange;
 use direct::DirectKernel;
 use plan::Plan;
 use rows::RowsKernel;
 use std::ops::Range;
 use std::sync::Arc;
 use table::TableKernel;
+use twnc_program::ElementType;
 use twnc_program::constant::Trits;
+use twnc_program::interpret::View;
 use twnc_program::scalar::Unary;
 use twnc_program::step::Contraction;
 
@@ -45,6 +50,10 @@ pub struct PlaneSpec<'a> {
     pub contraction: &'a Contraction,
     /// f32 `[1]` or `[M]`.
     pub scale: Option<&'a [f32]>,
+    /// The range of the input if it is i16; otherwise it is f32.
+    pub integers: Option<IntegerRange>,
+    /// Whether a factor for each sample is an input.
+    pub input_scale: bool,
 }
 
 /// An accumulate step with concrete shapes and its constants.
@@ -64,26 +73,34 @@ pub struct AccumulateSpec<'a> {
     pub rank: usize,
 }
 
-/// Generated code for an accumulate step. Its inputs are those of its planes, one phase each.
+/// Generated code for an accumulate step. Its inputs are those of its planes, then the planes' input scales; its planes are
+/// phases.
 pub struct AccumulateKernel {
-    planes: Vec<Family>,
+    planes: Vec<Box<dyn Family>>,
     interface: Interface,
 }
 
-enum Family {
-    Table(TableKernel),
-    Rows(RowsKernel),
-    Direct(DirectKernel),
-}
+/// A kernel of one plane.
+trait Family: Send + Sync {
+    /// Units of work.
+    fn units(&self) -> usize;
 
-macro_rules! each_family {
-    ($family:expr, $kernel:ident => $body:expr) => {
-        match $family {
-            Family::Table($kernel) => $body,
-            Family::Rows($kernel) => $body,
-            Family::Direct($kernel) => $body,
-        }
-    };
+    /// Lines of scratch memory.
+    fn scratch(&self) -> usize;
+
+    fn functions(&self) -> Vec<Arc<Function>>;
+
+    /// What was chosen.
+    fn describe(&self) -> String;
+
+    /// What a run should take, in cycles.
+    fn estimate(&self) -> Option<f64> {
+        None
+    }
+
+    /// # Safety
+    /// As [`sealed::Execute::execute`], with the input of this plane.
+    unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]);
 }
 
 impl Jit {
@@ -91,17 +108,19 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::Shape`] if shapes and constants do not fit together, [`JitError::Unsupported`] for windows of three
-    /// and more axes and for sizes beyond the limits of the generated code.
+    /// and more axes, for sizes beyond the limits of the generated code, and for integers whose sums could overflow.
     pub fn accumulate(&self, spec: &AccumulateSpec<'_>) -> Result<AccumulateKernel, JitError> {
         let last = spec.planes.len().checked_sub(1);
         let Some(last) = last else { return Err(JitError::Shape("an accumulation without planes".into())) };
         let mut planes = Vec::new();
         let mut interface = Interface { residual: spec.residual, ..Interface::default() };
+        let mut scales = Vec::new();
         let mut shape = None;
         for (i, plane) in spec.planes.iter().enumerate() {
             let geometry = Geometry::new(plane.input, plane.weight_shape, plane.contraction)?;
             let epilogue = Epilogue {
                 scale: plane.scale.map(<[f32]>::to_vec),
+                input_scale: plane.input_scale.then_some(spec.planes.len() + scales.len()),
                 carry: i > 0,
                 bias: spec.bias.filter(|_| i == last).map(<[f32]>::to_vec),
                 residual: spec.residual && i == last,
@@ -118,35 +137,46 @@ impl Jit {
                     plane.weight_shape
                 )));
             }
-            interface.inputs.push(geometry.input_len());
-            interface.output = geometry.output_len();
-            let family = self.family(geometry, plane, epilogue, spec)?;
-            interface.scratch = interface.scratch.max(each_family!(&family, k => k.scratch()));
+            let element = if plane.integers.is_some() { ElementType::I16 } else { ElementType::F32 };
+            interface.inputs.push(Slot { element, len: geometry.input_len() });
+            if plane.input_scale {
+                scales.push(Slot::f32(plane.input.first().copied().unwrap_or(1)));
+            }
+            interface.outputs = vec![Slot::f32(geometry.output_len())];
+            let family = match plane.integers {
+                None => self.family::<f32>(geometry, plane, epilogue, spec)?,
+                Some(_) => self.family::<i16>(geometry, plane, epilogue, spec)?,
+            };
+            interface.scratch = interface.scratch.max(family.scratch());
             planes.push(family);
         }
+        interface.inputs.extend(scales);
         Ok(AccumulateKernel { planes, interface })
     }
 
-    fn family(
+    fn family<T: Number + 'static>(
         &self,
         geometry: Geometry,
         plane: &PlaneSpec<'_>,
         epilogue: Epilogue,
         spec: &AccumulateSpec<'_>,
-    ) -> Result<Family, JitError> {
-        let threads = spec.threads.max(1);
+    ) -> Result<Box<dyn Family>, JitError> {
+        let (threads, range) = (spec.threads.max(1), plane.integers);
         let matmul = *plane.contraction == Contraction::MatMul;
         let weights = Weights { trits: plane.weight.unpack(), transposed: matmul };
-        let (compiler, lanes) = (&self.compiler, self.isa.lanes());
-        if geometry.output_len() > 0 && RowsKernel::suits(&geometry) {
-            return Ok(Family::Rows(RowsKernel::new(compiler, geometry, &weights, epilogue)?));
+        let (compiler, lanes) = (&self.compiler, self.isa.lanes(T::ELEMENT));
+        if geometry.output_len() > 0 && RowsKernel::<T>::suits(&geometry) {
+            return Ok(Box::new(RowsKernel::<T>::new(compiler, geometry, &weights, epilogue)?));
         }
-        let direct = DirectKernel::cycles(&geometry, &weights, lanes);
-        match Plan::choose(&geometry, self.isa, spec.rank).filter(|plan| plan.cycles < direct) {
-            Some(plan) => {
-                Ok(Family::Table(TableKernel::new(compiler, geometry, plan, &weights, epilogue, threads)?))
+        let direct = DirectKernel::<T>::cycles(&geometry, &weights, lanes, range);
+        match Plan::choose(&geometry, T::ELEMENT, range, self.isa, spec.rank) {
+            Some(plan) if direct.is_none_or(|direct| plan.cycles < direct) => {
+                let kernel =
+                    TableKernel::<T>::new(compiler, geometry, plan, &weights, range, epilogue, threads)?;
+                Ok(Box::new(kernel))
             }
-            None => Ok(Family::Direct(DirectKernel::new(compiler, lanes, geometry, &weights, epilogue)?)),
+            _ if direct.is_none() => Err(JitError::Unsupported("sums of integers that may overflow")),
+            _ => Ok(Box::new(DirectKernel::<T>::new(compiler, lanes, geometry, &weights, epilogue)?)),
         }
     }
 }
@@ -176,9 +206,8 @@ impl Weights {
 
 impl sealed::Execute for AccumulateKernel {
     unsafe fn execute(&self, phase: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
-        let input = io.inputs[phase];
         // SAFETY: the caller's promise, passed on.
-        each_family!(&self.planes[phase], k => unsafe { k.execute(units, input, io, scratch) });
+        unsafe { self.planes[phase].execute(units, io.inputs[phase], io, scratch) };
     }
 }
 
@@ -192,19 +221,23 @@ impl Kernel for AccumulateKernel {
     }
 
     fn units(&self, phase: usize) -> usize {
-        self.planes.get(phase).map_or(0, |plane| each_family!(plane, k => k.units()))
+        self.planes.get(phase).map_or(0, |plane| plane.units())
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        let all = self.planes.iter().flat_map(|plane| each_family!(plane, k => k.functions()));
-        let mut functions: Vec<Arc<Function>> = all.collect();
+        let mut functions: Vec<Arc<Function>> =
+            self.planes.iter().flat_map(|plane| plane.functions()).collect();
         functions.sort_by(|a, b| a.name().cmp(b.name()));
         functions.dedup_by(|a, b| a.name() == b.name());
         functions
     }
 
     fn describe(&self) -> String {
-        let planes = self.planes.iter().map(|plane| each_family!(plane, k => k.describe()));
+        let planes = self.planes.iter().map(|plane| plane.describe());
         planes.collect::<Vec<_>>().join(" + ")
+    }
+
+    fn estimate(&self) -> Option<f64> {
+        self.planes.iter().map(|plane| plane.estimate()).sum()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::plan::Phase;
 use crate::geometry::Geometry;
+use crate::number::Number;
 use std::ops::Range;
 
 /// The planes of one kernel.
@@ -18,15 +19,15 @@ pub(crate) struct Planes {
 /// Fills `packed` with rows `rows` of every phase and of some channels of a sample, a plane each, phase by phase; row
 /// `rows.start` becomes row 0.
 #[allow(clippy::too_many_arguments)] // What to copy, from where, to where.
-pub(crate) fn pack_channels(
+pub(crate) fn pack_channels<T: Number>(
     geometry: &Geometry,
     phases: &[Phase],
     planes: Planes,
     sample: usize,
     channels: Range<usize>,
     rows: Range<usize>,
-    input: &[f32],
-    packed: &mut [f32],
+    input: &[T],
+    packed: &mut [T],
 ) {
     if geometry.input_strides.x != 1 {
         return transpose(geometry, planes, input, packed);
@@ -41,17 +42,17 @@ pub(crate) fn pack_channels(
         for channel in channels.clone() {
             let Some(target) = targets.next() else { return };
             // Lanes past the image read this; any number would do, but not slow ones.
-            target[written..].fill(0.0);
+            target[written..].fill(T::zeroed());
             let source = sample * geometry.input_strides.sample + channel * geometry.input_strides.channel;
             for (i, row) in rows.clone().enumerate() {
                 let target = &mut target[i * pitch..][..columns];
                 let y = (row * geometry.strides[0] + phase.remainder[0]).checked_sub(geometry.pads[0]);
                 let Some(y) = y.filter(|&y| y < geometry.input[0]) else {
-                    target.fill(0.0);
+                    target.fill(T::zeroed());
                     continue;
                 };
-                target[..first].fill(0.0);
-                target[end..].fill(0.0);
+                target[..first].fill(T::zeroed());
+                target[end..].fill(T::zeroed());
                 if first < end {
                     let source =
                         &input[source + y * geometry.input_strides.y..][from_column..geometry.input[1]];
@@ -68,11 +69,11 @@ pub(crate) fn pack_channels(
 }
 
 /// Rows of a matrix become columns of planes: plane `k` holds element `k` of every row.
-fn transpose(geometry: &Geometry, planes: Planes, input: &[f32], packed: &mut [f32]) {
+fn transpose<T: Number>(geometry: &Geometry, planes: Planes, input: &[T], packed: &mut [T]) {
     let depth = geometry.channels;
     let rows = geometry.input[1];
     for plane in packed.chunks_exact_mut(planes.plane).take(depth) {
-        plane[rows..].fill(0.0);
+        plane[rows..].fill(T::zeroed());
     }
     // Blocks of rows keep both sides in the first-level cache.
     for start in (0..rows).step_by(8) {

@@ -3,15 +3,15 @@
 //! Everything here follows from the shapes; weights only fill the index streams afterwards. The choice is made by
 //! counting cycles of the steps that bound the kernel ([`Plan::choose`]).
 
+use super::blocks::IntegerRange;
 use super::code::{MOST_LOOKUPS, Tile};
 use super::pattern::Patterns;
 use crate::geometry::Geometry;
-use crate::machine::Isa;
+use crate::machine::{Element, Isa};
 use std::collections::HashMap;
 
-/// Numbers that all tables of a block may hold: 28 KB, which leaves room for streams and sums in a first-level cache of
-/// 32 KB.
-const TABLE_BUDGET: usize = 7 * 1024;
+/// Bytes that all tables of a block may take: that leaves room for streams and sums in a first-level cache of 32 KB.
+const TABLE_BUDGET: usize = 28 * 1024;
 /// Numbers of packed input that a kernel may need; larger layers are left to the interpreter.
 const PACKED_LIMIT: usize = 1 << 28;
 
@@ -69,6 +69,24 @@ pub(crate) enum Image {
     Flat { pitch: usize },
 }
 
+/// What the range of the inputs allows, so that sums of i16 cannot overflow between two widenings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Members of a group.
+    pub group: usize,
+    /// Lookups of a pass.
+    pub lookups: usize,
+}
+
+impl Limits {
+    /// Those of integers in a range, so that one pass never overflows, or of f32. `None` if even the smallest could.
+    pub fn of(range: Option<IntegerRange>) -> Option<Limits> {
+        let weights = range.map_or(usize::MAX, IntegerRange::inputs);
+        let group = weights.min(5);
+        (group >= 2).then(|| Limits { group, lookups: (weights / group).min(MOST_LOOKUPS) })
+    }
+}
+
 /// The chosen loops.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -88,7 +106,14 @@ pub(crate) struct Plan {
 impl Plan {
     /// The plan that should be fastest, or the one that is number `rank` in that order; `None` if tables do not suit the
     /// layer's size.
-    pub fn choose(geometry: &Geometry, isa: Isa, rank: usize) -> Option<Plan> {
+    pub fn choose(
+        geometry: &Geometry,
+        element: Element,
+        range: Option<IntegerRange>,
+        isa: Isa,
+        rank: usize,
+    ) -> Option<Plan> {
+        let limits = Limits::of(range)?;
         let phases = phases(geometry);
         let reach = reach(&phases);
         let largest = |axis: usize| geometry.output[axis].checked_add(reach[axis]);
@@ -98,19 +123,21 @@ impl Plan {
             return None;
         }
         let images = images(geometry, &phases, reach);
-        let sizes =
-            (2..=5).flat_map(|size| groupings(geometry, &phases, size).into_iter().map(move |g| (size, g)));
+        let line = element.line();
+        let sizes = (2..=limits.group)
+            .flat_map(|size| groupings(geometry, &phases, size).into_iter().map(move |g| (size, g)));
         let groupings: Vec<(usize, Vec<Group>)> = sizes.collect();
         let mut candidates: Vec<(f64, usize, usize, Shape)> = Vec::new();
         for (grouping, (size, groups)) in groupings.iter().enumerate() {
             let entries = Patterns::new(*size).entries();
-            let reloads: Vec<usize> = (1..=MOST_LOOKUPS).map(|block| reloads(groups, block)).collect();
+            let reloads: Vec<usize> =
+                (1..=MOST_LOOKUPS).map(|block| reloads(groups, block, limits.lookups)).collect();
             for (number, &(image, extent)) in images.iter().enumerate() {
-                let (reach, shifts) = (reach_of(groups, image), Shifts::new(groups, image));
-                for (tile, tiles) in tilings(extent, reach, isa) {
+                let (reach, shifts) = (reach_of(groups, image), Shifts::new(groups, image, line));
+                for (tile, tiles) in tilings(extent, reach, element, isa) {
                     let table_rows = tiles[0] * tile.rows + reach[0];
-                    let entry = (table_rows * tile.pitch).next_multiple_of(16);
-                    let most = TABLE_BUDGET / (entry * entries);
+                    let entry = (table_rows * tile.pitch).next_multiple_of(line);
+                    let most = TABLE_BUDGET / (entry * entries * element.bytes());
                     for block in 1..=most.min(groups.len()).min(MOST_LOOKUPS) {
                         let shape = Shape { tile, tiles, table_rows, entry, entries, block };
                         let reloads = reloads[block - 1];
@@ -188,8 +215,9 @@ impl Shape {
         let lookups = shifts.sum(tile, |crossing| (0.53 * vectors + 0.41 * crossing + 0.4).max(3.0));
         let outputs = geometry.outputs as f64;
         // Sums that do not stay in the first-level cache beside the tables come from the second.
-        let sums = geometry.outputs * tile.positions() * tiles[0] * tiles[1] * 4;
-        let tables = block * entries * table_rows * tile.pitch * 4;
+        let bytes = tile.element.bytes();
+        let sums = geometry.outputs * tile.positions() * tiles[0] * tiles[1] * bytes;
+        let tables = block * entries * table_rows * tile.pitch * bytes;
         let reload = if sums + tables > 30 * 1024 { 1.43 } else { 0.54 };
         let reloads = reloads as f64 * (vectors * reload + 4.0);
         let epilogue = tile.rows as f64 * 7.0;
@@ -202,42 +230,47 @@ impl Shape {
     }
 }
 
-/// In how many passes an output makes `lookups` lookups; in each its sums are loaded and stored.
-pub(crate) fn passes(lookups: usize) -> usize {
-    lookups.div_ceil(MOST_LOOKUPS).max(1)
+/// In how many passes, of at most `most` each, an output makes `lookups` lookups; in each its sums are loaded and stored.
+pub(crate) fn passes(lookups: usize, most: usize) -> usize {
+    lookups.div_ceil(most).max(1)
 }
 
 /// How often the sums of an output are loaded and stored, with `block` groups at a time.
-fn reloads(groups: &[Group], block: usize) -> usize {
-    groups.chunks(block).map(|groups| passes(groups.iter().map(|g| g.lookups.len()).sum())).sum()
+fn reloads(groups: &[Group], block: usize, most: usize) -> usize {
+    groups.chunks(block).map(|groups| passes(groups.iter().map(|g| g.lookups.len()).sum(), most)).sum()
 }
 
-/// Numbers of a cache line.
-const CACHE_LINE: usize = 16;
-
 /// How many lookups of an output are displaced by how much, modulo cache lines as far as rows allow.
-struct Shifts([u32; CACHE_LINE]);
+struct Shifts {
+    counts: [u32; MAX_LINE],
+    /// Numbers of a cache line.
+    line: usize,
+}
+
+/// The most numbers that a cache line has.
+const MAX_LINE: usize = 32;
 
 impl Shifts {
-    fn new(groups: &[Group], image: Image) -> Shifts {
-        let mut counts = [0; CACHE_LINE];
+    fn new(groups: &[Group], image: Image, line: usize) -> Shifts {
+        let mut counts = [0; MAX_LINE];
         for [down, right] in groups.iter().flat_map(|g| g.lookups.iter().map(|l| l.shift)) {
             let shift = match image {
                 Image::Rows => right,
                 Image::Flat { pitch } => down * pitch + right,
             };
-            counts[shift % CACHE_LINE] += 1;
+            counts[shift % line] += 1;
         }
-        Shifts(counts)
+        Shifts { counts, line }
     }
 
     /// The sum over lookups of a cost, which depends on how many vectors of the tile cross a cache line: these loads take
     /// two turns.
     fn sum(&self, tile: Tile, cost: impl Fn(f64) -> f64) -> f64 {
         let starts = tile.offsets();
-        let used = self.0.iter().enumerate().filter(|(_, count)| **count > 0);
+        let used = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
         used.map(|(shift, &count)| {
-            let crosses = |start: &&usize| (**start / 4 + shift) % CACHE_LINE > CACHE_LINE - tile.lanes;
+            let bytes = tile.element.bytes();
+            let crosses = |start: &&usize| (**start / bytes + shift) % self.line > self.line - tile.lanes;
             f64::from(count) * cost(starts.iter().filter(crosses).count() as f64)
         })
         .sum()
@@ -343,8 +376,8 @@ fn reach_of(groups: &[Group], image: Image) -> [usize; 2] {
 }
 
 /// Tiles and how many of them share tables, for an image of `extent` and lookups that reach `reach`.
-fn tilings(extent: [usize; 2], reach: [usize; 2], isa: Isa) -> Vec<(Tile, [usize; 2])> {
-    let (lanes, registers) = (isa.lanes(), isa.registers());
+fn tilings(extent: [usize; 2], reach: [usize; 2], element: Element, isa: Isa) -> Vec<(Tile, [usize; 2])> {
+    let (lanes, registers) = (isa.lanes(element), isa.registers());
     let flat = extent[0] == 1;
     let widest = extent[1].div_ceil(lanes);
     let mut tilings = Vec::new();
@@ -357,10 +390,13 @@ fn tilings(extent: [usize; 2], reach: [usize; 2], isa: Isa) -> Vec<(Tile, [usize
                     break;
                 }
                 let pitch = (tiles[1] * vectors * lanes + reach[1]).next_multiple_of(lanes);
-                tilings.push((Tile { lanes, rows, vectors, pitch }, tiles));
+                tilings.push((Tile { element, lanes, rows, vectors, pitch }, tiles));
                 // Rows that start with a cache line: then narrow tiles cross none.
-                if !pitch.is_multiple_of(16) && rows > 1 {
-                    tilings.push((Tile { lanes, rows, vectors, pitch: pitch.next_multiple_of(16) }, tiles));
+                if !pitch.is_multiple_of(element.line()) && rows > 1 {
+                    tilings.push((
+                        Tile { element, lanes, rows, vectors, pitch: pitch.next_multiple_of(element.line()) },
+                        tiles,
+                    ));
                 }
             }
         }

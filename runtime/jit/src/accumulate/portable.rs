@@ -1,12 +1,15 @@
 //! The functions of accumulate kernels by Cranelift, with vectors of 128 bits.
 
-use super::code::{Accumulate, AccumulateScalars, Build, BuildScalars, SCALAR_OUTPUTS, SCALAR_TABLE, Select};
+use super::code::{
+    Accumulate, AccumulateScalars, Build, BuildScalars, SCALAR_OUTPUTS, SCALAR_TABLE, Select, Widen,
+};
 use super::pattern::{Patterns, Sum};
 #[cfg(all(target_arch = "x86_64", unix))]
 use super::wide;
 use crate::compile::Code;
 use crate::loops::{VECTOR, count, flags, load, store, zero};
-use cranelift_codegen::ir::{InstBuilder, Value, types};
+use crate::machine::Element;
+use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
 
 impl Code for Build {
@@ -15,7 +18,8 @@ impl Code for Build {
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let Build { group, entry, pitch, .. } = *self;
+        let Build { element, group, entry, pitch, .. } = *self;
+        let bytes = element.bytes();
         let patterns = Patterns::new(group);
         let &[table, source, members, rows, vectors, source_row] = arguments else { return };
         let offsets: Vec<Value> = (0..group).map(|j| load(b, types::I64, members, j * 8)).collect();
@@ -29,18 +33,18 @@ impl Code for Build {
                     .iter()
                     .map(|&s| {
                         let address = b.ins().iadd(s, at);
-                        load(b, types::F32X4, address, 0)
+                        load(b, vector(element), address, 0)
                     })
                     .collect();
                 let mut sums: Vec<Value> = Vec::new();
                 for (number, sum) in (1..).zip(patterns.sums()) {
-                    let value = extend(b, sum, &sums, &values);
-                    store(b, value, to, number * entry * 4);
+                    let value = extend(b, element, sum, &sums, &values);
+                    store(b, value, to, number * entry * bytes);
                     sums.push(value);
                 }
                 vec![b.ins().iadd_imm_s(to, VECTOR as i64), b.ins().iadd_imm_s(at, VECTOR as i64)]
             });
-            vec![b.ins().iadd_imm_s(table, pitch as i64 * 4), b.ins().iadd(row, source_row)]
+            vec![b.ins().iadd_imm_s(table, (pitch * bytes) as i64), b.ins().iadd(row, source_row)]
         });
     }
 
@@ -57,7 +61,7 @@ impl Code for Accumulate {
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
         let &[table, sums, mut stream, counts] = arguments else { return };
-        let places = self.tile.offsets();
+        let (element, places) = (self.tile.element, self.tile.offsets());
         for class in 0..=self.lookups {
             let outputs = b.ins().uload32(flags(), counts, (class * 4) as i32);
             let end = count(b, outputs, &[stream], |b, state| {
@@ -65,17 +69,14 @@ impl Code for Accumulate {
                 let offset = b.ins().uload32(flags(), stream, 0);
                 let sums = b.ins().iadd(sums, offset);
                 let mut registers: Vec<Value> =
-                    (0..places.len()).map(|v| load(b, types::F32X4, sums, v * VECTOR)).collect();
+                    (0..places.len()).map(|v| load(b, vector(element), sums, v * VECTOR)).collect();
                 for lookup in 0..self.lookups {
                     let index = b.ins().uload16(types::I64, flags(), stream, (4 + lookup * 2) as i32);
-                    let offset = b.ins().ishl_imm_u(index, 2);
+                    let offset = b.ins().ishl_imm_u(index, element.bytes().ilog2() as i64);
                     let entry = b.ins().iadd(table, offset);
                     for (sum, &place) in registers.iter_mut().zip(&places) {
-                        let value = load(b, types::F32X4, entry, place);
-                        *sum = match lookup < self.lookups - class {
-                            true => b.ins().fadd(*sum, value),
-                            false => b.ins().fsub(*sum, value),
-                        };
+                        let value = load(b, vector(element), entry, place);
+                        *sum = add(b, element, lookup < self.lookups - class, *sum, value);
                     }
                 }
                 for (v, &sum) in registers.iter().enumerate() {
@@ -93,31 +94,69 @@ impl Code for Accumulate {
     }
 }
 
+impl Code for Widen {
+    fn parameters(&self) -> usize {
+        3
+    }
+
+    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
+        let &[sums, totals, vectors] = arguments else { return };
+        count(b, vectors, &[sums, totals], |b, state| {
+            let (sums, totals) = (state[0], state[1]);
+            let value = load(b, types::I16X8, sums, 0);
+            let halves = [b.ins().swiden_low(value), b.ins().swiden_high(value)];
+            for (i, half) in halves.into_iter().enumerate() {
+                let total = load(b, types::I32X4, totals, i * VECTOR);
+                let total = b.ins().iadd(total, half);
+                store(b, total, totals, i * VECTOR);
+            }
+            let zero = zero(b, types::I16X8);
+            store(b, zero, sums, 0);
+            vec![b.ins().iadd_imm_s(sums, VECTOR as i64), b.ins().iadd_imm_s(totals, 2 * VECTOR as i64)]
+        });
+    }
+
+    #[cfg(all(target_arch = "x86_64", unix))]
+    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
+        wide::widen(self)
+    }
+}
+
 impl Code for BuildScalars {
     fn parameters(&self) -> usize {
         3
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let group = self.group;
+        let BuildScalars { element, group } = *self;
         let patterns = Patterns::new(group);
         let &[tables, inputs, groups] = arguments else { return };
-        let zero = b.ins().f32const(0.0);
+        let zero = match element {
+            Element::F32 => b.ins().f32const(0.0),
+            Element::I16 => b.ins().iconst(types::I32, 0),
+        };
         count(b, groups, &[tables, inputs], |b, state| {
             let (table, inputs) = (state[0], state[1]);
             store(b, zero, table, 0);
-            let values: Vec<Value> = (0..group).map(|j| load(b, types::F32, inputs, j * 4)).collect();
+            let member = |b: &mut FunctionBuilder<'_>, j: usize| match element {
+                Element::F32 => load(b, types::F32, inputs, j * 4),
+                Element::I16 => b.ins().sload16(types::I32, flags(), inputs, (j * 2) as i32),
+            };
+            let values: Vec<Value> = (0..group).map(|j| member(b, j)).collect();
             let mut sums: Vec<Value> = Vec::new();
             for (number, sum) in (1..).zip(patterns.sums()) {
-                let value = extend(b, sum, &sums, &values);
+                let value = extend(b, element, sum, &sums, &values);
                 store(b, value, table, number * 4);
-                let negative = b.ins().fneg(value);
+                let negative = match element {
+                    Element::F32 => b.ins().fneg(value),
+                    Element::I16 => b.ins().ineg(value),
+                };
                 store(b, negative, table, (patterns.entries() - 1 + number) * 4);
                 sums.push(value);
             }
             vec![
                 b.ins().iadd_imm_s(table, SCALAR_TABLE as i64 * 4),
-                b.ins().iadd_imm_s(inputs, group as i64 * 4),
+                b.ins().iadd_imm_s(inputs, (group * element.bytes()) as i64),
             ]
         });
     }
@@ -130,10 +169,15 @@ impl Code for AccumulateScalars {
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
         let &[tables, sums, indices, chunks, groups] = arguments else { return };
+        let element = self.element;
+        let wide = match element {
+            Element::F32 => types::F32,
+            Element::I16 => types::I32,
+        };
         count(b, chunks, &[sums, indices], |b, state| {
             let (sums, indices) = (state[0], state[1]);
             let mut start = vec![tables, indices];
-            start.extend((0..SCALAR_OUTPUTS).map(|i| load(b, types::F32, sums, i * 4)));
+            start.extend((0..SCALAR_OUTPUTS).map(|i| load(b, wide, sums, i * 4)));
             let end = count(b, groups, &start, |b, state| {
                 let (table, indices) = (state[0], state[1]);
                 let mut next = vec![
@@ -144,8 +188,8 @@ impl Code for AccumulateScalars {
                     let index = b.ins().uload8(types::I64, flags(), indices, i as i32);
                     let offset = b.ins().ishl_imm_u(index, 2);
                     let address = b.ins().iadd(table, offset);
-                    let value = load(b, types::F32, address, 0);
-                    next.push(b.ins().fadd(sum, value));
+                    let value = load(b, wide, address, 0);
+                    next.push(add(b, element, true, sum, value));
                 }
                 next
             });
@@ -163,16 +207,16 @@ impl Code for Select {
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let vectors = self.vectors;
+        let Select { element, vectors, .. } = *self;
         let &[source, sums, tiles, added, additions, subtracted, subtractions] = arguments else { return };
         let bytes = (vectors * VECTOR) as i64;
         count(b, tiles, &[source, sums], |b, state| {
             let (source, to) = (state[0], state[1]);
             let mut start = vec![added];
-            start.extend((0..vectors).map(|_| zero(b)));
-            let positive = select_list(b, source, additions, &start, false);
+            start.extend((0..vectors).map(|_| zero(b, vector(element))));
+            let positive = select_list(b, element, source, additions, &start, false);
             let start = [&[subtracted], &positive[1..]].concat();
-            let all = select_list(b, source, subtractions, &start, true);
+            let all = select_list(b, element, source, subtractions, &start, true);
             for (v, &sum) in all[1..].iter().enumerate() {
                 store(b, sum, to, v * VECTOR);
             }
@@ -189,6 +233,7 @@ impl Code for Select {
 /// The loop over one list of [`Select`]; the state is the list and the sums.
 fn select_list(
     b: &mut FunctionBuilder<'_>,
+    element: Element,
     source: Value,
     length: Value,
     start: &[Value],
@@ -199,19 +244,39 @@ fn select_list(
         let address = b.ins().iadd(source, offset);
         let mut next = vec![b.ins().iadd_imm_s(state[0], 4)];
         for (v, &sum) in state[1..].iter().enumerate() {
-            let value = load(b, types::F32X4, address, v * VECTOR);
-            next.push(if subtract { b.ins().fsub(sum, value) } else { b.ins().fadd(sum, value) });
+            let value = load(b, vector(element), address, v * VECTOR);
+            next.push(add(b, element, !subtract, sum, value));
         }
         next
     })
 }
 
 /// The value of a sum from earlier sums and the members.
-fn extend(b: &mut FunctionBuilder<'_>, sum: &Sum, sums: &[Value], members: &[Value]) -> Value {
+fn extend(
+    b: &mut FunctionBuilder<'_>,
+    element: Element,
+    sum: &Sum,
+    sums: &[Value],
+    members: &[Value],
+) -> Value {
     let member = members[sum.member];
-    match sum.parent {
-        None => member,
-        Some(p) if sum.negative => b.ins().fsub(sums[p - 1], member),
-        Some(p) => b.ins().fadd(sums[p - 1], member),
+    sum.parent.map_or(member, |p| add(b, element, !sum.negative, sums[p - 1], member))
+}
+
+/// `a + b` or `a - b`, of single numbers too.
+fn add(b: &mut FunctionBuilder<'_>, element: Element, plus: bool, x: Value, y: Value) -> Value {
+    match (element, plus) {
+        (Element::F32, true) => b.ins().fadd(x, y),
+        (Element::F32, false) => b.ins().fsub(x, y),
+        (Element::I16, true) => b.ins().iadd(x, y),
+        (Element::I16, false) => b.ins().isub(x, y),
+    }
+}
+
+/// The type of a vector.
+fn vector(element: Element) -> Type {
+    match element {
+        Element::F32 => types::F32X4,
+        Element::I16 => types::I16X8,
     }
 }

@@ -4,19 +4,23 @@
 //! A byte selects one of the 3^5 signed sums of five inputs: the stream is the weights themselves at 1.6 bits each,
 //! a twentieth of what a product of floats reads.
 
-use super::Weights;
 use super::code::{
     AccumulateScalars, AccumulateScalarsFunction, BuildScalars, BuildScalarsFunction, SCALAR_OUTPUTS,
     SCALAR_TABLE,
 };
 use super::pattern::Patterns;
+use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
 use crate::geometry::Geometry;
-use crate::kernel::{Io, LINE, Line};
+use crate::kernel::{Io, Line, lines};
+use crate::number::Number;
+use bytemuck::Zeroable;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
+use twnc_program::interpret::View;
 
 /// Inputs of a group.
 const GROUP: usize = 5;
@@ -25,8 +29,9 @@ const BLOCK: usize = 24;
 /// Rows up to which this kernel is faster than one with lanes over rows.
 const MOST_ROWS: usize = 3;
 
-/// A kernel of one plane.
-pub(crate) struct RowsKernel {
+/// A kernel of one plane with inputs of type `T`.
+pub(crate) struct RowsKernel<T> {
+    input: PhantomData<T>,
     geometry: Geometry,
     /// By block: chunk by chunk of outputs, group by group, an index per output of the chunk.
     indices: Vec<Vec<u8>>,
@@ -35,11 +40,10 @@ pub(crate) struct RowsKernel {
     epilogue: Epilogue,
 }
 
-impl RowsKernel {
+impl<T: Number> RowsKernel<T> {
     /// Whether the layer is such a product.
     pub fn suits(geometry: &Geometry) -> bool {
-        let product = geometry.input_strides.x != 1 || geometry.output_strides.x != 1;
-        product && geometry.positions() <= MOST_ROWS
+        geometry.rows_of_a_sample.is_some() && geometry.positions() <= MOST_ROWS
     }
 
     pub fn new(
@@ -47,7 +51,7 @@ impl RowsKernel {
         geometry: Geometry,
         weights: &Weights,
         epilogue: Epilogue,
-    ) -> Result<RowsKernel, JitError> {
+    ) -> Result<RowsKernel<T>, JitError> {
         let patterns = Patterns::new(GROUP);
         let groups: Vec<usize> = (0..geometry.channels.div_ceil(GROUP)).collect();
         let index = |output: usize, group: usize| {
@@ -72,26 +76,9 @@ impl RowsKernel {
                     .collect()
             })
             .collect();
-        let build = compiler.function(&BuildScalars { group: GROUP })?;
-        let accumulate = compiler.function(&AccumulateScalars)?;
-        Ok(RowsKernel { geometry, indices, build, accumulate, epilogue })
-    }
-
-    /// Units of work: chunks of outputs.
-    pub fn units(&self) -> usize {
-        self.geometry.outputs.div_ceil(SCALAR_OUTPUTS)
-    }
-
-    pub fn scratch(&self) -> usize {
-        self.row_lines() + self.sum_lines() + (BLOCK * SCALAR_TABLE).div_ceil(LINE)
-    }
-
-    pub fn functions(&self) -> Vec<Arc<Function>> {
-        vec![self.build.clone(), self.accumulate.clone()]
-    }
-
-    pub fn describe(&self) -> String {
-        format!("scalar tables: groups of {GROUP}, {BLOCK} a block; {SCALAR_OUTPUTS} outputs at once")
+        let build = compiler.function(&BuildScalars { element: T::ELEMENT, group: GROUP })?;
+        let accumulate = compiler.function(&AccumulateScalars { element: T::ELEMENT })?;
+        Ok(RowsKernel { input: PhantomData, geometry, indices, build, accumulate, epilogue })
     }
 
     fn groups(&self) -> usize {
@@ -99,32 +86,51 @@ impl RowsKernel {
     }
 
     fn row_lines(&self) -> usize {
-        (self.groups() * GROUP).div_ceil(LINE)
+        lines::<T>(self.groups() * GROUP)
     }
 
     fn sum_lines(&self) -> usize {
-        (self.units() * SCALAR_OUTPUTS).div_ceil(LINE)
+        lines::<T::Wide>(self.units() * SCALAR_OUTPUTS)
+    }
+}
+
+impl<T: Number> Family for RowsKernel<T> {
+    fn units(&self) -> usize {
+        self.geometry.outputs.div_ceil(SCALAR_OUTPUTS)
     }
 
-    /// # Safety
-    /// As [`crate::kernel::sealed::Execute::execute`], with the input of this plane.
-    pub unsafe fn execute(&self, units: Range<usize>, input: &[f32], io: &Io<'_>, scratch: &mut [Line]) {
+    fn scratch(&self) -> usize {
+        self.row_lines() + self.sum_lines() + lines::<T::Wide>(BLOCK * SCALAR_TABLE)
+    }
+
+    fn functions(&self) -> Vec<Arc<Function>> {
+        vec![self.build.clone(), self.accumulate.clone()]
+    }
+
+    fn describe(&self) -> String {
+        format!("scalar tables: groups of {GROUP}, {BLOCK} a block; {SCALAR_OUTPUTS} outputs at once")
+    }
+
+    unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {
+        let input = T::elements(input);
         let (row, scratch) = scratch.split_at_mut(self.row_lines());
         let (sums, tables) = scratch.split_at_mut(self.sum_lines());
-        let row: &mut [f32] = bytemuck::cast_slice_mut(row);
-        let sums: &mut [f32] = &mut bytemuck::cast_slice_mut(sums)[..units.len() * SCALAR_OUTPUTS];
-        let tables: &mut [f32] = bytemuck::cast_slice_mut(tables);
+        let row: &mut [T] = bytemuck::cast_slice_mut(row);
+        let sums: &mut [T::Wide] = &mut bytemuck::cast_slice_mut(sums)[..units.len() * SCALAR_OUTPUTS];
+        let tables: &mut [T::Wide] = bytemuck::cast_slice_mut(tables);
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
-        let build = unsafe { std::mem::transmute::<*const u8, BuildScalarsFunction>(self.build.entry()) };
+        let build =
+            unsafe { std::mem::transmute::<*const u8, BuildScalarsFunction<T, T::Wide>>(self.build.entry()) };
         // SAFETY: as above.
-        let accumulate =
-            unsafe { std::mem::transmute::<*const u8, AccumulateScalarsFunction>(self.accumulate.entry()) };
-        let depth = self.geometry.channels;
+        let accumulate = unsafe {
+            std::mem::transmute::<*const u8, AccumulateScalarsFunction<T::Wide>>(self.accumulate.entry())
+        };
+        let (depth, rows) = (self.geometry.channels, self.geometry.rows_of_a_sample.unwrap_or(1));
         let outputs = units.start * SCALAR_OUTPUTS..(units.end * SCALAR_OUTPUTS).min(self.geometry.outputs);
         for position in 0..self.geometry.positions() {
             row[..depth].copy_from_slice(&input[position * depth..][..depth]);
-            row[depth..].fill(0.0);
-            sums.fill(0.0);
+            row[depth..].fill(T::zeroed());
+            sums.fill(T::Wide::zeroed());
             for (block, indices) in self.indices.iter().enumerate() {
                 let first = block * BLOCK;
                 let groups = (self.groups() - first).min(BLOCK);
@@ -143,7 +149,12 @@ impl RowsKernel {
             let residual = io.residual.map(|r| &r[range.clone()]);
             // SAFETY: these outputs belong to the units that the caller gave over.
             let output = unsafe { io.output(range) };
-            self.epilogue.position(outputs.start, sums, 1, residual, output);
+            let scale = self.epilogue.sample_scale(position / rows, io);
+            for (i, (output, &sum)) in output.iter_mut().zip(sums.iter()).enumerate() {
+                let residual = residual.map(|r| &r[i..=i]);
+                let output = std::slice::from_mut(output);
+                self.epilogue.position(outputs.start + i, scale, &[T::to_f32(sum)], 1, residual, output);
+            }
         }
     }
 }

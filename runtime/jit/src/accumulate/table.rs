@@ -4,257 +4,119 @@
 //! every output add one entry per group and tap. Sums wait in scratch memory between blocks; the epilogue takes them
 //! from there. See `docs/kernels.md`.
 
-use super::Weights;
-use super::code::{Accumulate, AccumulateFunction, Build, BuildFunction};
+use super::blocks::{Block, Chunk, IntegerRange, blocks};
+use super::code::{AccumulateFunction, Build, BuildFunction, Widen, WidenFunction};
 use super::pack::{Planes, pack_channels};
-use super::pattern::Patterns;
-use super::plan::{self, Group, Image, Plan, Shape, passes};
-use super::stream::Stream;
+use super::plan::{Image, Plan, Shape};
+use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::{Epilogue, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
-use crate::kernel::{Io, LINE, Line};
-use crate::machine::{MAX_LANES, MAX_REGISTERS};
+use crate::kernel::{Io, Line, lines};
+use crate::machine::{Element, MAX_LANES, MAX_REGISTERS};
+use crate::number::Number;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
+use twnc_program::interpret::View;
 
-/// A block of groups whose tables exist at once.
-struct Block {
-    /// Of each group, the byte offsets of its members from the first plane of the convolution group; always
-    /// [`Plan::size`] of them.
-    members: Vec<Vec<u64>>,
-    passes: Vec<Pass>,
-}
-
-/// Some of the lookups that outputs make in a block.
-struct Pass {
-    function: Arc<Function>,
-    /// By chunk, then by the convolution groups in it.
-    streams: Vec<Vec<Stream>>,
-}
-
-/// A table kernel of one plane.
-pub(crate) struct TableKernel {
+/// A table kernel of one plane with inputs of type `T`.
+pub(crate) struct TableKernel<T> {
     geometry: Geometry,
     plan: Plan,
     planes: Planes,
     blocks: Vec<Block>,
     build: Arc<Function>,
+    /// For sums of i16.
+    widen: Option<Arc<Function>>,
     epilogue: Epilogue,
-    /// Ranges of convolution groups and of their outputs that units are divided by.
-    chunks: Vec<(Range<usize>, Range<usize>)>,
-    entries: usize,
+    chunks: Vec<Chunk>,
+    input: PhantomData<T>,
 }
 
-impl TableKernel {
-    /// The kernel of `plan`, for `weights` in the order of [`twnc_program::step::Plane`].
+impl<T: Number> TableKernel<T> {
+    /// The kernel of `plan`, for `weights` in the order of [`twnc_program::step::Plane`] and, of integers, inputs in
+    /// `range`.
     pub fn new(
         compiler: &Compiler,
         geometry: Geometry,
         plan: Plan,
         weights: &Weights,
+        range: Option<IntegerRange>,
         epilogue: Epilogue,
         threads: usize,
-    ) -> Result<TableKernel, JitError> {
-        let patterns = Patterns::new(plan.size);
-        let reach = plan.reach();
-        let planes = planes(&geometry, &plan, reach);
-        let table = patterns.entries() * plan.shape.entry;
-        let tile = plan.shape.tile;
+    ) -> Result<TableKernel<T>, JitError> {
+        let planes = planes(&geometry, &plan, plan.reach());
         let chunks = chunks(&geometry, plan.regions().iter().product::<usize>() * geometry.samples, threads);
-        let sums_bytes = (tile.positions() * 4) as u32;
-        let channels = geometry.groups * geometry.channels;
-        let mut blocks = Vec::new();
-        for groups in plan.groups.chunks(plan.shape.block) {
-            let members = groups.iter().map(|group| {
-                let offset = |&(channel, dx): &(usize, usize)| {
-                    ((group.phase * channels + channel) * planes.plane + dx) as u64 * 4
-                };
-                let mut offsets: Vec<u64> = group.members.iter().map(offset).collect();
-                // Members that the last group lacks: no pattern selects them.
-                offsets.resize(plan.size, offsets.first().copied().unwrap_or(0));
-                offsets
-            });
-            let lookups: Vec<(usize, &Group, &plan::Lookup)> = groups
-                .iter()
-                .enumerate()
-                .flat_map(|(slot, group)| group.lookups.iter().map(move |lookup| (slot, group, lookup)))
-                .collect();
-            let entry = |output: usize, &(slot, group, lookup): &(usize, &Group, &plan::Lookup)| {
-                let signs = group.members.iter().zip(&lookup.taps);
-                let signs = signs.map(|(&(channel, _), &tap)| weights.at(&geometry, output, channel, tap));
-                let (number, negative) = patterns.number(signs);
-                let shift = if number == 0 { 0 } else { plan.displacement(lookup.shift) };
-                let offset = u16::try_from(slot * table + number * plan.shape.entry + shift);
-                Ok((offset.map_err(|_| JitError::Unsupported("tables this large"))?, negative))
-            };
-            let passes =
-                lookups.chunks(lookups.len().div_ceil(passes(lookups.len())).max(1)).map(|lookups| {
-                    let stream = |conv_group: usize, outputs: &Range<usize>| {
-                        let first = conv_group * geometry.outputs;
-                        let outputs =
-                            outputs.clone().map(|o| lookups.iter().map(|l| entry(first + o, l)).collect());
-                        let outputs = outputs.collect::<Result<Vec<Vec<_>>, JitError>>()?;
-                        Ok(Stream::new(lookups.len(), sums_bytes, &outputs))
-                    };
-                    let streams = chunks.iter().map(|(conv_groups, outputs)| {
-                        conv_groups.clone().map(|conv_group| stream(conv_group, outputs)).collect()
-                    });
-                    let function = compiler.function(&Accumulate { tile, lookups: lookups.len() })?;
-                    Ok(Pass { function, streams: streams.collect::<Result<_, JitError>>()? })
-                });
-            let passes = passes.collect::<Result<_, JitError>>()?;
-            blocks.push(Block { members: members.collect(), passes });
-        }
-        let build = compiler.function(&Build {
-            lanes: plan.shape.tile.lanes,
-            group: plan.size,
-            entry: plan.shape.entry,
-            pitch: plan.shape.tile.pitch,
-        })?;
-        Ok(TableKernel {
-            geometry,
-            planes,
-            blocks,
-            build,
-            epilogue,
-            chunks,
-            entries: patterns.entries(),
-            plan,
-        })
-    }
-
-    /// Units of work: samples, regions and chunks of outputs.
-    pub fn units(&self) -> usize {
-        self.geometry.samples * self.plan.regions().iter().product::<usize>() * self.chunks.len()
-    }
-
-    /// Scratch memory: tables, sums, packed input.
-    pub fn scratch(&self) -> usize {
-        self.table_lines() + self.sum_lines() + self.packed_lines()
-    }
-
-    /// Its functions.
-    pub fn functions(&self) -> Vec<Arc<Function>> {
-        std::iter::once(&self.build).chain(self.passes().map(|pass| &pass.function)).cloned().collect()
-    }
-
-    /// What was chosen.
-    pub fn describe(&self) -> String {
-        let Plan { size, image, cycles, shape: Shape { tile, tiles, block, .. }, .. } = &self.plan;
-        let kind = match image {
-            Image::Rows => "rows",
-            Image::Flat { .. } => "flat",
+        let blocks = blocks(compiler, &geometry, &plan, planes, weights, range, &chunks)?;
+        let Shape { tile, entry, .. } = plan.shape;
+        let (element, lanes, pitch) = (tile.element, tile.lanes, tile.pitch);
+        let build = compiler.function(&Build { element, lanes, group: plan.size, entry, pitch })?;
+        let widen = match element {
+            Element::F32 => None,
+            Element::I16 => Some(compiler.function(&Widen { lanes })?),
         };
-        format!(
-            "tables: groups of {size}, {block} a block; {kind}, {}x{} positions a tile, {}x{} tiles a table, pitch {}; \
-             {:.2} M cycles",
-            tile.rows,
-            tile.width(),
-            tiles[0],
-            tiles[1],
-            tile.pitch,
-            cycles / 1e6
-        )
-    }
-
-    fn passes(&self) -> impl Iterator<Item = &Pass> {
-        self.blocks.iter().flat_map(|block| &block.passes)
+        Ok(TableKernel { geometry, planes, blocks, build, widen, epilogue, chunks, plan, input: PhantomData })
     }
 
     fn table_lines(&self) -> usize {
-        (self.plan.shape.block * self.entries * self.plan.shape.entry).div_ceil(LINE)
+        let Shape { block, entries, entry, .. } = self.plan.shape;
+        lines::<T>(block * entries * entry)
     }
 
-    /// Numbers of sums of one tile, for all outputs of the largest chunk.
-    fn tile_sums(&self) -> usize {
-        let outputs = self.chunks.iter().map(|(_, outputs)| outputs.len()).max().unwrap_or(0);
-        outputs * self.plan.shape.tile.positions()
+    /// Numbers of sums of a region, for all outputs of a chunk.
+    fn sums_of(&self, chunk: &Chunk) -> usize {
+        let Shape { tile, tiles, .. } = self.plan.shape;
+        tiles[0] * tiles[1] * chunk.1.len() * tile.positions()
     }
 
-    fn sum_lines(&self) -> usize {
-        (self.plan.shape.tiles[0] * self.plan.shape.tiles[1] * self.tile_sums()).div_ceil(LINE)
+    /// Numbers of sums for the largest chunk.
+    fn most_sums(&self) -> usize {
+        self.chunks.iter().map(|chunk| self.sums_of(chunk)).max().unwrap_or(0)
+    }
+
+    /// Lines for widened sums.
+    fn total_lines(&self) -> usize {
+        if self.widen.is_some() { lines::<i32>(self.most_sums()) } else { 0 }
     }
 
     fn packed_lines(&self) -> usize {
         let planes = self.plan.phases.len() * self.geometry.groups * self.geometry.channels;
-        (planes * self.planes.plane).div_ceil(LINE)
+        lines::<T>(planes * self.planes.plane)
     }
 
-    /// # Safety
-    /// As [`crate::kernel::sealed::Execute::execute`], with the input of this plane.
-    pub unsafe fn execute(&self, units: Range<usize>, input: &[f32], io: &Io<'_>, scratch: &mut [Line]) {
-        let (tables, scratch) = scratch.split_at_mut(self.table_lines());
-        let (sums, packed) = scratch.split_at_mut(self.sum_lines());
-        let tables: &mut [f32] = bytemuck::cast_slice_mut(tables);
-        let sums: &mut [f32] = bytemuck::cast_slice_mut(sums);
-        let packed: &mut [f32] = bytemuck::cast_slice_mut(packed);
-        // The empty sum of each table; nothing else writes there.
-        for table in tables.chunks_exact_mut(self.entries * self.plan.shape.entry) {
-            table[..self.plan.shape.entry].fill(0.0);
-        }
-        let regions = self.plan.regions();
-        let mut packed_is = None;
-        for unit in units {
-            let (place, chunk) = (unit / self.chunks.len(), unit % self.chunks.len());
-            let (place, across) = (place / regions[1], place % regions[1]);
-            let (sample, down) = (place / regions[0], place % regions[0]);
-            if packed_is != Some((sample, down)) {
-                let first = down * self.plan.region()[0];
-                let rows = match self.plan.image {
-                    Image::Rows => first..first + self.plan.table_rows_of_image(),
-                    Image::Flat { .. } => 0..self.geometry.output[0] + self.plan.reach()[0],
-                };
-                let channels = 0..self.geometry.groups * self.geometry.channels;
-                pack_channels(
-                    &self.geometry,
-                    &self.plan.phases,
-                    self.planes,
-                    sample,
-                    channels,
-                    rows,
-                    input,
-                    packed,
-                );
-                packed_is = Some((sample, down));
-            }
-            let (conv_groups, outputs) = &self.chunks[chunk];
-            for conv_group in conv_groups.clone() {
-                self.sum([down, across], conv_group, chunk, tables, sums, packed);
-                // SAFETY: the elements of this unit's sample, region and outputs belong to no other unit.
-                unsafe { self.finish(sample, [down, across], conv_group, outputs.clone(), sums, io) };
-            }
-        }
-    }
-
-    /// Sums of a region for the outputs of a chunk, tile by tile.
+    /// Sums of a region for the outputs of a chunk, tile by tile; those of i16 end up in the totals.
+    #[allow(clippy::too_many_arguments)] // What is summed, and the memory for it.
     fn sum(
         &self,
         region: [usize; 2],
         conv_group: usize,
         chunk: usize,
-        tables: &mut [f32],
-        sums: &mut [f32],
-        packed: &[f32],
+        tables: &mut [T],
+        sums: &mut [T],
+        totals: &mut [i32],
+        packed: &[T],
     ) {
-        let Shape { tile, tiles, entry, .. } = &self.plan.shape;
+        let Shape { tile, tiles, entry, entries, .. } = self.plan.shape;
         let size = self.plan.region();
-        let table = self.entries * entry;
+        let table = entries * entry;
         // Tiles and rows that the image still covers.
         let left = [self.plan.extent[0] - region[0] * size[0], self.plan.extent[1] - region[1] * size[1]];
         let live = [left[0].div_ceil(tile.rows).min(tiles[0]), left[1].div_ceil(tile.width()).min(tiles[1])];
         let rows = self.plan.shape.table_rows - (tiles[0] - live[0]) * tile.rows;
         let source = conv_group * self.geometry.channels * self.planes.plane + region[1] * size[1];
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
-        let build = unsafe { std::mem::transmute::<*const u8, BuildFunction>(self.build.entry()) };
+        let build = unsafe { std::mem::transmute::<*const u8, BuildFunction<T>>(self.build.entry()) };
         let (conv_groups, outputs) = &self.chunks[chunk];
-        let used = tiles[0] * tiles[1] * outputs.len() * tile.positions();
-        sums[..used].fill(0.0);
+        let used = self.sums_of(&self.chunks[chunk]);
+        let sums = &mut sums[..used];
+        sums.fill(T::zeroed());
+        totals.fill(0);
         for block in &self.blocks {
             for (slot, members) in block.members.iter().enumerate() {
                 // SAFETY: the slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts
-                // `plan.shape.block` of them; a table has `table_rows >= rows` rows of `pitch` numbers. A member's plane starts
+                // `block` of them; a table has `table_rows >= rows` rows of `pitch` numbers. A member's plane starts
                 // inside `packed`, and `planes` made planes long enough for `table_rows` rows of `pitch` numbers from
                 // every region's start and member's displacement. `members` has as many offsets as the group's size.
                 unsafe {
@@ -264,14 +126,17 @@ impl TableKernel {
                         members.as_ptr(),
                         rows,
                         tile.pitch / tile.lanes,
-                        self.planes.pitch * 4,
+                        self.planes.pitch * size_of::<T>(),
                     );
                 }
             }
             for pass in &block.passes {
+                if pass.widen {
+                    self.widen(sums, totals);
+                }
                 // SAFETY: as above.
                 let accumulate =
-                    unsafe { std::mem::transmute::<*const u8, AccumulateFunction>(pass.function.entry()) };
+                    unsafe { std::mem::transmute::<*const u8, AccumulateFunction<T>>(pass.function.entry()) };
                 let stream = &pass.streams[chunk][conv_group - conv_groups.start];
                 for y in 0..live[0] {
                     for x in 0..live[1] {
@@ -292,6 +157,20 @@ impl TableKernel {
                     }
                 }
             }
+        }
+        self.widen(sums, totals);
+    }
+
+    /// Adds sums of i16 to the totals and makes them zero.
+    fn widen(&self, sums: &mut [T], totals: &mut [i32]) {
+        let Some(function) = &self.widen else { return };
+        let (vectors, lanes) = (sums.len() / self.plan.shape.tile.lanes, self.plan.shape.tile.lanes);
+        let sums: &mut [i16] = bytemuck::cast_slice_mut(sums);
+        let (sums, totals) = (&mut sums[..vectors * lanes], &mut totals[..vectors * lanes]);
+        // SAFETY: the function was emitted for exactly this type; both slices have so many vectors.
+        unsafe {
+            let widen = std::mem::transmute::<*const u8, WidenFunction>(function.entry());
+            widen(sums.as_mut_ptr(), totals.as_mut_ptr(), vectors);
         }
     }
 
@@ -332,21 +211,23 @@ impl TableKernel {
                     }
                 }
                 let pieces = &pieces[..count];
-                if strides.x == 1 {
-                    for (channel, sums) in (first..).zip(sums.chunks_exact(per_output)).take(outputs.len()) {
+                if let Some(rows) = self.geometry.rows_of_a_sample {
+                    for (piece, i) in pieces.iter().flat_map(|p| (0..p.count).map(move |i| (p, i))) {
+                        let row = piece.to + i * strides.x;
+                        let scale = self.epilogue.sample_scale(row / strides.x / rows, io);
+                        let range = row + first..row + first + outputs.len();
+                        let residual = io.residual.map(|r| &r[range.clone()]);
                         // SAFETY: elements of the region and outputs that the caller gave over.
-                        unsafe {
-                            self.epilogue.channel(channel, sums, pieces, channel * strides.channel, io);
-                        }
+                        let output = unsafe { io.output(range) };
+                        let sums = &sums[piece.from + i..];
+                        self.epilogue.position(first, scale, sums, per_output, residual, output);
                     }
                 } else {
-                    for (piece, i) in pieces.iter().flat_map(|p| (0..p.count).map(move |i| (p, i))) {
-                        let at = piece.to + i * strides.x + first;
-                        let range = at..at + outputs.len();
-                        let residual = io.residual.map(|r| &r[range.clone()]);
+                    let scale = self.epilogue.sample_scale(sample, io);
+                    for (channel, sums) in (first..).zip(sums.chunks_exact(per_output)).take(outputs.len()) {
+                        let origin = channel * strides.channel;
                         // SAFETY: as above.
-                        let output = unsafe { io.output(range) };
-                        self.epilogue.position(first, &sums[piece.from + i..], per_output, residual, output);
+                        unsafe { self.epilogue.channel(channel, scale, sums, pieces, origin, io) };
                     }
                 }
             }
@@ -360,7 +241,7 @@ impl TableKernel {
         y: usize,
         x: usize,
         count: usize,
-    ) -> impl Iterator<Item = (usize, usize, usize, usize)> + use<> {
+    ) -> impl Iterator<Item = (usize, usize, usize, usize)> + use<T> {
         let width = self.geometry.output[1];
         let pitch = match self.plan.image {
             Image::Rows => usize::MAX,
@@ -381,6 +262,95 @@ impl TableKernel {
     }
 }
 
+impl<T: Number> Family for TableKernel<T> {
+    fn units(&self) -> usize {
+        self.geometry.samples * self.plan.regions().iter().product::<usize>() * self.chunks.len()
+    }
+
+    fn scratch(&self) -> usize {
+        self.table_lines() + lines::<T>(self.most_sums()) + self.total_lines() + self.packed_lines()
+    }
+
+    fn functions(&self) -> Vec<Arc<Function>> {
+        let passes = self.blocks.iter().flat_map(|block| &block.passes).map(|pass| &pass.function);
+        std::iter::once(&self.build).chain(&self.widen).chain(passes).cloned().collect()
+    }
+
+    fn describe(&self) -> String {
+        let Plan { size, image, cycles, shape: Shape { tile, tiles, block, .. }, .. } = &self.plan;
+        let kind = match image {
+            Image::Rows => "rows",
+            Image::Flat { .. } => "flat",
+        };
+        format!(
+            "tables: groups of {size}, {block} a block; {kind}, {}x{} positions a tile, {}x{} tiles a table, pitch {}; \
+             {:.2} M cycles",
+            tile.rows,
+            tile.width(),
+            tiles[0],
+            tiles[1],
+            tile.pitch,
+            cycles / 1e6
+        )
+    }
+
+    fn estimate(&self) -> Option<f64> {
+        Some(self.plan.cycles)
+    }
+
+    unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {
+        let input = T::elements(input);
+        let (tables, scratch) = scratch.split_at_mut(self.table_lines());
+        let (sums, scratch) = scratch.split_at_mut(lines::<T>(self.most_sums()));
+        let (totals, packed) = scratch.split_at_mut(self.total_lines());
+        let tables: &mut [T] = bytemuck::cast_slice_mut(tables);
+        let sums: &mut [T] = bytemuck::cast_slice_mut(sums);
+        let totals: &mut [i32] = bytemuck::cast_slice_mut(totals);
+        let packed: &mut [T] = bytemuck::cast_slice_mut(packed);
+        // The empty sum of each table; nothing else writes there.
+        let Shape { entry, entries, .. } = self.plan.shape;
+        for table in tables.chunks_exact_mut(entries * entry) {
+            table[..entry].fill(T::zeroed());
+        }
+        let regions = self.plan.regions();
+        let mut packed_is = None;
+        for unit in units {
+            let (place, chunk) = (unit / self.chunks.len(), unit % self.chunks.len());
+            let (place, across) = (place / regions[1], place % regions[1]);
+            let (sample, down) = (place / regions[0], place % regions[0]);
+            if packed_is != Some((sample, down)) {
+                let first = down * self.plan.region()[0];
+                let rows = match self.plan.image {
+                    Image::Rows => first..first + self.plan.table_rows_of_image(),
+                    Image::Flat { .. } => 0..self.geometry.output[0] + self.plan.reach()[0],
+                };
+                let channels = 0..self.geometry.groups * self.geometry.channels;
+                pack_channels(
+                    &self.geometry,
+                    &self.plan.phases,
+                    self.planes,
+                    sample,
+                    channels,
+                    rows,
+                    input,
+                    packed,
+                );
+                packed_is = Some((sample, down));
+            }
+            let (conv_groups, outputs) = &self.chunks[chunk];
+            for conv_group in conv_groups.clone() {
+                self.sum([down, across], conv_group, chunk, tables, sums, totals, packed);
+                let sums: &[f32] = match self.widen {
+                    Some(_) => floats(totals),
+                    None => bytemuck::cast_slice(sums),
+                };
+                // SAFETY: the elements of this unit's sample, region and outputs belong to no other unit.
+                unsafe { self.finish(sample, [down, across], conv_group, outputs.clone(), sums, io) };
+            }
+        }
+    }
+}
+
 impl Plan {
     /// Rows of planes that the tables of a row of regions read.
     fn table_rows_of_image(&self) -> usize {
@@ -388,23 +358,30 @@ impl Plan {
     }
 }
 
+/// Totals as f32, in the same memory.
+fn floats(totals: &mut [i32]) -> &[f32] {
+    totals.iter_mut().for_each(|total| *total = (*total as f32).to_bits().cast_signed());
+    bytemuck::cast_slice(totals)
+}
+
 /// Planes that hold what every region's tables read.
 fn planes(geometry: &Geometry, plan: &Plan, reach: [usize; 2]) -> Planes {
     let across = (plan.regions()[1] - 1) * plan.region()[1];
     let read = across + plan.shape.tile.pitch + reach[1];
+    let tile = plan.shape.tile;
     match plan.image {
         Image::Rows => {
             let pitch = read.max(geometry.output[1] + reach[1]).next_multiple_of(plan.shape.tile.lanes);
             Planes {
                 pitch,
                 columns: pitch,
-                plane: (plan.table_rows_of_image() * pitch).next_multiple_of(LINE),
+                plane: (plan.table_rows_of_image() * pitch).next_multiple_of(tile.element.line()),
             }
         }
         Image::Flat { pitch } => {
             let columns = geometry.output[1] + reach[1];
             let rows = (geometry.output[0] + reach[0] - 1) * pitch + columns;
-            Planes { pitch, columns, plane: rows.max(read).next_multiple_of(LINE) }
+            Planes { pitch, columns, plane: rows.max(read).next_multiple_of(tile.element.line()) }
         }
     }
 }

@@ -3,13 +3,12 @@
 //! Registers are assigned by hand, sums from `ymm0` upwards. The functions follow the System V
 //! calling convention and use only registers that it does not preserve, or save them.
 
-use super::code::{Accumulate, Build, Select};
+use super::code::{Accumulate, Build, Select, Widen};
 use super::pattern::Patterns;
+use crate::machine::Element;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
-/// Numbers in a vector.
-const LANES: usize = 8;
 /// Bytes of a vector.
 const VECTOR: usize = 32;
 
@@ -21,8 +20,9 @@ type Assembled = Option<Result<Vec<u8>, String>>;
 
 /// [`Build`]: members in the first registers, then a sum for each depth of the walk over patterns.
 pub(crate) fn build(code: &Build) -> Assembled {
-    let Build { lanes, group, entry, pitch } = *code;
-    assemble(lanes, |a| {
+    let Build { element, lanes, group, entry, pitch } = *code;
+    let bytes = element.bytes();
+    assemble(lanes * bytes, |a| {
         let (table, source, members, rows, vectors, source_row) = (rdi, rsi, rdx, rcx, r8, r9);
         let sources = &[rax, r10, r11, rbx, rbp][..group];
         let (to, at, left) = (r12, r13, r14);
@@ -50,21 +50,23 @@ pub(crate) fn build(code: &Build) -> Assembled {
                     let parent = places[parent - 1];
                     let place = if parent < group { group } else { parent + 1 };
                     let (result, parent, member) = (YMM[place], YMM[parent], YMM[sum.member]);
-                    match sum.negative {
-                        true => a.vsubps(result, parent, member)?,
-                        false => a.vaddps(result, parent, member)?,
+                    match (element, sum.negative) {
+                        (Element::F32, true) => a.vsubps(result, parent, member)?,
+                        (Element::F32, false) => a.vaddps(result, parent, member)?,
+                        (Element::I16, true) => a.vpsubw(result, parent, member)?,
+                        (Element::I16, false) => a.vpaddw(result, parent, member)?,
                     }
                     place
                 }
             };
             places.push(place);
-            a.vmovups(ymmword_ptr(to + number * entry * 4), YMM[place])?;
+            a.vmovups(ymmword_ptr(to + number * entry * bytes), YMM[place])?;
         }
         a.add(to, VECTOR as i32)?;
         a.add(at, VECTOR as i32)?;
         a.dec(left)?;
         a.jnz(vector)?;
-        a.add(table, pitch as i32 * 4)?;
+        a.add(table, (pitch * bytes) as i32)?;
         sources.iter().try_for_each(|&register| a.add(register, source_row))?;
         a.dec(rows)?;
         a.jnz(row)?;
@@ -75,7 +77,8 @@ pub(crate) fn build(code: &Build) -> Assembled {
 /// [`Accumulate`]: indices are read four at a time where there are as many.
 pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
     let Accumulate { tile, lookups } = *code;
-    assemble(tile.lanes, |a| {
+    let bytes = tile.element.bytes();
+    assemble(tile.lanes * bytes, |a| {
         let (table, sums, stream, counts) = (rdi, rsi, rdx, rcx);
         let (sum, index, indices) = (r8, r9, r10);
         let places = tile.offsets();
@@ -109,11 +112,8 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
                     }
                 }
                 for (&register, &place) in registers.iter().zip(&places) {
-                    let entry = ymmword_ptr(table + index * 4 + place);
-                    match lookup < lookups - class {
-                        true => a.vaddps(register, register, entry)?,
-                        false => a.vsubps(register, register, entry)?,
-                    }
+                    let entry = ymmword_ptr(table + index * bytes + place);
+                    add(a, tile.element, lookup < lookups - class, register, entry)?;
                 }
             }
             for (v, &register) in registers.iter().enumerate() {
@@ -132,8 +132,8 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
 
 /// [`Select`].
 pub(crate) fn select(code: &Select) -> Assembled {
-    let Select { lanes, vectors } = *code;
-    assemble(lanes, |a| {
+    let Select { element, lanes, vectors } = *code;
+    assemble(lanes * element.bytes(), |a| {
         let (source, sums, tiles, added, additions, subtracted) = (rdi, rsi, rdx, rcx, r8, r9);
         let subtractions = qword_ptr(rsp + 8);
         let (offsets, left, offset) = (r10, r11, rax);
@@ -160,11 +160,7 @@ pub(crate) fn select(code: &Select) -> Assembled {
             a.set_label(&mut next)?;
             a.mov(eax, dword_ptr(offsets))?;
             for (v, &sum) in registers.iter().enumerate() {
-                let value = ymmword_ptr(source + offset + v * VECTOR);
-                match subtract {
-                    true => a.vsubps(sum, sum, value)?,
-                    false => a.vaddps(sum, sum, value)?,
-                }
+                add(a, element, !subtract, sum, ymmword_ptr(source + offset + v * VECTOR))?;
             }
             a.add(offsets, 4)?;
             a.dec(left)?;
@@ -182,9 +178,49 @@ pub(crate) fn select(code: &Select) -> Assembled {
     })
 }
 
-/// The function that `emit` writes, if vectors of `lanes` numbers are this module's. The upper halves of the registers are
+/// [`Widen`].
+pub(crate) fn widen(code: &Widen) -> Assembled {
+    assemble(code.lanes * Element::I16.bytes(), |a| {
+        let (sums, totals, vectors) = (rdi, rsi, rdx);
+        let (zero, halves) = (ymm2, [ymm0, ymm1]);
+        let (mut next, mut end) = (a.create_label(), a.create_label());
+        a.vpxor(zero, zero, zero)?;
+        a.test(vectors, vectors)?;
+        a.jz(end)?;
+        a.set_label(&mut next)?;
+        for (i, half) in halves.into_iter().enumerate() {
+            a.vpmovsxwd(half, xmmword_ptr(sums + i * VECTOR / 2))?;
+            a.vpaddd(half, half, ymmword_ptr(totals + i * VECTOR))?;
+            a.vmovdqu(ymmword_ptr(totals + i * VECTOR), half)?;
+        }
+        a.vmovdqu(ymmword_ptr(sums), zero)?;
+        a.add(sums, VECTOR as i32)?;
+        a.add(totals, 2 * VECTOR as i32)?;
+        a.dec(vectors)?;
+        a.jnz(next)?;
+        a.set_label(&mut end)
+    })
+}
+
+/// `sum += value` or `sum -= value`.
+fn add(
+    a: &mut CodeAssembler,
+    element: Element,
+    plus: bool,
+    sum: AsmRegisterYmm,
+    value: AsmMemoryOperand,
+) -> Result<(), IcedError> {
+    match (element, plus) {
+        (Element::F32, true) => a.vaddps(sum, sum, value),
+        (Element::F32, false) => a.vsubps(sum, sum, value),
+        (Element::I16, true) => a.vpaddw(sum, sum, value),
+        (Element::I16, false) => a.vpsubw(sum, sum, value),
+    }
+}
+
+/// The function that `emit` writes, if vectors of `bytes` are this module's. The upper halves of the registers are
 /// cleared before it returns, for the sake of code that knows only the lower ones.
-fn assemble(lanes: usize, emit: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Assembled {
+fn assemble(bytes: usize, emit: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Assembled {
     let assemble = || {
         let mut assembler = CodeAssembler::new(64)?;
         emit(&mut assembler)?;
@@ -192,5 +228,5 @@ fn assemble(lanes: usize, emit: impl FnOnce(&mut CodeAssembler) -> Result<(), Ic
         assembler.ret()?;
         assembler.assemble(0)
     };
-    (lanes == LANES).then(|| assemble().map_err(|error| error.to_string()))
+    (bytes == VECTOR).then(|| assemble().map_err(|error| error.to_string()))
 }

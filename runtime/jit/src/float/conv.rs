@@ -6,7 +6,7 @@ use crate::compile::Function;
 use crate::epilogue::{Epilogue, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
-use crate::kernel::{Interface, Io, Kernel, LINE, Line, sealed};
+use crate::kernel::{Interface, Io, Kernel, LINE, Line, Slot, sealed};
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::window::Window;
@@ -65,14 +65,14 @@ impl Jit {
         let band = (BAND_ELEMENTS / row).clamp(1, geometry.output[0].max(1));
         let positions = band * geometry.output[1];
         let scratch = (geometry.depth() + geometry.outputs) * positions;
-        let mut inputs = vec![geometry.input_len()];
+        let mut inputs = vec![Slot::f32(geometry.input_len())];
         if let Source::Input(_) = spec.weight {
-            inputs.push(weights);
+            inputs.push(Slot::f32(weights));
         }
         let interface = Interface {
             inputs,
             residual: spec.epilogue.residual,
-            output: geometry.output_len(),
+            outputs: vec![Slot::f32(geometry.output_len())],
             scratch: scratch.div_ceil(LINE),
         };
         Ok(ConvKernel {
@@ -132,7 +132,7 @@ impl sealed::Execute for ConvKernel {
     unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
         let g = &self.geometry;
         let scratch: &mut [f32] = bytemuck::cast_slice_mut(scratch);
-        let weights = self.weight.elements(io.inputs);
+        let weights = self.weight.elements(io);
         let (depth, plane) = (g.depth(), g.positions());
         for unit in units {
             let (part, band) = (unit / self.bands(), unit % self.bands());
@@ -140,7 +140,7 @@ impl sealed::Execute for ConvKernel {
             let rows = band * self.band..((band + 1) * self.band).min(g.output[0]);
             let positions = rows.len() * g.output[1];
             let (columns, sums) = scratch.split_at_mut(depth * positions);
-            self.unfold(io.inputs[0], sample, group, rows.clone(), columns);
+            self.unfold(io.f32(0), sample, group, rows.clone(), columns);
             let weights = &weights[group * g.outputs * depth..][..g.outputs * depth];
             let sums = &mut sums[..g.outputs * positions];
             if g.outputs < FEW_OUTPUTS {
@@ -154,7 +154,7 @@ impl sealed::Execute for ConvKernel {
                 let start = (sample * g.groups * g.outputs + channel) * plane + rows.start * g.output[1];
                 let pieces = [Piece { from: 0, to: start, count: positions }];
                 // SAFETY: the caller's promise: the rows of this band, in these channels, are this unit's.
-                unsafe { self.epilogue.channel(channel, sums, &pieces, 0, io) };
+                unsafe { self.epilogue.channel(channel, None, sums, &pieces, 0, io) };
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::Jit;
 use crate::compile::Function;
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
-use crate::kernel::{Interface, Io, Kernel, LINE, Line, sealed};
+use crate::kernel::{Interface, Io, Kernel, LINE, Line, Slot, sealed};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ impl Jit {
         for (source, shape) in [(&spec.left, spec.left_shape), (&spec.right, spec.right_shape)] {
             let elements = shape.iter().product();
             match source {
-                Source::Input(_) => inputs.push(elements),
+                Source::Input(_) => inputs.push(Slot::f32(elements)),
                 Source::Constant(constant) if constant.len() == elements => {}
                 Source::Constant(constant) => {
                     return Err(JitError::Shape(format!("{} elements of shape {shape:?}", constant.len())));
@@ -72,7 +72,7 @@ impl Jit {
         let interface = Interface {
             inputs,
             residual: spec.epilogue.residual,
-            output: pairs.len() * rows * columns,
+            outputs: vec![Slot::f32(pairs.len() * rows * columns)],
             scratch: (BAND.min(rows) * columns).div_ceil(LINE),
         };
         let (left, right) = (spec.left.clone(), spec.right.clone());
@@ -92,7 +92,7 @@ impl Jit {
 impl sealed::Execute for MatMulKernel {
     unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
         let scratch: &mut [f32] = bytemuck::cast_slice_mut(scratch);
-        let (left, right) = (self.left.elements(io.inputs), self.right.elements(io.inputs));
+        let (left, right) = (self.left.elements(io), self.right.elements(io));
         let (inner, columns, bands) = (self.inner, self.columns, self.rows.div_ceil(BAND));
         for unit in units {
             let (pair, band) = (unit / bands, unit % bands);
@@ -107,7 +107,7 @@ impl sealed::Execute for MatMulKernel {
                 let residual = io.residual.map(|r| &r[range.clone()]);
                 // SAFETY: the caller's promise: the rows of this band are this unit's.
                 let out = unsafe { io.output(range) };
-                self.epilogue.position(0, sums, 1, residual, out);
+                self.epilogue.position(0, None, sums, 1, residual, out);
             }
         }
     }

@@ -9,6 +9,7 @@ mod matmul;
 pub use conv::{ConvKernel, ConvSpec};
 pub use matmul::{MatMulKernel, MatMulSpec};
 
+use crate::kernel::Io;
 use std::sync::Arc;
 
 /// Where the elements of an operand come from.
@@ -21,10 +22,10 @@ pub enum Source {
 }
 
 impl Source {
-    /// The elements, given the inputs of a run.
-    pub(crate) fn elements<'a>(&'a self, inputs: &'a [&'a [f32]]) -> &'a [f32] {
+    /// The elements in a run.
+    pub(crate) fn elements<'a>(&'a self, io: &Io<'a>) -> &'a [f32] {
         match self {
-            Source::Input(number) => inputs[*number],
+            Source::Input(number) => io.f32(*number),
             Source::Constant(elements) => elements,
         }
     }
