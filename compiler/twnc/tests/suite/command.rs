@@ -91,6 +91,15 @@ fn results_are_what_the_documentation_says() {
     let inspect = json("inspect lenet5.onnx --json");
     let kept = inspect["layers"].as_array().unwrap().iter().find(|l| l["ternary"] == false).unwrap();
     assert!(kept["why_not"].is_string(), "{kept}");
+    json("lenet5.onnx -o again.bin --report report.json --json");
+    let report = std::fs::read(folder.path().join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    has(&report, &["network", "notes", "remarks", "passes"]);
+    for remark in report["remarks"].as_array().unwrap() {
+        has(remark, &["pass", "layer", "kind", "topic", "message"]);
+        let topic = if remark["pass"] == "ternarise" { "rounding" } else { "detection" };
+        assert_eq!(remark["topic"], topic, "{remark}");
+    }
     let passes = json("passes --json");
     assert!(passes.as_array().unwrap().iter().any(|p| p["name"] == "ternarise"), "{passes}");
     let operators = json("ops --json");

@@ -3,7 +3,11 @@
 use crate::random_graphs::network;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use twnc::Compiler;
+use twnc::{Compiled, Compiler};
+use twnc_ir::{
+    Changed, Cost, CostModel, CountingCost, Graph, Op, OperandInfo, Pass, PassContext, PassError, Remark,
+    RemarkKind, TensorType, Topic,
+};
 use twnc_program::interpret::Functions;
 use twnc_runtime::{Error, Input, Module, Output, OutputMut, Session, SessionOptions};
 
@@ -133,4 +137,75 @@ fn two_compilations_give_the_same_bytes() {
     for seed in 0..20 {
         assert_eq!(compile(seed), compile(seed), "seed {seed}");
     }
+}
+
+#[test]
+fn compilers_are_shared_by_threads() {
+    fn shared_by_threads<T: Send + Sync>() {}
+    shared_by_threads::<Compiler>();
+    shared_by_threads::<twnc::Compiled>();
+    shared_by_threads::<twnc_ir::Pipeline>();
+    shared_by_threads::<Box<dyn twnc_ir::CostModel>>();
+}
+
+/// Says by which model it chooses.
+struct AskForCost;
+
+impl Pass for AskForCost {
+    fn name(&self) -> &str {
+        "ask_for_cost"
+    }
+
+    fn run(&self, _: &mut Graph, cx: &mut PassContext<'_>) -> Result<Changed, PassError> {
+        let bytes = Cost { bytes: 1000, ..Cost::default() };
+        cx.applied(Topic::Other, "", cx.cost().weight(&bytes).to_string());
+        Ok(Changed::default())
+    }
+}
+
+/// Only the size of the network counts.
+struct Bytes;
+
+impl CostModel for Bytes {
+    fn cost(&self, op: &Op, operands: &[OperandInfo<'_>], results: &[&TensorType]) -> Cost {
+        CountingCost.cost(op, operands, results)
+    }
+
+    fn weight(&self, cost: &Cost) -> f64 {
+        cost.bytes as f64
+    }
+}
+
+#[test]
+fn passes_choose_by_the_model_that_the_compiler_has() {
+    let builder = || Compiler::builder().pass_after("dead_code", AskForCost);
+    for (builder, weight) in [(builder(), "1250"), (builder().cost(Bytes), "1000")] {
+        let compiled = builder.build().unwrap().compile(network(0), &mut |_, _| {}).unwrap();
+        let told = compiled.remarks.iter().find(|remark| remark.pass == "ask_for_cost").unwrap();
+        assert_eq!(told.message, weight);
+    }
+}
+
+#[test]
+fn remarks_of_other_topics_do_not_say_why_a_layer_is_not_ternary() {
+    let compiled =
+        Compiler::builder().build().unwrap().compile_file(shared("models/lenet5_twn.onnx")).unwrap();
+    let remark = |topic, kind, message: &str| Remark {
+        pass: "any".to_owned(),
+        node: "layer".to_owned(),
+        kind,
+        topic,
+        message: message.to_owned(),
+    };
+    let remarks = vec![
+        remark(Topic::Detection, RemarkKind::Missed, "not taken as ternary: it is small"),
+        remark(Topic::Rounding, RemarkKind::Missed, "kept float: it is to be"),
+        remark(Topic::Rounding, RemarkKind::Warning, "one scale fits badly"),
+        remark(Topic::Folding, RemarkKind::Missed, "its weight takes no scale"),
+        remark(Topic::FixedPoint, RemarkKind::Missed, "sums floats"),
+    ];
+    let compiled = Compiled { remarks, ..compiled };
+    let reasons = "not taken as ternary: it is small; kept float: it is to be";
+    assert_eq!(compiled.why_not_ternary("layer").as_deref(), Some(reasons));
+    assert_eq!((compiled.why_not_ternary("another"), compiled.rounded_layers()), (None, 0));
 }

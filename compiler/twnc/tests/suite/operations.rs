@@ -3,6 +3,7 @@
 use crate::networks::shared;
 use twnc::Compiler;
 use twnc_ir::{Binary, CountingCost, CustomRegistry, Graph, Unary, node_cost, text};
+use twnc_passes::Activations;
 use twnc_program::{Operations, Program, operations};
 
 /// Multiplications and additions of a graph, open sizes as 1.
@@ -31,10 +32,13 @@ fn of_program(program: &Program) -> (u64, u64) {
 #[test]
 fn lenet5_costs_what_its_program_does() {
     for model in ["models/lenet5_twn.onnx", "models/lenet5_float.onnx"] {
-        let compiled = Compiler::builder().build().unwrap().compile_file(shared(model)).unwrap();
-        let counted = of_program(&compiled.program);
-        assert_eq!(of_graph(&compiled.graph), counted, "{model}");
-        assert!(counted.0 > 0 && counted.0 < counted.1, "{model}: {counted:?}");
+        for activations in [Activations::F32, Activations::Int] {
+            let compiler = Compiler::builder().activations(activations).build().unwrap();
+            let compiled = compiler.compile_file(shared(model)).unwrap();
+            let counted = of_program(&compiled.program);
+            assert_eq!(of_graph(&compiled.graph), counted, "{model} with {activations:?}");
+            assert!(counted.0 > 0 && counted.0 < counted.1, "{model} with {activations:?}: {counted:?}");
+        }
     }
 }
 
@@ -58,6 +62,13 @@ fn small_graphs_cost_what_their_programs_do() {
         ("%9 = matmul(%3, %5) : f32[2,7,3]", (2 * 7 * 5 * 3, 2 * 7 * 5 * 3)),
         ("%9 = matmul(%6, %4) : f32[2,7,3]", (2 * 7 * 5 * 3, 2 * 7 * 5 * 3)),
         ("%9 = transpose(%0) {perm=[0,1,3,2]} : f32[N,2,6,6]", (0, 0)),
+        ("%9, %20 = quantize(%0) {bits=8} : i16[N,2,6,6], f32[N,1,1,1]", (72, 72)),
+        ("%9, %20 = quantize(%0) {bits=8, scale=0.5} : i16[N,2,6,6], f32[N,1,1,1]", (72, 0)),
+        // A layer of whole numbers, whose factor is a product for each of 4 channels.
+        (
+            "%20, %21 = quantize(%0) {bits=8} : i16[N,2,6,6], f32[N,1,1,1]\n%22 = conv(%20, %11) : i32[N,4,5,5]\n%23 = cast(%22) {to=f32} : f32[N,4,5,5]\n%24 = mul(%21, %17) : f32[N,4,1,1]\n%9 = mul(%23, %24) : f32[N,4,5,5]",
+            (72 + 4 + 100, 72 + 25 * 4),
+        ),
         // A layer with all of its epilogue.
         (
             "%20 = conv(%0, %12) : f32[N,2,6,6]\n%21 = add(%20, %10) : f32[N,2,6,6]\n%22 = add(%21, %0) : f32[N,2,6,6]\n%9 = clip(%22) {min=0.0, max=6.0} : f32[N,2,6,6]",
@@ -126,6 +137,7 @@ fn graph(nodes: &str) -> Graph {
              %14 = const f32[] [0.5]
              %15 = const ternary[4,2,2,2] {second}
              %16 = const f32[2] [0.5, 0.25]
+             %17 = const f32[4,1,1] [0.5, 0.25, 1.0, 2.0]
              {nodes}
            }}"#
     );

@@ -7,7 +7,7 @@ use twnc_program::step::{
     Accumulate, Contraction, Conv, Epilogue, Map, MapInstruction, MatMul, Move, MoveKind, Plane, Pool,
     PoolKind, Quantize, Reduce, ReduceKind, Softmax, Term,
 };
-use twnc_program::{BufferId, Constant, ConstantId, ElementType, Operations, StepKind, operations};
+use twnc_program::{BufferId, Constant, ConstantId, ElementType, Operations, Step, StepKind, operations};
 
 fn term(planes: &[(u32, u32)], scale: Option<u32>) -> Term {
     let plane = |&(input, weight): &(u32, u32)| {
@@ -158,4 +158,24 @@ fn check(inputs: &[Tensor], constants: &[Constant], kind: StepKind, shape: &[usi
     let given: Vec<_> = inputs.iter().map(|x| x.shape.clone()).collect();
     let shapes = program.resolve(&given).unwrap_or_else(|e| panic!("{what}: {e}"));
     assert_eq!(operations::count(&program, &shapes, &program.steps[0]), expected, "{what}");
+}
+
+#[test]
+fn a_step_names_all_that_it_reads() {
+    let mut terms = vec![term(&[(0, 0), (1, 1)], Some(2)), term(&[(2, 3)], None)];
+    terms[1].input_scale = Some(BufferId(3));
+    let epilogue =
+        Epilogue { bias: Some(ConstantId(4)), residual: Some(BufferId(4)), activation: Some(Unary::Relu) };
+    let kind = StepKind::Accumulate(Accumulate { terms, epilogue, output: BufferId(5) });
+    let step = Step { name: "layer".into(), kind };
+    let mut reads: Vec<String> = step.operands().map(|operand| format!("{operand:?}")).collect();
+    reads.sort();
+    let mut expected: Vec<String> =
+        (0..5).flat_map(|i| [buffer(i), constant(i)]).map(|operand| format!("{operand:?}")).collect();
+    expected.sort();
+    assert_eq!(reads, expected);
+    let product =
+        MatMul { left: buffer(0), right: buffer(0), epilogue: Epilogue::default(), output: BufferId(1) };
+    let step = Step { name: "product".into(), kind: StepKind::MatMul(product) };
+    assert_eq!(step.operands().collect::<Vec<_>>(), [buffer(0), buffer(0)]);
 }
