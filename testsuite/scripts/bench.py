@@ -93,8 +93,8 @@ class InProcess:
 class Twnc:
     """Rounds of our own command, a process each: the runtime as it is shipped."""
 
-    def __init__(self, command, path, threads, scratch, options):
-        self.command, self.threads, self.compiled = command, threads, scratch / "model.bin"
+    def __init__(self, command, path, threads, compiled, options):
+        self.command, self.threads, self.compiled = command, threads, compiled
         call([command, path, "-o", self.compiled, *options])
         self.median = self._bench(runs=5)["median_ms"]
 
@@ -110,7 +110,8 @@ class Twnc:
 def our_columns(command, scratch):
     """Our variants: column, and a function from (path, threads) to rounds. Another mode is another line."""
     return {
-        "twnc f32": lambda path, threads: Twnc(command, path, threads, scratch, []),
+        "twnc f32": lambda path, threads: Twnc(command, path, threads, scratch / "f32.bin", []),
+        "twnc int": lambda path, threads: Twnc(command, path, threads, scratch / "int.bin", ["--activations", "int"]),
     }
 
 
