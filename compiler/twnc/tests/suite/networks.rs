@@ -143,9 +143,9 @@ fn two_compilations_give_the_same_bytes() {
 fn compilers_are_shared_by_threads() {
     fn shared_by_threads<T: Send + Sync>() {}
     shared_by_threads::<Compiler>();
-    shared_by_threads::<twnc::Compiled>();
+    shared_by_threads::<Compiled>();
     shared_by_threads::<twnc_ir::Pipeline>();
-    shared_by_threads::<Box<dyn twnc_ir::CostModel>>();
+    shared_by_threads::<Box<dyn CostModel>>();
 }
 
 /// Says by which model it chooses.
