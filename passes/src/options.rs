@@ -18,7 +18,7 @@ pub struct Options {
     pub scale: Scale,
     /// What ternary layers sum.
     pub activations: Activations,
-    /// The bits of a whole number that is summed; in [`BITS`](crate::fix_point::BITS). Nothing else depends on it.
+    /// The bits of a whole number that is summed; in [`BITS`]. Nothing else depends on it.
     pub activation_bits: usize,
 }
 

@@ -84,8 +84,11 @@ pub fn count(program: &Program, shapes: &Shapes, step: &Step) -> Operations {
             let divisions = if s.kind == ReduceKind::Mean { output } else { 0 };
             outside(divisions, size(shapes.of(s.input)))
         }
-        // Without a given scale, each element is compared with the largest so far.
-        StepKind::Quantize(s) => each(output, (1, u64::from(s.scale.is_none()))),
+        // Without a given scale, each element is compared with the largest so far. A float network does not quantise.
+        StepKind::Quantize(s) => {
+            let counts = each(output, (1, u64::from(s.scale.is_none())));
+            Operations { multiplications_float: 0, ..counts }
+        }
         // The exponential and a division; the maximum, a subtraction and the sum.
         StepKind::Softmax(_) => each(output, (2, 3)),
         StepKind::Move(_) | StepKind::Cast(_) | StepKind::Dims(_) | StepKind::Custom(_) => {
