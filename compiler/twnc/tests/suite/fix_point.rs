@@ -9,8 +9,6 @@ use twnc::Compiler;
 use twnc_ir::{CountingCost, Data, ElementType, Graph, Op, PassContext, RunOptions, Tensor, evaluate};
 use twnc_onnx::ImportOptions;
 use twnc_passes::Activations;
-use twnc_program::interpret::Functions;
-use twnc_runtime::{Backend, Module, Output, SessionOptions};
 use twnc_program::{BufferId, step};
 use twnc_runtime::Backend;
 
@@ -78,29 +76,6 @@ fn an_image_does_not_depend_on_its_batch() {
     }
 }
 
-<<<<<<< HEAD
-/// From the rounded input to the epilogue everything has the same bits on every path. Only the last layer, which is float, sums in an order
-/// of its own; a single integer that differed would show a thousand times more.
-#[test]
-fn every_path_gives_what_the_evaluator_does() {
-    let images = images();
-    for bits in [4, 8, 12] {
-        let compiler =
-            Compiler::builder().activations(Activations::Int).activation_bits(bits).build().unwrap();
-        let graph = compiler.import_file(shared("models/lenet5_twn.onnx")).unwrap().graph;
-        let compiled = compiler.compile(graph, &mut |_, _| {}).unwrap();
-        let count = 7;
-        let expected = logits(&compiled.graph, &images[..count * 784]);
-        let module = Module::new(compiled.program, Functions::default()).unwrap();
-        for (backend, threads) in Backend::available().flat_map(|backend| [(backend, 1), (backend, 3)]) {
-            let options = SessionOptions::default().backend(backend).threads(threads);
-            let session = module.session(options).unwrap();
-            let batch = ndarray::ArrayView4::from_shape((count, 1, 28, 28), &images[..count * 784]).unwrap();
-            let outputs = session.run(&[("image", batch.into_dyn())]).unwrap();
-            let Output::F32(found) = &outputs[0].1 else { panic!("f32") };
-            for (f, e) in found.iter().zip(&expected) {
-                assert!((f - e).abs() <= 1e-5 * (1.0 + e.abs()), "{bits} bits on {backend:?}: {f} is not {e}");
-=======
 /// The last layer sums floats, in an order of its own; up to there every path has the evaluator's bits.
 #[test]
 fn every_path_has_the_bits_of_the_evaluator() {
@@ -118,7 +93,6 @@ fn every_path_has_the_bits_of_the_evaluator() {
             for threads in [1, 3] {
                 let found = bits(&run(&compiled.program, &image, backend, threads));
                 assert!(found == expected, "{width} bits, {backend:?}, {threads} threads");
->>>>>>> fixpoint
             }
         }
     }

@@ -9,7 +9,7 @@ use super::pack::{Planes, pack_channels};
 use super::plan::{Phase, flat_pitch, phases, reach};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
-use crate::epilogue::{Epilogue, Piece};
+use crate::epilogue::{Epilogue, Finish, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Io, Line, lines};
@@ -36,7 +36,7 @@ pub(crate) struct DirectKernel<T> {
     /// Positions of a tile.
     tile: usize,
     select: Arc<Function>,
-    epilogue: Epilogue,
+    finish: Finish,
 }
 
 impl<T: Number> DirectKernel<T> {
@@ -110,7 +110,7 @@ impl<T: Number> DirectKernel<T> {
             tiles,
             tile,
             select,
-            epilogue,
+            finish: Finish::new(compiler, epilogue)?,
         })
     }
 
@@ -176,16 +176,16 @@ impl<T: Number> Family for DirectKernel<T> {
             if let Some(rows) = geometry.rows_of_a_sample {
                 for (x, sum) in sums.chunks(1).take(geometry.output[1]).enumerate() {
                     let at = origin + x * strides.x;
-                    let scale = self.epilogue.sample_scale(x / rows, io);
+                    let scale = self.finish.epilogue.sample_scale(x / rows, io);
                     let residual = io.residual.map(|r| &r[at..at + 1]);
                     // SAFETY: a channel of a sample belongs to one unit.
                     let output_at = unsafe { io.output(at..at + 1) };
-                    self.epilogue.position(output, scale, sum, 1, residual, output_at);
+                    self.finish.epilogue.position(output, scale, sum, 1, residual, output_at);
                 }
             } else {
-                let scale = self.epilogue.sample_scale(sample, io);
+                let scale = self.finish.epilogue.sample_scale(sample, io);
                 // SAFETY: as above.
-                unsafe { self.epilogue.channel(output, scale, sums, &self.pieces, origin, io) };
+                unsafe { self.finish.channel(output, scale, sums, &self.pieces, origin, io) };
             }
         }
     }

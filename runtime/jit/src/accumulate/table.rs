@@ -10,7 +10,7 @@ use super::pack::{Planes, pack_channels};
 use super::plan::{Image, Plan, Shape};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
-use crate::epilogue::{Epilogue, Piece};
+use crate::epilogue::{Epilogue, Finish, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Io, Line, lines};
@@ -30,7 +30,7 @@ pub(crate) struct TableKernel<T> {
     build: Arc<Function>,
     /// For sums of i16.
     widen: Option<Arc<Function>>,
-    epilogue: Epilogue,
+    finish: Finish,
     chunks: Vec<Chunk>,
     input: PhantomData<T>,
 }
@@ -57,7 +57,8 @@ impl<T: Number> TableKernel<T> {
             Element::F32 => None,
             Element::I16 => Some(compiler.function(&Widen { lanes })?),
         };
-        Ok(TableKernel { geometry, planes, blocks, build, widen, epilogue, chunks, plan, input: PhantomData })
+        let finish = Finish::new(compiler, epilogue)?;
+        Ok(TableKernel { geometry, planes, blocks, build, widen, finish, chunks, plan, input: PhantomData })
     }
 
     fn table_lines(&self) -> usize {
@@ -178,7 +179,7 @@ impl<T: Number> TableKernel<T> {
     ///
     /// # Safety
     /// Nobody else accesses the output's elements of this region and these outputs.
-    unsafe fn finish(
+    unsafe fn finish_region(
         &self,
         sample: usize,
         region: [usize; 2],
@@ -214,20 +215,20 @@ impl<T: Number> TableKernel<T> {
                 if let Some(rows) = self.geometry.rows_of_a_sample {
                     for (piece, i) in pieces.iter().flat_map(|p| (0..p.count).map(move |i| (p, i))) {
                         let row = piece.to + i * strides.x;
-                        let scale = self.epilogue.sample_scale(row / strides.x / rows, io);
+                        let scale = self.finish.epilogue.sample_scale(row / strides.x / rows, io);
                         let range = row + first..row + first + outputs.len();
                         let residual = io.residual.map(|r| &r[range.clone()]);
                         // SAFETY: elements of the region and outputs that the caller gave over.
                         let output = unsafe { io.output(range) };
                         let sums = &sums[piece.from + i..];
-                        self.epilogue.position(first, scale, sums, per_output, residual, output);
+                        self.finish.epilogue.position(first, scale, sums, per_output, residual, output);
                     }
                 } else {
-                    let scale = self.epilogue.sample_scale(sample, io);
+                    let scale = self.finish.epilogue.sample_scale(sample, io);
                     for (channel, sums) in (first..).zip(sums.chunks_exact(per_output)).take(outputs.len()) {
                         let origin = channel * strides.channel;
                         // SAFETY: as above.
-                        unsafe { self.epilogue.channel(channel, scale, sums, pieces, origin, io) };
+                        unsafe { self.finish.channel(channel, scale, sums, pieces, origin, io) };
                     }
                 }
             }
@@ -345,7 +346,7 @@ impl<T: Number> Family for TableKernel<T> {
                     None => bytemuck::cast_slice(sums),
                 };
                 // SAFETY: the elements of this unit's sample, region and outputs belong to no other unit.
-                unsafe { self.finish(sample, [down, across], conv_group, outputs.clone(), sums, io) };
+                unsafe { self.finish_region(sample, [down, across], conv_group, outputs.clone(), sums, io) };
             }
         }
     }
