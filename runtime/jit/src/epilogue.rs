@@ -8,6 +8,8 @@ use crate::elementwise::Elementwise;
 use crate::error::JitError;
 use crate::kernel::Io;
 use crate::loops::{count, load, run, splat_from};
+use crate::machine::Element;
+use crate::number::Number;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use std::sync::Arc;
@@ -61,17 +63,16 @@ impl Epilogue {
         }
     }
 
-    /// Makes the outputs of consecutive channels, from `first`, at one position; sum `i` is `sums[i * stride]`.
+    /// Makes the outputs of consecutive channels, from `first`, at one position.
     pub(crate) fn position(
         &self,
         first: usize,
         sample_scale: Option<f32>,
-        sums: &[f32],
-        stride: usize,
+        sums: impl Iterator<Item = f32>,
         residual: Option<&[f32]>,
         output: &mut [f32],
     ) {
-        for (i, (output, &sum)) in output.iter_mut().zip(sums.iter().step_by(stride)).enumerate() {
+        for (i, (output, sum)) in output.iter_mut().zip(sums).enumerate() {
             let x = self.factor(first + i, sample_scale).map_or(sum, |factor| sum * factor);
             let x = if self.carry { *output + x } else { x };
             let x = self.bias.as_ref().map_or(x, |bias| x + bias[first + i]);
@@ -84,6 +85,8 @@ impl Epilogue {
 /// An epilogue with the code for outputs of one channel.
 pub(crate) struct Finish {
     pub epilogue: Epilogue,
+    element: Element,
+    widened: bool,
     function: Arc<Function>,
 }
 
@@ -99,11 +102,14 @@ pub(crate) struct Piece {
     pub count: usize,
 }
 
-/// `finish(sums, output, residual, numbers, pieces, count)`
+/// `finish(sums, output, residual, numbers, pieces, count, totals)`
 ///
-/// For each of `count` pieces: the epilogue of its sums, to its outputs. `numbers` are the channel's factor and bias.
+/// For each of `count` pieces: the epilogue of its sums, to its outputs. `numbers` are the channel's factor and bias. Sums are of
+/// type `element`; what was `widened` off them is in the totals.
 #[derive(Debug)]
 struct Channel {
+    element: Element,
+    widened: bool,
     factor: bool,
     carry: bool,
     bias: bool,
@@ -112,19 +118,27 @@ struct Channel {
 }
 
 /// The type of [`Channel`]'s function.
-type ChannelFunction =
-    unsafe extern "C" fn(*const f32, *mut f32, *const f32, *const [f32; 2], *const Piece, usize);
+type ChannelFunction<T> =
+    unsafe extern "C" fn(*const T, *mut f32, *const f32, *const [f32; 2], *const Piece, usize, *const i32);
 
 impl Finish {
-    pub fn new(compiler: &Compiler, epilogue: Epilogue) -> Result<Finish, JitError> {
+    /// For sums of `element`; `widened` says whether parts of sums of i16 are in totals.
+    pub fn new(
+        compiler: &Compiler,
+        element: Element,
+        widened: bool,
+        epilogue: Epilogue,
+    ) -> Result<Finish, JitError> {
         let function = compiler.function(&Channel {
+            element,
+            widened,
             factor: epilogue.scale.is_some() || epilogue.input_scale.is_some(),
             carry: epilogue.carry,
             bias: epilogue.bias.is_some(),
             residual: epilogue.residual,
             activation: epilogue.activation,
         })?;
-        Ok(Finish { epilogue, function })
+        Ok(Finish { epilogue, element, widened, function })
     }
 
     /// Its function, which multiplies where the epilogue does.
@@ -132,21 +146,26 @@ impl Finish {
         &self.function
     }
 
-    /// Makes the outputs of one channel of a sample: `pieces` says which runs of the `sums` go where in the tensor.
+    /// Makes the outputs of one channel of a sample: `pieces` says which runs of the `sums`, and of the totals if there are
+    /// any, go where in the tensor.
     ///
     /// # Safety
     /// Nobody else accesses the output at the pieces, displaced by `origin`.
-    pub unsafe fn channel(
+    #[allow(clippy::too_many_arguments)] // What is computed, and from where to where.
+    pub unsafe fn channel<T: Number>(
         &self,
         channel: usize,
         sample_scale: Option<f32>,
-        sums: &[f32],
+        sums: &[T],
+        totals: &[i32],
         pieces: &[Piece],
         origin: usize,
         io: &Io<'_>,
     ) {
         let end = |f: fn(&Piece) -> usize| pieces.iter().map(|p| f(p) + p.count).max().unwrap_or(0);
-        assert!(end(|p| p.from) <= sums.len(), "sums of every piece");
+        let enough = |len: usize| end(|p| p.from) <= len;
+        assert!(T::ELEMENT == self.element && enough(sums.len()), "sums of every piece");
+        assert!(!self.widened || enough(totals.len()), "totals of every piece");
         let outputs = origin..origin + end(|p| p.to);
         let residual = io.residual.map_or(&[][..], |residual| &residual[outputs.clone()]);
         let epilogue = &self.epilogue;
@@ -156,32 +175,46 @@ impl Finish {
         // sums, the outputs and, if there is one, the residual (checked above); only the pieces are accessed, which are
         // the caller's.
         unsafe {
-            let finish = std::mem::transmute::<*const u8, ChannelFunction>(self.function.entry());
+            let finish = std::mem::transmute::<*const u8, ChannelFunction<T>>(self.function.entry());
             let output = io.output_start(outputs);
-            finish(sums.as_ptr(), output, residual.as_ptr(), &numbers, pieces.as_ptr(), pieces.len());
+            let (sums, residual, totals) = (sums.as_ptr(), residual.as_ptr(), totals.as_ptr());
+            finish(sums, output, residual, &numbers, pieces.as_ptr(), pieces.len(), totals);
         }
     }
 }
 
 impl Code for Channel {
     fn parameters(&self) -> usize {
-        6
+        7
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let &[sums, output, residual, numbers, pieces, length] = arguments else { return };
+        let &[sums, output, residual, numbers, pieces, length, totals] = arguments else { return };
         let factor = splat_from(b, numbers);
         let bias = b.ins().iadd_imm_s(numbers, 4);
         let bias = splat_from(b, bias);
         count(b, length, &[pieces], |b, state| {
             let piece = state[0];
             let [from, to, numbers] = [0, 8, 16].map(|offset| load(b, types::I64, piece, offset));
-            let (from, to) = (b.ins().ishl_imm_u(from, 2), b.ins().ishl_imm_u(to, 2));
-            let places = [(sums, from), (output, to), (residual, to)];
-            let streams = places.map(|(start, offset)| (b.ins().iadd(start, offset), 1));
+            let bytes = self.element.bytes();
+            let places = [(sums, from, bytes), (output, to, 4), (residual, to, 4), (totals, from, 4)];
+            let streams = places.map(|(start, first, bytes)| {
+                let offset = b.ins().ishl_imm_u(first, bytes.ilog2() as i64);
+                (b.ins().iadd(start, offset), bytes)
+            });
             run(b, numbers, &streams, |b, part, addresses| {
-                let &[sums, output, residual] = addresses else { return };
-                let mut x = part.load(b, sums);
+                let &[sums, output, residual, totals] = addresses else { return };
+                let mut x = match self.element {
+                    Element::F32 => part.load(b, sums),
+                    Element::I16 => {
+                        let mut sum = part.load_i16(b, sums);
+                        if self.widened {
+                            let total = part.load_i32(b, totals);
+                            sum = b.ins().iadd(sum, total);
+                        }
+                        b.ins().fcvt_from_sint(types::F32X4, sum)
+                    }
+                };
                 if self.factor {
                     x = b.ins().fmul(x, factor);
                 }

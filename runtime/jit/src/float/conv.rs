@@ -7,6 +7,7 @@ use crate::epilogue::{Epilogue, Finish, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Interface, Io, Kernel, LINE, Line, Slot, sealed};
+use crate::machine::Element;
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::window::Window;
@@ -77,7 +78,7 @@ impl Jit {
         };
         Ok(ConvKernel {
             weight: spec.weight.clone(),
-            finish: Finish::new(&self.compiler, spec.epilogue.clone())?,
+            finish: Finish::new(&self.compiler, Element::F32, false, spec.epilogue.clone())?,
             geometry,
             band,
             interface,
@@ -154,7 +155,7 @@ impl sealed::Execute for ConvKernel {
                 let start = (sample * g.groups * g.outputs + channel) * plane + rows.start * g.output[1];
                 let pieces = [Piece { from: 0, to: start, count: positions }];
                 // SAFETY: the caller's promise: the rows of this band, in these channels, are this unit's.
-                unsafe { self.finish.channel(channel, None, sums, &pieces, 0, io) };
+                unsafe { self.finish.channel(channel, None, sums, &[], &pieces, 0, io) };
             }
         }
     }
