@@ -1,7 +1,18 @@
 //! What happens to a sum before it is stored, in the order and with the roundings that `twnc_program::step` defines.
+//!
+//! Where neighbouring sums are neighbouring outputs of one channel, which is the rule, it is generated code; outputs of
+//! neighbouring channels, as matrix products have them, are computed one by one.
 
+use crate::compile::{Code, Compiler, Function};
+use crate::elementwise::Elementwise;
 use crate::error::JitError;
 use crate::kernel::Io;
+use crate::loops::{count, load, run, splat_from};
+use crate::machine::Element;
+use crate::number::Number;
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_frontend::FunctionBuilder;
+use std::sync::Arc;
 use twnc_program::scalar::Unary;
 
 /// The epilogue of a step, or of one plane of it, with its constants.
@@ -52,84 +63,35 @@ impl Epilogue {
         }
     }
 
-    /// Makes the outputs of one channel of a sample: `pieces` says which runs of the `sums` go where in the tensor.
-    ///
-    /// # Safety
-    /// Nobody else accesses the output at the pieces, displaced by `origin`.
-    #[allow(clippy::too_many_arguments)] // What is computed, and from where to where.
-    pub(crate) unsafe fn channel(
-        &self,
-        channel: usize,
-        sample_scale: Option<f32>,
-        sums: &[f32],
-        pieces: &[Piece],
-        origin: usize,
-        io: &Io<'_>,
-    ) {
-        let scale = self.factor(channel, sample_scale);
-        // Adding -0 changes no number.
-        let bias = self.bias.as_ref().map_or(-0.0, |b| b[channel]);
-        let relu = |x: f32| if x < 0.0 { 0.0 } else { x };
-        for piece in pieces {
-            let range = origin + piece.to..origin + piece.to + piece.count;
-            let residual = io.residual.map_or(&[][..], |r| &r[range.clone()]);
-            // SAFETY: the caller's promise.
-            let output = unsafe { io.output(range) };
-            let sums = &sums[piece.from..piece.from + piece.count];
-            match (scale, residual, self.activation) {
-                _ if self.carry => self.carried(channel, scale, sums, residual, output),
-                (Some(s), [], Some(Unary::Relu)) => each(sums, output, |x| relu(x * s + bias)),
-                (Some(s), [], None) => each(sums, output, |x| x * s + bias),
-                (None, [], Some(Unary::Relu)) => each(sums, output, |x| relu(x + bias)),
-                (Some(s), r, Some(Unary::Relu)) => each_two(sums, r, output, |x, r| relu(x * s + bias + r)),
-                (Some(s), r @ [_, ..], None) => each_two(sums, r, output, |x, r| x * s + bias + r),
-                _ => self.carried(channel, scale, sums, residual, output),
-            }
-        }
-    }
-
-    /// Makes the outputs of consecutive channels, from `first`, at one position; sum `i` is `sums[i * stride]`.
+    /// Makes the outputs of consecutive channels, from `first`, at one position.
     pub(crate) fn position(
         &self,
         first: usize,
         sample_scale: Option<f32>,
-        sums: &[f32],
-        stride: usize,
+        sums: impl Iterator<Item = f32>,
         residual: Option<&[f32]>,
         output: &mut [f32],
     ) {
-        for (i, (output, &sum)) in output.iter_mut().zip(sums.iter().step_by(stride)).enumerate() {
-            let scale = self.factor(first + i, sample_scale);
-            *output = self.one(first + i, scale, sum, residual.map(|r| r[i]), *output);
+        for (i, (output, sum)) in output.iter_mut().zip(sums).enumerate() {
+            let x = self.factor(first + i, sample_scale).map_or(sum, |factor| sum * factor);
+            let x = if self.carry { *output + x } else { x };
+            let x = self.bias.as_ref().map_or(x, |bias| x + bias[first + i]);
+            let x = residual.map_or(x, |residual| x + residual[i]);
+            *output = self.activation.map_or(x, |activation| activation.apply(x));
         }
-    }
-
-    /// The uncommon combinations.
-    fn carried(
-        &self,
-        channel: usize,
-        scale: Option<f32>,
-        sums: &[f32],
-        residual: &[f32],
-        output: &mut [f32],
-    ) {
-        for (i, (output, &sum)) in output.iter_mut().zip(sums).enumerate() {
-            *output = self.one(channel, scale, sum, residual.get(i).copied(), *output);
-        }
-    }
-
-    /// One output, from its sum, its residual and what an earlier plane left there.
-    #[inline(always)]
-    fn one(&self, channel: usize, scale: Option<f32>, sum: f32, residual: Option<f32>, before: f32) -> f32 {
-        let x = scale.map_or(sum, |s| sum * s);
-        let x = if self.carry { before + x } else { x };
-        let x = self.bias.as_ref().map_or(x, |b| x + b[channel]);
-        let x = residual.map_or(x, |r| x + r);
-        self.activation.map_or(x, |a| a.apply(x))
     }
 }
 
+/// An epilogue with the code for outputs of one channel.
+pub(crate) struct Finish {
+    pub epilogue: Epilogue,
+    element: Element,
+    widened: bool,
+    function: Arc<Function>,
+}
+
 /// A run of sums and where it goes.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Piece {
     /// First of the sums.
@@ -140,28 +102,139 @@ pub(crate) struct Piece {
     pub count: usize,
 }
 
-/// Vector by vector: runs are short, so that a loop unrolled further would spend its time in the remainder.
-#[inline(always)]
-fn each(sums: &[f32], output: &mut [f32], f: impl Fn(f32) -> f32) {
-    let (sums, sums_rest) = sums.as_chunks::<4>();
-    let (output, output_rest) = output.as_chunks_mut::<4>();
-    for (o, x) in output.iter_mut().zip(sums) {
-        *o = x.map(&f);
+/// `finish(sums, output, residual, numbers, pieces, count, totals)`
+///
+/// For each of `count` pieces: the epilogue of its sums, to its outputs. `numbers` are the channel's factor and bias. Sums are of
+/// type `element`; what was `widened` off them is in the totals.
+#[derive(Debug)]
+struct Channel {
+    element: Element,
+    widened: bool,
+    factor: bool,
+    carry: bool,
+    bias: bool,
+    residual: bool,
+    activation: Option<Unary>,
+}
+
+/// The type of [`Channel`]'s function.
+type ChannelFunction<T> =
+    unsafe extern "C" fn(*const T, *mut f32, *const f32, *const [f32; 2], *const Piece, usize, *const i32);
+
+impl Finish {
+    /// For sums of `element`; `widened` says whether parts of sums of i16 are in totals.
+    pub fn new(
+        compiler: &Compiler,
+        element: Element,
+        widened: bool,
+        epilogue: Epilogue,
+    ) -> Result<Finish, JitError> {
+        let function = compiler.function(&Channel {
+            element,
+            widened,
+            factor: epilogue.scale.is_some() || epilogue.input_scale.is_some(),
+            carry: epilogue.carry,
+            bias: epilogue.bias.is_some(),
+            residual: epilogue.residual,
+            activation: epilogue.activation,
+        })?;
+        Ok(Finish { epilogue, element, widened, function })
     }
-    for (o, &x) in output_rest.iter_mut().zip(sums_rest) {
-        *o = f(x);
+
+    /// Its function, which multiplies where the epilogue does.
+    pub fn function(&self) -> &Arc<Function> {
+        &self.function
+    }
+
+    /// Makes the outputs of one channel of a sample: `pieces` says which runs of the `sums`, and of the totals if there are
+    /// any, go where in the tensor.
+    ///
+    /// # Safety
+    /// Nobody else accesses the output at the pieces, displaced by `origin`.
+    #[allow(clippy::too_many_arguments)] // What is computed, and from where to where.
+    pub unsafe fn channel<T: Number>(
+        &self,
+        channel: usize,
+        sample_scale: Option<f32>,
+        sums: &[T],
+        totals: &[i32],
+        pieces: &[Piece],
+        origin: usize,
+        io: &Io<'_>,
+    ) {
+        let end = |f: fn(&Piece) -> usize| pieces.iter().map(|p| f(p) + p.count).max().unwrap_or(0);
+        let enough = |len: usize| end(|p| p.from) <= len;
+        assert!(T::ELEMENT == self.element && enough(sums.len()), "sums of every piece");
+        assert!(!self.widened || enough(totals.len()), "totals of every piece");
+        let outputs = origin..origin + end(|p| p.to);
+        let residual = io.residual.map_or(&[][..], |residual| &residual[outputs.clone()]);
+        let epilogue = &self.epilogue;
+        let factor = epilogue.factor(channel, sample_scale).unwrap_or(1.0);
+        let numbers = [factor, epilogue.bias.as_ref().map_or(0.0, |bias| bias[channel])];
+        // SAFETY: the function was emitted for exactly these types; `entry()` is its start. Every piece lies within the
+        // sums, the outputs and, if there is one, the residual (checked above); only the pieces are accessed, which are
+        // the caller's.
+        unsafe {
+            let finish = std::mem::transmute::<*const u8, ChannelFunction<T>>(self.function.entry());
+            let output = io.output_start(outputs);
+            let (sums, residual, totals) = (sums.as_ptr(), residual.as_ptr(), totals.as_ptr());
+            finish(sums, output, residual, &numbers, pieces.as_ptr(), pieces.len(), totals);
+        }
     }
 }
 
-#[inline(always)]
-fn each_two(sums: &[f32], residual: &[f32], output: &mut [f32], f: impl Fn(f32, f32) -> f32) {
-    let (sums, sums_rest) = sums.as_chunks::<4>();
-    let (residual, residual_rest) = residual.as_chunks::<4>();
-    let (output, output_rest) = output.as_chunks_mut::<4>();
-    for ((o, x), r) in output.iter_mut().zip(sums).zip(residual) {
-        *o = std::array::from_fn(|i| f(x[i], r[i]));
+impl Code for Channel {
+    fn parameters(&self) -> usize {
+        7
     }
-    for ((o, &x), &r) in output_rest.iter_mut().zip(sums_rest).zip(residual_rest) {
-        *o = f(x, r);
+
+    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
+        let &[sums, output, residual, numbers, pieces, length, totals] = arguments else { return };
+        let factor = splat_from(b, numbers);
+        let bias = b.ins().iadd_imm_s(numbers, 4);
+        let bias = splat_from(b, bias);
+        count(b, length, &[pieces], |b, state| {
+            let piece = state[0];
+            let [from, to, numbers] = [0, 8, 16].map(|offset| load(b, types::I64, piece, offset));
+            let bytes = self.element.bytes();
+            let places = [(sums, from, bytes), (output, to, 4), (residual, to, 4), (totals, from, 4)];
+            let streams = places.map(|(start, first, bytes)| {
+                let offset = b.ins().ishl_imm_u(first, bytes.ilog2() as i64);
+                (b.ins().iadd(start, offset), bytes)
+            });
+            run(b, numbers, &streams, |b, part, addresses| {
+                let &[sums, output, residual, totals] = addresses else { return };
+                let mut x = match self.element {
+                    Element::F32 => part.load(b, sums),
+                    Element::I16 => {
+                        let mut sum = part.load_i16(b, sums);
+                        if self.widened {
+                            let total = part.load_i32(b, totals);
+                            sum = b.ins().iadd(sum, total);
+                        }
+                        b.ins().fcvt_from_sint(types::F32X4, sum)
+                    }
+                };
+                if self.factor {
+                    x = b.ins().fmul(x, factor);
+                }
+                if self.carry {
+                    let before = part.load(b, output);
+                    x = b.ins().fadd(before, x);
+                }
+                if self.bias {
+                    x = b.ins().fadd(x, bias);
+                }
+                if self.residual {
+                    let residual = part.load(b, residual);
+                    x = b.ins().fadd(x, residual);
+                }
+                if let Some(activation) = self.activation {
+                    x = Elementwise(b).unary(activation, x);
+                }
+                part.store(b, x, output);
+            });
+            vec![b.ins().iadd_imm_s(piece, size_of::<Piece>() as i64)]
+        });
     }
 }

@@ -138,6 +138,14 @@ impl<'a> Io<'a> {
         unsafe { self.output_of(0, range) }
     }
 
+    /// Where a part of the first output starts; whoever writes there answers for it.
+    pub(crate) fn output_start(&self, range: Range<usize>) -> *mut f32 {
+        let Target { start, slot } = self.outputs[0];
+        assert!(slot.element == ElementType::F32, "a kernel writes what its interface says");
+        assert!(range.start <= range.end && range.end <= slot.len, "a unit stays inside the output");
+        start.cast::<f32>().wrapping_add(range.start)
+    }
+
     /// A part of an output.
     ///
     /// # Safety

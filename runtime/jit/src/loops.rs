@@ -56,11 +56,33 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// Bytes of its numbers.
-    fn bytes(self) -> usize {
+    /// How many numbers.
+    fn numbers(self) -> usize {
         match self {
-            Part::Vector => VECTOR,
-            Part::Single => VECTOR / LANES,
+            Part::Vector => LANES,
+            Part::Single => 1,
+        }
+    }
+
+    /// The i16 at an address, as i32.
+    pub fn load_i16(self, b: &mut FunctionBuilder<'_>, address: Value) -> Value {
+        match self {
+            Part::Vector => b.ins().sload16x4(flags(), address, 0),
+            Part::Single => {
+                let number = b.ins().sload16(types::I32, flags(), address, 0);
+                b.ins().splat(types::I32X4, number)
+            }
+        }
+    }
+
+    /// The i32 at an address.
+    pub fn load_i32(self, b: &mut FunctionBuilder<'_>, address: Value) -> Value {
+        match self {
+            Part::Vector => load(b, types::I32X4, address, 0),
+            Part::Single => {
+                let number = load(b, types::I32, address, 0);
+                b.ins().splat(types::I32X4, number)
+            }
         }
     }
 
@@ -82,8 +104,8 @@ impl Part {
     }
 }
 
-/// A loop over `numbers` numbers: turns of four, then turns of one. `body` gets the addresses, which advance by as much
-/// times the `steps`.
+/// A loop over `numbers` numbers: turns of four, then turns of one. `body` gets the addresses, which advance by so many bytes
+/// for each number.
 pub(crate) fn run(
     b: &mut FunctionBuilder<'_>,
     numbers: Value,
@@ -96,7 +118,7 @@ pub(crate) fn run(
     for (part, turns) in [(Part::Vector, vectors), (Part::Single, singles)] {
         state = count(b, turns, &state, |b, state| {
             body(b, part, state);
-            let steps = addresses.iter().map(|(_, step)| (step * part.bytes()) as i64);
+            let steps = addresses.iter().map(|(_, bytes)| (bytes * part.numbers()) as i64);
             state.iter().zip(steps).map(|(&address, step)| b.ins().iadd_imm_s(address, step)).collect()
         });
     }

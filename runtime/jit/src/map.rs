@@ -119,8 +119,9 @@ impl Code for Run<'_> {
         let Run { code, strides } = *self;
         let sources: Vec<Value> = (0..strides.len()).map(|i| load(b, types::I64, inputs, i * 8)).collect();
         let still: Vec<Value> = sources.iter().map(|&address| splat_from(b, address)).collect();
-        let mut moving: Vec<(Value, usize)> = sources.into_iter().zip(strides.iter().copied()).collect();
-        moving.push((output, 1));
+        let mut moving: Vec<(Value, usize)> =
+            sources.into_iter().zip(strides.iter().map(|stride| stride * 4)).collect();
+        moving.push((output, 4));
         run(b, numbers, &moving, |b, part, addresses| {
             let mut values = still.clone();
             for ((value, &address), &stride) in values.iter_mut().zip(addresses).zip(strides) {

@@ -20,8 +20,8 @@ pub(crate) trait Number: Pod + Send + Sync {
     /// A single sum as f32.
     fn to_f32(wide: Self::Wide) -> f32;
 
-    /// Sums as f32, in `floats` if they are not f32 themselves.
-    fn floats<'a>(sums: &'a [Self], floats: &'a mut [f32]) -> &'a [f32];
+    /// A sum of which `widened` was taken off before, as f32.
+    fn total(self, widened: i32) -> f32;
 }
 
 impl Number for f32 {
@@ -37,8 +37,8 @@ impl Number for f32 {
         wide
     }
 
-    fn floats<'a>(sums: &'a [f32], _: &'a mut [f32]) -> &'a [f32] {
-        sums
+    fn total(self, _: i32) -> f32 {
+        self
     }
 }
 
@@ -55,8 +55,7 @@ impl Number for i16 {
         wide as f32
     }
 
-    fn floats<'a>(sums: &'a [i16], floats: &'a mut [f32]) -> &'a [f32] {
-        floats.iter_mut().zip(sums).for_each(|(float, &sum)| *float = f32::from(sum));
-        floats
+    fn total(self, widened: i32) -> f32 {
+        (widened + i32::from(self)) as f32
     }
 }

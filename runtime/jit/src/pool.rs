@@ -214,7 +214,7 @@ impl Code for Vertical {
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
         let &[source, column, numbers, rows, row_bytes] = arguments else { return };
-        run(b, numbers, &[(source, 1), (column, 1)], |b, part, addresses| {
+        run(b, numbers, &[(source, 4), (column, 4)], |b, part, addresses| {
             let &[source, column] = addresses else { return };
             let start = self.fold.start(b);
             let end = count(b, rows, &[source, start], |b, state| {
@@ -236,7 +236,7 @@ impl Code for Horizontal {
         let &[column, output, numbers, taps, tap_bytes, divisors] = arguments else { return };
         let Horizontal { fold, stride, unrolled } = *self;
         let mean = fold == Fold::Sum;
-        let streams = [(column, stride), (output, 1), (divisors, usize::from(mean))];
+        let streams = [(column, stride * 4), (output, 4), (divisors, usize::from(mean) * 4)];
         run(b, numbers, &streams, |b, part, addresses| {
             let &[column, output, divisors] = addresses else { return };
             let mut state = vec![column, fold.start(b)];

@@ -9,7 +9,7 @@ use super::pack::{Planes, pack_channels};
 use super::plan::{Phase, flat_pitch, phases, reach};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
-use crate::epilogue::{Epilogue, Piece};
+use crate::epilogue::{Epilogue, Finish, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Io, Line, lines};
@@ -36,7 +36,7 @@ pub(crate) struct DirectKernel<T> {
     /// Positions of a tile.
     tile: usize,
     select: Arc<Function>,
-    epilogue: Epilogue,
+    finish: Finish,
 }
 
 impl<T: Number> DirectKernel<T> {
@@ -110,7 +110,7 @@ impl<T: Number> DirectKernel<T> {
             tiles,
             tile,
             select,
-            epilogue,
+            finish: Finish::new(compiler, T::ELEMENT, false, epilogue)?,
         })
     }
 
@@ -125,8 +125,7 @@ impl<T: Number> Family for DirectKernel<T> {
     }
 
     fn scratch(&self) -> usize {
-        let floats = lines::<f32>(self.tiles * self.tile);
-        self.sum_lines() + floats + lines::<T>(self.phases.len() * self.geometry.channels * self.planes.plane)
+        self.sum_lines() + lines::<T>(self.phases.len() * self.geometry.channels * self.planes.plane)
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
@@ -139,10 +138,8 @@ impl<T: Number> Family for DirectKernel<T> {
 
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {
         let input = T::elements(input);
-        let (sums, scratch) = scratch.split_at_mut(self.sum_lines());
-        let (floats, packed) = scratch.split_at_mut(lines::<f32>(self.tiles * self.tile));
+        let (sums, packed) = scratch.split_at_mut(self.sum_lines());
         let sums: &mut [T] = bytemuck::cast_slice_mut(sums);
-        let floats: &mut [f32] = bytemuck::cast_slice_mut(floats);
         let packed: &mut [T] = bytemuck::cast_slice_mut(packed);
         let (geometry, strides) = (&self.geometry, self.geometry.output_strides);
         // SAFETY: the function was emitted for exactly these types; `entry()` is its start.
@@ -171,21 +168,21 @@ impl<T: Number> Family for DirectKernel<T> {
                     subtracted.len(),
                 );
             }
-            let sums = T::floats(sums, floats);
             let origin = sample * strides.sample + output * strides.channel;
             if let Some(rows) = geometry.rows_of_a_sample {
-                for (x, sum) in sums.chunks(1).take(geometry.output[1]).enumerate() {
+                for (x, &sum) in sums.iter().take(geometry.output[1]).enumerate() {
                     let at = origin + x * strides.x;
-                    let scale = self.epilogue.sample_scale(x / rows, io);
+                    let scale = self.finish.epilogue.sample_scale(x / rows, io);
                     let residual = io.residual.map(|r| &r[at..at + 1]);
                     // SAFETY: a channel of a sample belongs to one unit.
                     let output_at = unsafe { io.output(at..at + 1) };
-                    self.epilogue.position(output, scale, sum, 1, residual, output_at);
+                    let sum = std::iter::once(sum.total(0));
+                    self.finish.epilogue.position(output, scale, sum, residual, output_at);
                 }
             } else {
-                let scale = self.epilogue.sample_scale(sample, io);
+                let scale = self.finish.epilogue.sample_scale(sample, io);
                 // SAFETY: as above.
-                unsafe { self.epilogue.channel(output, scale, sums, &self.pieces, origin, io) };
+                unsafe { self.finish.channel(output, scale, sums, &[], &self.pieces, origin, io) };
             }
         }
     }

@@ -150,11 +150,8 @@ impl<T: Number> Family for RowsKernel<T> {
             // SAFETY: these outputs belong to the units that the caller gave over.
             let output = unsafe { io.output(range) };
             let scale = self.epilogue.sample_scale(position / rows, io);
-            for (i, (output, &sum)) in output.iter_mut().zip(sums.iter()).enumerate() {
-                let residual = residual.map(|r| &r[i..=i]);
-                let output = std::slice::from_mut(output);
-                self.epilogue.position(outputs.start + i, scale, &[T::to_f32(sum)], 1, residual, output);
-            }
+            let sums = sums.iter().map(|&sum| T::to_f32(sum));
+            self.epilogue.position(outputs.start, scale, sums, residual, output);
         }
     }
 }

@@ -10,11 +10,11 @@ use super::pack::{Planes, pack_channels};
 use super::plan::{Image, Plan, Shape};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
-use crate::epilogue::{Epilogue, Piece};
+use crate::epilogue::{Epilogue, Finish, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Io, Line, lines};
-use crate::machine::{Element, MAX_LANES, MAX_REGISTERS};
+use crate::machine::{MAX_LANES, MAX_REGISTERS};
 use crate::number::Number;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -28,9 +28,9 @@ pub(crate) struct TableKernel<T> {
     planes: Planes,
     blocks: Vec<Block>,
     build: Arc<Function>,
-    /// For sums of i16.
+    /// For sums of i16 that could overflow.
     widen: Option<Arc<Function>>,
-    epilogue: Epilogue,
+    finish: Finish,
     chunks: Vec<Chunk>,
     input: PhantomData<T>,
 }
@@ -53,11 +53,10 @@ impl<T: Number> TableKernel<T> {
         let Shape { tile, entry, .. } = plan.shape;
         let (element, lanes, pitch) = (tile.element, tile.lanes, tile.pitch);
         let build = compiler.function(&Build { element, lanes, group: plan.size, entry, pitch })?;
-        let widen = match element {
-            Element::F32 => None,
-            Element::I16 => Some(compiler.function(&Widen { lanes })?),
-        };
-        Ok(TableKernel { geometry, planes, blocks, build, widen, epilogue, chunks, plan, input: PhantomData })
+        let widened = blocks.iter().flat_map(|block| &block.passes).any(|pass| pass.widen);
+        let widen = widened.then(|| compiler.function(&Widen { lanes })).transpose()?;
+        let finish = Finish::new(compiler, element, widened, epilogue)?;
+        Ok(TableKernel { geometry, planes, blocks, build, widen, finish, chunks, plan, input: PhantomData })
     }
 
     fn table_lines(&self) -> usize {
@@ -86,7 +85,7 @@ impl<T: Number> TableKernel<T> {
         lines::<T>(planes * self.planes.plane)
     }
 
-    /// Sums of a region for the outputs of a chunk, tile by tile; those of i16 end up in the totals.
+    /// Sums of a region for the outputs of a chunk, tile by tile; parts of those of i16 end up in the totals.
     #[allow(clippy::too_many_arguments)] // What is summed, and the memory for it.
     fn sum(
         &self,
@@ -158,7 +157,6 @@ impl<T: Number> TableKernel<T> {
                 }
             }
         }
-        self.widen(sums, totals);
     }
 
     /// Adds sums of i16 to the totals and makes them zero.
@@ -178,13 +176,15 @@ impl<T: Number> TableKernel<T> {
     ///
     /// # Safety
     /// Nobody else accesses the output's elements of this region and these outputs.
-    unsafe fn finish(
+    #[allow(clippy::too_many_arguments)] // What is finished, and from where.
+    unsafe fn finish_region(
         &self,
         sample: usize,
         region: [usize; 2],
         conv_group: usize,
         outputs: Range<usize>,
-        sums: &[f32],
+        sums: &[T],
+        totals: &[i32],
         io: &Io<'_>,
     ) {
         let Plan { extent, shape: Shape { tile, tiles, .. }, .. } = &self.plan;
@@ -195,7 +195,8 @@ impl<T: Number> TableKernel<T> {
         let first = conv_group * self.geometry.outputs + outputs.start;
         for ty in 0..tiles[0] {
             for tx in 0..tiles[1] {
-                let sums = &sums[(ty * tiles[1] + tx) * outputs.len() * per_output..];
+                let from = (ty * tiles[1] + tx) * outputs.len() * per_output;
+                let (sums, totals) = (&sums[from..], totals.get(from..).unwrap_or(&[]));
                 // A tile has at most as many pieces as positions.
                 let mut pieces = [Piece::default(); MAX_REGISTERS * MAX_LANES];
                 let mut count = 0;
@@ -214,20 +215,23 @@ impl<T: Number> TableKernel<T> {
                 if let Some(rows) = self.geometry.rows_of_a_sample {
                     for (piece, i) in pieces.iter().flat_map(|p| (0..p.count).map(move |i| (p, i))) {
                         let row = piece.to + i * strides.x;
-                        let scale = self.epilogue.sample_scale(row / strides.x / rows, io);
+                        let scale = self.finish.epilogue.sample_scale(row / strides.x / rows, io);
                         let range = row + first..row + first + outputs.len();
                         let residual = io.residual.map(|r| &r[range.clone()]);
                         // SAFETY: elements of the region and outputs that the caller gave over.
                         let output = unsafe { io.output(range) };
-                        let sums = &sums[piece.from + i..];
-                        self.epilogue.position(first, scale, sums, per_output, residual, output);
+                        let at = |output: usize| output * per_output + piece.from + i;
+                        let widened = |output: usize| totals.get(at(output)).copied().unwrap_or(0);
+                        let sums = (0..outputs.len()).map(|o| sums[at(o)].total(widened(o)));
+                        self.finish.epilogue.position(first, scale, sums, residual, output);
                     }
                 } else {
-                    let scale = self.epilogue.sample_scale(sample, io);
-                    for (channel, sums) in (first..).zip(sums.chunks_exact(per_output)).take(outputs.len()) {
-                        let origin = channel * strides.channel;
+                    let scale = self.finish.epilogue.sample_scale(sample, io);
+                    for (i, sums) in sums.chunks_exact(per_output).take(outputs.len()).enumerate() {
+                        let totals = totals.get(i * per_output..(i + 1) * per_output).unwrap_or(&[]);
+                        let (channel, origin) = (first + i, (first + i) * strides.channel);
                         // SAFETY: as above.
-                        unsafe { self.epilogue.channel(channel, scale, sums, pieces, origin, io) };
+                        unsafe { self.finish.channel(channel, scale, sums, totals, pieces, origin, io) };
                     }
                 }
             }
@@ -340,12 +344,10 @@ impl<T: Number> Family for TableKernel<T> {
             let (conv_groups, outputs) = &self.chunks[chunk];
             for conv_group in conv_groups.clone() {
                 self.sum([down, across], conv_group, chunk, tables, sums, totals, packed);
-                let sums: &[f32] = match self.widen {
-                    Some(_) => floats(totals),
-                    None => bytemuck::cast_slice(sums),
-                };
                 // SAFETY: the elements of this unit's sample, region and outputs belong to no other unit.
-                unsafe { self.finish(sample, [down, across], conv_group, outputs.clone(), sums, io) };
+                unsafe {
+                    self.finish_region(sample, [down, across], conv_group, outputs.clone(), sums, totals, io)
+                };
             }
         }
     }
@@ -356,12 +358,6 @@ impl Plan {
     fn table_rows_of_image(&self) -> usize {
         self.region()[0] + self.reach()[0]
     }
-}
-
-/// Totals as f32, in the same memory.
-fn floats(totals: &mut [i32]) -> &[f32] {
-    totals.iter_mut().for_each(|total| *total = (*total as f32).to_bits().cast_signed());
-    bytemuck::cast_slice(totals)
 }
 
 /// Planes that hold what every region's tables read.

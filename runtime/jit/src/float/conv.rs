@@ -3,10 +3,11 @@
 use super::{Matrix, Source};
 use crate::Jit;
 use crate::compile::Function;
-use crate::epilogue::{Epilogue, Piece};
+use crate::epilogue::{Epilogue, Finish, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Interface, Io, Kernel, LINE, Line, Slot, sealed};
+use crate::machine::Element;
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::window::Window;
@@ -37,7 +38,7 @@ pub struct ConvSpec<'a> {
 pub struct ConvKernel {
     geometry: Geometry,
     weight: Source,
-    epilogue: Epilogue,
+    finish: Finish,
     /// Output rows of a band.
     band: usize,
     interface: Interface,
@@ -77,7 +78,7 @@ impl Jit {
         };
         Ok(ConvKernel {
             weight: spec.weight.clone(),
-            epilogue: spec.epilogue.clone(),
+            finish: Finish::new(&self.compiler, Element::F32, false, spec.epilogue.clone())?,
             geometry,
             band,
             interface,
@@ -154,7 +155,7 @@ impl sealed::Execute for ConvKernel {
                 let start = (sample * g.groups * g.outputs + channel) * plane + rows.start * g.output[1];
                 let pieces = [Piece { from: 0, to: start, count: positions }];
                 // SAFETY: the caller's promise: the rows of this band, in these channels, are this unit's.
-                unsafe { self.epilogue.channel(channel, None, sums, &pieces, 0, io) };
+                unsafe { self.finish.channel(channel, None, sums, &[], &pieces, 0, io) };
             }
         }
     }
@@ -181,7 +182,7 @@ impl Kernel for ConvKernel {
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        vec![]
+        vec![self.finish.function().clone()]
     }
 
     fn describe(&self) -> String {

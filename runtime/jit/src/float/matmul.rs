@@ -107,7 +107,7 @@ impl sealed::Execute for MatMulKernel {
                 let residual = io.residual.map(|r| &r[range.clone()]);
                 // SAFETY: the caller's promise: the rows of this band are this unit's.
                 let out = unsafe { io.output(range) };
-                self.epilogue.position(0, None, sums, 1, residual, out);
+                self.epilogue.position(0, None, sums.iter().copied(), residual, out);
             }
         }
     }
