@@ -75,7 +75,7 @@ impl SessionOptions {
 
     /// The most memory, in bytes, that a run may take: for all tensors, the scratch memory of every thread, and the outputs that
     /// [`Session::run`] allocates. What is kept between runs, together with what one run takes, stays below it too; runs at the same time take
-    /// as much each. The model itself and its code are not counted, nor what custom functions and the `gemm` crate take.
+    /// as much each. The model itself and its code are not counted, nor what custom functions take.
     ///
     /// Without it: three quarters of the machine's memory, or of what the process's control group may have if that is less (Linux);
     /// 16 GiB where neither is known.
@@ -151,7 +151,7 @@ impl Session {
     }
 
     /// Runs the model on named inputs, into arrays for all of its outputs in the model's order. Allocates nothing once a run with inputs
-    /// of these shapes has been, but for what the `gemm` crate does in layers that stay float, and custom functions.
+    /// of these shapes has been, but for what custom functions do.
     ///
     /// # Errors
     /// As for every run ([`Session`]); [`Error::OutputCount`], [`Error::OutputShape`] or [`Error::Element`] if the arrays are not those that the outputs

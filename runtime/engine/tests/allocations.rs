@@ -1,5 +1,4 @@
-//! The promise that `run_into` allocates nothing, once a run with inputs of the same shapes has been. (The `gemm` crate, to which float layers
-//! go, does, so that there is none here.)
+//! The promise that `run_into` allocates nothing, once a run with inputs of the same shapes has been. (Custom functions may.)
 
 // The counter is an allocator, which only unsafe code can be.
 #![allow(unsafe_code)]
@@ -9,8 +8,8 @@ use std::cell::Cell;
 use twnc_program::interpret::Functions;
 use twnc_program::scalar::{Binary, Unary};
 use twnc_program::step::{
-    Accumulate, Contraction, Epilogue, Map, MapInstruction, Move, MoveKind, Plane, Pool, PoolKind, Reduce,
-    ReduceKind, Softmax, Term,
+    Accumulate, Contraction, Conv, Epilogue, Map, MapInstruction, MatMul, Move, MoveKind, Plane, Pool,
+    PoolKind, Reduce, ReduceKind, Softmax, Term,
 };
 use twnc_program::{
     Buffer, BufferId, Constant, ConstantData, ConstantId, Dim, ElementType, Operand, Port, Program, Step,
@@ -41,7 +40,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// A network with a step of almost every kind that is not a float layer: `[N,2,8,8]` to `[N,5]`.
+/// A network with a step of almost every kind: `[N,2,8,8]` to `[N,5]`.
 fn program() -> Program {
     let n = || Dim::Symbol(SymbolId(0));
     let shapes = [
@@ -53,6 +52,8 @@ fn program() -> Program {
         vec![n(), Dim::Fixed(5)],
         vec![n(), Dim::Fixed(5)],
         vec![n(), Dim::Fixed(4), Dim::Fixed(4), Dim::Fixed(4)],
+        vec![n(), Dim::Fixed(40), Dim::Fixed(8), Dim::Fixed(8)],
+        vec![n(), Dim::Fixed(30)],
     ];
     let window = |kernel: usize, stride: usize, pad: usize| Window {
         kernel: vec![kernel; 2],
@@ -96,6 +97,21 @@ fn program() -> Program {
         }),
         StepKind::Softmax(Softmax { input: b(5), axes: vec![1], output: b(6) }),
     ];
+    let conv = Conv {
+        input: b(0),
+        weight: Operand::Constant(ConstantId(3)),
+        window: window(3, 1, 1),
+        groups: 1,
+        epilogue: Epilogue::default(),
+        output: b(8),
+    };
+    let matmul = MatMul {
+        left: buffer(4),
+        right: Operand::Constant(ConstantId(4)),
+        epilogue: Epilogue::default(),
+        output: b(9),
+    };
+    let floats = [StepKind::Conv(conv), StepKind::MatMul(matmul)];
     let program = Program {
         name: "everything".into(),
         symbols: vec!["N".into()],
@@ -104,8 +120,10 @@ fn program() -> Program {
             constant(&[4, 2, 3, 3], ConstantData::Ternary(Trits::pack(&trits).expect("trits"))),
             constant(&[1], ConstantData::F32([0.5].into())),
             constant(&[8, 5], ConstantData::Ternary(Trits::pack(&trits[..40]).expect("trits"))),
+            constant(&[40, 2, 3, 3], ConstantData::F32(vec![0.5; 720].into())),
+            constant(&[8, 30], ConstantData::F32(vec![0.5; 240].into())),
         ],
-        steps: kinds.into_iter().map(|kind| Step { name: kind_of(&kind), kind }).collect(),
+        steps: kinds.into_iter().chain(floats).map(|kind| Step { name: kind_of(&kind), kind }).collect(),
         inputs: vec![Port { name: "x".into(), buffer: b(0) }],
         outputs: vec![Port { name: "y".into(), buffer: b(6) }],
     };

@@ -2,7 +2,7 @@
 //!
 //! A [`Jit`] turns one step of a [`twnc_program::Program`], its concrete shapes and its constants into a [`Kernel`] for
 //! the processor that it runs on: accumulations of ternary weights ([`accumulate`]), which only add and subtract; element-wise
-//! maps ([`map`]); pools ([`pool`]); layers that stay float ([`float`], by the `gemm` crate).
+//! maps ([`map`]); pools ([`pool`]); layers that stay float ([`float`]).
 //! Kernels are immutable, `Send` and `Sync`; running one allocates nothing and takes its scratch memory from the caller.
 //! Where there is no kernel for a step, or no executable memory at all, the error says so and the interpreter of
 //! `twnc-program` does the work.
@@ -12,6 +12,8 @@
 
 pub mod accumulate;
 pub mod arena;
+#[cfg(all(target_arch = "x86_64", unix))]
+mod assemble;
 pub mod audit;
 mod clock;
 mod compile;

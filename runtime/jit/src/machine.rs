@@ -5,7 +5,8 @@
 pub enum Isa {
     /// Cranelift alone, 128-bit vectors.
     Portable,
-    /// x86-64 with AVX2: accumulations with 256-bit vectors, everything else as [`Isa::Portable`].
+    /// x86-64 with AVX2 and FMA: accumulations and float products with 256-bit vectors, everything else as
+    /// [`Isa::Portable`].
     Avx2,
 }
 
@@ -28,7 +29,9 @@ impl Isa {
         match self {
             Isa::Portable => true,
             #[cfg(all(target_arch = "x86_64", unix))]
-            Isa::Avx2 => std::arch::is_x86_feature_detected!("avx2"),
+            Isa::Avx2 => {
+                std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+            }
             #[cfg(not(all(target_arch = "x86_64", unix)))]
             Isa::Avx2 => false,
         }

@@ -1,22 +1,13 @@
 //! The functions of accumulate kernels for x86-64 with AVX2, with vectors of 256 bits.
 //!
-//! Registers are assigned by hand, sums from `ymm0` upwards. The functions follow the System V
-//! calling convention and use only registers that it does not preserve, or save them.
+//! Registers are assigned by hand, sums from `ymm0` upwards.
 
 use super::code::{Accumulate, Build, Select, Widen};
 use super::pattern::Patterns;
+use crate::assemble::{Assembled, VECTOR, YMM, assemble};
 use crate::machine::Element;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
-
-/// Bytes of a vector.
-const VECTOR: usize = 32;
-
-/// Registers for vectors.
-const YMM: [AsmRegisterYmm; 16] =
-    [ymm0, ymm1, ymm2, ymm3, ymm4, ymm5, ymm6, ymm7, ymm8, ymm9, ymm10, ymm11, ymm12, ymm13, ymm14, ymm15];
-
-type Assembled = Option<Result<Vec<u8>, String>>;
 
 /// [`Build`]: members in the first registers, then a sum for each depth of the walk over patterns.
 pub(crate) fn build(code: &Build) -> Assembled {
@@ -216,17 +207,4 @@ fn add(
         (Element::I16, true) => a.vpaddw(sum, sum, value),
         (Element::I16, false) => a.vpsubw(sum, sum, value),
     }
-}
-
-/// The function that `emit` writes, if vectors of `bytes` are this module's. The upper halves of the registers are
-/// cleared before it returns, for the sake of code that knows only the lower ones.
-fn assemble(bytes: usize, emit: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Assembled {
-    let assemble = || {
-        let mut assembler = CodeAssembler::new(64)?;
-        emit(&mut assembler)?;
-        assembler.vzeroupper()?;
-        assembler.ret()?;
-        assembler.assemble(0)
-    };
-    (bytes == VECTOR).then(|| assemble().map_err(|error| error.to_string()))
 }

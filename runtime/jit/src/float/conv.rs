@@ -1,12 +1,13 @@
 //! Float convolutions: im2col for a band of output rows, then one product of matrices.
 
-use super::{Matrix, Source};
+use super::Source;
+use super::product::{Matrix, Product};
 use crate::Jit;
 use crate::compile::Function;
 use crate::epilogue::{Epilogue, Finish, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
-use crate::kernel::{Interface, Io, Kernel, LINE, Line, Slot, sealed};
+use crate::kernel::{Interface, Io, Kernel, Line, Slot, lines, sealed};
 use crate::machine::Element;
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub struct ConvKernel {
     geometry: Geometry,
     weight: Source,
     finish: Finish,
+    product: Product,
     /// Output rows of a band.
     band: usize,
     interface: Interface,
@@ -65,7 +67,9 @@ impl Jit {
         let row = (geometry.depth() * geometry.output[1]).max(1);
         let band = (BAND_ELEMENTS / row).clamp(1, geometry.output[0].max(1));
         let positions = band * geometry.output[1];
-        let scratch = (geometry.depth() + geometry.outputs) * positions;
+        let product = Product::new(&self.compiler, self.isa)?;
+        let scratch = lines::<f32>((geometry.depth() + geometry.outputs) * positions);
+        let scratch = scratch + product.scratch(geometry.depth());
         let mut inputs = vec![Slot::f32(geometry.input_len())];
         if let Source::Input(_) = spec.weight {
             inputs.push(Slot::f32(weights));
@@ -74,10 +78,11 @@ impl Jit {
             inputs,
             residual: spec.epilogue.residual,
             outputs: vec![Slot::f32(geometry.output_len())],
-            scratch: scratch.div_ceil(LINE),
+            scratch,
         };
         Ok(ConvKernel {
             weight: spec.weight.clone(),
+            product,
             finish: Finish::new(&self.compiler, Element::F32, false, spec.epilogue.clone())?,
             geometry,
             band,
@@ -132,6 +137,7 @@ impl ConvKernel {
 impl sealed::Execute for ConvKernel {
     unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
         let g = &self.geometry;
+        let (products, scratch) = scratch.split_at_mut(self.product.scratch(g.depth()));
         let scratch: &mut [f32] = bytemuck::cast_slice_mut(scratch);
         let weights = self.weight.elements(io);
         let (depth, plane) = (g.depth(), g.positions());
@@ -148,7 +154,8 @@ impl sealed::Execute for ConvKernel {
                 sum_rows(weights, columns, positions, sums);
             } else {
                 let right = Matrix::new(columns, depth, positions, positions);
-                Matrix::new(weights, g.outputs, depth, depth).multiply(right, sums);
+                let weights = Matrix::new(weights, g.outputs, depth, depth);
+                self.product.multiply(weights, right, sums, products);
             }
             for (output, sums) in sums.chunks(positions.max(1)).enumerate() {
                 let channel = group * g.outputs + output;
@@ -182,7 +189,7 @@ impl Kernel for ConvKernel {
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        vec![self.finish.function().clone()]
+        [self.product.functions(), &[self.finish.function().clone()]].concat()
     }
 
     fn describe(&self) -> String {

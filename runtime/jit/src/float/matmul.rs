@@ -1,11 +1,12 @@
 //! Float products of matrices with leading axes that broadcast.
 
-use super::{Matrix, Source};
+use super::Source;
+use super::product::{Matrix, Product};
 use crate::Jit;
 use crate::compile::Function;
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
-use crate::kernel::{Interface, Io, Kernel, LINE, Line, Slot, sealed};
+use crate::kernel::{Interface, Io, Kernel, Line, Slot, lines, sealed};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub struct MatMulKernel {
     inner: usize,
     columns: usize,
     epilogue: Epilogue,
+    product: Product,
     interface: Interface,
 }
 
@@ -69,11 +71,12 @@ impl Jit {
                 }
             }
         }
+        let product = Product::new(&self.compiler, self.isa)?;
         let interface = Interface {
             inputs,
             residual: spec.epilogue.residual,
             outputs: vec![Slot::f32(pairs.len() * rows * columns)],
-            scratch: (BAND.min(rows) * columns).div_ceil(LINE),
+            scratch: lines::<f32>(BAND.min(rows) * columns) + product.scratch(inner),
         };
         let (left, right) = (spec.left.clone(), spec.right.clone());
         Ok(MatMulKernel {
@@ -84,6 +87,7 @@ impl Jit {
             inner,
             columns,
             epilogue: spec.epilogue.clone(),
+            product,
             interface,
         })
     }
@@ -91,6 +95,7 @@ impl Jit {
 
 impl sealed::Execute for MatMulKernel {
     unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
+        let (products, scratch) = scratch.split_at_mut(self.product.scratch(self.inner));
         let scratch: &mut [f32] = bytemuck::cast_slice_mut(scratch);
         let (left, right) = (self.left.elements(io), self.right.elements(io));
         let (inner, columns, bands) = (self.inner, self.columns, self.rows.div_ceil(BAND));
@@ -100,7 +105,8 @@ impl sealed::Execute for MatMulKernel {
             let rows = band * BAND..((band + 1) * BAND).min(self.rows);
             let sums = &mut scratch[..rows.len() * columns];
             let left = Matrix::new(&left[l + rows.start * inner..], rows.len(), inner, inner);
-            left.multiply(Matrix::new(&right[r..], inner, columns, columns), sums);
+            let right = Matrix::new(&right[r..], inner, columns, columns);
+            self.product.multiply(left, right, sums, products);
             for (row, sums) in rows.zip(sums.chunks(columns.max(1))) {
                 let start = (pair * self.rows + row) * columns;
                 let range = start..start + columns;
@@ -123,7 +129,7 @@ impl Kernel for MatMulKernel {
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        vec![]
+        self.product.functions().to_vec()
     }
 
     fn describe(&self) -> String {
