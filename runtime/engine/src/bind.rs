@@ -6,7 +6,7 @@ use twnc_jit::{
     AccumulateSpec, ConvSpec, Epilogue, Function, IntegerRange, Jit, JitError, Kernel, MapSpec, MatMulSpec,
     PlaneSpec, PoolSpec, Source,
 };
-use twnc_program::step::{self, Accumulate, Plane, Quantize, Term};
+use twnc_program::step::{self, Accumulate, Quantize, Term};
 use twnc_program::{
     BufferId, ConstantData, ConstantId, ElementType, MAX_MAP_INPUTS, Operand, Program, Shapes, Step, StepKind,
 };
@@ -18,7 +18,7 @@ const MANY_PLANES: Execution = Execution::Interpret(Some("an accumulation of mor
 const NOT_TERNARY: Execution = Execution::Interpret(Some("a plane whose weight is not ternary"));
 const NOT_FLOAT: Execution = Execution::Interpret(Some("operands that are not f32"));
 
-const SEVERAL_PLANES: Execution = Execution::Interpret(Some("a sum of integers over several planes"));
+const SEVERAL_PLANES: Execution = Execution::Interpret(Some("a sum over several planes with a factor"));
 
 /// The quantize step that writes each buffer of integers whose range is known.
 pub(crate) type Ranges<'p> = HashMap<BufferId, &'p Quantize>;
@@ -233,9 +233,10 @@ fn accumulate(
     step: &Accumulate,
     threads: usize,
 ) -> Result<Execution, JitError> {
-    // Each plane of f32 gets the factor of its term; a sum of integers over several planes would have to be one sum.
-    let integers = |plane: &Plane| ranges.contains_key(&plane.input);
-    if step.terms.iter().any(|term| term.planes.len() > 1 && term.planes.iter().any(integers)) {
+    // A kernel sums plane by plane. Where a term has a factor or integers, the sum over its planes has to be one sum.
+    let factor = |term: &Term| term.scale.is_some() || term.input_scale.is_some();
+    let integers = |term: &Term| term.planes.iter().any(|plane| ranges.contains_key(&plane.input));
+    if step.terms.iter().any(|term| term.planes.len() > 1 && (factor(term) || integers(term))) {
         return Ok(SEVERAL_PLANES);
     }
     let planes = step.terms.iter().flat_map(|term| term.planes.iter().map(move |plane| (term, plane)));

@@ -72,6 +72,8 @@ impl Epilogue {
         residual: Option<&[f32]>,
         output: &mut [f32],
     ) {
+        // Only the last of several planes adds the step's residual.
+        let residual = residual.filter(|_| self.residual);
         for (i, (output, sum)) in output.iter_mut().zip(sums).enumerate() {
             let x = self.factor(first + i, sample_scale).map_or(sum, |factor| sum * factor);
             let x = if self.carry { *output + x } else { x };

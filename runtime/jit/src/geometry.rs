@@ -64,11 +64,16 @@ impl Geometry {
         // Offsets of 32 bits are plenty for a layer; beyond, the interpreter is no slower a choice than swapping.
         let limit = |n: Option<usize>| n.is_some_and(|n| n < 1 << 31);
         let all = [product(input), product(weight), product(&geometry.output_shape)];
-        if all.into_iter().all(limit) {
-            Ok(geometry)
-        } else {
-            Err(JitError::Unsupported("a tensor this large"))
+        if !all.into_iter().all(limit) {
+            return Err(JitError::Unsupported("a tensor this large"));
         }
+        // Plans list taps and inputs, also those of a weight without an element.
+        let counts = [product(&geometry.kernel), Some(geometry.channels), Some(geometry.groups)];
+        let most = [1 << 16, 1 << 22, 1 << 22];
+        if counts.into_iter().zip(most).any(|(count, most)| count.is_none_or(|count| count > most)) {
+            return Err(JitError::Unsupported("a window or a sum this large"));
+        }
+        Ok(geometry)
     }
 
     /// Elements of the input.

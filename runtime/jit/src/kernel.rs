@@ -116,8 +116,8 @@ struct Target {
     slot: Slot,
 }
 
-// SAFETY: `outputs` stand for slices borrowed exclusively, which are Send; shared use goes through `Io::output_of`, whose
-// callers promise disjoint ranges.
+// SAFETY: `outputs` stand for slices borrowed exclusively, which are Send; shared use goes through `Io::output_of`,
+// `Io::written` and `Io::output_start`, whose callers promise that nobody else writes there.
 unsafe impl Send for Io<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Io<'_> {}
@@ -136,6 +136,17 @@ impl<'a> Io<'a> {
     pub(crate) unsafe fn output(&self, range: Range<usize>) -> &mut [f32] {
         // SAFETY: the caller's promise.
         unsafe { self.output_of(0, range) }
+    }
+
+    /// An element of an output that this kernel has written in an earlier phase.
+    ///
+    /// # Safety
+    /// Nobody writes it meanwhile.
+    pub(crate) unsafe fn written<T: Number>(&self, number: usize, index: usize) -> T {
+        let Target { start, slot } = self.outputs[number];
+        assert!(slot.element == T::TYPE && index < slot.len, "an element of the output");
+        // SAFETY: in bounds and of this type (asserted); nobody writes it, by the caller's promise.
+        unsafe { start.cast::<T>().add(index).read() }
     }
 
     /// Where a part of the first output starts; whoever writes there answers for it.

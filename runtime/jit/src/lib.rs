@@ -58,6 +58,9 @@ impl Jit {
         if !isa.is_available() {
             return Err(JitError::Machine(format!("this processor does not run {} code", isa.name())));
         }
+        if cfg!(target_endian = "big") {
+            return Err(JitError::Machine("streams of lookups are little-endian".into()));
+        }
         arena::CodeArena::seal(&[])?;
         Ok(Jit { compiler: compile::Compiler::new()?, isa })
     }

@@ -2,7 +2,7 @@
 //! lanes.
 //!
 //! Between the two a row waits in scratch memory with its padding in place, so that the horizontal pass needs no
-//! borders. The largest element does not depend on the order; a mean's sum is taken in f32, column by column first.
+//! borders. The largest element does not depend on the order (of zeros of both signs either may be it); a mean's sum is taken in f32, column by column first.
 
 use crate::Jit;
 use crate::compile::{Code, Function};
@@ -160,6 +160,7 @@ impl Jit {
         };
         let divisors = match spec.kind {
             PoolKind::Max => vec![],
+            _ if planes == 0 => vec![],
             PoolKind::Average { count_padding } => {
                 let counts = |axis: Axis, position| axis.count(position, count_padding);
                 let row = |y| {

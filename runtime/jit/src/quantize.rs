@@ -115,7 +115,7 @@ impl sealed::Execute for QuantizeKernel {
             let end = (start + UNIT).min(self.size);
             let (from, to) = (sample * self.size + start, sample * self.size + end);
             // SAFETY: the first phase has written the scales, and nobody writes them in the second.
-            let scale = unsafe { io.output_of::<f32>(1, sample..sample + 1) }[0];
+            let scale = unsafe { io.written::<f32>(1, sample) };
             // SAFETY: these elements are the unit's.
             let integers = unsafe { io.output_of::<i16>(0, from..to) };
             // SAFETY: both slices have as many elements as are said.

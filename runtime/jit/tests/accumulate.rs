@@ -514,16 +514,64 @@ fn planes_are_scaled_and_added() {
         let spec = AccumulateSpec {
             planes: vec![plane(&weights[0], &[0.5]), plane(&weights[1], &[0.25])],
             bias: Some(&[1.0, 2.0, 3.0, 4.0, 5.0]),
-            residual: false,
+            residual: true,
             activation: None,
             threads: 1,
             rank: 0,
         };
         let (a, b) = (vec![1.0; rows * 4], vec![2.0; rows * 4]);
         for kernel in kernels(&spec) {
-            let output = guarded(&kernel, &[View::F32(&a), View::F32(&b)], None, 1);
-            // 0.5 * 4 - 0.25 * 8 = 0
-            assert!(output.chunks(5).all(|row| row == [1.0, 2.0, 3.0, 4.0, 5.0]), "{output:?}");
+            let residual = vec![10.0; rows * 5];
+            let output = guarded(&kernel, &[View::F32(&a), View::F32(&b)], Some(&residual), 1);
+            // 0.5 * 4 - 0.25 * 8 = 0; the residual comes once.
+            assert!(output.chunks(5).all(|row| row == [11.0, 12.0, 13.0, 14.0, 15.0]), "{output:?}");
+        }
+    }
+}
+
+#[test]
+fn layers_without_an_element_need_no_memory() {
+    let none = Trits::pack(&[]).expect("trits");
+    let far = |kernel: usize, pad: usize| Window {
+        kernel: vec![kernel; 2],
+        strides: vec![1; 2],
+        dilations: vec![1; 2],
+        pads_begin: vec![pad; 2],
+        pads_end: vec![pad; 2],
+    };
+    let cases: [(Vec<usize>, Vec<usize>, Contraction); 3] = [
+        (
+            vec![1, 1, 1, 1],
+            vec![0, 1, 46_340, 46_340],
+            Contraction::Window { window: far(46_340, 46_339), groups: 1 },
+        ),
+        (vec![0, 0, 1 << 40, 1], vec![1, 0, 1, 1], Contraction::Window { window: far(1, 0), groups: 1 }),
+        (vec![1 << 40, 0, 5], vec![5, 0], Contraction::MatMul),
+    ];
+    for (input, weight_shape, contraction) in cases {
+        let plane = PlaneSpec {
+            input: &input,
+            weight_shape: &weight_shape,
+            weight: &none,
+            contraction: &contraction,
+            scale: None,
+            integers: None,
+            input_scale: false,
+        };
+        let spec = AccumulateSpec {
+            planes: vec![plane],
+            bias: None,
+            residual: false,
+            activation: None,
+            threads: 1,
+            rank: 0,
+        };
+        for jit in jits() {
+            match jit.accumulate(&spec) {
+                Ok(kernel) => assert!(guarded(&kernel, &[View::F32(&[])], None, 1).is_empty()),
+                Err(JitError::Unsupported(_)) => {}
+                Err(error) => panic!("{input:?}: {error}"),
+            }
         }
     }
 }

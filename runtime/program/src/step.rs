@@ -103,7 +103,7 @@ pub struct Plane {
 ///
 /// All operations are of f32, each rounded. Without a given scale it is the largest finite magnitude of the sample
 /// (unsigned: the largest finite number, at least 0), divided by the largest integer. NaN becomes 0, infinities the ends of the
-/// range. Where the scale is 0, all is 0; where its inverse is infinite, the largest finite number serves instead.
+/// range. Where the scale is 0, every finite number is 0; where its inverse is infinite, the largest finite number serves instead.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quantize {
     /// f32, of rank 1 or more.

@@ -62,6 +62,11 @@ pub(crate) fn blocks(
     let tile = plan.shape.tile;
     let bytes = tile.element.bytes();
     let limits = Limits::of(range).ok_or(JitError::Unsupported("integers of this range"))?;
+    let sums_bytes = tile.positions() * bytes;
+    let most = chunks.iter().map(|(_, outputs)| outputs.len()).max().unwrap_or(0);
+    if most.checked_mul(sums_bytes).is_none_or(|bytes| bytes > u32::MAX as usize) {
+        return Err(JitError::Unsupported("this many outputs"));
+    }
     let patterns = Patterns::new(plan.size);
     let mut counted = Counted::new(range, geometry.groups * geometry.outputs);
     let mut blocks = Vec::new();
@@ -92,7 +97,7 @@ pub(crate) fn blocks(
                 let first = conv_group * geometry.outputs;
                 let outputs = outputs.clone().map(|output| entries(first + output));
                 let outputs = outputs.collect::<Result<Vec<_>, JitError>>()?;
-                Ok(Stream::new(lookups.len(), (tile.positions() * bytes) as u32, &outputs))
+                Ok(Stream::new(lookups.len(), sums_bytes as u32, &outputs))
             };
             let streams = chunks.iter().map(|(conv_groups, outputs)| {
                 conv_groups.clone().map(|conv_group| stream(conv_group, outputs)).collect()

@@ -70,7 +70,8 @@ impl<T: Number> DirectKernel<T> {
         let [height, width] = geometry.output;
         let too_large = || JitError::Unsupported("a window that reaches this far");
         let pitch = flat_pitch(&geometry, &phases, reach).ok_or_else(too_large)?;
-        let positions = if geometry.positions() == 0 { 0 } else { (height - 1) * pitch + width };
+        let empty = geometry.output_len() == 0;
+        let positions = if empty { 0 } else { (height - 1) * pitch + width };
         let tile = VECTORS * lanes;
         let tiles = positions.div_ceil(tile);
         let size = || {

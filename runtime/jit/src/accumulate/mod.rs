@@ -137,6 +137,12 @@ impl Jit {
                     plane.weight_shape
                 )));
             }
+            if let Some(range) = plane.integers {
+                let largest = geometry.depth() as u64 * u64::from(range.largest.unsigned_abs());
+                if range.largest < 1 || largest > i32::MAX as u64 {
+                    return Err(JitError::Unsupported("sums of integers that may overflow"));
+                }
+            }
             let element = if plane.integers.is_some() { ElementType::I16 } else { ElementType::F32 };
             interface.inputs.push(Slot { element, len: geometry.input_len() });
             if plane.input_scale {

@@ -114,12 +114,15 @@ impl Plan {
         rank: usize,
     ) -> Option<Plan> {
         let limits = Limits::of(range)?;
+        if geometry.output_len() == 0 {
+            return None;
+        }
         let phases = phases(geometry);
         let reach = reach(&phases);
         let largest = |axis: usize| geometry.output[axis].checked_add(reach[axis]);
         let plane = largest(0)?.checked_mul(largest(1)?)?;
         let planes = plane.checked_mul(phases.len())?.checked_mul(geometry.groups * geometry.channels)?;
-        if planes > PACKED_LIMIT || geometry.output_len() == 0 {
+        if planes > PACKED_LIMIT {
             return None;
         }
         let images = images(geometry, &phases, reach);

@@ -185,7 +185,10 @@ impl Kernel for ConvKernel {
     }
 
     fn units(&self, _: usize) -> usize {
-        self.geometry.samples * self.geometry.groups * self.bands()
+        match self.geometry.output_len() {
+            0 => 0,
+            _ => self.geometry.samples * self.geometry.groups * self.bands(),
+        }
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {

@@ -55,9 +55,9 @@ impl Jit {
         else {
             return Err(misfit());
         };
-        let pairs = pairs(left_outer, right_outer).filter(|_| inner == other).ok_or_else(misfit)?;
         // Many products without an element are no work.
-        let pairs = if rows == 0 || columns == 0 { vec![] } else { pairs };
+        let empty = rows == 0 || columns == 0;
+        let pairs = pairs(left_outer, right_outer, empty).filter(|_| inner == other).ok_or_else(misfit)?;
         let pairs: Vec<_> = pairs.into_iter().map(|(l, r)| (l * rows * inner, r * inner * columns)).collect();
         spec.epilogue.check(columns)?;
         let mut inputs = vec![];
@@ -144,8 +144,9 @@ impl Kernel for MatMulKernel {
     }
 }
 
-/// For each matrix of the result the numbers of its operands' matrices; `None` if the shapes do not broadcast.
-fn pairs(left: &[usize], right: &[usize]) -> Option<Vec<(usize, usize)>> {
+/// For each matrix of the result the numbers of its operands' matrices; `None` if the shapes do not broadcast, none if the
+/// matrices are `empty`.
+fn pairs(left: &[usize], right: &[usize], empty: bool) -> Option<Vec<(usize, usize)>> {
     let rank = left.len().max(right.len());
     let at = |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
     let size = |axis: usize| match (at(left, axis), at(right, axis)) {
@@ -154,7 +155,7 @@ fn pairs(left: &[usize], right: &[usize]) -> Option<Vec<(usize, usize)>> {
         _ => None,
     };
     let sizes = (0..rank).map(size).collect::<Option<Vec<usize>>>()?;
-    if sizes.contains(&0) {
+    if empty || sizes.contains(&0) {
         return Some(vec![]);
     }
     let mut pairs = vec![(0, 0)];
