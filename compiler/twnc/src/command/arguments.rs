@@ -189,7 +189,7 @@ pub struct Run {
 #[derive(Args, Clone, Debug)]
 pub struct SessionArguments {
     /// How many threads compute.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = threads)]
     pub threads: usize,
     /// The most bytes that tensors may take.
     #[arg(long, value_name = "BYTES")]
@@ -307,5 +307,13 @@ fn parse_dim(text: &str) -> Result<(String, i64), String> {
     match size.parse::<u32>() {
         Ok(size) if size > 0 && !name.is_empty() => Ok((name.to_owned(), size.into())),
         _ => Err(format!("`{size}` is not a size of 1 or more")),
+    }
+}
+
+/// A number of threads that a machine may have.
+fn threads(word: &str) -> Result<usize, String> {
+    match word.parse() {
+        Ok(threads) if (1..=1024).contains(&threads) => Ok(threads),
+        _ => Err("from 1 to 1024 threads may compute".to_owned()),
     }
 }

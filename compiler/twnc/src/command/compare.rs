@@ -4,7 +4,7 @@ use super::arguments::Compare;
 use super::data;
 use super::failure::{Failure, Kind};
 use super::progress::Progress;
-use super::{out, run};
+use super::{err, out, run};
 use ndarray::{ArrayD, Axis, Slice};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -72,7 +72,7 @@ pub fn run(options: &Compare, json: bool) -> Result<(), Failure> {
     for start in (0..samples).step_by(batch) {
         let end = (start + batch).min(samples);
         if end - start < batch && matches!(compiled.inputs()[0].shape.first(), Some(Size::Fixed(_))) {
-            eprintln!(
+            err!(
                 "note: the last {} samples do not fill the model's batch of {batch} and are left out",
                 end - start
             );

@@ -1,8 +1,9 @@
 //! `twnc MODEL.onnx -o MODEL.bin`.
 
 use super::arguments::{Activations, Compile, CompileOptions, Emit, Ternarise};
+use super::data;
 use super::failure::Failure;
-use super::out;
+use super::{err, out};
 use std::io::Write as _;
 use std::path::Path;
 use twnc::{Compiled, Compiler, synthetic};
@@ -12,6 +13,8 @@ use twnc_runtime::{Input, Module, Output, SessionOptions};
 
 /// Synthetic samples on which a network that was rounded is compared with the float one.
 const SAMPLES: u64 = 16;
+/// The most elements that an input of such a sample may have.
+const SAMPLE_ELEMENTS: usize = 1 << 20;
 
 /// Compiles a model and writes what the options ask for.
 pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
@@ -23,6 +26,12 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     if options.target.is_none() && matches!(options.emit, None | Some(Emit::Onnx)) {
         let help = format!("twnc {} -o MODEL.bin", model.display());
         return Err(Failure::usage("no file to write is given").help(help));
+    }
+    for output in options.target.iter().chain(&options.report) {
+        data::keep_apart(output, [model])?;
+    }
+    if options.target.is_some() && options.target == options.report {
+        return Err(Failure::usage("the report and the model would be the same file"));
     }
     let print_after = match options.print_after.as_slice() {
         [] => PrintAfter::Nothing,
@@ -41,14 +50,14 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         .run(settings)
         .build()?;
     let import = compiler.import_file(model)?;
-    import.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    import.notes.iter().for_each(|note| err!("note: {note}"));
     let compiled = compiler
-        .compile(import.graph, &mut |pass, text| eprintln!("// after {pass}\n{text}"))
+        .compile(import.graph, &mut |pass, text| err!("// after {pass}\n{text}"))
         .map_err(|e| Failure::from(e).in_file(model.display()))?;
     if options.time_passes {
         for timing in &compiled.timings {
             let (ms, edits) = (timing.time.as_secs_f64() * 1e3, timing.edits);
-            eprintln!("{:20} {ms:9.3} ms  {edits} changes", timing.pass);
+            err!("{:20} {ms:9.3} ms  {edits} changes", timing.pass);
         }
     }
     if let Some(path) = &options.report {
@@ -74,7 +83,7 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
 /// Says what was made, and warns loudly where a network was rounded that was not trained for it.
 fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -> Result<(), Failure> {
     for remark in compiled.remarks.iter().filter(|remark| remark.kind == RemarkKind::Warning) {
-        eprintln!("warning: `{}`: {}", remark.node, remark.message);
+        err!("warning: `{}`: {}", remark.node, remark.message);
     }
     let rounded = compiled.rounded_layers();
     let agreement = match rounded {
@@ -87,10 +96,10 @@ fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -
                 "On {SAMPLES} synthetic inputs (seeded noise, no real data) it gives the float network's class for {:.0}% of them.",
                 share * 100.0
             ),
-            None => "Its agreement with the float network was not measured: an input has an open size other than the batch."
+            None => "Its agreement with the float network was not measured: an input has an open size other than the batch, or is large."
                 .to_owned(),
         };
-        eprintln!(
+        err!(
             "WARNING: {rounded} layers of a network that was not trained for it were rounded to ternary. This usually destroys its \
              accuracy (ResNet-8 on CIFAR-10 falls from 75% to 10%). {measured}\n  What helps: train it ternary; keep sensitive layers float \
              (--keep 'PATTERN'); --scale channel --threshold exact; measure on real data with `twnc compare`. To compile it as it is: \
@@ -121,7 +130,8 @@ fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -
 }
 
 /// The share of synthetic samples for which the compiled network has the float network's class; `None` where the inputs have open sizes
-/// other than a batch, for which no size would be representative.
+/// other than a batch, for which no size would be representative, or are
+/// large.
 fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Option<f64>, Failure> {
     let passes = CompileOptions {
         ternarise: Ternarise::None,
@@ -143,6 +153,11 @@ fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Opt
     let sessions = [&float, &ternary].map(|m| m.session(SessionOptions::default()));
     let [Ok(float_session), Ok(ternary_session)] = sessions else { return Ok(None) };
     let shapes = synthetic::shapes(&float, 1, &[]);
+    // Sizes for which a user would wait long for a warning, or that no machine holds.
+    let elements = |shape: &Vec<usize>| shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
+    if shapes.iter().any(|shape| elements(shape).is_none_or(|n| n > SAMPLE_ELEMENTS)) {
+        return Ok(None);
+    }
     let (mut same, mut total) = (0usize, 0usize);
     for seed in 0..SAMPLES {
         let inputs = synthetic::inputs(&float, &shapes, seed);

@@ -57,6 +57,20 @@ pub fn read_arrays(path: &Path) -> Result<Arrays, Failure> {
     Ok(arrays)
 }
 
+/// Refuses to write `output` over a file that is read, and in the place of a device or pipe.
+pub fn keep_apart<'a>(output: &Path, read: impl IntoIterator<Item = &'a Path>) -> Result<(), Failure> {
+    if std::fs::metadata(output).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Err(Failure::usage(format!("{} is no regular file", output.display()))
+            .help("give another file with -o; text goes to standard output without -o"));
+    }
+    let Ok(output) = output.canonicalize() else { return Ok(()) };
+    match read.into_iter().find(|path| path.canonicalize().is_ok_and(|path| path == output)) {
+        Some(path) => Err(Failure::usage(format!("{} would be overwritten by the output", path.display()))
+            .help("give another file with -o")),
+        None => Ok(()),
+    }
+}
+
 /// Writes named arrays as `.npz`, to a temporary file first, so that `path` is never half written.
 pub fn write_npz(path: &Path, arrays: &[(String, Output)]) -> Result<(), Failure> {
     let fail =

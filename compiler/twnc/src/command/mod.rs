@@ -29,9 +29,9 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             let code = failure.exit_code();
             if json {
-                eprintln!("{}", failure.json());
+                err!("{}", failure.json());
             } else {
-                eprintln!("{:?}", miette::Report::new(failure));
+                err!("{:?}", miette::Report::new(failure));
             }
             ExitCode::from(code)
         }
@@ -61,9 +61,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
     let failure = Failure::usage(error.render().to_string().trim_end());
     if std::env::args_os().any(|word| word == "--json") {
-        eprintln!("{}", failure.json());
+        err!("{}", failure.json());
     } else {
-        eprintln!("{failure}");
+        err!("{failure}");
     }
     ExitCode::from(failure.exit_code())
 }
@@ -76,3 +76,12 @@ macro_rules! out {
     }};
 }
 pub(crate) use out;
+
+/// Prints to standard error; a closed one changes no exit code.
+macro_rules! err {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($argument)*);
+    }};
+}
+pub(crate) use err;

@@ -2,7 +2,7 @@
 
 use super::arguments::Opt;
 use super::failure::Failure;
-use super::out;
+use super::{err, out};
 use std::path::Path;
 use twnc_ir::{CountingCost, CustomRegistry, Graph, PassContext, RunOptions, text};
 
@@ -19,7 +19,7 @@ pub fn run(options: &Opt) -> Result<(), Failure> {
     let run = RunOptions { verify: true, ..RunOptions::default() };
     pipeline.run(&mut graph, &mut cx, &run, &mut |_, _| {}).map_err(twnc::CompileError::from)?;
     for remark in cx.remarks() {
-        eprintln!("{}: `{}`: {}", remark.pass, remark.node, remark.message);
+        err!("{}: `{}`: {}", remark.pass, remark.node, remark.message);
     }
     let printed = if options.full { text::print_full(&graph) } else { text::print(&graph) };
     out!("{}", printed.trim_end());

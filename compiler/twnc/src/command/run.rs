@@ -9,6 +9,13 @@ use twnc_runtime::{Input, Module, Output, Session, SessionOptions};
 
 /// Runs a compiled model once.
 pub fn run(options: &Run, json: bool) -> Result<(), Failure> {
+    if let Some(output) = &options.target {
+        let files = options.input.iter().map(|input| Path::new(input.rsplit('=').next().unwrap_or(input)));
+        data::keep_apart(
+            output,
+            [options.model.as_path()].into_iter().chain(options.image.as_deref()).chain(files),
+        )?;
+    }
     let module = Module::open(&options.model)?;
     let inputs = match &options.image {
         Some(image) => image_input(&module, image, options)?,
