@@ -71,12 +71,20 @@ pub fn keep_apart<'a>(output: &Path, read: impl IntoIterator<Item = &'a Path>) -
     }
 }
 
+/// A temporary file beside `path`, to take its place; as readable as a file that is made there.
+pub fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
 /// Writes named arrays as `.npz`, to a temporary file first, so that `path` is never half written.
 pub fn write_npz(path: &Path, arrays: &[(String, Output)]) -> Result<(), Failure> {
     let fail =
         |e: io::Error| Failure::unacceptable(format!("cannot be written: {e}")).in_file(path.display());
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    let file = temporary(path).map_err(fail)?;
     {
         let mut archive = ZipWriter::new(BufWriter::new(file.as_file()));
         for (name, array) in arrays {
