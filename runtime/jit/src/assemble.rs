@@ -1,32 +1,161 @@
-//! An assembler for functions with vectors of 256 bits, for x86-64 with AVX2 and FMA.
+//! An assembler for functions with vectors of 256 bits, for x86-64 with AVX2 and FMA, or of 512 bits, with AVX-512 (F, BW, DQ, VL).
 //!
-//! Functions follow the System V calling convention and use only registers that it does not preserve, or save them.
+//! Functions follow the System V calling convention and use only registers that it does not preserve, or save them. A function is
+//! written once: vector registers go by number, and the width says which registers and encodings that means.
 
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
+use std::ops::{Deref, DerefMut};
 
-/// Bytes of a vector.
-pub(crate) const VECTOR: usize = 32;
-
-/// Registers for vectors.
-pub(crate) const YMM: [AsmRegisterYmm; 16] =
-    [ymm0, ymm1, ymm2, ymm3, ymm4, ymm5, ymm6, ymm7, ymm8, ymm9, ymm10, ymm11, ymm12, ymm13, ymm14, ymm15];
+/// How an emitter ends.
+pub(crate) type Emitted = Result<(), IcedError>;
 
 /// Machine code, or why there is none; nothing if Cranelift is to make it.
 pub(crate) type Assembled = Option<Result<Vec<u8>, String>>;
 
-/// The function that `emit` writes, if vectors of `bytes` are this module's. The upper halves of the registers are
-/// cleared before it returns, for the sake of code that knows only the lower ones.
-pub(crate) fn assemble(
-    bytes: usize,
-    emit: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>,
-) -> Assembled {
+/// The function that `emit` writes, if vectors of `bytes` are this module's. The upper parts of the registers are cleared
+/// before it returns, for the sake of code that knows only the lower ones.
+pub(crate) fn assemble(bytes: usize, emit: impl FnOnce(&mut Assembler) -> Emitted) -> Assembled {
+    let width = match bytes {
+        32 => Width::Bits256,
+        64 => Width::Bits512,
+        _ => return None,
+    };
     let assemble = || {
-        let mut assembler = CodeAssembler::new(64)?;
+        let mut assembler = Assembler { code: CodeAssembler::new(64)?, width };
         emit(&mut assembler)?;
         assembler.vzeroupper()?;
         assembler.ret()?;
-        assembler.assemble(0)
+        assembler.code.assemble(0)
     };
-    (bytes == VECTOR).then(|| assemble().map_err(|error| error.to_string()))
+    Some(assemble().map_err(|error| error.to_string()))
+}
+
+#[derive(Clone, Copy)]
+enum Width {
+    Bits256,
+    Bits512,
+}
+
+/// Scalar instructions by name, and those on vectors of the function's width.
+pub(crate) struct Assembler {
+    code: CodeAssembler,
+    width: Width,
+}
+
+impl Deref for Assembler {
+    type Target = CodeAssembler;
+
+    fn deref(&self) -> &CodeAssembler {
+        &self.code
+    }
+}
+
+impl DerefMut for Assembler {
+    fn deref_mut(&mut self) -> &mut CodeAssembler {
+        &mut self.code
+    }
+}
+
+/// Vector registers of 256 bits.
+const YMM: [AsmRegisterYmm; 16] =
+    [ymm0, ymm1, ymm2, ymm3, ymm4, ymm5, ymm6, ymm7, ymm8, ymm9, ymm10, ymm11, ymm12, ymm13, ymm14, ymm15];
+
+/// Vector registers of 512 bits.
+const ZMM: [AsmRegisterZmm; 32] = [
+    zmm0, zmm1, zmm2, zmm3, zmm4, zmm5, zmm6, zmm7, zmm8, zmm9, zmm10, zmm11, zmm12, zmm13, zmm14, zmm15,
+    zmm16, zmm17, zmm18, zmm19, zmm20, zmm21, zmm22, zmm23, zmm24, zmm25, zmm26, zmm27, zmm28, zmm29, zmm30,
+    zmm31,
+];
+
+/// An operand of an instruction at a width: a vector register by its number (`v`), or as it is (`m`).
+macro_rules! operand {
+    ($registers:ident v $operand:ident) => {
+        $registers[$operand]
+    };
+    ($registers:ident m $operand:ident) => {
+        $operand
+    };
+}
+
+/// The type of an operand.
+macro_rules! operand_type {
+    (v) => {
+        usize
+    };
+    (m) => {
+        AsmMemoryOperand
+    };
+}
+
+/// Methods that emit an instruction each, by the names that it has with 256 and with 512 bits.
+macro_rules! instructions {
+    ($($(#[$doc:meta])* $name:ident($($operand:ident: $kind:tt),*) = $narrow:ident | $wide:ident;)*) => {
+        impl Assembler {
+            $(
+                $(#[$doc])*
+                pub fn $name(&mut self, $($operand: operand_type!($kind)),*) -> Emitted {
+                    match self.width {
+                        Width::Bits256 => self.code.$narrow($(operand!(YMM $kind $operand)),*),
+                        Width::Bits512 => self.code.$wide($(operand!(ZMM $kind $operand)),*),
+                    }
+                }
+            )*
+        }
+    };
+}
+
+instructions! {
+    /// `to = memory`, at any address.
+    load(to: v, memory: m) = vmovups | vmovups;
+    /// `memory = from`, at any address.
+    store(memory: m, from: v) = vmovups | vmovups;
+    /// Every lane of `to` becomes the f32 at `memory`.
+    broadcast_f32(to: v, memory: m) = vbroadcastss | vbroadcastss;
+    /// `to = a + b`, of f32.
+    add_f32(to: v, a: v, b: v) = vaddps | vaddps;
+    /// `to = a - b`, of f32.
+    subtract_f32(to: v, a: v, b: v) = vsubps | vsubps;
+    /// `to = a + memory`, of f32.
+    add_f32_from(to: v, a: v, memory: m) = vaddps | vaddps;
+    /// `to = a - memory`, of f32.
+    subtract_f32_from(to: v, a: v, memory: m) = vsubps | vsubps;
+    /// `to += a * b`, of f32, rounded once.
+    multiply_add_f32(to: v, a: v, b: v) = vfmadd231ps | vfmadd231ps;
+    /// `to = a + b`, of i16.
+    add_i16(to: v, a: v, b: v) = vpaddw | vpaddw;
+    /// `to = a - b`, of i16.
+    subtract_i16(to: v, a: v, b: v) = vpsubw | vpsubw;
+    /// `to = a + memory`, of i16.
+    add_i16_from(to: v, a: v, memory: m) = vpaddw | vpaddw;
+    /// `to = a - memory`, of i16.
+    subtract_i16_from(to: v, a: v, memory: m) = vpsubw | vpsubw;
+    /// `to = a + memory`, of i32.
+    add_i32_from(to: v, a: v, memory: m) = vpaddd | vpaddd;
+    /// `to = a ^ b`, of all bits.
+    exclusive_or(to: v, a: v, b: v) = vpxor | vpxord;
+}
+
+impl Assembler {
+    /// Bytes of a vector.
+    pub fn vector(&self) -> usize {
+        match self.width {
+            Width::Bits256 => 32,
+            Width::Bits512 => 64,
+        }
+    }
+
+    /// `to = 0`.
+    pub fn clear(&mut self, to: usize) -> Emitted {
+        self.exclusive_or(to, to, to)
+    }
+
+    /// `to` becomes the i16 at `memory`, half as many bytes as a vector has, as i32.
+    pub fn load_i16_as_i32(&mut self, to: usize, memory: AsmRegister64, offset: usize) -> Emitted {
+        let memory = memory + offset;
+        match self.width {
+            Width::Bits256 => self.code.vpmovsxwd(YMM[to], xmmword_ptr(memory)),
+            Width::Bits512 => self.code.vpmovsxwd(ZMM[to], ymmword_ptr(memory)),
+        }
+    }
 }

@@ -8,16 +8,18 @@ pub enum Isa {
     /// x86-64 with AVX2 and FMA: accumulations and float products with 256-bit vectors, everything else as
     /// [`Isa::Portable`].
     Avx2,
+    /// x86-64 with AVX-512 (F, BW, DQ and VL): as [`Isa::Avx2`] with 512-bit vectors.
+    Avx512,
 }
 
 /// The most numbers that a vector has.
-pub(crate) const MAX_LANES: usize = 16;
+pub(crate) const MAX_LANES: usize = 32;
 /// The most vectors of sums that registers hold.
-pub(crate) const MAX_REGISTERS: usize = 16;
+pub(crate) const MAX_REGISTERS: usize = 32;
 
 impl Isa {
     /// Every kind, the fastest first.
-    pub const ALL: [Isa; 2] = [Isa::Avx2, Isa::Portable];
+    pub const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Portable];
 
     /// The kinds that this machine runs, the fastest first.
     pub fn available() -> impl Iterator<Item = Isa> {
@@ -32,8 +34,15 @@ impl Isa {
             Isa::Avx2 => {
                 std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
             }
+            #[cfg(all(target_arch = "x86_64", unix))]
+            Isa::Avx512 => {
+                std::arch::is_x86_feature_detected!("avx512f")
+                    && std::arch::is_x86_feature_detected!("avx512bw")
+                    && std::arch::is_x86_feature_detected!("avx512dq")
+                    && std::arch::is_x86_feature_detected!("avx512vl")
+            }
             #[cfg(not(all(target_arch = "x86_64", unix)))]
-            Isa::Avx2 => false,
+            Isa::Avx2 | Isa::Avx512 => false,
         }
     }
 
@@ -42,6 +51,7 @@ impl Isa {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
         }
     }
 
@@ -49,7 +59,8 @@ impl Isa {
     pub(crate) fn registers(self) -> usize {
         match self {
             Isa::Portable => 14,
-            Isa::Avx2 => MAX_REGISTERS,
+            Isa::Avx2 => 16,
+            Isa::Avx512 => 32,
         }
     }
 
@@ -58,6 +69,7 @@ impl Isa {
         let bytes = match self {
             Isa::Portable => 16,
             Isa::Avx2 => 32,
+            Isa::Avx512 => 64,
         };
         bytes / element.bytes()
     }

@@ -1,12 +1,11 @@
-//! The functions of accumulate kernels for x86-64 with AVX2, with vectors of 256 bits.
+//! The functions of accumulate kernels for x86-64, with vectors of 256 or 512 bits.
 //!
-//! Registers are assigned by hand, sums from `ymm0` upwards.
+//! Registers are assigned by hand, those of vectors by number, sums from 0 upwards.
 
 use super::code::{Accumulate, Build, Select, Widen};
 use super::pattern::Patterns;
-use crate::assemble::{Assembled, VECTOR, YMM, assemble};
+use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use crate::machine::Element;
-use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
 /// [`Build`]: members in the first registers, then a sum for each depth of the walk over patterns.
@@ -29,8 +28,8 @@ pub(crate) fn build(code: &Build) -> Assembled {
         a.xor(at, at)?;
         a.mov(left, vectors)?;
         a.set_label(&mut vector)?;
-        for (&member, &register) in YMM.iter().zip(sources) {
-            a.vmovups(member, ymmword_ptr(register + at))?;
+        for (member, &register) in sources.iter().enumerate() {
+            a.load(member, ptr(register + at))?;
         }
         // By number of the sum: the register that it is in, which its siblings take over.
         let mut places: Vec<usize> = Vec::new();
@@ -40,21 +39,20 @@ pub(crate) fn build(code: &Build) -> Assembled {
                 Some(parent) => {
                     let parent = places[parent - 1];
                     let place = if parent < group { group } else { parent + 1 };
-                    let (result, parent, member) = (YMM[place], YMM[parent], YMM[sum.member]);
                     match (element, sum.negative) {
-                        (Element::F32, true) => a.vsubps(result, parent, member)?,
-                        (Element::F32, false) => a.vaddps(result, parent, member)?,
-                        (Element::I16, true) => a.vpsubw(result, parent, member)?,
-                        (Element::I16, false) => a.vpaddw(result, parent, member)?,
+                        (Element::F32, true) => a.subtract_f32(place, parent, sum.member)?,
+                        (Element::F32, false) => a.add_f32(place, parent, sum.member)?,
+                        (Element::I16, true) => a.subtract_i16(place, parent, sum.member)?,
+                        (Element::I16, false) => a.add_i16(place, parent, sum.member)?,
                     }
                     place
                 }
             };
             places.push(place);
-            a.vmovups(ymmword_ptr(to + number * entry * bytes), YMM[place])?;
+            a.store(ptr(to + number * entry * bytes), place)?;
         }
-        a.add(to, VECTOR as i32)?;
-        a.add(at, VECTOR as i32)?;
+        a.add(to, (lanes * bytes) as i32)?;
+        a.add(at, (lanes * bytes) as i32)?;
         a.dec(left)?;
         a.jnz(vector)?;
         a.add(table, (pitch * bytes) as i32)?;
@@ -73,7 +71,7 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
         let (table, sums, stream, counts) = (rdi, rsi, rdx, rcx);
         let (sum, index, indices) = (r8, r9, r10);
         let places = tile.offsets();
-        let registers = &YMM[..places.len()];
+        let vector = a.vector();
         for class in 0..=lookups {
             let (mut output, mut next) = (a.create_label(), a.create_label());
             a.mov(eax, dword_ptr(counts + class * 4))?;
@@ -82,8 +80,8 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
             a.set_label(&mut output)?;
             a.mov(r8d, dword_ptr(stream))?;
             a.add(sum, sums)?;
-            for (v, &register) in registers.iter().enumerate() {
-                a.vmovups(register, ymmword_ptr(sum + v * VECTOR))?;
+            for v in 0..places.len() {
+                a.load(v, ptr(sum + v * vector))?;
             }
             for lookup in 0..lookups {
                 let (at, four) = (stream + (4 + lookup * 2), lookup / 4 * 4 + 4 <= lookups);
@@ -102,13 +100,13 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
                         a.movzx(r9d, r10w)?;
                     }
                 }
-                for (&register, &place) in registers.iter().zip(&places) {
-                    let entry = ymmword_ptr(table + index * bytes + place);
-                    add(a, tile.element, lookup < lookups - class, register, entry)?;
+                for (v, &place) in places.iter().enumerate() {
+                    let entry = ptr(table + index * bytes + place);
+                    add(a, tile.element, lookup < lookups - class, v, entry)?;
                 }
             }
-            for (v, &register) in registers.iter().enumerate() {
-                a.vmovups(ymmword_ptr(sum + v * VECTOR), register)?;
+            for v in 0..places.len() {
+                a.store(ptr(sum + v * vector), v)?;
             }
             a.add(stream, code.stride() as i32)?;
             a.dec(eax)?;
@@ -128,12 +126,12 @@ pub(crate) fn select(code: &Select) -> Assembled {
         let (source, sums, tiles, added, additions, subtracted) = (rdi, rsi, rdx, rcx, r8, r9);
         let subtractions = qword_ptr(rsp + 8);
         let (offsets, left, offset) = (r10, r11, rax);
-        let registers = &YMM[..vectors];
+        let vector = a.vector();
         let (mut tile, mut end) = (a.create_label(), a.create_label());
         a.set_label(&mut tile)?;
         a.test(tiles, tiles)?;
         a.jz(end)?;
-        registers.iter().try_for_each(|&sum| a.vxorps(sum, sum, sum))?;
+        (0..vectors).try_for_each(|sum| a.clear(sum))?;
         for subtract in [false, true] {
             let (mut next, mut done) = (a.create_label(), a.create_label());
             match subtract {
@@ -150,19 +148,19 @@ pub(crate) fn select(code: &Select) -> Assembled {
             a.jz(done)?;
             a.set_label(&mut next)?;
             a.mov(eax, dword_ptr(offsets))?;
-            for (v, &sum) in registers.iter().enumerate() {
-                add(a, element, !subtract, sum, ymmword_ptr(source + offset + v * VECTOR))?;
+            for sum in 0..vectors {
+                add(a, element, !subtract, sum, ptr(source + offset + sum * vector))?;
             }
             a.add(offsets, 4)?;
             a.dec(left)?;
             a.jnz(next)?;
             a.set_label(&mut done)?;
         }
-        for (v, &sum) in registers.iter().enumerate() {
-            a.vmovups(ymmword_ptr(sums + v * VECTOR), sum)?;
+        for sum in 0..vectors {
+            a.store(ptr(sums + sum * vector), sum)?;
         }
-        a.add(source, (vectors * VECTOR) as i32)?;
-        a.add(sums, (vectors * VECTOR) as i32)?;
+        a.add(source, (vectors * vector) as i32)?;
+        a.add(sums, (vectors * vector) as i32)?;
         a.dec(tiles)?;
         a.jmp(tile)?;
         a.set_label(&mut end)
@@ -173,20 +171,20 @@ pub(crate) fn select(code: &Select) -> Assembled {
 pub(crate) fn widen(code: &Widen) -> Assembled {
     assemble(code.lanes * Element::I16.bytes(), |a| {
         let (sums, totals, vectors) = (rdi, rsi, rdx);
-        let (zero, halves) = (ymm2, [ymm0, ymm1]);
+        let (zero, halves, vector) = (2, [0, 1], a.vector());
         let (mut next, mut end) = (a.create_label(), a.create_label());
-        a.vpxor(zero, zero, zero)?;
+        a.clear(zero)?;
         a.test(vectors, vectors)?;
         a.jz(end)?;
         a.set_label(&mut next)?;
-        for (i, half) in halves.into_iter().enumerate() {
-            a.vpmovsxwd(half, xmmword_ptr(sums + i * VECTOR / 2))?;
-            a.vpaddd(half, half, ymmword_ptr(totals + i * VECTOR))?;
-            a.vmovdqu(ymmword_ptr(totals + i * VECTOR), half)?;
+        for half in halves {
+            a.load_i16_as_i32(half, sums, half * vector / 2)?;
+            a.add_i32_from(half, half, ptr(totals + half * vector))?;
+            a.store(ptr(totals + half * vector), half)?;
         }
-        a.vmovdqu(ymmword_ptr(sums), zero)?;
-        a.add(sums, VECTOR as i32)?;
-        a.add(totals, 2 * VECTOR as i32)?;
+        a.store(ptr(sums), zero)?;
+        a.add(sums, vector as i32)?;
+        a.add(totals, 2 * vector as i32)?;
         a.dec(vectors)?;
         a.jnz(next)?;
         a.set_label(&mut end)
@@ -194,17 +192,11 @@ pub(crate) fn widen(code: &Widen) -> Assembled {
 }
 
 /// `sum += value` or `sum -= value`.
-fn add(
-    a: &mut CodeAssembler,
-    element: Element,
-    plus: bool,
-    sum: AsmRegisterYmm,
-    value: AsmMemoryOperand,
-) -> Result<(), IcedError> {
+fn add(a: &mut Assembler, element: Element, plus: bool, sum: usize, value: AsmMemoryOperand) -> Emitted {
     match (element, plus) {
-        (Element::F32, true) => a.vaddps(sum, sum, value),
-        (Element::F32, false) => a.vsubps(sum, sum, value),
-        (Element::I16, true) => a.vpaddw(sum, sum, value),
-        (Element::I16, false) => a.vpsubw(sum, sum, value),
+        (Element::F32, true) => a.add_f32_from(sum, sum, value),
+        (Element::F32, false) => a.subtract_f32_from(sum, sum, value),
+        (Element::I16, true) => a.add_i16_from(sum, sum, value),
+        (Element::I16, false) => a.subtract_i16_from(sum, sum, value),
     }
 }

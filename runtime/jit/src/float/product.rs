@@ -15,16 +15,14 @@ use std::sync::Arc;
 
 /// The most rows of a tile.
 const ROWS: usize = 6;
-/// Vectors of a row of a tile.
-const VECTORS: usize = 2;
-
 /// `tile(left, left_row_bytes, right, right_row_bytes, inner, out, out_row_bytes)`
 ///
-/// `rows` rows of the left matrix by `2 · lanes` columns of the right one, over `inner` terms.
+/// `rows` rows of the left matrix by `vectors · lanes` columns of the right one, over `inner` terms.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tile {
     pub lanes: usize,
     pub rows: usize,
+    pub vectors: usize,
 }
 
 /// The type of [`Tile`]'s function.
@@ -61,8 +59,10 @@ impl<'a> Matrix<'a> {
 impl Product {
     pub fn new(compiler: &Compiler, isa: Isa) -> Result<Product, JitError> {
         let lanes = isa.lanes(Element::F32);
-        let tiles = (1..=ROWS).map(|rows| compiler.function(&Tile { lanes, rows }));
-        Ok(Product { panel: VECTORS * lanes, tiles: tiles.collect::<Result<_, _>>()? })
+        // As many as there are registers for, beside those of the panel and a factor.
+        let vectors = if isa.registers() >= 32 { 4 } else { 2 };
+        let tiles = (1..=ROWS).map(|rows| compiler.function(&Tile { lanes, rows, vectors }));
+        Ok(Product { panel: vectors * lanes, tiles: tiles.collect::<Result<_, _>>()? })
     }
 
     pub fn functions(&self) -> &[Arc<Function>] {
@@ -130,24 +130,25 @@ impl Code for Tile {
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
         let &[left, left_row, right, right_row, inner, out, out_row] = arguments else { return };
         let mut start = vec![left, right];
-        start.extend((0..self.rows * VECTORS).map(|_| zero(b, types::F32X4)));
+        start.extend((0..self.rows * self.vectors).map(|_| zero(b, types::F32X4)));
         let end = count(b, inner, &start, |b, state| {
             let (left, right) = (state[0], state[1]);
             let mut next = vec![b.ins().iadd_imm_s(left, 4), b.ins().iadd(right, right_row)];
-            let columns = [0, VECTOR].map(|offset| load(b, types::F32X4, right, offset));
+            let load = |b: &mut FunctionBuilder<'_>, v| load(b, types::F32X4, right, v * VECTOR);
+            let columns: Vec<Value> = (0..self.vectors).map(|v| load(b, v)).collect();
             let mut address = left;
             for row in 0..self.rows {
                 let factor = splat_from(b, address);
                 for (v, &column) in columns.iter().enumerate() {
                     let product = b.ins().fmul(factor, column);
-                    next.push(b.ins().fadd(state[2 + row * VECTORS + v], product));
+                    next.push(b.ins().fadd(state[2 + row * self.vectors + v], product));
                 }
                 address = b.ins().iadd(address, left_row);
             }
             next
         });
         let mut address = out;
-        for row in end[2..].chunks_exact(VECTORS) {
+        for row in end[2..].chunks_exact(self.vectors) {
             row.iter().enumerate().for_each(|(v, &sum)| store(b, sum, address, v * VECTOR));
             address = b.ins().iadd(address, out_row);
         }
