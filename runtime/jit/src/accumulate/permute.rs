@@ -23,6 +23,9 @@ pub(crate) fn permute(code: &Permute) -> Assembled {
         for sum in 0..form.sums {
             a.load(free + sum, ptr(sums + sum * form.vector))?;
         }
+        for line in (0..form.words(groups) * form.vector).step_by(64) {
+            a.prefetcht0(byte_ptr(INDICES + line + AHEAD))?;
+        }
         match form.bytes() {
             true => look_up_bytes(a, &form, groups, free)?,
             false => look_up_numbers(a, &form, groups, free)?,
@@ -181,6 +184,8 @@ const INPUTS: AsmRegister64 = rdi;
 const INDICES: AsmRegister64 = rdx;
 /// Where the constants are.
 const CONSTANTS: AsmRegister64 = r8;
+/// Bytes from the indices that are in use to those that are fetched: the processor's own prefetching ends with each page.
+const AHEAD: usize = 2048;
 /// The register of a mask of the lower halves of bytes.
 const NIBBLES: usize = 15;
 
