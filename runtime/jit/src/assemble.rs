@@ -68,6 +68,10 @@ const ZMM: [AsmRegisterZmm; 32] = [
     zmm31,
 ];
 
+/// The lower parts of the first vector registers.
+const XMM: [AsmRegisterXmm; 16] =
+    [xmm0, xmm1, xmm2, xmm3, xmm4, xmm5, xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
+
 /// An operand of an instruction at a width: a vector register by its number (`v`), or memory (`m`) or a
 /// constant (`i`) as it is.
 macro_rules! operand {
@@ -136,12 +140,26 @@ instructions! {
     subtract_i16_from(to: v, a: v, memory: m) = vpsubw | vpsubw;
     /// `to = a + memory`, of i32.
     add_i32_from(to: v, a: v, memory: m) = vpaddd | vpaddd;
+    /// `to = a + b`, of i32.
+    add_i32(to: v, a: v, b: v) = vpaddd | vpaddd;
+    /// `to = a - b`, of i32.
+    subtract_i32(to: v, a: v, b: v) = vpsubd | vpsubd;
+    /// The larger of `a` and `b`, of i32.
+    larger_i32(to: v, a: v, b: v) = vpmaxsd | vpmaxsd;
+    /// `to = a * b`, of f32.
+    multiply_f32(to: v, a: v, b: v) = vmulps | vmulps;
+    /// The larger of `a` and `b`, of f32; `b` if either is NaN.
+    larger_f32(to: v, a: v, b: v) = vmaxps | vmaxps;
+    /// The smaller of `a` and `b`, of f32; `b` if either is NaN.
+    smaller_f32(to: v, a: v, b: v) = vminps | vminps;
+    /// The nearest i32 of f32, of two the even one.
+    nearest_i32(to: v, from: v) = vcvtps2dq | vcvtps2dq;
+    /// `to = a & b`, of all bits.
+    and_bits(to: v, a: v, b: v) = vpand | vpandd;
     /// `to = a ^ b`, of all bits.
     exclusive_or(to: v, a: v, b: v) = vpxor | vpxord;
     /// `to = a ^ memory`, of all bits.
     exclusive_or_from(to: v, a: v, memory: m) = vpxor | vpxord;
-    /// `to = a & b`, of all bits.
-    and(to: v, a: v, b: v) = vpand | vpandd;
     /// `to = a & memory`, of all bits.
     and_from(to: v, a: v, memory: m) = vpand | vpandd;
     /// Every lane of `to` becomes the i16 at `memory`.
@@ -202,5 +220,51 @@ impl Assembler {
     pub fn narrow_to_both_halves(&mut self, to: usize) -> Emitted {
         self.code.vpackuswb(YMM[to], YMM[to], YMM[to])?;
         self.code.vpermq(YMM[to], YMM[to], 0b10_00_10_00)
+    }
+
+    /// Every lane of `to` becomes the 32 bits of `bits`; `eax` is overwritten.
+    pub fn splat(&mut self, to: usize, bits: u32) -> Emitted {
+        self.code.mov(eax, bits)?;
+        match self.width {
+            Width::Bits256 => {
+                self.code.vmovd(XMM[to], eax)?;
+                self.code.vpbroadcastd(YMM[to], XMM[to])
+            }
+            Width::Bits512 => self.code.vpbroadcastd(ZMM[to], eax),
+        }
+    }
+
+    /// `to = from`, of f32, but 0 where that is NaN; `spare` or a mask is overwritten.
+    pub fn zero_where_nan(&mut self, to: usize, from: usize, spare: usize) -> Emitted {
+        /// The predicate of a comparison: neither is NaN.
+        const ORDERED: u32 = 7;
+        match self.width {
+            Width::Bits256 => {
+                self.code.vcmpps(YMM[spare], YMM[from], YMM[from], ORDERED)?;
+                self.code.vandps(YMM[to], YMM[from], YMM[spare])
+            }
+            Width::Bits512 => {
+                self.code.vcmpps(k1, ZMM[from], ZMM[from], ORDERED)?;
+                self.code.vmovaps(ZMM[to].k1().z(), ZMM[from])
+            }
+        }
+    }
+
+    /// Stores 16 i32 that are i16 as i16: those of register `first`, and of `second` if a vector has but 8.
+    pub fn store_i16(&mut self, memory: AsmMemoryOperand, first: usize, second: usize) -> Emitted {
+        match self.width {
+            Width::Bits256 => {
+                self.code.vpackssdw(YMM[first], YMM[first], YMM[second])?;
+                // Quarters of both by turns: 0, 2, 1, 3 in order.
+                self.code.vpermq(YMM[first], YMM[first], 0b11_01_10_00)?;
+                self.code.vmovups(memory, YMM[first])
+            }
+            Width::Bits512 => self.code.vpmovdw(memory, ZMM[first]),
+        }
+    }
+
+    /// The first i32 of a vector.
+    pub fn first_i32(&mut self, to: AsmRegister32, from: usize) -> Emitted {
+        self.code.vmovd(to, XMM[from])
     }
 }

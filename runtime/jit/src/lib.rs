@@ -30,7 +30,7 @@ mod number;
 pub mod pool;
 pub mod quantize;
 
-pub use accumulate::{AccumulateKernel, AccumulateSpec, IntegerRange, PlaneSpec};
+pub use accumulate::{AccumulateKernel, AccumulateSpec, Counts, IntegerRange, PlaneSpec};
 pub use audit::Audit;
 pub use compile::Function;
 pub use epilogue::Epilogue;

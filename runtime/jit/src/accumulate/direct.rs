@@ -5,8 +5,9 @@
 
 use super::blocks::IntegerRange;
 use super::code::{Select, SelectFunction};
+use super::groups::{Phase, phases, reach};
 use super::pack::{Planes, pack_channels};
-use super::plan::{Phase, flat_pitch, phases, reach};
+use super::plan::flat_pitch;
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::{Epilogue, Finish, Piece};
@@ -82,7 +83,8 @@ impl<T: Number> DirectKernel<T> {
             let all = plane.checked_mul(phases.len())?.checked_mul(geometry.channels)?;
             (all < 1 << 28).then_some(plane)
         };
-        let planes = Planes { pitch, columns: width + reach[1], plane: size().ok_or_else(too_large)? };
+        let plane = size().ok_or_else(too_large)?;
+        let planes = Planes { pitch, columns: width + reach[1], bands: 1, band: [0, 0], plane };
         let list = |output: usize, sign: i8| {
             let channels = 0..geometry.channels;
             let taps = channels.flat_map(|c| phases.iter().enumerate().map(move |(i, p)| (c, i, p)));
@@ -146,6 +148,7 @@ impl<T: Number> Family for DirectKernel<T> {
         // SAFETY: the function was emitted for exactly these types; `entry()` is its start.
         let select = unsafe { std::mem::transmute::<*const u8, SelectFunction<T>>(self.select.entry()) };
         let rows = geometry.output[0] + reach(&self.phases)[0];
+        packed.fill(T::zeroed());
         let mut packed_is = None;
         for unit in units {
             let (sample, output) = (unit / self.lists.len(), unit % self.lists.len());

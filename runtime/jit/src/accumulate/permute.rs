@@ -121,10 +121,10 @@ fn look_up_bytes(a: &mut Assembler, form: &Form, groups: usize, sum: usize) -> E
         a.load(word, ptr(INDICES + group * form.vector))?;
         for plus in [true, false] {
             match plus {
-                true => a.and(index, word, NIBBLES)?,
+                true => a.and_bits(index, word, NIBBLES)?,
                 false => {
                     a.shift_right_u16(index, word, 4)?;
-                    a.and(index, index, NIBBLES)?;
+                    a.and_bits(index, index, NIBBLES)?;
                 }
             }
             a.look_up_bytes(low, group * 2, index)?;

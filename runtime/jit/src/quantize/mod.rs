@@ -1,11 +1,15 @@
 //! Numbers rounded to integers, sample by sample: first the scales, then the integers. The same bits as the interpreter.
 
+#[cfg(all(target_arch = "x86_64", unix))]
+mod wide;
+
 use crate::Jit;
 use crate::compile::{Code, Function};
 use crate::elementwise::Elementwise;
 use crate::error::JitError;
 use crate::kernel::{Interface, Io, Kernel, Line, Slot, sealed};
 use crate::loops::{LANES, VECTOR, count, load, splat, splat_from, store};
+use crate::machine::{Element, MAX_LANES};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use std::ops::Range;
@@ -15,6 +19,8 @@ use twnc_program::step::Quantize;
 
 /// Elements of a unit of work of the second phase.
 const UNIT: usize = 4096;
+/// Numbers of the longest vector.
+const MOST: usize = MAX_LANES;
 /// Numbers that a turn rounds.
 const ROUNDED: usize = 2 * LANES;
 
@@ -31,21 +37,23 @@ pub struct QuantizeKernel {
 
 /// `measure(input, numbers, largest)`
 ///
-/// Writes to `largest` four numbers of which the greatest is the largest finite magnitude (unsigned: number) of `numbers`
-/// numbers at `input`, and at least 0.
+/// Writes to `largest` a vector of numbers, of which the greatest is the largest finite magnitude (unsigned: number) of
+/// `numbers` numbers at `input`, and none is negative.
 #[derive(Debug)]
 struct Measure {
+    lanes: usize,
     signed: bool,
 }
 
 /// The type of [`Measure`]'s function.
-type MeasureFunction = unsafe extern "C" fn(*const f32, usize, *mut [f32; LANES]);
+type MeasureFunction = unsafe extern "C" fn(*const f32, usize, *mut [f32; MOST]);
 
 /// `round(input, integers, numbers, inverse)`
 ///
-/// Rounds `numbers` numbers, times the number at `inverse`, to integers from `smallest` to `largest`.
+/// Rounds `numbers` numbers, times the number at `inverse`, which is not 0, to integers from `smallest` to `largest`.
 #[derive(Debug)]
 struct Round {
+    lanes: usize,
     smallest: i16,
     largest: i16,
 }
@@ -63,6 +71,7 @@ impl Jit {
             return Err(JitError::Shape("an input without an axis of samples".into()));
         };
         let size = rest.iter().product();
+        let lanes = self.isa.lanes(Element::F32);
         let interface = Interface {
             inputs: vec![Slot::f32(samples * size)],
             outputs: vec![Slot { element: ElementType::I16, len: samples * size }, Slot::f32(samples)],
@@ -71,8 +80,12 @@ impl Jit {
         Ok(QuantizeKernel {
             samples,
             size,
-            measure: self.compiler.function(&Measure { signed: step.signed })?,
-            round: self.compiler.function(&Round { smallest: step.smallest(), largest: step.largest() })?,
+            measure: self.compiler.function(&Measure { lanes, signed: step.signed })?,
+            round: self.compiler.function(&Round {
+                lanes,
+                smallest: step.smallest(),
+                largest: step.largest(),
+            })?,
             step: step.clone(),
             interface,
         })
@@ -86,9 +99,9 @@ impl QuantizeKernel {
     }
 
     fn scale(&self, sample: &[f32]) -> f32 {
-        let mut largest = [0.0; LANES];
+        let mut largest = [0.0; MOST];
         if self.step.scale.is_none() {
-            // SAFETY: the function was emitted for exactly this type; it reads the sample and writes the four numbers.
+            // SAFETY: the function was emitted for exactly this type; it reads the sample and writes at most so many numbers.
             unsafe {
                 let measure = std::mem::transmute::<*const u8, MeasureFunction>(self.measure.entry());
                 measure(sample.as_ptr(), sample.len(), &mut largest);
@@ -120,7 +133,8 @@ impl sealed::Execute for QuantizeKernel {
             let integers = unsafe { io.output_of::<i16>(0, from..to) };
             // SAFETY: both slices have as many elements as are said.
             unsafe {
-                let inverse = Quantize::inverse(scale);
+                // Times the smallest number, as times 0, every finite number rounds to 0; what is infinite stays it.
+                let inverse = Quantize::inverse(scale).max(f32::from_bits(1));
                 round(input[from..to].as_ptr(), integers.as_mut_ptr(), integers.len(), &inverse);
             }
         }
@@ -172,6 +186,11 @@ impl Code for Measure {
         }
         store(b, state[1], largest, 0);
     }
+
+    #[cfg(all(target_arch = "x86_64", unix))]
+    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
+        wide::measure(self)
+    }
 }
 
 impl Code for Round {
@@ -202,5 +221,10 @@ impl Code for Round {
             store(b, integer, state[1], 0);
             vec![b.ins().iadd_imm_s(state[0], 4), b.ins().iadd_imm_s(state[1], 2)]
         });
+    }
+
+    #[cfg(all(target_arch = "x86_64", unix))]
+    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
+        wide::round(self)
     }
 }
