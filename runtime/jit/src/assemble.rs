@@ -57,6 +57,10 @@ impl DerefMut for Assembler {
     }
 }
 
+/// Vector registers of 128 bits.
+const XMM: [AsmRegisterXmm; 16] =
+    [xmm0, xmm1, xmm2, xmm3, xmm4, xmm5, xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
+
 /// Vector registers of 256 bits.
 const YMM: [AsmRegisterYmm; 16] =
     [ymm0, ymm1, ymm2, ymm3, ymm4, ymm5, ymm6, ymm7, ymm8, ymm9, ymm10, ymm11, ymm12, ymm13, ymm14, ymm15];
@@ -120,6 +124,12 @@ instructions! {
     add_f32_from(to: v, a: v, memory: m) = vaddps | vaddps;
     /// `to = a - memory`, of f32.
     subtract_f32_from(to: v, a: v, memory: m) = vsubps | vsubps;
+    /// `to = a * b`, of f32.
+    multiply_f32(to: v, a: v, b: v) = vmulps | vmulps;
+    /// `to` is the larger of `a` and `b`, of f32; `b` where either is NaN or both are zeros.
+    maximum_f32(to: v, a: v, b: v) = vmaxps | vmaxps;
+    /// `to` is the smaller of `a` and `b`, of f32; `b` where either is NaN or both are zeros.
+    minimum_f32(to: v, a: v, b: v) = vminps | vminps;
     /// `to += a * b`, of f32, rounded once.
     multiply_add_f32(to: v, a: v, b: v) = vfmadd231ps | vfmadd231ps;
     /// `to = a + b`, of i16.
@@ -132,6 +142,10 @@ instructions! {
     subtract_i16_from(to: v, a: v, memory: m) = vpsubw | vpsubw;
     /// `to = a + memory`, of i32.
     add_i32_from(to: v, a: v, memory: m) = vpaddd | vpaddd;
+    /// `to = a & b`, of all bits.
+    and(to: v, a: v, b: v) = vpand | vpandd;
+    /// `to` becomes the f32 in `from` as i32, rounded to nearest, ties to even.
+    f32_to_i32(to: v, from: v) = vcvtps2dq | vcvtps2dq;
     /// `to = a ^ b`, of all bits.
     exclusive_or(to: v, a: v, b: v) = vpxor | vpxord;
 }
@@ -157,5 +171,107 @@ impl Assembler {
             Width::Bits256 => self.code.vpmovsxwd(YMM[to], xmmword_ptr(memory)),
             Width::Bits512 => self.code.vpmovsxwd(ZMM[to], ymmword_ptr(memory)),
         }
+    }
+
+    /// Every lane of `to`, one of the first 16 registers, becomes a number. Changes `rax`.
+    pub fn constant_f32(&mut self, to: usize, number: f32) -> Emitted {
+        self.code.mov(eax, number.to_bits())?;
+        self.code.vmovd(XMM[to], eax)?;
+        match self.width {
+            Width::Bits256 => self.code.vbroadcastss(YMM[to], XMM[to]),
+            Width::Bits512 => self.code.vbroadcastss(ZMM[to], XMM[to]),
+        }
+    }
+
+    /// `to`, one of the first 16 registers, becomes the first (0) or second (1) half of the i16 in `from`, as f32.
+    pub fn half_to_f32(&mut self, to: usize, from: usize, half: usize) -> Emitted {
+        match self.width {
+            Width::Bits256 => {
+                self.code.vextracti128(XMM[to], YMM[from], half as i32)?;
+                self.code.vpmovsxwd(YMM[to], XMM[to])?;
+                self.code.vcvtdq2ps(YMM[to], YMM[to])
+            }
+            Width::Bits512 => {
+                self.code.vextracti64x4(YMM[to], ZMM[from], half as i32)?;
+                self.code.vpmovsxwd(ZMM[to], YMM[to])?;
+                self.code.vcvtdq2ps(ZMM[to], ZMM[to])
+            }
+        }
+    }
+
+    /// Stores the i32 in a vector, which are within the range of i16, as such. Both registers are of the first 16; changes both.
+    pub fn store_i32_as_i16(
+        &mut self,
+        base: AsmRegister64,
+        at: usize,
+        from: usize,
+        temporary: usize,
+    ) -> Emitted {
+        match self.width {
+            Width::Bits256 => {
+                self.code.vextracti128(XMM[temporary], YMM[from], 1)?;
+                self.code.vpackssdw(XMM[from], XMM[from], XMM[temporary])?;
+                self.code.vmovups(xmmword_ptr(base + at), XMM[from])
+            }
+            Width::Bits512 => {
+                self.code.vpmovdw(YMM[from], ZMM[from])?;
+                self.code.vmovups(ymmword_ptr(base + at), YMM[from])
+            }
+        }
+    }
+
+    /// Says how many numbers [`Self::store_first`] will store where it does not store a whole vector. Changes `rax` and `k1`.
+    pub fn choose_first(&mut self, numbers: usize) -> Emitted {
+        match self.width {
+            Width::Bits256 => Ok(()),
+            Width::Bits512 => {
+                self.code.mov(rax, (1u64 << numbers) - 1)?;
+                self.code.kmovq(k1, rax)
+            }
+        }
+    }
+
+    /// Stores the first `numbers` numbers of `bytes` (2 or 4) bytes of a vector: all, or as many as were chosen. Changes `temporary`,
+    /// one of the first 16 registers.
+    pub fn store_first(
+        &mut self,
+        base: AsmRegister64,
+        at: usize,
+        from: usize,
+        numbers: usize,
+        bytes: usize,
+        temporary: usize,
+    ) -> Emitted {
+        let mut left = numbers * bytes;
+        if left == self.vector() {
+            return self.store(ptr(base + at), from);
+        }
+        if let Width::Bits512 = self.width {
+            let memory = zmmword_ptr(base + at).k1();
+            return match bytes {
+                2 => self.code.vmovdqu16(memory, ZMM[from]),
+                _ => self.code.vmovups(memory, ZMM[from]),
+            };
+        }
+        // What is left is in the lowest bytes of `rest`; the largest power of two that fits goes first.
+        let (mut rest, mut at) = (XMM[from], at);
+        while left > 0 {
+            let size = 1 << left.min(16).ilog2();
+            match size {
+                16 => self.code.vmovups(xmmword_ptr(base + at), rest)?,
+                8 => self.code.vmovq(qword_ptr(base + at), rest)?,
+                4 => self.code.vmovd(dword_ptr(base + at), rest)?,
+                _ => self.code.vpextrw(word_ptr(base + at), rest, 0)?,
+            }
+            (left, at) = (left - size, at + size);
+            if left > 0 {
+                match size {
+                    16 => self.code.vextracti128(XMM[temporary], YMM[from], 1)?,
+                    _ => self.code.vpsrldq(XMM[temporary], rest, size as i32)?,
+                }
+                rest = XMM[temporary];
+            }
+        }
+        Ok(())
     }
 }

@@ -6,6 +6,9 @@ use crate::elementwise::Elementwise;
 use crate::error::JitError;
 use crate::kernel::{Interface, Io, Kernel, Line, Slot, sealed};
 use crate::loops::{LANES, VECTOR, count, load, splat, splat_from, store};
+use crate::machine::MAX_LANES;
+#[cfg(all(target_arch = "x86_64", unix))]
+use crate::quantize_wide;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use std::ops::Range;
@@ -29,25 +32,32 @@ pub struct QuantizeKernel {
     interface: Interface,
 }
 
+/// Numbers that the largest ones of a sample are found in.
+const MEASURED: usize = MAX_LANES / 2;
+
 /// `measure(input, numbers, largest)`
 ///
-/// Writes to `largest` four numbers of which the greatest is the largest finite magnitude (unsigned: number) of `numbers`
+/// Writes to the first of `largest` as many numbers as a vector has, of which the greatest is the largest finite magnitude (unsigned: number) of `numbers`
 /// numbers at `input`, and at least 0.
 #[derive(Debug)]
-struct Measure {
-    signed: bool,
+pub(crate) struct Measure {
+    pub signed: bool,
+    /// Bytes of a vector.
+    pub vector: usize,
 }
 
 /// The type of [`Measure`]'s function.
-type MeasureFunction = unsafe extern "C" fn(*const f32, usize, *mut [f32; LANES]);
+type MeasureFunction = unsafe extern "C" fn(*const f32, usize, *mut [f32; MEASURED]);
 
 /// `round(input, integers, numbers, inverse)`
 ///
-/// Rounds `numbers` numbers, times the number at `inverse`, to integers from `smallest` to `largest`.
+/// Rounds `numbers` numbers, times the positive number at `inverse`, to integers from `smallest` to `largest`.
 #[derive(Debug)]
-struct Round {
-    smallest: i16,
-    largest: i16,
+pub(crate) struct Round {
+    pub smallest: i16,
+    pub largest: i16,
+    /// Bytes of a vector.
+    pub vector: usize,
 }
 
 /// The type of [`Round`]'s function.
@@ -68,11 +78,12 @@ impl Jit {
             outputs: vec![Slot { element: ElementType::I16, len: samples * size }, Slot::f32(samples)],
             ..Interface::default()
         };
+        let (vector, smallest, largest) = (self.isa.bytes(), step.smallest(), step.largest());
         Ok(QuantizeKernel {
             samples,
             size,
-            measure: self.compiler.function(&Measure { signed: step.signed })?,
-            round: self.compiler.function(&Round { smallest: step.smallest(), largest: step.largest() })?,
+            measure: self.compiler.function(&Measure { signed: step.signed, vector })?,
+            round: self.compiler.function(&Round { smallest, largest, vector })?,
             step: step.clone(),
             interface,
         })
@@ -86,7 +97,7 @@ impl QuantizeKernel {
     }
 
     fn scale(&self, sample: &[f32]) -> f32 {
-        let mut largest = [0.0; LANES];
+        let mut largest = [0.0; MEASURED];
         if self.step.scale.is_none() {
             // SAFETY: the function was emitted for exactly this type; it reads the sample and writes the four numbers.
             unsafe {
@@ -118,10 +129,14 @@ impl sealed::Execute for QuantizeKernel {
             let scale = unsafe { io.written::<f32>(1, sample) };
             // SAFETY: these elements are the unit's.
             let integers = unsafe { io.output_of::<i16>(0, from..to) };
-            // SAFETY: both slices have as many elements as are said.
-            unsafe {
-                let inverse = Quantize::inverse(scale);
-                round(input[from..to].as_ptr(), integers.as_mut_ptr(), integers.len(), &inverse);
+            let (input, inverse) = (&input[from..to], Quantize::inverse(scale));
+            if inverse > 0.0 {
+                // SAFETY: both slices have as many elements as are said.
+                unsafe { round(input.as_ptr(), integers.as_mut_ptr(), integers.len(), &inverse) };
+            } else {
+                // Rare, and 0 times infinity is not what counts.
+                let step = &self.step;
+                integers.iter_mut().zip(input).for_each(|(q, &x)| *q = step.round(x, inverse));
             }
         }
     }
@@ -172,6 +187,11 @@ impl Code for Measure {
         }
         store(b, state[1], largest, 0);
     }
+
+    #[cfg(all(target_arch = "x86_64", unix))]
+    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
+        quantize_wide::measure(self)
+    }
 }
 
 impl Code for Round {
@@ -202,5 +222,10 @@ impl Code for Round {
             store(b, integer, state[1], 0);
             vec![b.ins().iadd_imm_s(state[0], 4), b.ins().iadd_imm_s(state[1], 2)]
         });
+    }
+
+    #[cfg(all(target_arch = "x86_64", unix))]
+    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
+        quantize_wide::round(self)
     }
 }

@@ -195,25 +195,27 @@ proptest! {
         shape in prop::collection::vec(0..=40usize, 1..=3),
         bits in 2..=12u32,
         signed: bool,
-        scale in prop::option::of(1e-3..2.0f32),
+        scale in prop::option::of(prop_oneof![1e-3..2.0f32, Just(f32::INFINITY), Just(1e-44f32)]),
         seed: u64,
     ) {
         let [input, integers, scales] = [0, 1, 2].map(BufferId);
         let step = Quantize { input, bits, signed, scale, outputs: [integers, scales] };
         let count = shape.iter().product();
         let x = numbers(seed, count);
-        let kernel = jit().quantize(&step, &shape).expect("the step is supported");
-        let (mut q, mut s) = (vec![77i16; count], vec![f32::NAN; shape[0]]);
-        let mut outputs = [ViewMut::I16(&mut q), ViewMut::F32(&mut s)];
-        run(&kernel, &[View::F32(&x)], None, &mut outputs, &mut []).expect("the lengths fit");
-        for (i, &scale) in s.iter().enumerate() {
-            let size = count / shape[0];
-            let sample = &x[i * size..][..size];
-            let largest = sample.iter().map(|&x| step.magnitude(x)).fold(0.0, f32::max);
-            prop_assert_eq!(scale.to_bits(), step.scale_of(largest).to_bits());
-            let inverse = Quantize::inverse(scale);
-            for (&x, &q) in sample.iter().zip(&q[i * size..]) {
-                prop_assert_eq!(q, step.round(x, inverse), "{} with {}", x, inverse);
+        for isa in Isa::available() {
+            let kernel = Jit::new(isa).and_then(|jit| jit.quantize(&step, &shape)).expect("the step is supported");
+            let (mut q, mut s) = (vec![77i16; count], vec![f32::NAN; shape[0]]);
+            let mut outputs = [ViewMut::I16(&mut q), ViewMut::F32(&mut s)];
+            run(&kernel, &[View::F32(&x)], None, &mut outputs, &mut []).expect("the lengths fit");
+            for (i, &scale) in s.iter().enumerate() {
+                let size = count / shape[0];
+                let sample = &x[i * size..][..size];
+                let largest = sample.iter().map(|&x| step.magnitude(x)).fold(0.0, f32::max);
+                prop_assert_eq!(scale.to_bits(), step.scale_of(largest).to_bits());
+                let inverse = Quantize::inverse(scale);
+                for (&x, &q) in sample.iter().zip(&q[i * size..]) {
+                    prop_assert_eq!(q, step.round(x, inverse), "{} with {}", x, inverse);
+                }
             }
         }
     }
