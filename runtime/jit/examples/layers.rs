@@ -1,9 +1,13 @@
 //! Times accumulate kernels on the layers of common networks, on one thread.
 //!
 //!     cargo run --release -p twnc-jit --example layers [NAME PART]     # every kind of code that this machine runs
+//!     TWNC_ISA=avx2 cargo run ...                                      # one kind of code
+//!     cargo run --release -p twnc-jit --example layers -- --plans N    # N plans for each layer: what they do, and their time
+//!
+//! The second prints a line of JSON for each, which `testsuite/scripts/fit_costs.py` fits the cost model to.
 
 use std::time::{Duration, Instant};
-use twnc_jit::{AccumulateSpec, IntegerRange, Isa, Jit, Kernel, Line, PlaneSpec, run};
+use twnc_jit::{AccumulateSpec, Counts, IntegerRange, Isa, Jit, JitError, Kernel, Line, PlaneSpec, run};
 use twnc_program::constant::Trits;
 use twnc_program::interpret::{View, ViewMut};
 use twnc_program::scalar::Unary;
@@ -14,12 +18,52 @@ use twnc_program::window::Window;
 struct Layer(&'static str, Vec<usize>, Vec<usize>, Contraction);
 
 fn main() {
-    let filter = std::env::args().nth(1).unwrap_or_default();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, number, rest @ ..] = &arguments[..]
+        && flag == "--plans"
+    {
+        let filter = rest.first().map_or("", |part| part);
+        return plans(number.parse().expect("a number of plans"), filter);
+    }
+    let filter = arguments.first().cloned().unwrap_or_default();
     println!("{:20} {:>9} {:>9} {:>8} {:>8}", "layer", "min ms", "median", "GMAC/s", "build ms");
     for layer in layers().iter().filter(|l| l.0.contains(&filter)) {
-        for isa in Isa::available() {
+        for isa in kinds() {
             let jit = Jit::new(isa).expect("this machine runs generated code");
             [None, Some(8)].into_iter().for_each(|bits| time(&jit, layer, bits));
+        }
+    }
+}
+
+/// The kinds of code to time: the one that TWNC_ISA names, or all that this machine runs.
+fn kinds() -> impl Iterator<Item = Isa> {
+    let wanted = std::env::var("TWNC_ISA").ok();
+    Isa::available().filter(move |isa| wanted.as_deref().is_none_or(|name| name == isa.name()))
+}
+
+/// Times `number` plans of each layer, from the one that should be best to one that should take several times as long.
+fn plans(number: usize, filter: &str) {
+    for layer in layers().iter().filter(|l| l.0.contains(filter)) {
+        for isa in kinds() {
+            let jit = Jit::new(isa).expect("this machine runs generated code");
+            for bits in [None, Some(8)] {
+                for i in 0..number {
+                    // Ranks grow by the square: most of the plans are among the better ones.
+                    let timed = measure(&jit, layer, bits, i * i * 2, Duration::from_millis(25));
+                    let Ok(Timed { times, counts, .. }) = timed else { continue };
+                    let [Some(counts)] = &counts[..] else { continue };
+                    let counts = Counts::NAMES.iter().zip(counts.values());
+                    let counts: Vec<String> = counts.map(|(name, n)| format!("\"{name}\": {n}")).collect();
+                    let cycles = times[0] / 1e3 * jit.cycles_per_second().expect("a clock");
+                    let (name, isa) = (layer.0, isa.name());
+                    let element = if bits.is_some() { "i16" } else { "f32" };
+                    println!(
+                        r#"{{"layer": "{name}", "isa": "{isa}", "element": "{element}", "rank": {}, "cycles": {cycles}, {}}}"#,
+                        i * i * 2,
+                        counts.join(", ")
+                    );
+                }
+            }
         }
     }
 }
@@ -79,7 +123,43 @@ fn full(name: &'static str, rows: usize, k: usize, m: usize) -> Layer {
     Layer(name, vec![rows, k], vec![k, m], Contraction::MatMul)
 }
 
-fn time(jit: &Jit, Layer(name, input_shape, weight_shape, contraction): &Layer, bits: Option<u32>) {
+/// How a kernel did.
+struct Timed {
+    /// Milliseconds, ascending.
+    times: Vec<f64>,
+    /// Seconds to make it.
+    build: f64,
+    multiplications: usize,
+    description: String,
+    counts: Vec<Option<Counts>>,
+}
+
+fn time(jit: &Jit, layer: &Layer, bits: Option<u32>) {
+    let timed = match measure(jit, layer, bits, 0, Duration::from_millis(700)) {
+        Ok(timed) => timed,
+        Err(e) => return println!("{:20} {e}", layer.0),
+    };
+    let Timed { times, build, multiplications, description, .. } = timed;
+    let median = times[times.len() / 2];
+    println!(
+        "{:20} {:9.3} {median:9.3} {:8.1} {:8.1}  {} {}: {description}",
+        layer.0,
+        times[0],
+        multiplications as f64 / median / 1e6,
+        build * 1e3,
+        jit.isa().name(),
+        if bits.is_some() { "i16" } else { "f32" },
+    );
+}
+
+/// Makes the kernel of a layer by the plan of a rank and runs it for some time, at least twice.
+fn measure(
+    jit: &Jit,
+    Layer(_, input_shape, weight_shape, contraction): &Layer,
+    bits: Option<u32>,
+    rank: usize,
+    duration: Duration,
+) -> Result<Timed, JitError> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {
         state ^= state << 13;
@@ -112,35 +192,23 @@ fn time(jit: &Jit, Layer(name, input_shape, weight_shape, contraction): &Layer, 
         residual: false,
         activation: Some(Unary::Relu),
         threads: 1,
-        rank: 0,
+        rank,
     };
-    let kernel = match jit.accumulate(&spec) {
-        Ok(kernel) => kernel,
-        Err(e) => return println!("{name:20} {e}"),
-    };
-    let build = start.elapsed();
+    let kernel = jit.accumulate(&spec)?;
+    let build = start.elapsed().as_secs_f64();
     let interface = kernel.interface();
     let mut output = vec![0.0; interface.outputs[0].len];
     let integers: Vec<i16> = input.iter().map(|x| (x * 127.0) as i16).collect();
     let inputs = [if bits.is_some() { View::I16(&integers) } else { View::F32(&input) }];
     let mut scratch = vec![Line::default(); interface.scratch];
     let mut times = Vec::new();
-    let end = Instant::now() + Duration::from_millis(700);
-    while Instant::now() < end {
+    let end = Instant::now() + duration;
+    while Instant::now() < end || times.len() < 2 {
         let start = Instant::now();
         run(&kernel, &inputs, None, &mut [ViewMut::F32(&mut output)], &mut scratch).expect("lengths fit");
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
-    let median = times[times.len() / 2];
-    let macs = interface.outputs[0].len * weights.len() / outputs;
-    println!(
-        "{name:20} {:9.3} {median:9.3} {:8.1} {:8.1}  {} {}: {}",
-        times[0],
-        macs as f64 / median / 1e6,
-        build.as_secs_f64() * 1e3,
-        jit.isa().name(),
-        if bits.is_some() { "i16" } else { "f32" },
-        kernel.describe()
-    );
+    let multiplications = interface.outputs[0].len * weights.len() / outputs;
+    Ok(Timed { times, build, multiplications, description: kernel.describe(), counts: kernel.counts() })
 }

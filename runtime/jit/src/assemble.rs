@@ -57,10 +57,6 @@ impl DerefMut for Assembler {
     }
 }
 
-/// Vector registers of 128 bits.
-const XMM: [AsmRegisterXmm; 16] =
-    [xmm0, xmm1, xmm2, xmm3, xmm4, xmm5, xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
-
 /// Vector registers of 256 bits.
 const YMM: [AsmRegisterYmm; 16] =
     [ymm0, ymm1, ymm2, ymm3, ymm4, ymm5, ymm6, ymm7, ymm8, ymm9, ymm10, ymm11, ymm12, ymm13, ymm14, ymm15];
@@ -71,6 +67,10 @@ const ZMM: [AsmRegisterZmm; 32] = [
     zmm16, zmm17, zmm18, zmm19, zmm20, zmm21, zmm22, zmm23, zmm24, zmm25, zmm26, zmm27, zmm28, zmm29, zmm30,
     zmm31,
 ];
+
+/// The lower parts of the first vector registers.
+const XMM: [AsmRegisterXmm; 16] =
+    [xmm0, xmm1, xmm2, xmm3, xmm4, xmm5, xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
 
 /// An operand of an instruction at a width: a vector register by its number (`v`), or as it is (`m`).
 macro_rules! operand {
@@ -124,12 +124,6 @@ instructions! {
     add_f32_from(to: v, a: v, memory: m) = vaddps | vaddps;
     /// `to = a - memory`, of f32.
     subtract_f32_from(to: v, a: v, memory: m) = vsubps | vsubps;
-    /// `to = a * b`, of f32.
-    multiply_f32(to: v, a: v, b: v) = vmulps | vmulps;
-    /// `to` is the larger of `a` and `b`, of f32; `b` where either is NaN or both are zeros.
-    maximum_f32(to: v, a: v, b: v) = vmaxps | vmaxps;
-    /// `to` is the smaller of `a` and `b`, of f32; `b` where either is NaN or both are zeros.
-    minimum_f32(to: v, a: v, b: v) = vminps | vminps;
     /// `to += a * b`, of f32, rounded once.
     multiply_add_f32(to: v, a: v, b: v) = vfmadd231ps | vfmadd231ps;
     /// `to = a + b`, of i16.
@@ -142,10 +136,22 @@ instructions! {
     subtract_i16_from(to: v, a: v, memory: m) = vpsubw | vpsubw;
     /// `to = a + memory`, of i32.
     add_i32_from(to: v, a: v, memory: m) = vpaddd | vpaddd;
+    /// `to = a + b`, of i32.
+    add_i32(to: v, a: v, b: v) = vpaddd | vpaddd;
+    /// `to = a - b`, of i32.
+    subtract_i32(to: v, a: v, b: v) = vpsubd | vpsubd;
+    /// The larger of `a` and `b`, of i32.
+    larger_i32(to: v, a: v, b: v) = vpmaxsd | vpmaxsd;
+    /// `to = a * b`, of f32.
+    multiply_f32(to: v, a: v, b: v) = vmulps | vmulps;
+    /// The larger of `a` and `b`, of f32; `b` if either is NaN.
+    larger_f32(to: v, a: v, b: v) = vmaxps | vmaxps;
+    /// The smaller of `a` and `b`, of f32; `b` if either is NaN.
+    smaller_f32(to: v, a: v, b: v) = vminps | vminps;
+    /// The nearest i32 of f32, of two the even one.
+    nearest_i32(to: v, from: v) = vcvtps2dq | vcvtps2dq;
     /// `to = a & b`, of all bits.
-    and(to: v, a: v, b: v) = vpand | vpandd;
-    /// `to` becomes the f32 in `from` as i32, rounded to nearest, ties to even.
-    f32_to_i32(to: v, from: v) = vcvtps2dq | vcvtps2dq;
+    and_bits(to: v, a: v, b: v) = vpand | vpandd;
     /// `to = a ^ b`, of all bits.
     exclusive_or(to: v, a: v, b: v) = vpxor | vpxord;
 }
@@ -173,14 +179,50 @@ impl Assembler {
         }
     }
 
-    /// Every lane of `to`, one of the first 16 registers, becomes a number. Changes `rax`.
-    pub fn constant_f32(&mut self, to: usize, number: f32) -> Emitted {
-        self.code.mov(eax, number.to_bits())?;
-        self.code.vmovd(XMM[to], eax)?;
+    /// Every lane of `to` becomes the 32 bits of `bits`; `eax` is overwritten.
+    pub fn splat(&mut self, to: usize, bits: u32) -> Emitted {
+        self.code.mov(eax, bits)?;
         match self.width {
-            Width::Bits256 => self.code.vbroadcastss(YMM[to], XMM[to]),
-            Width::Bits512 => self.code.vbroadcastss(ZMM[to], XMM[to]),
+            Width::Bits256 => {
+                self.code.vmovd(XMM[to], eax)?;
+                self.code.vpbroadcastd(YMM[to], XMM[to])
+            }
+            Width::Bits512 => self.code.vpbroadcastd(ZMM[to], eax),
         }
+    }
+
+    /// `to = from`, of f32, but 0 where that is NaN; `spare` or a mask is overwritten.
+    pub fn zero_where_nan(&mut self, to: usize, from: usize, spare: usize) -> Emitted {
+        /// The predicate of a comparison: neither is NaN.
+        const ORDERED: u32 = 7;
+        match self.width {
+            Width::Bits256 => {
+                self.code.vcmpps(YMM[spare], YMM[from], YMM[from], ORDERED)?;
+                self.code.vandps(YMM[to], YMM[from], YMM[spare])
+            }
+            Width::Bits512 => {
+                self.code.vcmpps(k1, ZMM[from], ZMM[from], ORDERED)?;
+                self.code.vmovaps(ZMM[to].k1().z(), ZMM[from])
+            }
+        }
+    }
+
+    /// Stores 16 i32 that are i16 as i16: those of register `first`, and of `second` if a vector has but 8.
+    pub fn store_i16(&mut self, memory: AsmMemoryOperand, first: usize, second: usize) -> Emitted {
+        match self.width {
+            Width::Bits256 => {
+                self.code.vpackssdw(YMM[first], YMM[first], YMM[second])?;
+                // Quarters of both by turns: 0, 2, 1, 3 in order.
+                self.code.vpermq(YMM[first], YMM[first], 0b11_01_10_00)?;
+                self.code.vmovups(memory, YMM[first])
+            }
+            Width::Bits512 => self.code.vpmovdw(memory, ZMM[first]),
+        }
+    }
+
+    /// The first i32 of a vector.
+    pub fn first_i32(&mut self, to: AsmRegister32, from: usize) -> Emitted {
+        self.code.vmovd(to, XMM[from])
     }
 
     /// `to`, one of the first 16 registers, becomes the first (0) or second (1) half of the i16 in `from`, as f32.
@@ -195,27 +237,6 @@ impl Assembler {
                 self.code.vextracti64x4(YMM[to], ZMM[from], half as i32)?;
                 self.code.vpmovsxwd(ZMM[to], YMM[to])?;
                 self.code.vcvtdq2ps(ZMM[to], ZMM[to])
-            }
-        }
-    }
-
-    /// Stores the i32 in a vector, which are within the range of i16, as such. Both registers are of the first 16; changes both.
-    pub fn store_i32_as_i16(
-        &mut self,
-        base: AsmRegister64,
-        at: usize,
-        from: usize,
-        temporary: usize,
-    ) -> Emitted {
-        match self.width {
-            Width::Bits256 => {
-                self.code.vextracti128(XMM[temporary], YMM[from], 1)?;
-                self.code.vpackssdw(XMM[from], XMM[from], XMM[temporary])?;
-                self.code.vmovups(xmmword_ptr(base + at), XMM[from])
-            }
-            Width::Bits512 => {
-                self.code.vpmovdw(YMM[from], ZMM[from])?;
-                self.code.vmovups(ymmword_ptr(base + at), YMM[from])
             }
         }
     }

@@ -29,10 +29,8 @@ pub mod map;
 mod number;
 pub mod pool;
 pub mod quantize;
-#[cfg(all(target_arch = "x86_64", unix))]
-mod quantize_wide;
 
-pub use accumulate::{AccumulateKernel, AccumulateSpec, IntegerRange, PlaneSpec};
+pub use accumulate::{AccumulateKernel, AccumulateSpec, Counts, IntegerRange, PlaneSpec};
 pub use audit::Audit;
 pub use compile::Function;
 pub use epilogue::Epilogue;

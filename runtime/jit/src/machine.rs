@@ -99,3 +99,39 @@ impl Element {
         64 / self.bytes()
     }
 }
+
+/// Bytes of the first-level data cache; what is common if the processor does not say.
+pub(crate) fn first_level_cache() -> usize {
+    const COMMON: usize = 32 * 1024;
+    static BYTES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *BYTES.get_or_init(|| {
+        asked_for_cache().filter(|bytes| (COMMON / 2..=8 * COMMON).contains(bytes)).unwrap_or(COMMON)
+    })
+}
+
+/// What the processor says of its first-level data cache.
+#[cfg(target_arch = "x86_64")]
+fn asked_for_cache() -> Option<usize> {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    // Caches are described by leaf 4, or by a leaf of the same form on processors that have AMD's extensions.
+    let (most, most_extended) = (__cpuid(0).eax, __cpuid(0x8000_0000).eax);
+    let amd = most_extended >= 0x8000_001D && __cpuid(0x8000_0001).ecx & (1 << 22) != 0;
+    let leaf = match amd {
+        true => 0x8000_001D,
+        false if most >= 4 => 4,
+        false => return None,
+    };
+    (0..8).map(|number| __cpuid_count(leaf, number)).take_while(|cache| cache.eax & 31 != 0).find_map(
+        |cache| {
+            let (kind, level) = (cache.eax & 31, cache.eax >> 5 & 7);
+            let [ways, partitions, line] =
+                [cache.ebx >> 22, cache.ebx >> 12 & 0x3FF, cache.ebx & 0xFFF].map(|n| n as usize + 1);
+            (kind == 1 && level == 1).then(|| ways * partitions * line * (cache.ecx as usize + 1))
+        },
+    )
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn asked_for_cache() -> Option<usize> {
+    None
+}

@@ -173,10 +173,10 @@ pub struct Run {
     #[arg(long, value_name = "FILE", conflicts_with = "input")]
     pub image: Option<PathBuf>,
     /// Subtracted from pixels in 0..1, one number or one for each channel.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', requires = "image", conflicts_with = "input", allow_hyphen_values = true, value_parser = mean)]
     pub mean: Vec<f32>,
     /// Pixels are divided by it, one number or one for each channel.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', requires = "image", conflicts_with = "input", allow_hyphen_values = true, value_parser = deviation)]
     pub std: Vec<f32>,
     /// Write the outputs here, by name; without it they are summed up on standard output.
     #[arg(short = 'o', value_name = "OUT.npz")]
@@ -202,7 +202,7 @@ pub struct Bench {
     /// The compiled model.
     pub model: PathBuf,
     /// How many runs to time; as many as fit into a second or two without it.
-    #[arg(long)]
+    #[arg(long, value_parser = runs)]
     pub runs: Option<usize>,
     /// The size of a named dimension; 1 without it.
     #[arg(long, value_name = "NAME=N", value_parser = parse_dim)]
@@ -237,7 +237,7 @@ pub struct Compare {
     #[arg(long, value_name = "Y.npy")]
     pub labels: Option<PathBuf>,
     /// Fail (exit code 1) if agreement with the float network is below this share.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     pub min_agreement: Option<f64>,
     #[command(flatten)]
     pub session: SessionArguments,
@@ -315,5 +315,30 @@ fn threads(word: &str) -> Result<usize, String> {
     match word.parse() {
         Ok(threads) if (1..=1024).contains(&threads) => Ok(threads),
         _ => Err("from 1 to 1024 threads may compute".to_owned()),
+    }
+}
+
+fn runs(word: &str) -> Result<usize, String> {
+    match word.parse() {
+        Ok(runs) if runs > 0 => Ok(runs),
+        _ => Err("at least 1 run is timed".to_owned()),
+    }
+}
+
+fn share(word: &str) -> Result<f64, String> {
+    match word.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a share is a number from 0 to 1".to_owned()),
+    }
+}
+
+fn mean(word: &str) -> Result<f32, String> {
+    word.parse().ok().filter(|mean: &f32| mean.is_finite()).ok_or_else(|| "a mean is a number".to_owned())
+}
+
+fn deviation(word: &str) -> Result<f32, String> {
+    match word.parse() {
+        Ok(deviation) if f32::is_normal(deviation) => Ok(deviation),
+        _ => Err("pixels are divided by a number that is not 0".to_owned()),
     }
 }

@@ -3,7 +3,7 @@
 use super::arguments::Bench;
 use super::failure::Failure;
 use super::progress::Progress;
-use super::{out, run};
+use super::{counted, out, run, sizes};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use twnc::synthetic;
@@ -43,7 +43,7 @@ pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
     let start = Instant::now();
     let module = Module::open(&options.model)?;
     let session = run::session(&module, &options.session)?;
-    let shapes = synthetic::shapes(&module, 1, &options.dim);
+    let shapes = sizes::shapes(&module, &options.dim)?;
     // Before inputs are made: sizes that a file asks for and there is no memory for are refused here.
     let plan = session.plan(&shapes)?;
     let inputs = synthetic::inputs(&module, &shapes, 1);
@@ -60,7 +60,7 @@ pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
     };
     let first = once()?;
     let fitting = (BUDGET.as_secs_f64() / first.as_secs_f64().max(1e-7)) as usize;
-    let runs = options.runs.unwrap_or(fitting.clamp(5, 20_000)).max(1);
+    let runs = options.runs.unwrap_or(fitting.clamp(5, 20_000));
     let mut progress = Progress::new("running", runs as u64);
     let mut times = Vec::with_capacity(runs);
     for _ in 0..runs {
@@ -104,12 +104,12 @@ fn show(report: &Report, json: bool) {
         return;
     }
     out!(
-        "median {:.3} ms, minimum {:.3}, 99th percentile {:.3} ({} runs, {} threads, {}); first result after {:.1} ms",
+        "median {:.3} ms, minimum {:.3}, 99th percentile {:.3} ({}, {}, {}); first result after {:.1} ms",
         report.median_ms,
         report.min_ms,
         report.p99_ms,
-        report.runs,
-        report.threads,
+        counted(report.runs, "run"),
+        counted(report.threads, "thread"),
         report.isa,
         report.load_ms
     );

@@ -3,7 +3,7 @@
 use super::arguments::{Activations, Compile, CompileOptions, Emit, Ternarise};
 use super::data;
 use super::failure::Failure;
-use super::{err, out};
+use super::{counted, err, out};
 use std::io::Write as _;
 use std::path::Path;
 use twnc::{Compiled, Compiler, synthetic};
@@ -30,7 +30,9 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     for output in options.target.iter().chain(&options.report) {
         data::keep_apart(output, [model])?;
     }
-    if options.target.is_some() && options.target == options.report {
+    if let (Some(target), Some(report)) = (&options.target, &options.report)
+        && data::destination(target) == data::destination(report)
+    {
         return Err(Failure::usage("the report and the model would be the same file"));
     }
     let print_after = match options.print_after.as_slice() {
@@ -72,7 +74,7 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         }
         None => {
             let target = target(options);
-            compiled.program.write_file(target).map_err(|e| {
+            compiled.program.write_file(&data::destination(target)).map_err(|e| {
                 Failure::unacceptable(format!("cannot be written: {e}")).in_file(target.display())
             })?;
         }
@@ -100,10 +102,12 @@ fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -
                 .to_owned(),
         };
         err!(
-            "WARNING: {rounded} layers of a network that was not trained for it were rounded to ternary. This usually destroys its \
+            "WARNING: {} of a network that was not trained for it {} rounded to ternary. This usually destroys its \
              accuracy (ResNet-8 on CIFAR-10 falls from 75% to 10%). {measured}\n  What helps: train it ternary; keep sensitive layers float \
              (--keep 'PATTERN'); --scale channel --threshold exact; measure on real data with `twnc compare`. To compile it as it is: \
-             --ternarise none."
+             --ternarise none.",
+            counted(rounded, "layer"),
+            if rounded == 1 { "was" } else { "were" }
         );
     }
     let (Some(path), None) = (&options.target, options.emit) else { return Ok(()) };
@@ -120,11 +124,12 @@ fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -
         );
     } else {
         let ratio = from as f64 / to.max(1) as f64;
-        out!(
-            "{}: {to} bytes, {ratio:.1} times smaller than {}; {ternary} ternary layers",
-            path.display(),
-            model.display()
-        );
+        let beside = match ratio {
+            // Of a network that stays float, nothing becomes smaller.
+            ratio if ratio < 1.1 => format!("{} has {from}", model.display()),
+            ratio => format!("{ratio:.1} times smaller than {}", model.display()),
+        };
+        out!("{}: {to} bytes, {beside}; {}", path.display(), counted(ternary, "ternary layer"));
     }
     Ok(())
 }
@@ -214,9 +219,9 @@ fn write_text(options: &Compile, text: &str) -> Result<(), Failure> {
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let fail =
         |e: std::io::Error| Failure::unacceptable(format!("cannot be written: {e}")).in_file(path.display());
-    let mut file = data::temporary(path).map_err(fail)?;
+    let mut file = data::temporary(&data::destination(path)).map_err(fail)?;
     file.write_all(bytes).map_err(fail)?;
     file.as_file().sync_all().map_err(fail)?;
-    file.persist(path).map_err(|e| fail(e.error))?;
+    file.persist(data::destination(path)).map_err(|e| fail(e.error))?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use npyz::{NpyFile, Order, TypeChar, WriterBuilder};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use twnc_runtime::{ElementType, Output, PortInfo, Size};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -71,6 +71,17 @@ pub fn keep_apart<'a>(output: &Path, read: impl IntoIterator<Item = &'a Path>) -
     }
 }
 
+/// Where an output goes: what a symbolic link at `path` points to, be it there yet or not, so that the link stays one.
+pub fn destination(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // As many links as Linux follows; of a circle, any is as good as the others: writing replaces it.
+    for _ in 0..40 {
+        let Ok(next) = std::fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(next);
+    }
+    path
+}
+
 /// A temporary file beside `path`, to take its place; as readable as a file that is made there.
 pub fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -84,7 +95,8 @@ pub fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
 pub fn write_npz(path: &Path, arrays: &[(String, Output)]) -> Result<(), Failure> {
     let fail =
         |e: io::Error| Failure::unacceptable(format!("cannot be written: {e}")).in_file(path.display());
-    let file = temporary(path).map_err(fail)?;
+    let target = destination(path);
+    let file = temporary(&target).map_err(fail)?;
     {
         let mut archive = ZipWriter::new(BufWriter::new(file.as_file()));
         for (name, array) in arrays {
@@ -97,7 +109,7 @@ pub fn write_npz(path: &Path, arrays: &[(String, Output)]) -> Result<(), Failure
         archive.finish().and_then(|mut buffer| Ok(buffer.flush()?)).map_err(|e| fail(e.into()))?;
     }
     file.as_file().sync_all().map_err(fail)?;
-    file.persist(path).map_err(|e| fail(e.error))?;
+    file.persist(target).map_err(|e| fail(e.error))?;
     Ok(())
 }
 
@@ -190,6 +202,7 @@ fn read_array<R: Read>(reader: R) -> io::Result<Output> {
         }};
     }
     match (ty.type_char(), ty.size_field()) {
+        (TypeChar::Float, 2) => read!(F32, half::f16, f32::from),
         (TypeChar::Float, 4) => read!(F32, f32, |x| x),
         (TypeChar::Float, 8) => read!(F32, f64, |x| x as f32),
         (TypeChar::Int, 1) => read!(I8, i8, |x| x),
@@ -199,7 +212,7 @@ fn read_array<R: Read>(reader: R) -> io::Result<Output> {
         (TypeChar::Uint, 1) => read!(U8, u8, |x| x),
         (TypeChar::Bool, 1) => read!(Bool, bool, |x| x),
         _ => Err(invalid(format!(
-            "elements of type {ty} are not supported; use f32, i8, u8, i16, i32, i64 or bool"
+            "elements of type {ty} are not supported; use f16, f32, f64, i8, u8, i16, i32, i64 or bool"
         ))),
     }
 }

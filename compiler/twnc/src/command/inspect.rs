@@ -2,11 +2,11 @@
 
 use super::arguments::Inspect;
 use super::failure::Failure;
-use super::out;
+use super::{out, sizes};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use twnc::{Compiler, synthetic};
+use twnc::Compiler;
 use twnc_program::interpret::Functions;
 use twnc_program::step::Contraction;
 use twnc_program::{ConstantData, Operand, Operations, Program, Step, StepKind, operations};
@@ -17,6 +17,8 @@ use twnc_runtime::{Audit, Function, Module, SessionOptions};
 struct Report {
     bytes: u64,
     layers: Vec<LayerReport>,
+    /// What all steps that are no layer do together: pools, sums and what else stands alone.
+    others: LayerCounts,
     totals: Totals,
 }
 
@@ -63,29 +65,31 @@ struct Totals {
 /// Shows a compiled model, or an ONNX file as it would be compiled.
 pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     let is_onnx = options.model.extension().is_some_and(|extension| extension == "onnx");
-    let (module, why_not) = if is_onnx {
+    let (module, why_not, dims) = if is_onnx {
         let compiler =
             Compiler::builder().import(options.options.import()).passes(options.options.passes()).build()?;
         let compiled = compiler.compile_file(&options.model)?;
         let names = compiled.program.steps.iter().map(|step| step.name.clone());
         let reasons =
             names.filter_map(|name| Some((name.clone(), compiled.why_not_ternary(&name)?))).collect();
-        (Module::new(compiled.program, Functions::default())?, reasons)
+        // The import has given the named dimensions their sizes.
+        (Module::new(compiled.program, Functions::default())?, reasons, &[][..])
     } else {
-        (Module::open(&options.model)?, BTreeMap::new())
+        (Module::open(&options.model)?, BTreeMap::new(), options.options.dim.as_slice())
     };
     let program = module.program();
-    let shapes = synthetic::shapes(&module, 1, &options.options.dim);
+    let shapes = sizes::shapes(&module, dims)?;
     let session = module.session(SessionOptions::default())?;
     let resolved = session.shapes(&shapes)?;
     let plan = session.plan(&shapes)?;
-    let mut total = Operations::default();
+    let (mut total, mut others) = (Operations::default(), Operations::default());
     let mut layers = vec![];
     for (step, planned) in program.steps.iter().zip(&plan) {
         let counts = operations::count(program, &resolved, step);
         total = total + counts;
-        if let Some(layer) = layer(program, step, &counts, &planned.functions, &why_not) {
-            layers.push(layer);
+        match layer(program, step, &counts, &planned.functions, &why_not) {
+            Some(layer) => layers.push(layer),
+            None => others = others + counts,
         }
     }
     let bytes = match is_onnx {
@@ -97,7 +101,7 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
         multiplications: total.multiplications(),
         multiplications_float_network: total.multiplications_float,
     };
-    show(&Report { bytes, layers, totals }, json);
+    show(&Report { bytes, layers, others: LayerCounts::of(&others), totals }, json);
     if options.disassemble {
         for (step, planned) in program.steps.iter().zip(&plan) {
             for function in &planned.functions {
@@ -149,17 +153,23 @@ fn layer(
         scale,
         sparsity: zeros as f64 / weight.len().max(1) as f64,
         bits_per_weight: if ternary { 1.6 } else { 32.0 },
-        counts: LayerCounts {
-            additions: counts.additions(),
-            multiplications_kernel: counts.multiplications_kernel,
-            multiplications_epilogue: counts.multiplications_epilogue,
-        },
+        counts: LayerCounts::of(counts),
         code: (!audits.is_empty()).then(|| CodeReport {
             instructions: total(|audit| audit.instructions),
             multiplying: total(|audit| audit.multiplications),
             calls: total(|audit| audit.calls),
         }),
     })
+}
+
+impl LayerCounts {
+    fn of(counts: &Operations) -> LayerCounts {
+        LayerCounts {
+            additions: counts.additions(),
+            multiplications_kernel: counts.multiplications_kernel,
+            multiplications_epilogue: counts.multiplications_epilogue,
+        }
+    }
 }
 
 fn constant(operand: Operand) -> Option<twnc_program::ConstantId> {
@@ -211,6 +221,16 @@ fn show(report: &Report, json: bool) {
             );
         }
     }
+    let LayerCounts { additions, multiplications_kernel, multiplications_epilogue } = report.others;
+    out!(
+        "{:width$}  {:6}  {:18}  {:7}  {:7}  {:>6}  {additions:>12}  {multiplications_kernel:>12}  {multiplications_epilogue:>12}",
+        "other",
+        "",
+        "",
+        "",
+        "",
+        ""
+    );
     let Totals { additions, multiplications, multiplications_float_network } = report.totals;
     out!(
         "{} bytes; per inference {additions} additions and {multiplications} multiplications, against {multiplications_float_network} of the float network",

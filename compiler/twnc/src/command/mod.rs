@@ -11,6 +11,7 @@ mod lists;
 mod opt;
 mod progress;
 mod run;
+mod sizes;
 
 use arguments::{Cli, Command};
 use clap::Parser as _;
@@ -66,6 +67,11 @@ fn refuse(error: &clap::Error) -> ExitCode {
         err!("{failure}");
     }
     ExitCode::from(failure.exit_code())
+}
+
+/// `1 layer`, `2 layers`.
+fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Prints a result line; a closed standard output is no failure of ours.

@@ -4,6 +4,7 @@ use super::arguments::{Run, SessionArguments};
 use super::data::{self, Arrays};
 use super::failure::Failure;
 use super::out;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use twnc_runtime::{Input, Module, Output, Session, SessionOptions};
 
@@ -86,12 +87,27 @@ fn array_inputs(module: &Module, words: &[String]) -> Result<Vec<(String, Output
                     let message = format!("the model has no input `{name}`");
                     return Err(Failure::unacceptable(message).help(format!("it takes {}", describe(module))));
                 }
-                arrays.insert(name.to_owned(), data::read_npy(Path::new(path))?);
+                add(&mut arrays, name.to_owned(), data::read_npy(Path::new(path))?)?;
             }
-            None => arrays.extend(data::read_arrays(Path::new(word))?),
+            None => {
+                for (name, array) in data::read_arrays(Path::new(word))? {
+                    add(&mut arrays, name, array)?;
+                }
+            }
         }
     }
     select(module, arrays, &words.join(", "))
+}
+
+/// Adds an array that is not there yet.
+fn add(arrays: &mut Arrays, name: String, array: Output) -> Result<(), Failure> {
+    match arrays.entry(name) {
+        Entry::Occupied(there) => Err(Failure::usage(format!("input `{}` is given twice", there.key()))),
+        Entry::Vacant(place) => {
+            place.insert(array);
+            Ok(())
+        }
+    }
 }
 
 fn image_input(module: &Module, path: &Path, options: &Run) -> Result<Vec<(String, Output)>, Failure> {

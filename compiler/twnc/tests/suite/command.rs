@@ -167,6 +167,103 @@ fn text_goes_out_and_in() {
     assert_eq!(ternary(&program("again")), ternary(&program("lenet5")));
 }
 
+/// A network whose image sizes are open, as `open.onnx` and `open.bin`.
+fn put_open_sizes(folder: &Path) {
+    let network =
+        model(17, graph(vec![relu(&["x"], "y")], vec![value("x", FLOAT, "N,3,H,W")], vec![], &["y"]));
+    std::fs::write(folder.join("open.onnx"), bytes(&network)).unwrap();
+    let output = twnc(folder, "open.onnx -o open.bin");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    // Nothing became ternary, and nothing smaller.
+    let said = text(&output.stdout);
+    assert!(said.contains("open.onnx has") && said.ends_with("; 0 ternary layers"), "{said}");
+}
+
+#[test]
+fn open_sizes_that_are_taken_as_1_are_told_of() {
+    let folder = folder();
+    put_open_sizes(folder.path());
+    for (arguments, note) in [
+        ("bench open.bin --runs 1", "note: H, W taken as 1; --dim H=N --dim W=N gives another size"),
+        ("inspect open.bin", "note: H, W taken as 1; --dim H=N --dim W=N gives another size"),
+        ("inspect open.onnx --dim H=4", "note: W taken as 1; --dim W=N gives another size"),
+        ("bench open.bin --runs 1 --dim H=4 --dim W=4", ""),
+        // A batch of 1 is what one expects.
+        ("bench lenet5.bin --runs 1", ""),
+    ] {
+        let output = twnc(folder.path(), arguments);
+        assert!(output.status.success(), "{arguments}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), note, "{arguments}");
+        assert!(!arguments.starts_with("bench") || text(&output.stdout).contains("(1 run, 1 thread, "));
+    }
+}
+
+#[test]
+fn columns_add_up_to_the_totals() {
+    let folder = folder();
+    for file in ["lenet5.bin", "lenet5.onnx --activations int"] {
+        let output = twnc(folder.path(), &format!("inspect {file} --json"));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let mut parts = report["layers"].as_array().unwrap().clone();
+        parts.push(report["others"].clone());
+        let sum = |key: &str| parts.iter().map(|part| part[key].as_u64().unwrap()).sum::<u64>();
+        assert_eq!(Some(sum("additions")), report["totals"]["additions"].as_u64(), "{report}");
+        let multiplications = sum("multiplications_kernel") + sum("multiplications_epilogue");
+        assert_eq!(Some(multiplications), report["totals"]["multiplications"].as_u64(), "{report}");
+    }
+}
+
+#[test]
+fn half_precision_arrays_are_widened() {
+    let folder = folder();
+    let numbers = |name: &str, kind: &str, elements: Vec<u8>| {
+        let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': (1, 1, 28, 28), }}");
+        let file = [b"\x93NUMPY\x01\x00\x76\x00", format!("{header:<117}\n").as_bytes(), &elements].concat();
+        std::fs::write(folder.path().join(name), file).unwrap();
+        let output = twnc(folder.path(), &format!("run lenet5.bin -i image={name}"));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    // 0.5 and -1.5 in both; exact in f16.
+    let half = numbers("half.npy", "<f2", [0x00, 0x38, 0x00, 0xbe].repeat(14 * 28));
+    let single = [0.5f32, -1.5].map(f32::to_le_bytes).concat().repeat(14 * 28);
+    assert_eq!(half, numbers("single.npy", "<f4", single));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_output_goes_where_a_link_points_to() {
+    use std::os::unix::fs::symlink;
+    let folder = folder();
+    let there = folder.path().join("there");
+    std::fs::create_dir(&there).unwrap();
+    let links = ["bin", "json", "npz"];
+    for kind in links {
+        symlink(format!("there/out.{kind}"), folder.path().join(format!("link.{kind}"))).unwrap();
+    }
+    // The first time there is no file that a link points to.
+    for _ in 0..2 {
+        for arguments in
+            ["lenet5.onnx -o link.bin --report link.json", "run lenet5.bin -i mnist.npz -o link.npz"]
+        {
+            let output = twnc(folder.path(), arguments);
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }
+        for kind in links {
+            assert!(folder.path().join(format!("link.{kind}")).is_symlink(), "{kind}");
+            let target = there.join(format!("out.{kind}"));
+            assert!(target.is_file() && !target.is_symlink(), "{kind}");
+        }
+    }
+    assert_eq!(
+        std::fs::read(there.join("out.bin")).unwrap(),
+        std::fs::read(folder.path().join("lenet5.bin")).unwrap()
+    );
+    symlink("lenet5.onnx", folder.path().join("source")).unwrap();
+    let output = twnc(folder.path(), "lenet5.onnx -o source");
+    assert!(text(&output.stderr).contains("lenet5.onnx would be overwritten"), "{}", text(&output.stderr));
+}
+
 /// Everything that can be wrong: a command, its exit code, and words that its message has.
 #[test]
 fn whatever_is_wrong_is_said() {
@@ -189,6 +286,8 @@ fn whatever_is_wrong_is_said() {
     put("vast.bin", &vast().to_bytes());
     put("text.npz", b"This is no archive.");
     put("text.npy", b"This is no array.");
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4), }";
+    put("x.npy", &[b"\x93NUMPY\x01\x00\x76\x00", format!("{header:<117}\n").as_bytes(), &[0; 16]].concat());
     put("text.png", b"This is no image.");
     let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 4000000000), }";
     put("huge.npy", &[b"\x93NUMPY\x01\x00\x76\x00", format!("{header:<117}\n").as_bytes()].concat());
@@ -243,6 +342,7 @@ fn whatever_is_wrong_is_said() {
             ),
         ),
         ("pads", on("N,4", padding, vec![])),
+        ("relu", on("N,4", vec![relu(&["x"], "y")], vec![])),
         ("shapeless", model(17, graph(vec![relu(&["x"], "y")], vec![shapeless], vec![], &["y"]))),
         // No element, and an axis longer than memory.
         ("vast_weight", on("N,0", vec![product], vec![floats("w", &[0, 1 << 60], &[])])),
@@ -250,6 +350,9 @@ fn whatever_is_wrong_is_said() {
     for (name, model) in cases_of_models.into_iter().chain(more) {
         put(&format!("{name}.onnx"), &bytes(&model));
     }
+    std::fs::copy(shared("models/lenet5_float.onnx"), folder.path().join("float.onnx")).unwrap();
+    assert!(twnc(folder.path(), "float.onnx -o rounded.bin").status.success());
+    assert!(twnc(folder.path(), "relu.onnx -o relu.bin").status.success());
     let cases: &[(&str, i32, &str)] = &[
         ("", 2, "no model is given"),
         ("lenet5.onnx", 2, "no file to write is given"),
@@ -262,6 +365,11 @@ fn whatever_is_wrong_is_said() {
         ("lenet5.onnx --emit twir -o /dev/null", 2, "/dev/null is no regular file"),
         ("bench lenet5.bin --threads 0", 2, "from 1 to 1024 threads may compute"),
         ("bench lenet5.bin --threads 1000000000", 2, "from 1 to 1024 threads may compute"),
+        ("bench lenet5.bin --runs 0", 2, "at least 1 run is timed"),
+        ("bench lenet5.bin --dim H=2", 2, "no input of the model has an open dimension `H`"),
+        ("bench lenet5.bin --dim N=2 --dim M=2", 2, "the open dimensions are N"),
+        ("inspect lenet5.bin --dim H=2", 2, "no input of the model has an open dimension `H`"),
+        ("bench vast.bin --dim N=2", 2, "all sizes of the model are fixed"),
         ("lenet5.onnx -o x.bin --ternarise some", 2, "invalid value 'some'"),
         ("lenet5.onnx -o x.bin --dim batch=0", 2, "`0` is not a size"),
         ("lenet5.onnx -o x.bin --dim frob=1", 2, "option --dim frob=1: no input has"),
@@ -315,6 +423,16 @@ fn whatever_is_wrong_is_said() {
         ("run lenet5.onnx -i mnist.npz", 3, "lenet5.onnx: not a model.bin"),
         ("run folder -i mnist.npz", 3, "folder"),
         ("run lenet5.bin", 2, "no input is given"),
+        ("run relu.bin -i x=x.npy -i x=x.npy", 2, "input `x` is given twice"),
+        ("run lenet5.bin -i mnist.npz -i mnist.npz", 2, "input `image` is given twice"),
+        ("run lenet5.bin --image text.png --std 0", 2, "pixels are divided by a number that is not 0"),
+        ("run lenet5.bin --image text.png --std 1,nan,1", 2, "pixels are divided by a number that is not 0"),
+        ("run lenet5.bin --image text.png --mean inf", 2, "a mean is a number"),
+        ("run lenet5.bin --image text.png --mean -0.5", 3, "text.png"),
+        ("run lenet5.bin -i mnist.npz --mean 0.5", 2, "cannot be used with '--mean <MEAN>'"),
+        ("run lenet5.bin --mean 0.5", 2, "--image <FILE>"),
+        ("run lenet5.bin -i mnist.npz --std 0.5", 2, "cannot be used with '--std <STD>'"),
+        ("run lenet5.bin --std 0.5", 2, "--image <FILE>"),
         ("run lenet5.bin -i frob=labels.npy", 3, "the model has no input `frob`"),
         ("run lenet5.bin -i absent.npz", 3, "absent.npz: cannot be read"),
         ("run lenet5.bin -i text.npz", 3, "text.npz: not a readable .npz file"),
@@ -335,7 +453,17 @@ fn whatever_is_wrong_is_said() {
         ("inspect text.bin", 3, "text.bin: not a model.bin"),
         ("compare lenet5.onnx lenet5.bin --data absent.npz", 3, "absent.npz"),
         ("compare lenet5.onnx lenet5.bin --data mnist.npz --labels text.npy", 3, "text.npy"),
-        ("compare lenet5.onnx lenet5.bin --data mnist.npz --min-agreement 1.1", 1, "is below 1.1"),
+        ("compare float.onnx rounded.bin --data mnist.npz --min-agreement 1", 1, "is below 1"),
+        (
+            "compare lenet5.onnx lenet5.bin --data mnist.npz --min-agreement 1.1",
+            2,
+            "a share is a number from 0 to 1",
+        ),
+        (
+            "compare lenet5.onnx lenet5.bin --data mnist.npz --min-agreement nan",
+            2,
+            "a share is a number from 0 to 1",
+        ),
         ("opt bad.twir", 3, "bad.twir: 2:3: there is no operator `frob`"),
         ("opt absent.twir", 3, "absent.twir: cannot be read"),
         ("opt lenet5.onnx --passes frob", 2, "there is no pass `frob`"),

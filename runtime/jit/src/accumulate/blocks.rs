@@ -1,10 +1,12 @@
 //! Blocks of groups: whose tables exist at once, and in which passes outputs look up entries in them.
 
 use super::Weights;
-use super::code::Accumulate;
+use super::code::{Accumulate, Widen};
+use super::cost::passes;
+use super::groups::{Group, Lookup};
 use super::pack::Planes;
-use super::pattern::Patterns;
-use super::plan::{Group, Limits, Lookup, Plan, passes};
+use super::pattern::{Patterns, code, signs};
+use super::plan::{Limits, Plan};
 use super::stream::Stream;
 use crate::compile::{Compiler, Function};
 use crate::error::JitError;
@@ -23,8 +25,8 @@ pub(crate) struct Block {
 /// Some of the lookups that outputs make in a block.
 pub(crate) struct Pass {
     pub function: Arc<Function>,
-    /// Whether sums of i16 are widened before, since they could overflow with those of this pass.
-    pub widen: bool,
+    /// The function that widens sums of i16 before, if they could overflow with those of this pass.
+    pub widen: Option<Arc<Function>>,
     /// By chunk, then by the convolution groups in it.
     pub streams: Vec<Vec<Stream>>,
 }
@@ -68,8 +70,9 @@ pub(crate) fn blocks(
         return Err(JitError::Unsupported("this many outputs"));
     }
     let patterns = Patterns::new(plan.size);
+    let last = (patterns.entries() - 1) * plan.shape.entry;
     let mut counted = Counted::new(range, geometry.groups * geometry.outputs);
-    let mut blocks = Vec::new();
+    let (mut blocks, mut widened) = (Vec::new(), false);
     for groups in plan.groups.chunks(plan.shape.block) {
         let channels = geometry.groups * geometry.channels;
         let members = groups.iter().map(|group| {
@@ -81,33 +84,46 @@ pub(crate) fn blocks(
             offsets
         });
         let members = members.collect();
-        let lookups: Vec<Place<'_>> = groups
+        let places: Vec<Place> = groups
             .iter()
             .enumerate()
-            .flat_map(|(slot, group)| group.lookups.iter().map(move |lookup| Place { slot, group, lookup }))
+            .flat_map(|(slot, group)| {
+                group
+                    .lookups
+                    .iter()
+                    .map(move |lookup| Place::new(geometry, plan, weights, slot, group, lookup))
+            })
             .collect();
-        let size = lookups.len().div_ceil(passes(lookups.len(), limits.lookups)).max(1);
+        if places.iter().any(|place| place.start + place.shift + last > u16::MAX.into()) {
+            return Err(JitError::Unsupported("tables this large"));
+        }
+        let size = places.len().div_ceil(passes(places.len(), limits.lookups(tile))).max(1);
         let mut made = Vec::new();
-        for lookups in lookups.chunks(size) {
-            let entries = |output: usize| {
-                let entry = |place: &Place<'_>| place.entry(geometry, plan, &patterns, weights, output);
-                lookups.iter().map(entry).collect::<Result<Vec<_>, JitError>>()
-            };
+        for places in places.chunks(size) {
+            let selected = Selected::new(geometry, weights, places);
             let stream = |conv_group: usize, outputs: &Range<usize>| {
-                let first = conv_group * geometry.outputs;
-                let outputs = outputs.clone().map(|output| entries(first + output));
-                let outputs = outputs.collect::<Result<Vec<_>, JitError>>()?;
-                Ok(Stream::new(lookups.len(), sums_bytes as u32, &outputs))
+                let first = conv_group * geometry.outputs + outputs.start;
+                let codes = &selected.codes[first * places.len()..][..outputs.len() * places.len()];
+                let lookup = |(&code, place): (&u8, &Place)| {
+                    let (sum, negative) = patterns.number_of(code);
+                    let shift = if sum == 0 { 0 } else { place.shift };
+                    ((place.start + sum * plan.shape.entry + shift) as u16, negative)
+                };
+                let lookups: Vec<_> = codes.iter().zip(places.iter().cycle()).map(lookup).collect();
+                Stream::new(places.len(), sums_bytes as u32, &lookups)
             };
             let streams = chunks.iter().map(|(conv_groups, outputs)| {
                 conv_groups.clone().map(|conv_group| stream(conv_group, outputs)).collect()
             });
-            let signs = |output: usize| lookups.iter().flat_map(move |p| p.signs(geometry, weights, output));
+            let full = counted.add(|output| selected.signs(output));
+            let widen = Widen { lanes: tile.lanes, fresh: !widened };
+            let fresh = full || (blocks.is_empty() && made.is_empty());
             made.push(Pass {
-                function: compiler.function(&Accumulate { tile, lookups: lookups.len() })?,
-                widen: counted.add(signs),
-                streams: streams.collect::<Result<_, JitError>>()?,
+                function: compiler.function(&Accumulate { tile, lookups: places.len(), fresh })?,
+                widen: full.then(|| compiler.function(&widen)).transpose()?,
+                streams: streams.collect(),
             });
+            widened |= full;
         }
         blocks.push(Block { members, passes: made });
     }
@@ -115,39 +131,58 @@ pub(crate) fn blocks(
 }
 
 /// A lookup of a group whose table is in a slot of its block.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    slot: usize,
-    group: &'a Group,
-    lookup: &'a Lookup,
+struct Place {
+    /// Where the group's table starts, in numbers.
+    start: usize,
+    /// How far entries are displaced.
+    shift: usize,
+    /// Where the weights that sign the members are, for output 0.
+    weights: Vec<usize>,
 }
 
-impl<'a> Place<'a> {
-    /// The weights of an output that select an entry.
-    fn signs(
-        self,
-        geometry: &'a Geometry,
-        weights: &'a Weights,
-        output: usize,
-    ) -> impl Iterator<Item = i8> + use<'a> {
-        let members = self.group.members.iter().zip(&self.lookup.taps);
-        members.map(move |(&(channel, _), &tap)| weights.at(geometry, output, channel, tap))
-    }
-
-    /// Where the entry is in the block's tables, and whether it is subtracted.
-    fn entry(
-        self,
+impl Place {
+    fn new(
         geometry: &Geometry,
         plan: &Plan,
-        patterns: &Patterns,
         weights: &Weights,
-        output: usize,
-    ) -> Result<(u16, bool), JitError> {
-        let (number, negative) = patterns.number(self.signs(geometry, weights, output));
-        let shift = if number == 0 { 0 } else { plan.displacement(self.lookup.shift) };
-        let offset = (self.slot * patterns.entries() + number) * plan.shape.entry + shift;
-        let offset = u16::try_from(offset).map_err(|_| JitError::Unsupported("tables this large"))?;
-        Ok((offset, negative))
+        slot: usize,
+        group: &Group,
+        lookup: &Lookup,
+    ) -> Place {
+        let members = group.members.iter().zip(&lookup.taps);
+        Place {
+            start: slot * plan.shape.entries * plan.shape.entry,
+            shift: plan.displacement(lookup.shift),
+            weights: members.map(|(&(channel, _), &tap)| weights.place(geometry, 0, channel, tap)).collect(),
+        }
+    }
+}
+
+/// Which sums the outputs of all convolution groups select in a pass: the codes of their weights, output by output.
+struct Selected {
+    lookups: usize,
+    codes: Vec<u8>,
+}
+
+impl Selected {
+    fn new(geometry: &Geometry, weights: &Weights, places: &[Place]) -> Selected {
+        let step = weights.place(geometry, 1, 0, [0, 0]);
+        let outputs = geometry.groups * geometry.outputs;
+        let mut codes = Vec::with_capacity(outputs * places.len());
+        for output in 0..outputs {
+            let trits = &weights.trits[output * step..];
+            codes.extend(places.iter().map(|place| code(place.weights.iter().map(|&at| trits[at]))));
+        }
+        Selected { lookups: places.len(), codes }
+    }
+
+    /// How many inputs the lookups of an output add and subtract.
+    fn signs(&self, output: usize) -> [u32; 2] {
+        let codes = &self.codes[output * self.lookups..][..self.lookups];
+        codes.iter().fold([0, 0], |[plus, minus], &code| {
+            let [more, less] = signs(code);
+            [plus + more, minus + less]
+        })
     }
 }
 
@@ -162,8 +197,9 @@ impl Counted {
         Counted { range, outputs: vec![[0; 2]; if range.is_some() { outputs } else { 0 }] }
     }
 
-    /// Counts the signs that a pass gives to the inputs of each output. Whether sums must be widened before it.
-    fn add<S: Iterator<Item = i8>>(&mut self, signs: impl Fn(usize) -> S) -> bool {
+    /// Counts the inputs that a pass adds and subtracts for each output, as `signs` tells. Whether sums must be widened before
+    /// it.
+    fn add(&mut self, signs: impl Fn(usize) -> [u32; 2]) -> bool {
         let Some(range) = self.range else { return false };
         let largest = u64::from(range.largest.unsigned_abs());
         let overflows = |[plus, minus]: [u32; 2]| {
@@ -171,14 +207,7 @@ impl Counted {
                 if range.signed { u64::from(plus) + u64::from(minus) } else { plus.max(minus).into() };
             inputs * largest > i16::MAX as u64
         };
-        let count = |output: usize| {
-            signs(output).fold([0u32; 2], |[plus, minus], sign| match sign {
-                0 => [plus, minus],
-                1.. => [plus + 1, minus],
-                _ => [plus, minus + 1],
-            })
-        };
-        let new: Vec<[u32; 2]> = (0..self.outputs.len()).map(count).collect();
+        let new: Vec<[u32; 2]> = (0..self.outputs.len()).map(signs).collect();
         let together = |(old, new): (&[u32; 2], &[u32; 2])| [old[0] + new[0], old[1] + new[1]];
         let sums: Vec<[u32; 2]> = self.outputs.iter().zip(&new).map(together).collect();
         let widen = sums.iter().any(|&counts| overflows(counts));
@@ -195,8 +224,7 @@ mod tests {
     fn sums_are_widened_before_they_can_overflow() {
         let passes = |largest, signed| {
             let mut counted = Counted::new(Some(IntegerRange { largest, signed }), 1);
-            let signs = [[1, -1, 1, 0], [1, 1, -1, -1], [1, 1, 1, 1], [-1, -1, -1, -1]];
-            signs.map(|signs| counted.add(|_| signs.into_iter()))
+            [[2, 1], [2, 2], [4, 0], [0, 4]].map(|signs| counted.add(|_| signs))
         };
         // In a pass at most 3, 4, 4 and 4 inputs; together 3, 7, 11, 15, or of one sign 2, 4, 8, 8.
         assert_eq!(passes(i16::MAX / 15, true), [false; 4]);

@@ -6,8 +6,10 @@
 
 use crate::machine::Element;
 
-/// Lookups that [`Accumulate`] makes for an output, at most: it has code for every number of them that is negative.
-pub(crate) const MOST_LOOKUPS: usize = 12;
+/// Lookups that [`Accumulate`] makes for an output, at most: it has code for every number of them that is negative, about 8
+/// bytes for each vector that is added, which together should stay in a first-level cache for instructions of 32 KB.
+pub(crate) const MOST_LOOKUPS: usize = 24;
+const MOST_CODE: usize = 24 * 1024;
 
 /// The positions that are summed in registers at once: `rows` of `vectors` of `lanes` numbers, `pitch` numbers from row to
 /// row of a table.
@@ -24,6 +26,12 @@ impl Tile {
     /// Vectors of accumulators.
     pub fn registers(&self) -> usize {
         self.rows * self.vectors
+    }
+
+    /// Lookups that [`Accumulate`] should make for an output, at most.
+    pub fn most_lookups(&self) -> usize {
+        let code = |lookups: usize| (lookups + 1) * lookups * self.registers() * 8;
+        (1..=MOST_LOOKUPS).rev().find(|&lookups| code(lookups) <= MOST_CODE).unwrap_or(1)
     }
 
     /// Positions of a row.
@@ -65,7 +73,8 @@ pub(crate) type BuildFunction<T> = unsafe extern "C" fn(*mut T, *const T, *const
 /// `accumulate(table, sums, stream, counts)`
 ///
 /// For each class `n` of outputs, from 0 to `lookups`, and for each of the `counts[n]` (`u32`) outputs in it: adds
-/// `lookups - n` table entries to its sums and subtracts `n` more, at every vector of the tile. The stream has, output by
+/// `lookups - n` table entries to its sums, or to zeros if it is `fresh`, and subtracts `n` more, at every vector of the tile.
+/// The stream has, output by
 /// output, the byte offset (`u32`) of its sums (`tile.registers()` vectors) from `sums`, then for each lookup the offset
 /// (`u16`, in numbers) of its entry from `table`. `lookups` is at least 1 and at most [`MOST_LOOKUPS`].
 ///
@@ -74,6 +83,7 @@ pub(crate) type BuildFunction<T> = unsafe extern "C" fn(*mut T, *const T, *const
 pub(crate) struct Accumulate {
     pub tile: Tile,
     pub lookups: usize,
+    pub fresh: bool,
 }
 
 impl Accumulate {
@@ -88,11 +98,12 @@ pub(crate) type AccumulateFunction<T> = unsafe extern "C" fn(*const T, *mut T, *
 
 /// `widen(sums, totals, vectors)`
 ///
-/// Adds each of `vectors` vectors of i16 sums to as many i32 totals, and makes the sums zero.
+/// Adds each of `vectors` vectors of i16 sums to as many i32 totals; or the totals become the sums if they are `fresh`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Widen {
     /// Numbers in a vector of sums.
     pub lanes: usize,
+    pub fresh: bool,
 }
 
 /// The type of [`Widen`]'s function.

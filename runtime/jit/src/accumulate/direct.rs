@@ -5,8 +5,9 @@
 //! from there an output's sums go through registers straight to the output where its epilogue is simple ([`Finishing`]).
 
 use super::blocks::IntegerRange;
+use super::groups::{Phase, phases, reach};
 use super::pack::{Planes, pack_channels};
-use super::plan::{Phase, phases, reach};
+
 use super::shifted::{Finishing, RESERVED, Shifted, ShiftedFunction, Spread, SpreadFunction};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
@@ -14,7 +15,7 @@ use crate::epilogue::{Epilogue, Finish, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Io, Line, lines};
-use crate::machine::Isa;
+use crate::machine::{Isa, first_level_cache};
 use crate::number::Number;
 use std::iter::StepBy;
 use std::marker::PhantomData;
@@ -22,8 +23,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::interpret::View;
 
-/// Bytes of the planes of a band: half a first-level cache of 48 KB, three quarters of one of 32 KB.
-const BAND: usize = 24 * 1024;
 /// Vectors of sums that a tile has, at most: enough to hide the latency of additions.
 const MOST_SUMS: usize = 16;
 
@@ -117,7 +116,8 @@ impl<T: Number> DirectKernel<T> {
         let vectors = width.div_ceil(lanes);
         let strip = even(vectors, most);
         let tall = even(height, most / strip);
-        let fits = (BAND / bytes / pitch.max(1) / count.max(1)).saturating_sub(reach[0]);
+        // Half the first-level cache for the planes of a band.
+        let fits = (first_level_cache() / 2 / bytes / pitch.max(1) / count.max(1)).saturating_sub(reach[0]);
         let band = (fits / tall.max(1) * tall).clamp(tall, height.max(tall));
         let shifted = |rows: usize, columns: usize| Shifted {
             element: T::ELEMENT,
@@ -136,7 +136,7 @@ impl<T: Number> DirectKernel<T> {
             (all < 1 << 28 && geometry.input[1] < 1 << 28).then_some((plane, all))
         };
         let (plane, packed) = size().ok_or_else(too_large)?;
-        let planes = Planes { pitch, columns, plane };
+        let planes = Planes { pitch, columns, bands: 1, band: [0, 0], plane };
         let list = |output: usize, sign: i8| {
             let channels = 0..geometry.channels;
             let taps = channels.flat_map(|c| phases.iter().enumerate().map(move |(i, p)| (c, i, p)));

@@ -6,7 +6,9 @@
 
 mod blocks;
 mod code;
+mod cost;
 mod direct;
+mod groups;
 mod pack;
 mod pattern;
 mod plan;
@@ -28,6 +30,7 @@ use crate::geometry::Geometry;
 use crate::kernel::{Interface, Io, Kernel, Line, Slot, sealed};
 use crate::number::Number;
 pub use blocks::IntegerRange;
+pub use cost::Counts;
 use direct::DirectKernel;
 use plan::Plan;
 use rows::RowsKernel;
@@ -98,6 +101,11 @@ trait Family: Send + Sync {
 
     /// What a run should take, in cycles.
     fn estimate(&self) -> Option<f64> {
+        None
+    }
+
+    /// What a run does, if that is counted.
+    fn counts(&self) -> Option<Counts> {
         None
     }
 
@@ -194,6 +202,13 @@ impl Jit {
     }
 }
 
+impl AccumulateKernel {
+    /// What a run of each plane does, where that is counted: with tables.
+    pub fn counts(&self) -> Vec<Option<Counts>> {
+        self.planes.iter().map(|plane| plane.counts()).collect()
+    }
+}
+
 /// The weights of a plane.
 pub(crate) struct Weights {
     trits: Vec<i8>,
@@ -204,11 +219,16 @@ pub(crate) struct Weights {
 impl Weights {
     /// That of an output and of a channel of its group, at a tap.
     pub fn at(&self, g: &Geometry, output: usize, channel: usize, tap: [usize; 2]) -> i8 {
-        self.trits[if self.transposed {
+        self.trits[self.place(g, output, channel, tap)]
+    }
+
+    /// Where [`Weights::at`] is among the weights: a sum of what each of the output, the channel and the tap contribute.
+    fn place(&self, g: &Geometry, output: usize, channel: usize, tap: [usize; 2]) -> usize {
+        if self.transposed {
             channel * g.outputs + output
         } else {
             ((output * g.channels + channel) * g.kernel[0] + tap[0]) * g.kernel[1] + tap[1]
-        }]
+        }
     }
 
     /// How many are not zero.

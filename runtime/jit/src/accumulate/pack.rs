@@ -1,6 +1,6 @@
 //! Copies input rows into the padded planes that table kernels read: one plane per phase and channel.
 
-use super::plan::Phase;
+use super::groups::Phase;
 use crate::geometry::Geometry;
 use crate::number::Number;
 use std::ops::Range;
@@ -12,12 +12,17 @@ pub(crate) struct Planes {
     pub pitch: usize,
     /// Columns that are written in each row; at most one pitch and what the next row shares.
     pub columns: usize,
+    /// Parts of a row, that are rows of the image's bands.
+    pub bands: usize,
+    /// Rows of the image from a band to the next, and columns from a part to the next.
+    pub band: [usize; 2],
     /// Numbers from a plane to the next.
     pub plane: usize,
 }
 
-/// Fills `packed` with rows `rows` of every phase and of some channels of a sample, a plane each, phase by phase; row
-/// `rows.start` becomes row 0.
+/// Makes `packed` hold rows `rows` of every phase and of some channels of a sample, a plane each, phase by phase; row
+/// `rows.start` becomes row 0. Whatever was packed there before was packed by the same kernel, or is zeros: padding that is
+/// the same for all rows is not written.
 #[allow(clippy::too_many_arguments)] // What to copy, from where, to where.
 pub(crate) fn pack_channels<T: Number>(
     geometry: &Geometry,
@@ -32,39 +37,71 @@ pub(crate) fn pack_channels<T: Number>(
     if geometry.input_strides.x != 1 {
         return transpose(geometry, planes, input, packed);
     }
-    let Planes { pitch, columns, plane } = planes;
-    let written = (rows.len().saturating_sub(1) * pitch + columns).min(plane);
-    let mut targets = packed.chunks_exact_mut(plane);
-    for phase in phases {
-        let stride = geometry.strides[1];
-        let [first, end] = phase.columns(geometry, columns);
-        let from_column = (first * stride + phase.remainder[1]).saturating_sub(geometry.pads[1]);
-        for channel in channels.clone() {
-            let Some(target) = targets.next() else { return };
-            // Lanes past the image read this; any number would do, but not slow ones.
-            target[written..].fill(T::zeroed());
-            let source = sample * geometry.input_strides.sample + channel * geometry.input_strides.channel;
+    let [stride_y, stride_x] = geometry.strides;
+    let input = &input[sample * geometry.input_strides.sample..];
+    let size = planes.plane * channels.len();
+    if size == 0 {
+        return;
+    }
+    for (phase, packed) in phases.iter().zip(packed.chunks_exact_mut(size)) {
+        for part in 0..planes.bands {
+            let columns = match part + 1 < planes.bands {
+                true => planes.band[1],
+                false => planes.columns - part * planes.band[1],
+            };
+            let [first, end] = phase.columns(geometry, columns);
+            if first == end {
+                continue;
+            }
+            let from = (first * stride_x + phase.remainder[1]).saturating_sub(geometry.pads[1]);
             for (i, row) in rows.clone().enumerate() {
-                let target = &mut target[i * pitch..][..columns];
-                let y = (row * geometry.strides[0] + phase.remainder[0]).checked_sub(geometry.pads[0]);
-                let Some(y) = y.filter(|&y| y < geometry.input[0]) else {
-                    target.fill(T::zeroed());
-                    continue;
-                };
-                target[..first].fill(T::zeroed());
-                target[end..].fill(T::zeroed());
-                if first < end {
-                    let source =
-                        &input[source + y * geometry.input_strides.y..][from_column..geometry.input[1]];
-                    let target = &mut target[first..end];
-                    match stride {
-                        1 => target.copy_from_slice(&source[..target.len()]),
-                        2 => target.iter_mut().zip(source.chunks(2)).for_each(|(t, s)| *t = s[0]),
-                        _ => target.iter_mut().zip(source.iter().step_by(stride)).for_each(|(t, &s)| *t = s),
+                let y = (row + part * planes.band[0]) * stride_y + phase.remainder[0];
+                let y = y.checked_sub(geometry.pads[0]).filter(|&y| y < geometry.input[0]);
+                let to = i * planes.pitch + part * planes.band[1];
+                let targets = packed.chunks_exact_mut(planes.plane).map(|plane| &mut plane[to..][first..end]);
+                match y {
+                    None => targets.for_each(|target| target.fill(T::zeroed())),
+                    Some(y) => {
+                        let from = y * geometry.input_strides.y + from;
+                        let sources =
+                            channels.clone().map(|channel| channel * geometry.input_strides.channel);
+                        let sources = sources.map(|channel| &input[channel + from..]);
+                        targets.zip(sources).for_each(|(to, from)| copy(stride_x, from, to));
                     }
                 }
             }
         }
+    }
+}
+
+/// Numbers that are copied at once.
+const PIECE: usize = 8;
+
+/// `to[i] = from[i * stride]`, in pieces of a fixed size: rows are too short for calls that copy.
+fn copy<T: Number>(stride: usize, from: &[T], to: &mut [T]) {
+    match stride {
+        1 => {
+            let from = &from[..to.len()];
+            let last = to.len().saturating_sub(PIECE);
+            let whole = to.as_chunks_mut::<PIECE>().0.iter_mut().zip(from.as_chunks::<PIECE>().0);
+            whole.for_each(|(to, from)| *to = *from);
+            match (to[last..].first_chunk_mut::<PIECE>(), from[last..].first_chunk::<PIECE>()) {
+                // The last piece overlaps the one before.
+                (Some(to), Some(from)) => *to = *from,
+                _ => to.iter_mut().zip(from).for_each(|(to, &from)| *to = from),
+            }
+        }
+        2 => {
+            let mut done = 0;
+            let pieces = to.as_chunks_mut::<PIECE>().0.iter_mut().zip(from.as_chunks::<{ 2 * PIECE }>().0);
+            for (to, from) in pieces {
+                *to = std::array::from_fn(|i| from[2 * i]);
+                done += PIECE;
+            }
+            let rest = to[done..].iter_mut().zip(from[2 * done..].iter().step_by(2));
+            rest.for_each(|(to, &from)| *to = from);
+        }
+        _ => to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, &from)| *to = from),
     }
 }
 

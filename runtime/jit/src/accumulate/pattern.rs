@@ -51,8 +51,12 @@ impl Patterns {
 
     /// The number of the sum that `digits` (at most `size`; absent ones are 0) selects, and whether it is negated.
     pub fn number(&self, digits: impl IntoIterator<Item = i8>) -> (usize, bool) {
-        let code = digits.into_iter().zip(0u32..).fold(0, |code, (d, i)| code + digit(d) * 3usize.pow(i));
-        let (number, negative) = self.numbers[code];
+        self.number_of(code(digits))
+    }
+
+    /// [`Patterns::number`] of digits by their [`code`].
+    pub fn number_of(&self, code: u8) -> (usize, bool) {
+        let (number, negative) = self.numbers[usize::from(code)];
         (usize::from(number), negative)
     }
 
@@ -83,6 +87,33 @@ impl Patterns {
     }
 }
 
+/// Digits (at most 5) in one number: base 3, the first the lowest.
+#[inline]
+pub(crate) fn code(digits: impl IntoIterator<Item = i8>) -> u8 {
+    const PLACES: [u8; 5] = [1, 3, 9, 27, 81];
+    digits.into_iter().zip(PLACES).fold(0, |code, (d, place)| code + digit(d) as u8 * place)
+}
+
+/// How many of the digits of a [`code`] are positive, and negative.
+#[inline]
+pub(crate) fn signs(code: u8) -> [u32; 2] {
+    const COUNTS: [[u8; 2]; 243] = {
+        let mut counts = [[0; 2]; 243];
+        let mut code = 1;
+        while code < 243 {
+            // What the last digit adds to the digits before it.
+            counts[code] = counts[code / 3];
+            match code % 3 {
+                0 => {}
+                digit => counts[code][digit - 1] += 1,
+            }
+            code += 1;
+        }
+        counts
+    };
+    COUNTS[usize::from(code)].map(u32::from)
+}
+
 fn digit(trit: i8) -> usize {
     match trit {
         0 => 0,
@@ -109,6 +140,8 @@ mod tests {
             for code in 0..3i32.pow(size as u32) {
                 let digits: Vec<i8> = (0..size as u32).map(|i| (code / 3i32.pow(i) % 3) as i8 - 1).collect();
                 let expected: i32 = digits.iter().zip(&members).map(|(&d, m)| i32::from(d) * m).sum();
+                let count = |sign: i8| digits.iter().filter(|&&d| d == sign).count() as u32;
+                assert_eq!(signs(super::code(digits.iter().copied())), [count(1), count(-1)]);
                 let (number, negative) = patterns.number(digits);
                 assert_eq!(if negative { -values[number] } else { values[number] }, expected);
             }

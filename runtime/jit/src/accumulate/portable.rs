@@ -66,8 +66,11 @@ impl Code for Accumulate {
                 let stream = state[0];
                 let offset = b.ins().uload32(flags(), stream, 0);
                 let sums = b.ins().iadd(sums, offset);
-                let mut registers: Vec<Value> =
-                    (0..places.len()).map(|v| load(b, vector(element), sums, v * VECTOR)).collect();
+                let sum = |b: &mut FunctionBuilder<'_>, v| match self.fresh {
+                    true => zero(b, vector(element)),
+                    false => load(b, vector(element), sums, v * VECTOR),
+                };
+                let mut registers: Vec<Value> = (0..places.len()).map(|v| sum(b, v)).collect();
                 for lookup in 0..self.lookups {
                     let index = b.ins().uload16(types::I64, flags(), stream, (4 + lookup * 2) as i32);
                     let offset = b.ins().ishl_imm_u(index, element.bytes().ilog2() as i64);
@@ -104,12 +107,15 @@ impl Code for Widen {
             let value = load(b, types::I16X8, sums, 0);
             let halves = [b.ins().swiden_low(value), b.ins().swiden_high(value)];
             for (i, half) in halves.into_iter().enumerate() {
-                let total = load(b, types::I32X4, totals, i * VECTOR);
-                let total = b.ins().iadd(total, half);
+                let total = match self.fresh {
+                    true => half,
+                    false => {
+                        let total = load(b, types::I32X4, totals, i * VECTOR);
+                        b.ins().iadd(total, half)
+                    }
+                };
                 store(b, total, totals, i * VECTOR);
             }
-            let zero = zero(b, types::I16X8);
-            store(b, zero, sums, 0);
             vec![b.ins().iadd_imm_s(sums, VECTOR as i64), b.ins().iadd_imm_s(totals, 2 * VECTOR as i64)]
         });
     }

@@ -14,20 +14,27 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// The stream of outputs, each with `lookups` lookups and sums `sums_bytes` behind those of the one before.
-    pub fn new(lookups: usize, sums_bytes: u32, outputs: &[Vec<Lookup>]) -> Stream {
-        let negatives = |output: &Vec<Lookup>| output.iter().filter(|(_, negative)| *negative).count();
-        let mut order: Vec<(usize, u32)> = outputs.iter().map(negatives).zip(0..).collect();
+    /// The stream of outputs that make `lookups` lookups each, which follow each other in `all`; the sums of an output are
+    /// `sums_bytes` behind those of the one before.
+    pub fn new(lookups: usize, sums_bytes: u32, all: &[Lookup]) -> Stream {
+        let row = |output: u32| &all[output as usize * lookups..][..lookups];
+        let negatives = |output: u32| row(output).iter().filter(|(_, negative)| *negative).count();
+        let outputs = (all.len() / lookups.max(1)) as u32;
+        let mut order: Vec<(usize, u32)> = (0..outputs).map(|output| (negatives(output), output)).collect();
         order.sort_unstable();
         let mut counts = vec![0; lookups + 1];
-        let mut words = Vec::with_capacity(outputs.len() * (lookups + 2));
+        let mut words = Vec::with_capacity(order.len() * (lookups + 2));
         for (class, output) in order {
             counts[class] += 1;
             let offset = output * sums_bytes;
             words.extend([offset as u16, (offset >> 16) as u16]);
-            for sign in [false, true] {
-                let lookups = outputs[output as usize].iter();
-                words.extend(lookups.filter(|(_, negative)| *negative == sign).map(|(offset, _)| offset));
+            // Those that are added fill the front, the others the back.
+            let (mut added, mut subtracted) = (words.len(), words.len() + lookups - class);
+            words.resize(words.len() + lookups, 0);
+            for &(offset, negative) in row(output) {
+                let next = if negative { &mut subtracted } else { &mut added };
+                words[*next] = offset;
+                *next += 1;
             }
         }
         Stream { counts, words }
@@ -40,8 +47,8 @@ mod tests {
 
     #[test]
     fn outputs_are_sorted_by_their_negative_lookups() {
-        let outputs = [vec![(1, true), (2, false)], vec![(3, false), (4, false)], vec![(5, true), (6, true)]];
-        let stream = Stream::new(2, 0x1_8000, &outputs);
+        let outputs = [[(1, true), (2, false)], [(3, false), (4, false)], [(5, true), (6, true)]];
+        let stream = Stream::new(2, 0x1_8000, outputs.as_flattened());
         assert_eq!(stream.counts, [1, 1, 1]);
         assert_eq!(stream.words, [0x8000, 1, 3, 4, 0, 0, 2, 1, 0, 3, 5, 6]);
     }

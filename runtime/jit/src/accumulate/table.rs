@@ -5,7 +5,8 @@
 //! from there. See `docs/kernels.md`.
 
 use super::blocks::{Block, Chunk, IntegerRange, blocks};
-use super::code::{AccumulateFunction, Build, BuildFunction, Widen, WidenFunction};
+use super::code::{AccumulateFunction, Build, BuildFunction, WidenFunction};
+use super::cost::Counts;
 use super::pack::{Planes, pack_channels};
 use super::plan::{Image, Plan, Shape};
 use super::{Family, Weights};
@@ -28,8 +29,8 @@ pub(crate) struct TableKernel<T> {
     planes: Planes,
     blocks: Vec<Block>,
     build: Arc<Function>,
-    /// For sums of i16 that could overflow.
-    widen: Option<Arc<Function>>,
+    /// Whether sums of i16 are widened on the way, since they could overflow.
+    widened: bool,
     finish: Finish,
     chunks: Vec<Chunk>,
     input: PhantomData<T>,
@@ -53,10 +54,9 @@ impl<T: Number> TableKernel<T> {
         let Shape { tile, entry, .. } = plan.shape;
         let (element, lanes, pitch) = (tile.element, tile.lanes, tile.pitch);
         let build = compiler.function(&Build { element, lanes, group: plan.size, entry, pitch })?;
-        let widened = blocks.iter().flat_map(|block| &block.passes).any(|pass| pass.widen);
-        let widen = widened.then(|| compiler.function(&Widen { lanes })).transpose()?;
+        let widened = blocks.iter().flat_map(|block| &block.passes).any(|pass| pass.widen.is_some());
         let finish = Finish::new(compiler, element, widened, epilogue)?;
-        Ok(TableKernel { geometry, planes, blocks, build, widen, finish, chunks, plan, input: PhantomData })
+        Ok(TableKernel { geometry, planes, blocks, build, widened, finish, chunks, plan, input: PhantomData })
     }
 
     fn table_lines(&self) -> usize {
@@ -77,7 +77,7 @@ impl<T: Number> TableKernel<T> {
 
     /// Lines for widened sums.
     fn total_lines(&self) -> usize {
-        if self.widen.is_some() { lines::<i32>(self.most_sums()) } else { 0 }
+        if self.widened { lines::<i32>(self.most_sums()) } else { 0 }
     }
 
     fn packed_lines(&self) -> usize {
@@ -110,8 +110,9 @@ impl<T: Number> TableKernel<T> {
         let (conv_groups, outputs) = &self.chunks[chunk];
         let used = self.sums_of(&self.chunks[chunk]);
         let sums = &mut sums[..used];
-        sums.fill(T::zeroed());
-        totals.fill(0);
+        if self.blocks.is_empty() {
+            sums.fill(T::zeroed());
+        }
         for block in &self.blocks {
             for (slot, members) in block.members.iter().enumerate() {
                 // SAFETY: the slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts
@@ -130,8 +131,8 @@ impl<T: Number> TableKernel<T> {
                 }
             }
             for pass in &block.passes {
-                if pass.widen {
-                    self.widen(sums, totals);
+                if let Some(widen) = &pass.widen {
+                    self.widen(widen, sums, totals);
                 }
                 // SAFETY: as above.
                 let accumulate =
@@ -159,9 +160,8 @@ impl<T: Number> TableKernel<T> {
         }
     }
 
-    /// Adds sums of i16 to the totals and makes them zero.
-    fn widen(&self, sums: &mut [T], totals: &mut [i32]) {
-        let Some(function) = &self.widen else { return };
+    /// Adds sums of i16 to the totals.
+    fn widen(&self, function: &Function, sums: &mut [T], totals: &mut [i32]) {
         let (vectors, lanes) = (sums.len() / self.plan.shape.tile.lanes, self.plan.shape.tile.lanes);
         let sums: &mut [i16] = bytemuck::cast_slice_mut(sums);
         let (sums, totals) = (&mut sums[..vectors * lanes], &mut totals[..vectors * lanes]);
@@ -246,19 +246,16 @@ impl<T: Number> TableKernel<T> {
         x: usize,
         count: usize,
     ) -> impl Iterator<Item = (usize, usize, usize, usize)> + use<T> {
-        let width = self.geometry.output[1];
-        let pitch = match self.plan.image {
-            Image::Rows => usize::MAX,
-            Image::Flat { pitch } => pitch,
-        };
+        let [height, width] = self.geometry.output;
+        let (pitch, rows) = self.plan.image.parts();
         let mut at = x;
         std::iter::from_fn(move || {
             while at < x + count {
-                let (row, column) = (at / pitch, at % pitch);
+                let (part, column) = (at / pitch, at % pitch);
                 let here = at;
-                at = (here - column).saturating_add(pitch).min(x + count);
-                if column < width {
-                    return Some((y + row, column, here - x, (at - here).min(width - column)));
+                at = (here - column + pitch).min(x + count);
+                if column < width && y + part * rows < height {
+                    return Some((y + part * rows, column, here - x, (at - here).min(width - column)));
                 }
             }
             None
@@ -277,14 +274,17 @@ impl<T: Number> Family for TableKernel<T> {
 
     fn functions(&self) -> Vec<Arc<Function>> {
         let passes = self.blocks.iter().flat_map(|block| &block.passes).map(|pass| &pass.function);
-        std::iter::once(&self.build).chain(&self.widen).chain(passes).cloned().collect()
+        let widenings =
+            self.blocks.iter().flat_map(|block| &block.passes).filter_map(|pass| pass.widen.as_ref());
+        std::iter::once(&self.build).chain(widenings).chain(passes).cloned().collect()
     }
 
     fn describe(&self) -> String {
         let Plan { size, image, cycles, shape: Shape { tile, tiles, block, .. }, .. } = &self.plan;
         let kind = match image {
-            Image::Rows => "rows",
-            Image::Flat { .. } => "flat",
+            Image::Bands { bands: 1, .. } => "rows".to_owned(),
+            Image::Bands { bands, .. } => format!("{bands} bands"),
+            Image::Flat { .. } => "flat".to_owned(),
         };
         format!(
             "tables: groups of {size}, {block} a block; {kind}, {}x{} positions a tile, {}x{} tiles a table, pitch {}; \
@@ -302,6 +302,10 @@ impl<T: Number> Family for TableKernel<T> {
         Some(self.plan.cycles)
     }
 
+    fn counts(&self) -> Option<Counts> {
+        Some(self.plan.counts)
+    }
+
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {
         let input = T::elements(input);
         let (tables, scratch) = scratch.split_at_mut(self.table_lines());
@@ -316,6 +320,7 @@ impl<T: Number> Family for TableKernel<T> {
         for table in tables.chunks_exact_mut(entries * entry) {
             table[..entry].fill(T::zeroed());
         }
+        packed.fill(T::zeroed());
         let regions = self.plan.regions();
         let mut packed_is = None;
         for unit in units {
@@ -325,7 +330,7 @@ impl<T: Number> Family for TableKernel<T> {
             if packed_is != Some((sample, down)) {
                 let first = down * self.plan.region()[0];
                 let rows = match self.plan.image {
-                    Image::Rows => first..first + self.plan.table_rows_of_image(),
+                    Image::Bands { .. } => first..first + self.plan.table_rows_of_image(),
                     Image::Flat { .. } => 0..self.geometry.output[0] + self.plan.reach()[0],
                 };
                 let channels = 0..self.geometry.groups * self.geometry.channels;
@@ -366,18 +371,17 @@ fn planes(geometry: &Geometry, plan: &Plan, reach: [usize; 2]) -> Planes {
     let read = across + plan.shape.tile.pitch + reach[1];
     let tile = plan.shape.tile;
     match plan.image {
-        Image::Rows => {
-            let pitch = read.max(geometry.output[1] + reach[1]).next_multiple_of(plan.shape.tile.lanes);
-            Planes {
-                pitch,
-                columns: pitch,
-                plane: (plan.table_rows_of_image() * pitch).next_multiple_of(tile.element.line()),
-            }
+        Image::Bands { bands, rows, width } => {
+            let columns = (bands - 1) * width + geometry.output[1] + reach[1];
+            let pitch = read.max(columns).next_multiple_of(plan.shape.tile.lanes);
+            let plane = (plan.table_rows_of_image() * pitch).next_multiple_of(tile.element.line());
+            Planes { pitch, columns: pitch, bands, band: [rows, width], plane }
         }
         Image::Flat { pitch } => {
             let columns = geometry.output[1] + reach[1];
             let rows = (geometry.output[0] + reach[0] - 1) * pitch + columns;
-            Planes { pitch, columns, plane: rows.max(read).next_multiple_of(tile.element.line()) }
+            let plane = rows.max(read).next_multiple_of(tile.element.line());
+            Planes { pitch, columns, bands: 1, band: [0, 0], plane }
         }
     }
 }

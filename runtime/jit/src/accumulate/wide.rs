@@ -65,7 +65,7 @@ pub(crate) fn build(code: &Build) -> Assembled {
 
 /// [`Accumulate`]: indices are read four at a time where there are as many.
 pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
-    let Accumulate { tile, lookups } = *code;
+    let Accumulate { tile, lookups, fresh } = *code;
     let bytes = tile.element.bytes();
     assemble(tile.lanes * bytes, |a| {
         let (table, sums, stream, counts) = (rdi, rsi, rdx, rcx);
@@ -81,7 +81,10 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
             a.mov(r8d, dword_ptr(stream))?;
             a.add(sum, sums)?;
             for v in 0..places.len() {
-                a.load(v, ptr(sum + v * vector))?;
+                match fresh {
+                    true => a.clear(v)?,
+                    false => a.load(v, ptr(sum + v * vector))?,
+                }
             }
             for lookup in 0..lookups {
                 let (at, four) = (stream + (4 + lookup * 2), lookup / 4 * 4 + 4 <= lookups);
@@ -123,18 +126,18 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
 pub(crate) fn widen(code: &Widen) -> Assembled {
     assemble(code.lanes * Element::I16.bytes(), |a| {
         let (sums, totals, vectors) = (rdi, rsi, rdx);
-        let (zero, halves, vector) = (2, [0, 1], a.vector());
+        let (halves, vector) = ([0, 1], a.vector());
         let (mut next, mut end) = (a.create_label(), a.create_label());
-        a.clear(zero)?;
         a.test(vectors, vectors)?;
         a.jz(end)?;
         a.set_label(&mut next)?;
         for half in halves {
             a.load_i16_as_i32(half, sums, half * vector / 2)?;
-            a.add_i32_from(half, half, ptr(totals + half * vector))?;
+            if !code.fresh {
+                a.add_i32_from(half, half, ptr(totals + half * vector))?;
+            }
             a.store(ptr(totals + half * vector), half)?;
         }
-        a.store(ptr(sums), zero)?;
         a.add(sums, vector as i32)?;
         a.add(totals, 2 * vector as i32)?;
         a.dec(vectors)?;

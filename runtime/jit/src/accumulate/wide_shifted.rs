@@ -94,10 +94,10 @@ fn constants(a: &mut Assembler, finish: Finishing, numbers: AsmRegister64) -> Em
         Some(Unary::HardSwish) => vec![0.0, 1.0, 1.0 / 6.0, 0.5],
         _ => vec![],
     };
-    (2..).zip(activation).try_for_each(|(register, number)| a.constant_f32(register, number))
+    (2..).zip(activation).try_for_each(|(register, number)| a.splat(register, number.to_bits()))
 }
 
-/// The epilogue of a vector. Where a number is NaN or both are equal, `maximum` and `minimum` give the second.
+/// The epilogue of a vector. Where a number is NaN or both are equal, larger and smaller are the second.
 fn finished(a: &mut Assembler, finish: Finishing, x: usize) -> Emitted {
     if finish.factor {
         a.multiply_f32(x, x, 0)?;
@@ -106,10 +106,10 @@ fn finished(a: &mut Assembler, finish: Finishing, x: usize) -> Emitted {
         a.add_f32(x, x, 1)?;
     }
     match finish.activation {
-        Some(Unary::Relu) => a.maximum_f32(x, 2, x),
+        Some(Unary::Relu) => a.larger_f32(x, 2, x),
         Some(Unary::Clip { .. }) => {
-            a.maximum_f32(x, 2, x)?;
-            a.minimum_f32(x, 3, x)
+            a.larger_f32(x, 2, x)?;
+            a.smaller_f32(x, 3, x)
         }
         Some(Unary::HardSigmoid { .. }) => gate(a, x, x),
         Some(Unary::HardSwish) => {
@@ -125,8 +125,8 @@ fn finished(a: &mut Assembler, finish: Finishing, x: usize) -> Emitted {
 fn gate(a: &mut Assembler, to: usize, x: usize) -> Emitted {
     a.multiply_f32(to, x, 4)?;
     a.add_f32(to, to, 5)?;
-    a.maximum_f32(to, 2, to)?;
-    a.minimum_f32(to, 3, to)
+    a.larger_f32(to, 2, to)?;
+    a.smaller_f32(to, 3, to)
 }
 
 /// [`Spread`]: whole rows in vectors of the function's width, every second number in those of 256 bits at most.

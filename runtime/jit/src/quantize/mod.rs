@@ -1,14 +1,15 @@
 //! Numbers rounded to integers, sample by sample: first the scales, then the integers. The same bits as the interpreter.
 
+#[cfg(all(target_arch = "x86_64", unix))]
+mod wide;
+
 use crate::Jit;
 use crate::compile::{Code, Function};
 use crate::elementwise::Elementwise;
 use crate::error::JitError;
 use crate::kernel::{Interface, Io, Kernel, Line, Slot, sealed};
 use crate::loops::{LANES, VECTOR, count, load, splat, splat_from, store};
-use crate::machine::MAX_LANES;
-#[cfg(all(target_arch = "x86_64", unix))]
-use crate::quantize_wide;
+use crate::machine::{Element, MAX_LANES};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use std::ops::Range;
@@ -18,6 +19,8 @@ use twnc_program::step::Quantize;
 
 /// Elements of a unit of work of the second phase.
 const UNIT: usize = 4096;
+/// Numbers of the longest vector.
+const MOST: usize = MAX_LANES;
 /// Numbers that a turn rounds.
 const ROUNDED: usize = 2 * LANES;
 
@@ -32,32 +35,27 @@ pub struct QuantizeKernel {
     interface: Interface,
 }
 
-/// Numbers that the largest ones of a sample are found in.
-const MEASURED: usize = MAX_LANES / 2;
-
 /// `measure(input, numbers, largest)`
 ///
-/// Writes to the first of `largest` as many numbers as a vector has, of which the greatest is the largest finite magnitude (unsigned: number) of `numbers`
-/// numbers at `input`, and at least 0.
+/// Writes to `largest` a vector of numbers, of which the greatest is the largest finite magnitude (unsigned: number) of
+/// `numbers` numbers at `input`, and none is negative.
 #[derive(Debug)]
-pub(crate) struct Measure {
-    pub signed: bool,
-    /// Bytes of a vector.
-    pub vector: usize,
+struct Measure {
+    lanes: usize,
+    signed: bool,
 }
 
 /// The type of [`Measure`]'s function.
-type MeasureFunction = unsafe extern "C" fn(*const f32, usize, *mut [f32; MEASURED]);
+type MeasureFunction = unsafe extern "C" fn(*const f32, usize, *mut [f32; MOST]);
 
 /// `round(input, integers, numbers, inverse)`
 ///
-/// Rounds `numbers` numbers, times the positive number at `inverse`, to integers from `smallest` to `largest`.
+/// Rounds `numbers` numbers, times the number at `inverse`, which is not 0, to integers from `smallest` to `largest`.
 #[derive(Debug)]
-pub(crate) struct Round {
-    pub smallest: i16,
-    pub largest: i16,
-    /// Bytes of a vector.
-    pub vector: usize,
+struct Round {
+    lanes: usize,
+    smallest: i16,
+    largest: i16,
 }
 
 /// The type of [`Round`]'s function.
@@ -73,17 +71,21 @@ impl Jit {
             return Err(JitError::Shape("an input without an axis of samples".into()));
         };
         let size = rest.iter().product();
+        let lanes = self.isa.lanes(Element::F32);
         let interface = Interface {
             inputs: vec![Slot::f32(samples * size)],
             outputs: vec![Slot { element: ElementType::I16, len: samples * size }, Slot::f32(samples)],
             ..Interface::default()
         };
-        let (vector, smallest, largest) = (self.isa.bytes(), step.smallest(), step.largest());
         Ok(QuantizeKernel {
             samples,
             size,
-            measure: self.compiler.function(&Measure { signed: step.signed, vector })?,
-            round: self.compiler.function(&Round { smallest, largest, vector })?,
+            measure: self.compiler.function(&Measure { lanes, signed: step.signed })?,
+            round: self.compiler.function(&Round {
+                lanes,
+                smallest: step.smallest(),
+                largest: step.largest(),
+            })?,
             step: step.clone(),
             interface,
         })
@@ -97,9 +99,9 @@ impl QuantizeKernel {
     }
 
     fn scale(&self, sample: &[f32]) -> f32 {
-        let mut largest = [0.0; MEASURED];
+        let mut largest = [0.0; MOST];
         if self.step.scale.is_none() {
-            // SAFETY: the function was emitted for exactly this type; it reads the sample and writes the four numbers.
+            // SAFETY: the function was emitted for exactly this type; it reads the sample and writes at most so many numbers.
             unsafe {
                 let measure = std::mem::transmute::<*const u8, MeasureFunction>(self.measure.entry());
                 measure(sample.as_ptr(), sample.len(), &mut largest);
@@ -129,14 +131,11 @@ impl sealed::Execute for QuantizeKernel {
             let scale = unsafe { io.written::<f32>(1, sample) };
             // SAFETY: these elements are the unit's.
             let integers = unsafe { io.output_of::<i16>(0, from..to) };
-            let (input, inverse) = (&input[from..to], Quantize::inverse(scale));
-            if inverse > 0.0 {
-                // SAFETY: both slices have as many elements as are said.
-                unsafe { round(input.as_ptr(), integers.as_mut_ptr(), integers.len(), &inverse) };
-            } else {
-                // Rare, and 0 times infinity is not what counts.
-                let step = &self.step;
-                integers.iter_mut().zip(input).for_each(|(q, &x)| *q = step.round(x, inverse));
+            // SAFETY: both slices have as many elements as are said.
+            unsafe {
+                // Times the smallest number, as times 0, every finite number rounds to 0; what is infinite stays it.
+                let inverse = Quantize::inverse(scale).max(f32::from_bits(1));
+                round(input[from..to].as_ptr(), integers.as_mut_ptr(), integers.len(), &inverse);
             }
         }
     }
@@ -190,7 +189,7 @@ impl Code for Measure {
 
     #[cfg(all(target_arch = "x86_64", unix))]
     fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
-        quantize_wide::measure(self)
+        wide::measure(self)
     }
 }
 
@@ -226,6 +225,6 @@ impl Code for Round {
 
     #[cfg(all(target_arch = "x86_64", unix))]
     fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
-        quantize_wide::round(self)
+        wide::round(self)
     }
 }

@@ -1,0 +1,39 @@
+//! The sizes that a command gives to the open dimensions of a compiled model: what `--dim` says, else 1, and never in silence.
+
+use super::err;
+use super::failure::Failure;
+use twnc::synthetic;
+use twnc_runtime::{Module, Size};
+
+/// The shapes of the inputs. A name in `dims` that no input has is an error; a note on standard error tells of sizes other than a
+/// batch that are taken as 1, since no time or count for such inputs says anything of a real one.
+pub fn shapes(module: &Module, dims: &[(String, i64)]) -> Result<Vec<Vec<usize>>, Failure> {
+    let open = names(module, 0);
+    if let Some((name, _)) = dims.iter().find(|(name, _)| !open.contains(name)) {
+        let message = format!("option --dim {name}: no input of the model has an open dimension `{name}`");
+        return Err(Failure::usage(message).help(match open.as_slice() {
+            [] => "all sizes of the model are fixed".to_owned(),
+            open => format!("the open dimensions are {}", open.join(", ")),
+        }));
+    }
+    let inside = names(module, 1).into_iter().filter(|name| dims.iter().all(|(given, _)| given != name));
+    let inside: Vec<String> = inside.collect();
+    if !inside.is_empty() {
+        let flags: Vec<String> = inside.iter().map(|name| format!("--dim {name}=N")).collect();
+        err!("note: {} taken as 1; {} gives another size", inside.join(", "), flags.join(" "));
+    }
+    Ok(synthetic::shapes(module, 1, dims))
+}
+
+/// The open dimensions of the inputs from this axis on, each once.
+fn names(module: &Module, from: usize) -> Vec<String> {
+    let mut names: Vec<String> = vec![];
+    for size in module.inputs().iter().flat_map(|port| port.shape.iter().skip(from)) {
+        if let Size::Open(name) = size
+            && !names.contains(name)
+        {
+            names.push(name.clone());
+        }
+    }
+    names
+}

@@ -1,0 +1,223 @@
+//! What a table kernel does, counted, and how many cycles that should take.
+//!
+//! [`Counts`] follow from shapes alone. [`Costs`] are what each counted thing takes on a kind of machine; they were fitted to
+//! measured kernels (`cargo run --release -p twnc-jit --example costs`), and only their ratios decide between plans.
+
+use super::blocks::IntegerRange;
+use super::code::Tile;
+use super::groups::Group;
+use super::plan::{Image, Shape};
+use crate::geometry::Geometry;
+use crate::machine::{Isa, first_level_cache};
+
+/// How many things of each kind there are: of work, or of cycles for one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Tables of a group over a region.
+    pub tables: f64,
+    /// Vectors of sums stored in them.
+    pub built: f64,
+    /// Lookups of an output in a tile.
+    pub lookups: f64,
+    /// Vectors of table entries added.
+    pub added: f64,
+    /// Those of them that cross a cache line.
+    pub crossing: f64,
+    /// Times that the sums of an output and a tile are loaded and stored.
+    pub reloads: f64,
+    /// Their vectors, as far as they stay in the first-level cache.
+    pub near: f64,
+    /// Their vectors that come from further away.
+    pub far: f64,
+    /// Vectors of i16 sums added to wider totals.
+    pub widened: f64,
+    /// Runs of neighbouring outputs stored.
+    pub runs: f64,
+    /// Outputs, in vectors of 4.
+    pub stored: f64,
+    /// Numbers copied into padded planes.
+    pub packed: f64,
+}
+
+impl Counts {
+    /// The names of the things.
+    pub const NAMES: [&'static str; 12] = [
+        "tables", "built", "lookups", "added", "crossing", "reloads", "near", "far", "widened", "runs",
+        "stored", "packed",
+    ];
+
+    /// The numbers, in the order of [`Self::NAMES`].
+    pub fn values(&self) -> [f64; 12] {
+        let Counts { tables, built, lookups, added, crossing, reloads, near, far, .. } = *self;
+        let Counts { widened, runs, stored, packed, .. } = *self;
+        [tables, built, lookups, added, crossing, reloads, near, far, widened, runs, stored, packed]
+    }
+
+    /// Cycles, if one of each thing takes what `costs` says.
+    pub fn cycles(&self, costs: &Counts) -> f64 {
+        self.values().iter().zip(costs.values()).map(|(count, cost)| count * cost).sum()
+    }
+}
+
+/// What one of each thing takes, in cycles: fitted on cores of two makers, and to be right about which of two plans is faster
+/// rather than about what a plan takes; there the median error is 5% on the machine that they were fitted on.
+pub(crate) fn costs(isa: Isa) -> Counts {
+    let narrow = Counts {
+        tables: 80.0,
+        built: 1.6,
+        lookups: 0.4,
+        added: 0.54,
+        crossing: 0.38,
+        reloads: 1.5,
+        near: 0.5,
+        far: 1.15,
+        widened: 5.0,
+        runs: 12.0,
+        stored: 2.0,
+        packed: 1.2,
+    };
+    match isa {
+        Isa::Portable => Counts { built: 1.2, lookups: 0.2, added: 0.47, crossing: 0.23, far: 0.6, ..narrow },
+        Isa::Avx2 => narrow,
+        // Both vectors of a load that crosses a line are lines.
+        Isa::Avx512 => Counts {
+            tables: 40.0,
+            built: 2.0,
+            added: 0.6,
+            crossing: 0.48,
+            near: 0.8,
+            far: 2.0,
+            widened: 20.0,
+            runs: 17.0,
+            ..narrow
+        },
+    }
+}
+
+/// Counts what plans for a layer do that have their image and groups in common.
+pub(crate) struct Counter<'a> {
+    geometry: &'a Geometry,
+    groups: &'a [Group],
+    image: Image,
+    /// Lookups that an output makes in all groups.
+    lookups: usize,
+    shifts: Shifts,
+    /// Times that sums of integers have to be widened, about.
+    widenings: usize,
+    /// Planes of the input that are packed for a convolution group.
+    planes: usize,
+}
+
+impl<'a> Counter<'a> {
+    pub fn new(
+        geometry: &'a Geometry,
+        groups: &'a [Group],
+        image: Image,
+        range: Option<IntegerRange>,
+        phases: usize,
+    ) -> Counter<'a> {
+        let lookups = groups.iter().map(|group| group.lookups.len()).sum();
+        // Somewhat more than half of the weights are not zero, half of them of either sign.
+        let widenings = range.map_or(0, |range| {
+            let depth = geometry.depth() * 3 / 5;
+            let summed = if range.signed { depth } else { depth / 2 };
+            summed / range.inputs().max(1) + 1
+        });
+        let planes = phases * geometry.channels;
+        Counter { geometry, groups, image, lookups, shifts: Shifts::new(groups, image), widenings, planes }
+    }
+
+    /// How many vectors, of those that the lookups of an output in a tile add, cross a cache line.
+    pub fn crossing(&self, tile: Tile) -> f64 {
+        self.shifts.crossings(tile)
+    }
+
+    /// What a run does with tiles and tables of this shape, of whose vectors `crossing` cross a cache line, and at most `most`
+    /// lookups between two loads of sums.
+    pub fn count(&self, shape: &Shape, most: usize, crossing: f64) -> Counts {
+        let Shape { tile, tiles, table_rows, entries, block, .. } = *shape;
+        let (geometry, extent) = (self.geometry, self.image.extent(self.geometry.output));
+        let across = |axis: usize, part: usize| extent[axis].div_ceil(part) as f64;
+        let tile_count = across(0, tile.rows) * across(1, tile.width());
+        let downs = across(0, tile.rows * tiles[0]);
+        let regions = downs * across(1, tile.width() * tiles[1]);
+        let images = (geometry.samples * geometry.groups) as f64;
+        let sums = images * tile_count * geometry.outputs as f64;
+        let vectors = tile.registers() as f64;
+        let table_vectors = (table_rows * tile.pitch / tile.lanes) as f64;
+        let tables = images * regions * self.groups.len() as f64;
+        let reloads = self.reloads(block, most) as f64;
+        let bytes = tile.element.bytes();
+        let held = geometry.outputs * tile.positions() * tiles[0] * tiles[1]
+            + block * entries * table_rows * tile.pitch;
+        let near = held * bytes <= first_level_cache();
+        let reloaded = sums * reloads * vectors;
+        let (parts, _) = self.image.parts();
+        let runs = tile.rows as f64 * (tile.width() as f64 / parts as f64 + 1.0).floor();
+        let written = (geometry.output_len() / 4) as f64;
+        let packed = match self.image {
+            Image::Bands { .. } => table_rows * extent[1],
+            Image::Flat { .. } => geometry.output[0] * geometry.output[1],
+        };
+        let packed = (packed * self.planes) as f64;
+        Counts {
+            tables,
+            built: tables * table_vectors * (entries - 1) as f64,
+            lookups: sums * self.lookups as f64,
+            added: sums * self.lookups as f64 * vectors,
+            crossing: sums * crossing,
+            reloads: sums * reloads,
+            near: if near { reloaded } else { 0.0 },
+            far: if near { 0.0 } else { reloaded },
+            widened: sums * vectors * self.widenings as f64,
+            runs: sums * runs,
+            stored: written,
+            packed: images * downs * packed,
+        }
+    }
+
+    /// How often the sums of an output are loaded and stored, with `block` groups at a time.
+    fn reloads(&self, block: usize, most: usize) -> usize {
+        let lookups = |groups: &[Group]| groups.iter().map(|group| group.lookups.len()).sum();
+        self.groups.chunks(block).map(|groups| passes(lookups(groups), most)).sum()
+    }
+}
+
+/// In how many passes, of at most `most` each, an output makes `lookups` lookups; in each its sums are loaded and stored.
+pub(crate) fn passes(lookups: usize, most: usize) -> usize {
+    lookups.div_ceil(most).max(1)
+}
+
+/// How many lookups of an output are displaced by how many rows and columns, each modulo the numbers of cache lines.
+struct Shifts {
+    counts: Vec<([usize; 2], u32)>,
+}
+
+impl Shifts {
+    fn new(groups: &[Group], image: Image) -> Shifts {
+        let mut counts: Vec<([usize; 2], u32)> = Vec::new();
+        for [down, right] in groups.iter().flat_map(|g| g.lookups.iter().map(|l| l.shift)) {
+            let shift = match image {
+                Image::Bands { .. } => [down, right],
+                Image::Flat { pitch } => [0, down * pitch + right],
+            };
+            match counts.iter_mut().find(|(other, _)| *other == shift) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((shift, 1)),
+            }
+        }
+        Shifts { counts }
+    }
+
+    /// How many vectors, of those that the lookups of an output in a tile add, cross a cache line.
+    fn crossings(&self, tile: Tile) -> f64 {
+        let (bytes, line) = (tile.element.bytes(), tile.element.line());
+        let starts = tile.offsets();
+        let crossing = |shift: &[usize; 2]| {
+            let shift = shift[0] * tile.pitch + shift[1];
+            let crosses = |start: &&usize| (**start / bytes + shift) % line > line - tile.lanes;
+            starts.iter().filter(crosses).count() as f64
+        };
+        self.counts.iter().map(|(shift, count)| f64::from(*count) * crossing(shift)).sum()
+    }
+}

@@ -1,0 +1,105 @@
+//! The functions of quantize kernels for x86-64, with vectors of 256 or 512 bits.
+//!
+//! Magnitudes are compared as integers: the bits of finite numbers that are not negative are in the order of the numbers.
+
+use super::{Measure, Round};
+use crate::assemble::{Assembled, Assembler, Emitted, assemble};
+use iced_x86::code_asm::*;
+
+/// What is added to the bits of a number so that those that are infinite or NaN become negative integers, or smaller than
+/// what zero becomes.
+const FINITE: u32 = 0x0080_0000;
+/// All bits of a number but its sign.
+const MAGNITUDE: u32 = 0x7FFF_FFFF;
+
+/// Numbers that a turn of [`round`] rounds: what a vector of 512 bits holds, or two of 256.
+const ROUNDED: usize = 16;
+
+/// [`Measure`]: the largest bits in register 0, those of a number in register 1.
+pub(crate) fn measure(code: &Measure) -> Assembled {
+    let Measure { lanes, signed } = *code;
+    assemble(lanes * 4, |a| {
+        let (input, numbers, largest) = (rdi, rsi, rdx);
+        let (greatest, bits, finite, magnitude) = (0, 1, 2, 3);
+        a.splat(finite, FINITE)?;
+        a.splat(magnitude, MAGNITUDE)?;
+        a.splat(greatest, FINITE)?;
+        a.mov(rcx, numbers)?;
+        a.shr(rcx, lanes.ilog2())?;
+        a.and(numbers, lanes as i32 - 1)?;
+        for (left, bytes) in [(rcx, 4 * lanes), (numbers, 4)] {
+            let (mut next, mut end) = (a.create_label(), a.create_label());
+            a.test(left, left)?;
+            a.jz(end)?;
+            a.set_label(&mut next)?;
+            match bytes {
+                4 => a.broadcast_f32(bits, ptr(input))?,
+                _ => a.load(bits, ptr(input))?,
+            }
+            if signed {
+                a.and_bits(bits, bits, magnitude)?;
+            }
+            a.add_i32(bits, bits, finite)?;
+            a.larger_i32(greatest, greatest, bits)?;
+            a.add(input, bytes as i32)?;
+            a.dec(left)?;
+            a.jnz(next)?;
+            a.set_label(&mut end)?;
+            // A label stands before an instruction.
+            a.nop()?;
+        }
+        a.subtract_i32(greatest, greatest, finite)?;
+        a.store(ptr(largest), greatest)
+    })
+}
+
+/// [`Round`]: numbers in registers 0 and 1.
+pub(crate) fn round(code: &Round) -> Assembled {
+    let Round { lanes, smallest, largest } = *code;
+    assemble(lanes * 4, |a| {
+        let (input, integers, numbers, inverse) = (rdi, rsi, rdx, rcx);
+        let (factor, low, high, spare) = (2, 3, 4, 5);
+        a.broadcast_f32(factor, ptr(inverse))?;
+        a.splat(low, f32::from(smallest).to_bits())?;
+        a.splat(high, f32::from(largest).to_bits())?;
+        let rounded = |a: &mut Assembler, x: usize| -> Emitted {
+            a.multiply_f32(x, x, factor)?;
+            // Where the smallest is 0, NaN becomes 0 with the next instruction, which takes its second operand then.
+            if smallest != 0 {
+                a.zero_where_nan(x, x, spare)?;
+            }
+            a.larger_f32(x, x, low)?;
+            a.smaller_f32(x, x, high)?;
+            a.nearest_i32(x, x)
+        };
+        let (mut next, mut singles) = (a.create_label(), a.create_label());
+        let (mut single, mut end) = (a.create_label(), a.create_label());
+        a.mov(r8, numbers)?;
+        a.shr(r8, ROUNDED.ilog2())?;
+        a.jz(singles)?;
+        a.set_label(&mut next)?;
+        for v in 0..ROUNDED / lanes {
+            a.load(v, ptr(input + v * lanes * 4))?;
+            rounded(a, v)?;
+        }
+        a.store_i16(ptr(integers), 0, 1)?;
+        a.add(input, 4 * ROUNDED as i32)?;
+        a.add(integers, 2 * ROUNDED as i32)?;
+        a.dec(r8)?;
+        a.jnz(next)?;
+        a.set_label(&mut singles)?;
+        a.and(numbers, ROUNDED as i32 - 1)?;
+        a.jz(end)?;
+        a.set_label(&mut single)?;
+        a.broadcast_f32(0, ptr(input))?;
+        rounded(a, 0)?;
+        a.first_i32(eax, 0)?;
+        a.mov(word_ptr(integers), ax)?;
+        a.add(input, 4)?;
+        a.add(integers, 2)?;
+        a.dec(numbers)?;
+        a.jnz(single)?;
+        a.set_label(&mut end)?;
+        a.nop()
+    })
+}
