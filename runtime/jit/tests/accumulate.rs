@@ -76,6 +76,21 @@ fn windows() -> impl Strategy<Value = Case> {
     )
 }
 
+/// Depthwise layers of images that do not fit a band of rows or a tile's columns, and rows of one axis that are long.
+fn large_depthwise() -> impl Strategy<Value = Case> {
+    let size = prop_oneof![(60..=160usize, 20..=300usize), (Just(1usize), 200..=1500usize)];
+    let window = [1..=2usize, 1..=3, 1..=5, 1..=3, 1..=2, 0..=3];
+    (size, window, epilogue()).prop_filter_map("fits", |((h, w), [outputs, groups, k, s, d, pad], e)| {
+        let list = |n: usize, one: usize| vec![if h == 1 { one } else { n }, n];
+        let (kernel, strides, dilations) = (list(k, 1), list(s, 1), list(d, 1));
+        let window = Window { kernel, strides, dilations, pads_begin: list(pad, 0), pads_end: vec![0; 2] };
+        let weight = [&[outputs * groups, 1], &window.kernel[..]].concat();
+        let fits = window.output_size(0, h, false).and(window.output_size(1, w, false)).is_some();
+        let contraction = Contraction::Window { window, groups };
+        fits.then_some(Case { input: vec![1, groups, h, w], weight, contraction, ..e })
+    })
+}
+
 fn products() -> impl Strategy<Value = Case> {
     (prop::collection::vec(0..=6usize, 0..=2), 0..=40usize, 0..=200usize, 1..=70usize, epilogue()).prop_map(
         |(leading, rows, k, m, e)| {
@@ -329,6 +344,11 @@ proptest! {
     }
 
     #[test]
+    fn large_depthwise_windows_are_their_sums(case in large_depthwise()) {
+        check(&case);
+    }
+
+    #[test]
     fn products_are_their_sums(case in products()) {
         check(&case);
     }
@@ -369,6 +389,16 @@ fn shapes_that_do_not_fit_are_errors() {
 
 /// A layer of ones, to look at its kernels: one for each kind of code.
 fn layer(input: &[usize], weight_shape: &[usize], contraction: &Contraction) -> Vec<AccumulateKernel> {
+    layer_of(None, input, weight_shape, contraction)
+}
+
+/// The same with integers in a range.
+fn layer_of(
+    integers: Option<IntegerRange>,
+    input: &[usize],
+    weight_shape: &[usize],
+    contraction: &Contraction,
+) -> Vec<AccumulateKernel> {
     let weight = Trits::pack(&vec![1; weight_shape.iter().product()]).expect("trits");
     let plane = PlaneSpec {
         input,
@@ -376,7 +406,7 @@ fn layer(input: &[usize], weight_shape: &[usize], contraction: &Contraction) -> 
         weight: &weight,
         contraction,
         scale: None,
-        integers: None,
+        integers,
         input_scale: false,
     };
     let spec = AccumulateSpec {
@@ -408,11 +438,19 @@ fn square(kernel: usize, stride: usize, pad: usize, groups: usize) -> Contractio
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn no_family_multiplies_or_calls() {
+    // Where there are such vectors, which is all but the last.
+    let mut registers = layer(&[1, 100], &[100, 70], &Contraction::MatMul);
+    let scalars = registers.split_off(registers.len() - 1);
+    let range = IntegerRange { largest: 127, signed: true };
+    let mut integers = layer_of(Some(range), &[1, 100], &[100, 70], &Contraction::MatMul);
+    integers.truncate(registers.len());
     let kernels = [
         ("tables: groups of", layer(&[1, 64, 56, 56], &[64, 64, 3, 3], &square(3, 1, 1, 1))),
         ("tables: groups of", layer(&[1, 3, 64, 64], &[64, 3, 7, 7], &square(7, 2, 3, 1))),
         ("tables", layer(&[40, 100], &[100, 70], &Contraction::MatMul)),
-        ("tables in registers", layer(&[1, 100], &[100, 70], &Contraction::MatMul)),
+        ("tables in registers", registers),
+        ("tables in registers", integers),
+        ("scalar tables", scalars),
         ("direct", layer(&[1, 64, 28, 28], &[64, 1, 3, 3], &square(3, 1, 1, 64))),
     ];
     let all = kernels.into_iter().flat_map(|(family, kernels)| kernels.into_iter().map(move |k| (family, k)));

@@ -142,25 +142,11 @@ pub(crate) struct AccumulateScalars {
 pub(crate) type AccumulateScalarsFunction<W> =
     unsafe extern "C" fn(*const W, *mut W, *const u8, usize, usize);
 
-/// `select(source, sums, tiles, added, additions, subtracted, subtractions)`
-///
-/// For each of `tiles` tiles of `vectors` vectors of positions: the sum over the `additions` byte offsets (`u32`) at
-/// `added` of what is at `source` plus that offset, less the same for `subtracted`; to `sums`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Select {
-    pub element: Element,
-    pub lanes: usize,
-    pub vectors: usize,
-}
-
-/// The type of [`Select`]'s function.
-pub(crate) type SelectFunction<T> =
-    unsafe extern "C" fn(*const T, *mut T, usize, *const u32, usize, *const u32, usize);
-
 /// `permute(inputs, sums, indices, chunks, constants)`
 ///
 /// Makes the tables of `groups` groups from as many times [`Form::group`] numbers at `inputs`. Then adds, for each of `chunks`
-/// chunks of outputs, the sums that the chunk's indices select, as [`Form::pack`] lays them out, to its [`Form::sums`] vectors of sums.
+/// chunks of outputs, the sums that the chunk's indices select, as [`Form::pack`] lays them out, to its [`Form::sums`] vectors of sums, or
+/// to zeros if it is `fresh`.
 /// `constants` are [`Form::constants`]; `chunks` is at least 1, `groups` at least 1 and at most [`Form::most_groups`].
 ///
 /// Sums of f32 and i16 are in the order of the outputs. If tables are split into bytes, three vectors of words are the sums
@@ -170,6 +156,7 @@ pub(crate) type SelectFunction<T> =
 pub(crate) struct Permute {
     pub form: Form,
     pub groups: usize,
+    pub fresh: bool,
 }
 
 /// The type of [`Permute`]'s function.
@@ -178,7 +165,7 @@ pub(crate) type PermuteFunction<T> = unsafe extern "C" fn(*const T, *mut T, *con
 /// `combine(sums, totals, chunks)`
 ///
 /// For each of `chunks` chunks of sums that [`Permute`] split into bytes: adds them to as many i32 totals, in the order of
-/// the outputs, and makes them zero.
+/// the outputs. Sums are overwritten.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Combine {
     pub form: Form,

@@ -19,10 +19,13 @@ mod plan;
 mod portable;
 mod registers;
 mod rows;
+mod shifted;
 mod stream;
 mod table;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod wide;
+#[cfg(all(target_arch = "x86_64", unix))]
+mod wide_shifted;
 
 use crate::Jit;
 use crate::compile::Function;
@@ -186,7 +189,7 @@ impl Jit {
         let weights = Weights { trits: plane.weight.unpack(), transposed: matmul };
         let (compiler, lanes) = (&self.compiler, self.isa.lanes(T::ELEMENT));
         let passes = Passes::of(&geometry, T::ELEMENT, range, self.isa);
-        if passes.is_none() && RowsKernel::<T>::suits(&geometry) {
+        if passes.is_none() && geometry.output_len() > 0 && RowsKernel::<T>::suits(&geometry) {
             return Ok(Box::new(RowsKernel::<T>::new(compiler, geometry, &weights, epilogue)?));
         }
         let plan = Plan::choose(&geometry, T::ELEMENT, range, self.isa, spec.rank);
@@ -197,14 +200,17 @@ impl Jit {
             return Ok(Box::new(RegisterKernel::<T>::new(compiler, geometry, passes, &weights, epilogue)?));
         }
         let direct = DirectKernel::<T>::cycles(&geometry, &weights, lanes, range);
-        match plan {
-            Some(plan) if direct.is_none_or(|direct| plan.cycles < direct) => {
+        match (plan, direct) {
+            (Some(plan), direct) if direct.is_none_or(|direct| plan.cycles < direct) => {
                 let kernel =
                     TableKernel::<T>::new(compiler, geometry, plan, &weights, range, epilogue, threads)?;
                 Ok(Box::new(kernel))
             }
-            _ if direct.is_none() => Err(JitError::Unsupported("sums of integers that may overflow")),
-            _ => Ok(Box::new(DirectKernel::<T>::new(compiler, lanes, geometry, &weights, epilogue)?)),
+            (_, None) => Err(JitError::Unsupported("sums of integers that may overflow")),
+            (_, Some(cycles)) => {
+                let isa = self.isa;
+                Ok(Box::new(DirectKernel::<T>::new(compiler, isa, geometry, cycles, &weights, epilogue)?))
+            }
         }
     }
 }

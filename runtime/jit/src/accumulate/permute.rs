@@ -10,7 +10,7 @@ use iced_x86::code_asm::*;
 
 /// [`Permute`]: tables in the first registers, then sums and what is on its way.
 pub(crate) fn permute(code: &Permute) -> Assembled {
-    let Permute { form, groups } = *code;
+    let Permute { form, groups, fresh } = *code;
     assemble(form.vector, |a| {
         let (sums, indices, chunks) = (rsi, INDICES, rcx);
         let free = groups * form.table;
@@ -21,7 +21,10 @@ pub(crate) fn permute(code: &Permute) -> Assembled {
         let mut next = a.create_label();
         a.set_label(&mut next)?;
         for sum in 0..form.sums {
-            a.load(free + sum, ptr(sums + sum * form.vector))?;
+            match fresh {
+                true => a.clear(free + sum)?,
+                false => a.load(free + sum, ptr(sums + sum * form.vector))?,
+            }
         }
         for line in (0..form.words(groups) * form.vector).step_by(64) {
             a.prefetcht0(byte_ptr(INDICES + line + AHEAD))?;
@@ -146,8 +149,7 @@ pub(crate) fn combine(code: &Combine) -> Assembled {
     let Form { vector, sums: registers, .. } = code.form;
     assemble(vector, |a| {
         let (sums, totals, chunks) = (rdi, rsi, rdx);
-        let [all, odd, upper, shifted, zero] = [0, 1, 2, 3, 4];
-        a.clear(zero)?;
+        let [all, odd, upper, shifted] = [0, 1, 2, 3];
         let mut next = a.create_label();
         a.set_label(&mut next)?;
         for sum in [all, odd, upper] {
@@ -167,9 +169,6 @@ pub(crate) fn combine(code: &Combine) -> Assembled {
             a.load_i16_as_i32(all, sums, half * vector / 2)?;
             a.add_i32_from(all, all, ptr(totals + half * vector))?;
             a.store(ptr(totals + half * vector), all)?;
-        }
-        for sum in 0..registers {
-            a.store(ptr(sums + sum * vector), zero)?;
         }
         a.add(sums, (registers * vector) as i32)?;
         a.add(totals, (4 * vector) as i32)?;

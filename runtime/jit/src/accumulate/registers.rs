@@ -128,7 +128,9 @@ impl<T: Number> RegisterKernel<T> {
         let (all, last) = (geometry.channels.div_ceil(form.group), packed.len().saturating_sub(1));
         let pass = |(number, indices): (usize, Vec<u8>)| {
             let groups = (all - number * groups).min(groups);
-            let code = Permute { form, groups };
+            // Sums start anew with the first pass and after they were widened.
+            let fresh = number.is_multiple_of(widen_after);
+            let code = Permute { form, groups, fresh };
             let function = compiler.assembled(&code, || permute(&code))?;
             let widen = number == last || (number + 1).is_multiple_of(widen_after);
             Ok(Pass { function, groups, indices, widen })
@@ -190,7 +192,9 @@ impl<T: Number> Family for RegisterKernel<T> {
         let (sums, totals) = scratch.split_at_mut(positions * self.sum_lines());
         let totals = &mut totals[..positions * self.total_lines()];
         let tail: &mut [T] = bytemuck::cast_slice_mut(tail);
-        sums.fill(Line::zeroed());
+        if self.passes.is_empty() {
+            sums.fill(Line::zeroed());
+        }
         totals.fill(Line::zeroed());
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
         let widen = self
