@@ -101,8 +101,8 @@ impl Epilogue {
             output.iter_mut().zip(residual).for_each(|(x, residual)| *x += residual);
         }
         match self.activation {
-            // The most frequent one, apart from the others so that it is a loop of vectors too.
-            Some(Unary::Relu) => output.iter_mut().for_each(|x| *x = Unary::Relu.apply(*x)),
+            // The most frequent one, apart from the others so that it is a loop of vectors too; of NaN it is NaN.
+            Some(Unary::Relu) => output.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
             Some(activation) => output.iter_mut().for_each(|x| *x = activation.apply(*x)),
             None => {}
         }
