@@ -152,6 +152,10 @@ instructions! {
     larger_f32(to: v, a: v, b: v) = vmaxps | vmaxps;
     /// The smaller of `a` and `b`, of f32; `b` if either is NaN.
     smaller_f32(to: v, a: v, b: v) = vminps | vminps;
+    /// `to = from`.
+    copy(to: v, from: v) = vmovaps | vmovaps;
+    /// `to = a / b`, of f32.
+    divide_f32(to: v, a: v, b: v) = vdivps | vdivps;
     /// The nearest i32 of f32, of two the even one.
     nearest_i32(to: v, from: v) = vcvtps2dq | vcvtps2dq;
     /// `to = a & b`, of all bits.
@@ -337,5 +341,22 @@ impl Assembler {
             }
         }
         Ok(())
+    }
+
+    /// `to` becomes lanes 0, 2, 4 and so on of the f32 of `first`, then those of `second`, which both are overwritten.
+    pub fn every_second(&mut self, to: usize, first: usize, second: usize) -> Emitted {
+        match self.width {
+            Width::Bits256 => {
+                self.code.vshufps(YMM[to], YMM[first], YMM[second], 0b10_00_10_00)?;
+                // Quarters of both by turns: 0, 2, 1, 3 in order.
+                self.code.vpermpd(YMM[to], YMM[to], 0b11_01_10_00)
+            }
+            Width::Bits512 => {
+                // The lower halves of 64 bits.
+                self.code.vpmovqd(YMM[first], ZMM[first])?;
+                self.code.vpmovqd(YMM[second], ZMM[second])?;
+                self.code.vinsertf64x4(ZMM[to], ZMM[first], YMM[second], 1)
+            }
+        }
     }
 }

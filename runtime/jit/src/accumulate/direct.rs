@@ -72,22 +72,37 @@ impl Strips {
 }
 
 impl<T: Number> DirectKernel<T> {
-    /// What a run should take, in the unit of [`super::plan::Plan::cycles`].
-    /// `None` if sums of integers in `range` could overflow.
+    /// What a run should take, in cycles. `None` if sums of integers in `range` could overflow.
     pub fn cycles(
         geometry: &Geometry,
         weights: &Weights,
-        lanes: usize,
+        isa: Isa,
         range: Option<IntegerRange>,
     ) -> Option<f64> {
         if range.is_some_and(|range| geometry.depth() > range.inputs()) {
             return None;
         }
-        let rows = geometry.output[0] as f64;
-        let vectors = rows * geometry.output[1].div_ceil(lanes) as f64;
-        let outputs = (geometry.groups * geometry.outputs) as f64;
-        let lookups = weights.nonzero() as f64;
-        Some(geometry.samples as f64 * (vectors * (lookups * 0.9 + outputs * 4.0) + outputs * 60.0))
+        let (lanes, bytes) = (isa.lanes(T::ELEMENT), T::ELEMENT.bytes());
+        let [height, width] = geometry.output;
+        let Tiles { strip, tall } = Tiles::of(geometry.output, lanes, isa);
+        let vectors = width.div_ceil(lanes);
+        let phases = |axis: usize| geometry.kernel[axis].min(geometry.strides[axis]);
+        let planes = (phases(0) * phases(1) * geometry.channels) as f64;
+        // Loads of all columns of a window but one cross cache lines, as often as vectors are long, and then take twice as long. What the
+        // first-level cache does not hold comes from the second.
+        let share = isa.bytes() as f64 / 64.0;
+        let crossing = share * (1.0 - 1.0 / geometry.kernel[1].max(1) as f64);
+        let live =
+            planes * (tall + geometry.kernel[0]).saturating_sub(1) as f64 * (vectors * lanes * bytes) as f64;
+        let near = live < 0.8 * first_level_cache() as f64;
+        let load = if near { 0.5 * (1.0 + crossing) } else { (0.5 + 0.5 * crossing).max(1.5 * share) };
+        let sums = (strip * tall) as f64;
+        let tiles = (height.div_ceil(tall) * vectors.div_ceil(strip)) as f64;
+        // With few vectors the latency of additions shows.
+        let lookups = weights.nonzero() as f64 * ((sums * load).max(4.0) + 0.5);
+        let outputs = (geometry.groups * geometry.outputs) as f64 * (sums * 3.5 + 25.0);
+        let fill = geometry.groups as f64 * planes * (60.0 + 2.0 * (height * vectors) as f64);
+        Some(geometry.samples as f64 * (tiles * (lookups + outputs) + fill))
     }
 
     pub fn new(
@@ -112,10 +127,7 @@ impl<T: Number> DirectKernel<T> {
         let count = phases.len().checked_mul(geometry.channels).ok_or_else(too_large)?;
 
         let finishing = Finishing::of(&epilogue).filter(|_| !matrix);
-        let most = isa.registers().saturating_sub(RESERVED).clamp(8, MOST_SUMS);
-        let vectors = width.div_ceil(lanes);
-        let strip = even(vectors, most);
-        let tall = even(height, most / strip);
+        let Tiles { strip, tall } = Tiles::of([height, width], lanes, isa);
         // Half the first-level cache for the planes of a band.
         let fits = (first_level_cache() / 2 / bytes / pitch.max(1) / count.max(1)).saturating_sub(reach[0]);
         let band = (fits / tall.max(1) * tall).clamp(tall, height.max(tall));
@@ -284,6 +296,22 @@ impl<T: Number> DirectKernel<T> {
                 row += tiles * height;
             }
         }
+    }
+}
+
+/// The vectors of sums that registers hold at once.
+struct Tiles {
+    /// Of a row.
+    strip: usize,
+    /// Rows.
+    tall: usize,
+}
+
+impl Tiles {
+    fn of([height, width]: [usize; 2], lanes: usize, isa: Isa) -> Tiles {
+        let most = isa.registers().saturating_sub(RESERVED).clamp(8, MOST_SUMS);
+        let strip = even(width.div_ceil(lanes), most);
+        Tiles { strip, tall: even(height, most / strip) }
     }
 }
 

@@ -187,7 +187,7 @@ impl Jit {
         let (threads, range) = (spec.threads.max(1), plane.integers);
         let matmul = *plane.contraction == Contraction::MatMul;
         let weights = Weights { trits: plane.weight.unpack(), transposed: matmul };
-        let (compiler, lanes) = (&self.compiler, self.isa.lanes(T::ELEMENT));
+        let compiler = &self.compiler;
         let passes = Passes::of(&geometry, T::ELEMENT, range, self.isa);
         if passes.is_none() && geometry.output_len() > 0 && RowsKernel::<T>::suits(&geometry) {
             return Ok(Box::new(RowsKernel::<T>::new(compiler, geometry, &weights, epilogue)?));
@@ -199,7 +199,7 @@ impl Jit {
         {
             return Ok(Box::new(RegisterKernel::<T>::new(compiler, geometry, passes, &weights, epilogue)?));
         }
-        let direct = DirectKernel::<T>::cycles(&geometry, &weights, lanes, range);
+        let direct = DirectKernel::<T>::cycles(&geometry, &weights, self.isa, range);
         match (plan, direct) {
             (Some(plan), direct) if direct.is_none_or(|direct| plan.cycles < direct) => {
                 let kernel =
