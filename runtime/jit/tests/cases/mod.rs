@@ -1,0 +1,248 @@
+//! Accumulations described as cases, their sums in f64, and the comparison with what kernels make of them.
+
+use twnc_jit::{
+    AccumulateKernel, AccumulateSpec, IntegerRange, Isa, Jit, JitError, Kernel, Line, PlaneSpec, Work,
+};
+use twnc_program::constant::Trits;
+use twnc_program::interpret::{View, ViewMut};
+use twnc_program::scalar::Unary;
+use twnc_program::step::Contraction;
+
+/// A small generator, so that a failing case is reproduced by its seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn floats(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| (self.next() % 2001) as f32 / 1000.0 - 1.0).collect()
+    }
+
+    fn trits(&mut self, n: usize) -> Vec<i8> {
+        (0..n).map(|_| (self.next() % 3) as i8 - 1).collect()
+    }
+}
+
+/// A step with random constants and inputs.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub input: Vec<usize>,
+    pub weight: Vec<usize>,
+    pub contraction: Contraction,
+    pub scale: usize,
+    pub bias: bool,
+    pub residual: bool,
+    pub activation: Option<Unary>,
+    pub threads: usize,
+    pub rank: usize,
+    pub integers: Option<IntegerRange>,
+    pub input_scale: bool,
+    pub seed: u64,
+}
+
+/// Generators of every kind of code that this machine runs.
+pub fn jits() -> &'static [Jit] {
+    static JITS: std::sync::OnceLock<Vec<Jit>> = std::sync::OnceLock::new();
+    let new = |isa| Jit::new(isa).expect("this machine runs generated code");
+    JITS.get_or_init(|| Isa::available().map(new).collect())
+}
+
+/// Per output: the sum, the sum of magnitudes, the number of terms.
+fn reference(case: &Case, input: &[f32], weights: &[i8]) -> (Vec<(f64, f64)>, usize) {
+    let mut sums = Vec::new();
+    match &case.contraction {
+        Contraction::MatMul => {
+            let &[k, m] = &case.weight[..] else { panic!("a matrix") };
+            let rows: usize = case.input[..case.input.len() - 1].iter().product();
+            for row in (0..rows).map(|row| &input[row * k..][..k]) {
+                for output in 0..m {
+                    let terms = row
+                        .iter()
+                        .enumerate()
+                        .map(|(i, &x)| f64::from(weights[i * m + output]) * f64::from(x));
+                    sums.push(terms.fold((0.0, 0.0), |(s, a), t| (s + t, a + t.abs())));
+                }
+            }
+            (sums, k)
+        }
+        Contraction::Window { window, groups } => {
+            let rank = window.rank();
+            let pair = |v: &[usize], absent: usize| if rank == 1 { [absent, v[0]] } else { [v[0], v[1]] };
+            let (size, kernel) = (pair(&case.input[2..], 1), pair(&window.kernel, 1));
+            let (strides, dilations) = (pair(&window.strides, 1), pair(&window.dilations, 1));
+            let (begin, end) = (pair(&window.pads_begin, 0), pair(&window.pads_end, 0));
+            let out: Vec<usize> = (0..2)
+                .map(|a| (size[a] + begin[a] + end[a] - (kernel[a] - 1) * dilations[a] - 1) / strides[a] + 1)
+                .collect();
+            let (c, m) = (case.weight[1], case.weight[0] / groups);
+            for sample in 0..case.input[0] {
+                for output in 0..m * groups {
+                    for (y, x) in (0..out[0]).flat_map(|y| (0..out[1]).map(move |x| (y, x))) {
+                        let (mut sum, mut magnitude) = (0.0, 0.0);
+                        for (i, &w) in weights[output * c * kernel[0] * kernel[1]..]
+                            [..c * kernel[0] * kernel[1]]
+                            .iter()
+                            .enumerate()
+                        {
+                            let (channel, ky, kx) =
+                                (i / (kernel[0] * kernel[1]), i / kernel[1] % kernel[0], i % kernel[1]);
+                            let iy = (y * strides[0] + ky * dilations[0]).wrapping_sub(begin[0]);
+                            let ix = (x * strides[1] + kx * dilations[1]).wrapping_sub(begin[1]);
+                            if iy < size[0] && ix < size[1] {
+                                let plane = sample * case.input[1] + output / m * c + channel;
+                                let term =
+                                    f64::from(w) * f64::from(input[(plane * size[0] + iy) * size[1] + ix]);
+                                sum += term;
+                                magnitude += term.abs();
+                            }
+                        }
+                        sums.push((sum, magnitude));
+                    }
+                }
+            }
+            (sums, c * kernel[0] * kernel[1])
+        }
+    }
+}
+
+/// Runs a kernel in `parts`, with guard values around output and scratch.
+pub fn guarded(
+    kernel: &AccumulateKernel,
+    inputs: &[View<'_>],
+    residual: Option<&[f32]>,
+    parts: usize,
+) -> Vec<f32> {
+    const GUARD: usize = 64;
+    let interface = kernel.interface();
+    let len = interface.outputs[0].len;
+    let mut output = vec![7.25f32; len + 2 * GUARD];
+    let mut scratch = vec![Line::default(); interface.scratch + 2 * GUARD];
+    let guard: &mut [f32] = bytemuck::cast_slice_mut(&mut scratch);
+    guard.fill(f32::NAN);
+    let middle = GUARD..GUARD + len;
+    for phase in 0..kernel.phases() {
+        let mut outputs = [ViewMut::F32(&mut output[middle.clone()])];
+        let work = Work::new(kernel, phase, inputs, residual, &mut outputs, parts).expect("lengths fit");
+        while work.run_next(&mut scratch[GUARD..GUARD + interface.scratch]).expect("scratch fits") {}
+    }
+    let untouched = |x: &f32| x.to_bits() == 7.25f32.to_bits();
+    assert!(output[..GUARD].iter().chain(&output[middle.end..]).all(untouched), "wrote around the output");
+    let guard: &[f32] = bytemuck::cast_slice(&scratch);
+    let outside = guard[..GUARD * 16].iter().chain(&guard[(GUARD + interface.scratch) * 16..]);
+    assert!(outside.into_iter().all(|x| x.to_bits() == f32::NAN.to_bits()), "wrote around the scratch");
+    output[middle].to_vec()
+}
+
+/// Every kind of code gives the case's sums, in one part and in several.
+pub fn check(case: &Case) {
+    jits().iter().for_each(|jit| check_on(jit, case));
+}
+
+fn check_on(jit: &Jit, case: &Case) {
+    let mut random = Random(case.seed);
+    let mut input = random.floats(case.input.iter().product());
+    let mut integers = vec![];
+    if let Some(range) = case.integers {
+        // Many are the largest, so that sums come close to what may overflow.
+        let (largest, signed) = (i32::from(range.largest), range.signed);
+        let low = if signed { -largest } else { 0 };
+        let mut integer = || match random.next() % 4 {
+            0 => low as i16,
+            1 | 2 => largest as i16,
+            _ => (low + (random.next() % (largest - low + 1) as u64) as i32) as i16,
+        };
+        integers = (0..input.len()).map(|_| integer()).collect();
+        input = integers.iter().map(|&q| f32::from(q)).collect();
+    }
+    let input_scale = random.floats(case.input.first().copied().unwrap_or(1));
+    let weights = random.trits(case.weight.iter().product());
+    let weight = Trits::pack(&weights).expect("trits");
+    let channels = match case.contraction {
+        Contraction::MatMul => case.weight[1],
+        Contraction::Window { .. } => case.weight[0],
+    };
+    let scale = match case.scale {
+        0 => None,
+        1 => Some(random.floats(1)),
+        _ => Some(random.floats(channels)),
+    };
+    let bias = case.bias.then(|| random.floats(channels));
+    let spec = AccumulateSpec {
+        planes: vec![PlaneSpec {
+            input: &case.input,
+            weight_shape: &case.weight,
+            weight: &weight,
+            contraction: &case.contraction,
+            scale: scale.as_deref(),
+            integers: case.integers,
+            input_scale: case.input_scale,
+        }],
+        bias: bias.as_deref(),
+        residual: case.residual,
+        activation: case.activation,
+        threads: case.threads,
+        rank: case.rank,
+    };
+    let kernel = match jit.accumulate(&spec) {
+        // Long sums of wide integers, where there is no table either.
+        Err(JitError::Unsupported("sums of integers that may overflow")) => return,
+        kernel => kernel.unwrap_or_else(|e| panic!("{e}")),
+    };
+    let (sums, terms) = reference(case, &input, &weights);
+    assert_eq!(sums.len(), kernel.interface().outputs[0].len);
+    let residual = case.residual.then(|| random.floats(sums.len()));
+    let mut inputs = vec![if case.integers.is_none() { View::F32(&input) } else { View::I16(&integers) }];
+    if case.input_scale {
+        inputs.push(View::F32(&input_scale));
+    }
+    let output = guarded(&kernel, &inputs, residual.as_deref(), case.threads);
+    let again = guarded(&kernel, &inputs, residual.as_deref(), 1);
+    assert!(output.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()), "parts change the bits");
+    let samples = case.input.first().copied().unwrap_or(1).max(1);
+    let positions = match case.contraction {
+        Contraction::MatMul => 1,
+        Contraction::Window { .. } => sums.len() / (case.input[0] * channels).max(1),
+    };
+    let unit = f64::from(f32::EPSILON) / 2.0;
+    for (i, (&(sum, magnitude), &got)) in sums.iter().zip(&output).enumerate() {
+        let channel = i / positions % channels;
+        let sample_scale = case.input_scale.then(|| input_scale[i / (sums.len() / samples)]);
+        let channel_scale = scale.as_ref().map(|s| s[if s.len() == 1 { 0 } else { channel }]);
+        let factor = match (channel_scale, sample_scale) {
+            (Some(a), Some(b)) => Some(a * b),
+            (a, b) => a.or(b),
+        };
+        if case.integers.is_some() {
+            // Exact to the last bit.
+            let x = factor.map_or(sum as f32, |factor| sum as f32 * factor);
+            let x = bias.as_ref().map_or(x, |b| x + b[channel]);
+            let x = residual.as_ref().map_or(x, |r| x + r[i]);
+            let x = case.activation.map_or(x, |a| a.apply(x));
+            assert!(
+                got.to_bits() == x.to_bits() || got == x,
+                "output {i}: {got} for {x} in {}",
+                kernel.describe()
+            );
+            continue;
+        }
+        let s = factor.map_or(1.0, f64::from);
+        let extra = bias.as_ref().map_or(0.0, |b| f64::from(b[channel]))
+            + residual.as_ref().map_or(0.0, |r| f64::from(r[i]));
+        let value = sum * s + extra;
+        let expected = case.activation.map_or(value, |a| match a {
+            Unary::Relu => value.max(0.0),
+            Unary::Clip { min, max } => value.clamp(f64::from(min), f64::from(max)),
+            _ => value * (value / 6.0 + 0.5).clamp(0.0, 1.0),
+        });
+        // The sum's own bound, and a few roundings of the epilogue; activations here grow errors less than twofold.
+        let bound = (terms + 2) as f64 * unit * magnitude * s.abs() + 4.0 * unit * (value.abs() + 2.0);
+        assert!(
+            (f64::from(got) - expected).abs() <= 2.0 * bound,
+            "output {i}: {got} for {expected} in {}",
+            kernel.describe()
+        );
+    }
+}
