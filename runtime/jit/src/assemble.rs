@@ -72,12 +72,13 @@ const ZMM: [AsmRegisterZmm; 32] = [
 const XMM: [AsmRegisterXmm; 16] =
     [xmm0, xmm1, xmm2, xmm3, xmm4, xmm5, xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
 
-/// An operand of an instruction at a width: a vector register by its number (`v`), or as it is (`m`).
+/// An operand of an instruction at a width: a vector register by its number (`v`), or memory (`m`) or a
+/// constant (`i`) as it is.
 macro_rules! operand {
     ($registers:ident v $operand:ident) => {
         $registers[$operand]
     };
-    ($registers:ident m $operand:ident) => {
+    ($registers:ident $kind:ident $operand:ident) => {
         $operand
     };
 }
@@ -89,6 +90,9 @@ macro_rules! operand_type {
     };
     (m) => {
         AsmMemoryOperand
+    };
+    (i) => {
+        u32
     };
 }
 
@@ -158,6 +162,24 @@ instructions! {
     and_bits(to: v, a: v, b: v) = vpand | vpandd;
     /// `to = a ^ b`, of all bits.
     exclusive_or(to: v, a: v, b: v) = vpxor | vpxord;
+    /// `to = a ^ memory`, of all bits.
+    exclusive_or_from(to: v, a: v, memory: m) = vpxor | vpxord;
+    /// `to = a & memory`, of all bits.
+    and_from(to: v, a: v, memory: m) = vpand | vpandd;
+    /// Every lane of `to` becomes the i16 at `memory`.
+    broadcast_i16(to: v, memory: m) = vpbroadcastw | vpbroadcastw;
+    /// `to = a + b`, of i8.
+    add_i8(to: v, a: v, b: v) = vpaddb | vpaddb;
+    /// `to = a - b`, of i8.
+    subtract_i8(to: v, a: v, b: v) = vpsubb | vpsubb;
+    /// `to = a >> bits`, of u32.
+    shift_right_u32(to: v, a: v, bits: i) = vpsrld | vpsrld;
+    /// `to = a >> bits`, of u16.
+    shift_right_u16(to: v, a: v, bits: i) = vpsrlw | vpsrlw;
+    /// `to = a << bits`, of u16.
+    shift_left_u16(to: v, a: v, bits: i) = vpsllw | vpsllw;
+    /// Each byte of `to` becomes the byte of its 16 bytes of `table` that the byte of `index`, at most 15, says.
+    look_up_bytes(to: v, table: v, index: v) = vpshufb | vpshufb;
 }
 
 impl Assembler {
@@ -181,6 +203,27 @@ impl Assembler {
             Width::Bits256 => self.code.vpmovsxwd(YMM[to], xmmword_ptr(memory)),
             Width::Bits512 => self.code.vpmovsxwd(ZMM[to], ymmword_ptr(memory)),
         }
+    }
+
+    /// Each lane of `to`, an index, becomes the f32 with its lowest bits as the number: of the 8 in `table`, or with vectors of
+    /// 512 bits of the 32 in `table` and the register after it.
+    pub fn look_up_f32(&mut self, to: usize, table: usize) -> Emitted {
+        match self.width {
+            Width::Bits256 => self.code.vpermps(YMM[to], YMM[to], YMM[table]),
+            Width::Bits512 => self.code.vpermi2ps(ZMM[to], ZMM[table], ZMM[table + 1]),
+        }
+    }
+
+    /// Each lane of `to`, an index, becomes the i16 of the 32 in `table` with its lowest bits as the number. Only with
+    /// vectors of 512 bits.
+    pub fn look_up_i16(&mut self, to: usize, table: usize) -> Emitted {
+        self.code.vpermw(ZMM[to], ZMM[to], ZMM[table])
+    }
+
+    /// Both halves of `to` become its words, all below 256, as bytes. Only with vectors of 256 bits.
+    pub fn narrow_to_both_halves(&mut self, to: usize) -> Emitted {
+        self.code.vpackuswb(YMM[to], YMM[to], YMM[to])?;
+        self.code.vpermq(YMM[to], YMM[to], 0b10_00_10_00)
     }
 
     /// Every lane of `to` becomes the 32 bits of `bits`; `eax` is overwritten.

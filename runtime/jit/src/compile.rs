@@ -84,16 +84,36 @@ impl Compiler {
     ///
     /// Functions live as long as a kernel has them.
     pub fn function<C: Code>(&self, code: &C) -> Result<Arc<Function>, JitError> {
-        let name = format!("{code:?}");
+        self.make(format!("{code:?}"), |name| match code.assemble() {
+            Some(bytes) => bytes.map_err(|reason| JitError::Codegen { function: name.into(), reason }),
+            None => self.compile(name, code),
+        })
+    }
+
+    /// The function that `description` describes and that only an assembler writes.
+    pub fn assembled(
+        &self,
+        description: &impl Debug,
+        assemble: impl FnOnce() -> Option<Result<Vec<u8>, String>>,
+    ) -> Result<Arc<Function>, JitError> {
+        self.make(format!("{description:?}"), |name| {
+            let bytes = assemble().unwrap_or_else(|| Err("no assembler for these vectors".into()));
+            bytes.map_err(|reason| JitError::Codegen { function: name.into(), reason })
+        })
+    }
+
+    /// The function of that name, made if no kernel has it.
+    fn make(
+        &self,
+        name: String,
+        make: impl FnOnce(&str) -> Result<Vec<u8>, JitError>,
+    ) -> Result<Arc<Function>, JitError> {
         // A panic elsewhere cannot leave a half-made entry: entries are inserted whole.
         let functions = || self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = functions().get(&name).and_then(Weak::upgrade) {
             return Ok(function);
         }
-        let bytes = match code.assemble() {
-            Some(bytes) => bytes.map_err(|reason| JitError::Codegen { function: name.clone(), reason })?,
-            None => self.compile(&name, code)?,
-        };
+        let bytes = make(&name)?;
         let function = Arc::new(Function { name: name.clone(), code: CodeArena::seal(&bytes)? });
         let mut functions = functions();
         functions.retain(|_, function| function.strong_count() > 0);

@@ -80,12 +80,31 @@ impl Epilogue {
     ) {
         // Only the last of several planes adds the step's residual.
         let residual = residual.filter(|_| self.residual);
-        for (i, (output, sum)) in output.iter_mut().zip(sums).enumerate() {
-            let x = self.factor(first + i, sample_scale).map_or(sum, |factor| sum * factor);
-            let x = if self.carry { *output + x } else { x };
-            let x = self.bias.as_ref().map_or(x, |bias| x + bias[first + i]);
-            let x = residual.map_or(x, |residual| x + residual[i]);
-            *output = self.activation.map_or(x, |activation| activation.apply(x));
+        // One loop for each operation: what is constant is decided outside, and each becomes one of vectors.
+        let carry = |output: &mut f32, x: f32| *output = if self.carry { *output + x } else { x };
+        let places = output.iter_mut().zip(sums);
+        match (self.scale.as_deref(), sample_scale) {
+            (Some(scale), sample_scale) if scale.len() > 1 => {
+                let factors = scale[first..].iter().map(|&s| sample_scale.map_or(s, |factor| s * factor));
+                places.zip(factors).for_each(|((output, sum), factor)| carry(output, sum * factor));
+            }
+            (None, None) => places.for_each(|(output, sum)| carry(output, sum)),
+            _ => {
+                let factor = self.factor(first, sample_scale).unwrap_or(1.0);
+                places.for_each(|(output, sum)| carry(output, sum * factor));
+            }
+        }
+        if let Some(bias) = &self.bias {
+            output.iter_mut().zip(&bias[first..]).for_each(|(x, bias)| *x += bias);
+        }
+        if let Some(residual) = residual {
+            output.iter_mut().zip(residual).for_each(|(x, residual)| *x += residual);
+        }
+        match self.activation {
+            // The most frequent one, apart from the others so that it is a loop of vectors too; of NaN it is NaN.
+            Some(Unary::Relu) => output.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
+            Some(activation) => output.iter_mut().for_each(|x| *x = activation.apply(*x)),
+            None => {}
         }
     }
 }

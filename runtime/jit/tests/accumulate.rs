@@ -100,6 +100,14 @@ fn products() -> impl Strategy<Value = Case> {
     )
 }
 
+/// Products of so few rows that lanes are outputs.
+fn products_of_few_rows() -> impl Strategy<Value = Case> {
+    (0..=9usize, 0..=200usize, 1..=300usize, epilogue()).prop_map(|(rows, k, m, e)| {
+        let (weight, contraction) = (vec![k, m], Contraction::MatMul);
+        Case { input: vec![rows, k], weight, contraction, rank: e.rank.min(1), ..e }
+    })
+}
+
 fn epilogue() -> impl Strategy<Value = Case> {
     let activation = prop_oneof![
         Just(None),
@@ -344,6 +352,11 @@ proptest! {
     fn products_are_their_sums(case in products()) {
         check(&case);
     }
+
+    #[test]
+    fn products_of_few_rows_are_their_sums(case in products_of_few_rows()) {
+        check(&case);
+    }
 }
 
 #[test]
@@ -376,6 +389,16 @@ fn shapes_that_do_not_fit_are_errors() {
 
 /// A layer of ones, to look at its kernels: one for each kind of code.
 fn layer(input: &[usize], weight_shape: &[usize], contraction: &Contraction) -> Vec<AccumulateKernel> {
+    layer_of(None, input, weight_shape, contraction)
+}
+
+/// The same with integers in a range.
+fn layer_of(
+    integers: Option<IntegerRange>,
+    input: &[usize],
+    weight_shape: &[usize],
+    contraction: &Contraction,
+) -> Vec<AccumulateKernel> {
     let weight = Trits::pack(&vec![1; weight_shape.iter().product()]).expect("trits");
     let plane = PlaneSpec {
         input,
@@ -383,7 +406,7 @@ fn layer(input: &[usize], weight_shape: &[usize], contraction: &Contraction) -> 
         weight: &weight,
         contraction,
         scale: None,
-        integers: None,
+        integers,
         input_scale: false,
     };
     let spec = AccumulateSpec {
@@ -415,11 +438,19 @@ fn square(kernel: usize, stride: usize, pad: usize, groups: usize) -> Contractio
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn no_family_multiplies_or_calls() {
+    // Where there are such vectors, which is all but the last.
+    let mut registers = layer(&[1, 100], &[100, 70], &Contraction::MatMul);
+    let scalars = registers.split_off(registers.len() - 1);
+    let range = IntegerRange { largest: 127, signed: true };
+    let mut integers = layer_of(Some(range), &[1, 100], &[100, 70], &Contraction::MatMul);
+    integers.truncate(registers.len());
     let kernels = [
         ("tables: groups of", layer(&[1, 64, 56, 56], &[64, 64, 3, 3], &square(3, 1, 1, 1))),
         ("tables: groups of", layer(&[1, 3, 64, 64], &[64, 3, 7, 7], &square(7, 2, 3, 1))),
         ("tables", layer(&[40, 100], &[100, 70], &Contraction::MatMul)),
-        ("scalar tables", layer(&[1, 100], &[100, 70], &Contraction::MatMul)),
+        ("tables in registers", registers),
+        ("tables in registers", integers),
+        ("scalar tables", scalars),
         ("direct", layer(&[1, 64, 28, 28], &[64, 1, 3, 3], &square(3, 1, 1, 64))),
     ];
     let all = kernels.into_iter().flat_map(|(family, kernels)| kernels.into_iter().map(move |k| (family, k)));

@@ -154,6 +154,9 @@ impl Trits {
 
     /// All trits, one byte each.
     pub fn unpack(&self) -> Vec<i8> {
-        self.iter().collect()
+        let mut trits = Vec::with_capacity(self.bytes.len() * 5);
+        self.bytes.iter().for_each(|&byte| trits.extend_from_slice(&DIGITS[usize::from(byte)]));
+        trits.truncate(self.len);
+        trits
     }
 }

@@ -4,6 +4,7 @@
 //! vectors of 256 bits (`wide`); the description's `lanes` say which. None multiplies or calls: they load, store, add, subtract,
 //! flip signs and compute addresses. The lanes of vectors are positions.
 
+use super::indices::Form;
 use crate::machine::Element;
 
 /// Lookups that [`Accumulate`] makes for an output, at most: it has code for every number of them that is negative, about 8
@@ -106,7 +107,7 @@ pub(crate) struct Widen {
     pub fresh: bool,
 }
 
-/// The type of [`Widen`]'s function.
+/// The type of [`Widen`]'s function, and of [`Combine`]'s.
 pub(crate) type WidenFunction = unsafe extern "C" fn(*mut i16, *mut i32, usize);
 
 /// `build(tables, inputs, groups)`
@@ -140,3 +141,32 @@ pub(crate) struct AccumulateScalars {
 /// The type of [`AccumulateScalars`]' function.
 pub(crate) type AccumulateScalarsFunction<W> =
     unsafe extern "C" fn(*const W, *mut W, *const u8, usize, usize);
+
+/// `permute(inputs, sums, indices, chunks, constants)`
+///
+/// Makes the tables of `groups` groups from as many times [`Form::group`] numbers at `inputs`. Then adds, for each of `chunks`
+/// chunks of outputs, the sums that the chunk's indices select, as [`Form::pack`] lays them out, to its [`Form::sums`] vectors of sums, or
+/// to zeros if it is `fresh`.
+/// `constants` are [`Form::constants`]; `chunks` is at least 1, `groups` at least 1 and at most [`Form::most_groups`].
+///
+/// Sums of f32 and i16 are in the order of the outputs. If tables are split into bytes, three vectors of words are the sums
+/// of all selected lower bytes, those at odd places as the upper half of each word; of those at odd places alone; and, byte
+/// by byte, of the upper bytes. [`Combine`] makes sums of that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Permute {
+    pub form: Form,
+    pub groups: usize,
+    pub fresh: bool,
+}
+
+/// The type of [`Permute`]'s function.
+pub(crate) type PermuteFunction<T> = unsafe extern "C" fn(*const T, *mut T, *const u8, usize, *const u8);
+
+/// `combine(sums, totals, chunks)`
+///
+/// For each of `chunks` chunks of sums that [`Permute`] split into bytes: adds them to as many i32 totals, in the order of
+/// the outputs. Sums are overwritten.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Combine {
+    pub form: Form,
+}

@@ -1,18 +1,23 @@
 //! Sums of inputs that ternary weights select and sign, without a multiplication.
 //!
-//! One step becomes an [`AccumulateKernel`]. Per plane it takes one of three families, by a count of cycles:
-//! partial-sum tables with lanes over positions (`table`), the same with one position and a scalar per table entry
-//! for the few rows of fully connected layers, or signed sums of shifted rows for depthwise layers.
+//! One step becomes an [`AccumulateKernel`]. Per plane it takes one of four families, by a count of cycles:
+//! partial-sum tables with lanes over positions (`table`); for the few rows of fully connected layers tables in registers with
+//! lanes over outputs (`registers`), or of single numbers where there are no such vectors (`rows`); or signed sums of
+//! shifted rows for depthwise layers (`direct`).
 
 mod blocks;
 mod code;
 mod cost;
 mod direct;
 mod groups;
+mod indices;
 mod pack;
 mod pattern;
+#[cfg(all(target_arch = "x86_64", unix))]
+mod permute;
 mod plan;
 mod portable;
+mod registers;
 mod rows;
 mod shifted;
 mod stream;
@@ -33,6 +38,7 @@ pub use blocks::IntegerRange;
 pub use cost::Counts;
 use direct::DirectKernel;
 use plan::Plan;
+use registers::{Passes, RegisterKernel};
 use rows::RowsKernel;
 use std::ops::Range;
 use std::sync::Arc;
@@ -182,11 +188,18 @@ impl Jit {
         let matmul = *plane.contraction == Contraction::MatMul;
         let weights = Weights { trits: plane.weight.unpack(), transposed: matmul };
         let compiler = &self.compiler;
-        if geometry.output_len() > 0 && RowsKernel::<T>::suits(&geometry) {
+        let passes = Passes::of(&geometry, T::ELEMENT, range, self.isa);
+        if passes.is_none() && geometry.output_len() > 0 && RowsKernel::<T>::suits(&geometry) {
             return Ok(Box::new(RowsKernel::<T>::new(compiler, geometry, &weights, epilogue)?));
         }
-        let direct = DirectKernel::<T>::cycles(&geometry, &weights, self.isa, range);
         let plan = Plan::choose(&geometry, T::ELEMENT, range, self.isa, spec.rank);
+        if let Some(passes) = passes
+            && spec.rank == 0
+            && plan.as_ref().is_none_or(|plan| passes.cycles < plan.cycles)
+        {
+            return Ok(Box::new(RegisterKernel::<T>::new(compiler, geometry, passes, &weights, epilogue)?));
+        }
+        let direct = DirectKernel::<T>::cycles(&geometry, &weights, self.isa, range);
         match (plan, direct) {
             (Some(plan), direct) if direct.is_none_or(|direct| plan.cycles < direct) => {
                 let kernel =
@@ -229,6 +242,21 @@ impl Weights {
         } else {
             ((output * g.channels + channel) * g.kernel[0] + tap[0]) * g.kernel[1] + tap[1]
         }
+    }
+
+    /// Those of all outputs for each of some channels of a matrix product, channel by channel; gathered into `buffer` if they
+    /// are not stored like that.
+    pub fn rows<'a>(&'a self, g: &Geometry, channels: Range<usize>, buffer: &'a mut Vec<i8>) -> &'a [i8] {
+        if self.transposed {
+            return &self.trits[channels.start * g.outputs..channels.end * g.outputs];
+        }
+        buffer.resize(channels.len() * g.outputs, 0);
+        for output in 0..g.outputs {
+            let trits = &self.trits[output * g.channels..][channels.clone()];
+            let places = buffer[output..].iter_mut().step_by(g.outputs);
+            places.zip(trits).for_each(|(place, &trit)| *place = trit);
+        }
+        buffer
     }
 
     /// How many are not zero.

@@ -1,4 +1,4 @@
-//! The kernel for matrix products of few rows: fully connected layers at batch 1 to 3.
+//! The kernel for matrix products of few rows where no vector can look up: fully connected layers at batch 1 to 3.
 //!
 //! There are too few positions to fill lanes, so entries are single numbers and several outputs are summed side by side.
 //! A byte selects one of the 3^5 signed sums of five inputs: the stream is the weights themselves at 1.6 bits each,

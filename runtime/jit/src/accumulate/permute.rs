@@ -1,0 +1,199 @@
+//! Functions that look up sums in tables that are in vector registers, for x86-64 with AVX2 or AVX-512.
+//!
+//! One instruction looks up for all lanes of a vector, each of which is an output with indices of its own.
+
+use super::code::{Combine, Permute};
+use super::indices::Form;
+use crate::assemble::{Assembled, Assembler, Emitted, assemble};
+use crate::machine::Element;
+use iced_x86::code_asm::*;
+
+/// [`Permute`]: tables in the first registers, then sums and what is on its way.
+pub(crate) fn permute(code: &Permute) -> Assembled {
+    let Permute { form, groups, fresh } = *code;
+    assemble(form.vector, |a| {
+        let (sums, indices, chunks) = (rsi, INDICES, rcx);
+        let free = groups * form.table;
+        (0..groups).try_for_each(|group| build(a, &form, group, free))?;
+        if form.bytes() {
+            a.load(NIBBLES, ptr(CONSTANTS + split(&form) + form.vector))?;
+        }
+        let mut next = a.create_label();
+        a.set_label(&mut next)?;
+        for sum in 0..form.sums {
+            match fresh {
+                true => a.clear(free + sum)?,
+                false => a.load(free + sum, ptr(sums + sum * form.vector))?,
+            }
+        }
+        for line in (0..form.words(groups) * form.vector).step_by(64) {
+            a.prefetcht0(byte_ptr(INDICES + line + AHEAD))?;
+        }
+        match form.bytes() {
+            true => look_up_bytes(a, &form, groups, free)?,
+            false => look_up_numbers(a, &form, groups, free)?,
+        }
+        for sum in 0..form.sums {
+            a.store(ptr(sums + sum * form.vector), free + sum)?;
+        }
+        a.add(sums, (form.sums * form.vector) as i32)?;
+        a.add(indices, (form.words(groups) * form.vector) as i32)?;
+        a.dec(chunks)?;
+        a.jnz(next)
+    })
+}
+
+/// Makes the table of a group in its registers. Those from `free` on are in use only meanwhile.
+fn build(a: &mut Assembler, form: &Form, group: usize, free: usize) -> Emitted {
+    let (first, product) = (group * form.table, free + form.group);
+    for member in 0..form.group {
+        let input = INPUTS + (group * form.group + member) * form.element.bytes();
+        match form.element {
+            Element::F32 => a.broadcast_f32(free + member, ptr(input))?,
+            Element::I16 => a.broadcast_i16(free + member, ptr(input))?,
+        }
+    }
+    let mut constants = (0..).map(|vector| ptr(CONSTANTS + vector * form.vector));
+    let mut constant = || constants.next().unwrap_or(ptr(CONSTANTS));
+    for table in first..first + form.table_numbers() {
+        for member in 0..form.group {
+            let to = if member == 0 { table } else { product };
+            a.and_from(to, free + member, constant())?;
+            if form.signed {
+                a.exclusive_or_from(to, to, constant())?;
+            }
+            if member > 0 {
+                add(a, form.element, true, table, product)?;
+            }
+        }
+        if form.signed && form.element == Element::I16 {
+            a.add_i16_from(table, table, constant())?;
+        }
+    }
+    if form.bytes() {
+        a.shift_right_u16(first + 1, first, 8)?;
+        a.and_from(first, first, ptr(CONSTANTS + split(form)))?;
+        (first..first + 2).try_for_each(|table| a.narrow_to_both_halves(table))?;
+    }
+    Ok(())
+}
+
+/// Bytes from the constants to those for tables of bytes.
+fn split(form: &Form) -> usize {
+    form.group * form.vector
+}
+
+/// Adds what a chunk's indices select to its sums, in register `sum`.
+fn look_up_numbers(a: &mut Assembler, form: &Form, groups: usize, sum: usize) -> Emitted {
+    let (word, index) = (sum + 1, sum + 2);
+    let parts: &[bool] = if form.signed { &[true] } else { &[true, false] };
+    for (number, first) in (0..groups).step_by(form.fields()).enumerate() {
+        a.load(word, ptr(INDICES + number * form.vector))?;
+        let fields = (groups - first).min(form.fields());
+        // The lowest index is last: it needs no shift, and the word is not needed after it.
+        for field in (0..fields).rev() {
+            for (part, &plus) in parts.iter().enumerate().rev() {
+                let shift = field * form.bits + part * form.group;
+                let table = (first + field) * form.table;
+                let index = if shift == 0 { word } else { index };
+                match form.element {
+                    Element::F32 => {
+                        if shift > 0 {
+                            a.shift_right_u32(index, word, shift as u32)?;
+                        }
+                        a.look_up_f32(index, table)?;
+                    }
+                    Element::I16 => {
+                        if shift > 0 {
+                            a.shift_right_u16(index, word, shift as u32)?;
+                        }
+                        a.look_up_i16(index, table)?;
+                    }
+                }
+                add(a, form.element, plus, sum, index)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same for tables of bytes. Sums are in three registers from `sum` on.
+fn look_up_bytes(a: &mut Assembler, form: &Form, groups: usize, sum: usize) -> Emitted {
+    let [all, odd, upper, word, index, low, high] = [0, 1, 2, 3, 4, 5, 6].map(|i| sum + i);
+    for group in 0..groups {
+        a.load(word, ptr(INDICES + group * form.vector))?;
+        for plus in [true, false] {
+            match plus {
+                true => a.and_bits(index, word, NIBBLES)?,
+                false => {
+                    a.shift_right_u16(index, word, 4)?;
+                    a.and_bits(index, index, NIBBLES)?;
+                }
+            }
+            a.look_up_bytes(low, group * 2, index)?;
+            a.look_up_bytes(high, group * 2 + 1, index)?;
+            add(a, Element::I16, plus, all, low)?;
+            a.shift_right_u16(low, low, 8)?;
+            add(a, Element::I16, plus, odd, low)?;
+            match plus {
+                true => a.add_i8(upper, upper, high)?,
+                false => a.subtract_i8(upper, upper, high)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// [`Combine`].
+pub(crate) fn combine(code: &Combine) -> Assembled {
+    let Form { vector, sums: registers, .. } = code.form;
+    assemble(vector, |a| {
+        let (sums, totals, chunks) = (rdi, rsi, rdx);
+        let [all, odd, upper, shifted] = [0, 1, 2, 3];
+        let mut next = a.create_label();
+        a.set_label(&mut next)?;
+        for sum in [all, odd, upper] {
+            a.load(sum, ptr(sums + sum * vector))?;
+        }
+        // At even places: all - 256 odd + 256 upper, in words; at odd places: odd and, in the upper byte, upper.
+        a.subtract_i16(shifted, upper, odd)?;
+        a.shift_left_u16(shifted, shifted, 8)?;
+        a.add_i16(all, all, shifted)?;
+        a.shift_right_u16(upper, upper, 8)?;
+        a.shift_left_u16(upper, upper, 8)?;
+        a.add_i16(odd, odd, upper)?;
+        for sum in [all, odd] {
+            a.store(ptr(sums + sum * vector), sum)?;
+        }
+        for half in 0..4 {
+            a.load_i16_as_i32(all, sums, half * vector / 2)?;
+            a.add_i32_from(all, all, ptr(totals + half * vector))?;
+            a.store(ptr(totals + half * vector), all)?;
+        }
+        a.add(sums, (registers * vector) as i32)?;
+        a.add(totals, (4 * vector) as i32)?;
+        a.dec(chunks)?;
+        a.jnz(next)
+    })
+}
+
+/// Where the inputs are.
+const INPUTS: AsmRegister64 = rdi;
+/// Where the indices of a chunk are.
+const INDICES: AsmRegister64 = rdx;
+/// Where the constants are.
+const CONSTANTS: AsmRegister64 = r8;
+/// Bytes from the indices that are in use to those that are fetched: the processor's own prefetching ends with each page.
+const AHEAD: usize = 2048;
+/// The register of a mask of the lower halves of bytes.
+const NIBBLES: usize = 15;
+
+/// `sum += value` or `sum -= value`.
+fn add(a: &mut Assembler, element: Element, plus: bool, sum: usize, value: usize) -> Emitted {
+    match (element, plus) {
+        (Element::F32, true) => a.add_f32(sum, sum, value),
+        (Element::F32, false) => a.subtract_f32(sum, sum, value),
+        (Element::I16, true) => a.add_i16(sum, sum, value),
+        (Element::I16, false) => a.subtract_i16(sum, sum, value),
+    }
+}
