@@ -58,7 +58,7 @@ impl Plan {
     pub(crate) fn new(
         inner: &Inner,
         inputs: &[Vec<usize>],
-        setup: Setup,
+        setup: &Setup,
         max_memory: usize,
     ) -> Result<Plan, Error> {
         let (program, threads) = (&inner.program, setup.threads);
@@ -78,7 +78,7 @@ impl Plan {
         let execution = |step: &Step| match generator {
             _ if liveness::is_alias(&step.kind) => Ok(Execution::Alias),
             None => Ok(Execution::Interpret(None)),
-            Some(jit) => bind::bind(jit, program, &shapes, &ranges, step, threads),
+            Some(jit) => bind::bind(jit, program, &shapes, &ranges, step, setup),
         };
         let steps = program.steps.iter().map(execution).collect::<Result<Vec<_>, _>>()?;
         let scratch = steps.iter().map(Execution::scratch).max().unwrap_or(0);
@@ -137,18 +137,34 @@ impl Plan {
         workspace: &mut Workspace,
         observe: &mut dyn FnMut(usize, &Workspace),
     ) -> Result<(), Error> {
-        for (number, (step, execution)) in inner.program.steps.iter().zip(&self.steps).enumerate() {
-            match execution {
-                Execution::Alias => {}
-                Execution::Interpret(_) => self.interpret(inner, workspace, step)?,
-                Execution::Kernel(bound) => self.execute(inner, bound, workspace)?,
-            }
+        for number in 0..self.steps.len() {
+            self.run_step(inner, workspace, number)?;
             observe(number, workspace);
         }
         Ok(())
     }
 
-    fn execute(&self, inner: &Inner, bound: &Bound, workspace: &mut Workspace) -> Result<(), Error> {
+    /// Runs the step of a number, behind those before it.
+    pub(crate) fn run_step(
+        &self,
+        inner: &Inner,
+        workspace: &mut Workspace,
+        number: usize,
+    ) -> Result<(), Error> {
+        match &self.steps[number] {
+            Execution::Alias => Ok(()),
+            Execution::Interpret(_) => Ok(self.interpret(inner, workspace, &inner.program.steps[number])?),
+            Execution::Kernel(bound) => self.execute(inner, bound, workspace),
+        }
+    }
+
+    /// Runs a kernel on its buffers. The scratch memory is enough for those of the plan.
+    pub(crate) fn execute(
+        &self,
+        inner: &Inner,
+        bound: &Bound,
+        workspace: &mut Workspace,
+    ) -> Result<(), Error> {
         let element = |id: BufferId| inner.program.buffers[id.index()].element;
         let range = |id: BufferId| self.layout.ranges[id.index()].clone();
         // No buffer that a step reads shares memory with one that it writes, so the arena falls apart around the outputs, which
@@ -233,6 +249,22 @@ impl Plan {
 }
 
 impl Workspace {
+    /// Makes the scratch memory enough for a kernel that needs `scratch` lines for each of `threads` threads.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if the workspace were more than `limit` bytes then, [`Error::Allocation`] if there is not so much memory.
+    pub(crate) fn reserve(&mut self, scratch: usize, threads: usize, limit: usize) -> Result<(), Error> {
+        let lines = scratch.saturating_mul(threads);
+        if lines > self.scratch.len() {
+            memory::check(
+                lines.saturating_mul(size_of::<Line>()).saturating_add(size_of_val(&*self.arena)),
+                limit,
+            )?;
+            self.scratch = memory::zeroed(lines)?;
+        }
+        Ok(())
+    }
+
     /// How much memory it is.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.arena) + size_of_val(&*self.scratch)
