@@ -12,7 +12,8 @@
 //! What follows (bias, residual, activation) stays. All layers that read x share its `quantize`. It is unsigned where x holds no negative
 //! number (`non_negative`), and then one bit finer. It stands last: scales and signs must be where they stay.
 //!
-//! Left float, with a remark: a layer whose weight is not ternary, and one whose sums could be beyond 32 bits. The error of a number is at
+//! Left float, with a remark: a layer whose weight is not ternary, one whose sums could be beyond 32 bits, and a convolution in groups that uses
+//! each number of its input so rarely, as depthwise ones do, that rounding it would cost more than its sums gain. The error of a number is at
 //! most half a step of its sample's scale; of a sum it is measured, not bounded (`twnc compare`).
 
 use crate::non_negative;
@@ -27,6 +28,10 @@ use twnc_ir::{
 
 /// The numbers of bits that activations may have.
 pub const BITS: RangeInclusive<usize> = 4..=12;
+
+/// From how many uses of a number on it is rounded for a convolution in groups. Finding the scale and rounding are two passes over the input,
+/// which cost about what 30 uses gain (measured; depthwise windows of 5x5 still lose).
+const FEWEST_USES: usize = 32;
 
 /// The pass.
 #[derive(Clone, Copy, Debug)]
@@ -83,10 +88,21 @@ impl Pass for FixPoint {
     }
 }
 
+/// By how many weights a convolution in groups multiplies each number of its input, away from the borders; `None` for any other layer.
+fn uses(graph: &Graph, layer: &Layer) -> Option<usize> {
+    let Op::Conv(conv) = &graph.node(layer.node).op else { return None };
+    let &channels = graph.constant(layer.weight)?.shape().get(1).filter(|_| conv.groups > 1)?;
+    let moved: usize = conv.geometry.strides.iter().product();
+    Some(layer.channels * layer.fan_in / (channels * conv.groups).max(1) / moved.max(1))
+}
+
 /// Whether a layer can sum whole numbers; if not, why.
 fn fits(graph: &Graph, layer: &Layer, quantize: &Quantize) -> Result<(), String> {
     let weight = graph.constant(layer.weight).filter(|weight| weight.as_ternary().is_some());
     let Some(weight) = weight else { return Err("its weight is not ternary".to_owned()) };
+    if uses(graph, layer).is_some_and(|uses| uses < FEWEST_USES) {
+        return Err("few of its weights read each number, and rounding it would cost more".to_owned());
+    }
     let summands = most_summands(&graph.node(layer.node).op, weight);
     let largest = summands as u64 * u64::from(quantize.range().1.unsigned_abs());
     if largest > i32::MAX as u64 {

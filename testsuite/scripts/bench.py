@@ -310,6 +310,15 @@ def about(bench):
     )
 
 
+def busy(bench):
+    """A word after the tables where others used the machine meanwhile: their figures are not to be quoted."""
+    before, after, cores = bench.json["machine"]["load"], os.getloadavg()[0], bench.json["machine"]["cores"]
+    bench.json["machine"]["load_after"] = after
+    # What is measured is itself a load of its number of threads, two at most.
+    if max(before, after - bench.options.threads) > cores / 2:
+        bench.say(f"\nThe machine was busy with other work (load {before:.1f} before, {after:.1f} after, {cores} cores): measure again.")
+
+
 def write(path, name, lines):
     """Puts lines between the marks of a table in a file."""
     begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
@@ -347,6 +356,7 @@ def main():
         bench = Bench(options, pathlib.Path(scratch))
         about(bench)
         TABLES[options.table](bench)
+        busy(bench)
     if options.json:
         options.json.write_text(json.dumps(bench.json, indent=1, ensure_ascii=False))
     if options.write:

@@ -131,6 +131,34 @@ fn sums_that_need_more_than_32_bits_stay_float() {
 }
 
 #[test]
+fn convolutions_in_groups_stay_float_where_few_weights_read_a_number() {
+    // Of each of two channels as many outputs: output channels in all, extent of the kernel, stride.
+    let cases = [
+        (2, 5, 1, false),
+        (62, 1, 1, false),
+        (64, 1, 1, true),
+        (64, 1, 2, false),
+        (8, 3, 1, true),
+        (32, 3, 2, true),
+        (8, 3, 2, false),
+    ];
+    for (channels, kernel, stride, whole) in cases {
+        let mut build = GraphBuilder::new("g");
+        let shape = vec![Dim::symbol("N"), Dim::from(2), Dim::from(9), Dim::from(9)];
+        let x = build.input("x", TensorType::f32(shape));
+        let shape = vec![channels, 1, kernel, kernel];
+        let trits = vec![1; channels * kernel * kernel];
+        let w = build.constant(Tensor::new(shape, Data::Ternary(trits.into())).unwrap(), "w");
+        let geometry = Geometry { strides: vec![stride; 2], ..Geometry::unit(2) };
+        let y = build.node(Op::Conv(Conv { geometry, groups: 2 }), &[x, w], "conv").unwrap();
+        build.output("y", y);
+        let lines = fix_point(&mut build.finish(), 8).lines();
+        let expected = if whole { "sums signed numbers" } else { "few of its weights read each number" };
+        assert!(lines.contains(expected), "{channels} of {kernel}, stride {stride}: {lines}");
+    }
+}
+
+#[test]
 fn a_value_is_quantised_once() {
     let source = |quantised: &str| {
         format!(

@@ -17,12 +17,18 @@ mod sealed {
         const TYPE: ElementType;
         fn store(self) -> Self::Bytes;
         fn load(bytes: Self::Bytes) -> Self;
+
+        /// The bytes of elements.
+        fn bytes(elements: &[Self]) -> &[u8];
+
+        /// The bytes of elements, if any bytes are elements.
+        fn bytes_mut(elements: &mut [Self]) -> Option<&mut [u8]>;
     }
 }
 use sealed::Stored;
 
 macro_rules! arrays {
-    ($($variant:ident($t:ty) as $bytes:ty, $store:expr, $load:expr, $doc:literal;)*) => {
+    ($($variant:ident($t:ty) as $bytes:ty, $store:expr, $load:expr, $bytes_mut:expr, $doc:literal;)*) => {
         /// An input: a view of the caller's array, with any strides.
         #[derive(Clone, Debug)]
         pub enum Input<'a> {
@@ -41,7 +47,12 @@ macro_rules! arrays {
             $(#[doc = $doc] $variant(ArrayViewMutD<'a, $t>),)*
         }
 
-        impl Input<'_> {
+        impl<'a> Input<'a> {
+            /// The bytes of the elements, if they lie row-major one after the other.
+            pub(crate) fn bytes(&self) -> Option<&'a [u8]> {
+                match self { $(Input::$variant(array) => array.to_slice().map(<$t>::bytes),)* }
+            }
+
             /// What an element is.
             pub fn element(&self) -> ElementType {
                 match self { $(Input::$variant(_) => ElementType::$variant,)* }
@@ -99,6 +110,11 @@ macro_rules! arrays {
                 match self { $(OutputMut::$variant(array) => array.shape(),)* }
             }
 
+            /// The bytes of the elements, if they lie row-major one after the other and may be any.
+            pub(crate) fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+                match self { $(OutputMut::$variant(array) => array.as_slice_mut().and_then(<$t>::bytes_mut),)* }
+            }
+
             /// Copies row-major elements out of `bytes`.
             pub(crate) fn copy_from(&mut self, bytes: &[u8]) {
                 match self { $(OutputMut::$variant(array) => load(array, bytes),)* }
@@ -113,6 +129,8 @@ macro_rules! arrays {
                 const TYPE: ElementType = ElementType::$variant;
                 fn store(self) -> $bytes { ($store)(self) }
                 fn load(bytes: $bytes) -> $t { ($load)(bytes) }
+                fn bytes(elements: &[$t]) -> &[u8] { bytemuck::cast_slice(elements) }
+                fn bytes_mut(elements: &mut [$t]) -> Option<&mut [u8]> { ($bytes_mut)(elements) }
             }
 
             impl<'a, D: Dimension> From<ArrayView<'a, $t, D>> for Input<'a> {
@@ -143,13 +161,18 @@ macro_rules! arrays {
 }
 
 arrays! {
-    F32(f32) as f32, |x| x, |x| x, "binary32";
-    I8(i8) as i8, |x| x, |x| x, "8 bits, signed";
-    U8(u8) as u8, |x| x, |x| x, "8 bits, unsigned";
-    I16(i16) as i16, |x| x, |x| x, "16 bits, signed";
-    I32(i32) as i32, |x| x, |x| x, "32 bits, signed";
-    I64(i64) as i64, |x| x, |x| x, "64 bits, signed";
-    Bool(bool) as u8, u8::from, |x| x != 0, "true or false";
+    F32(f32) as f32, |x| x, |x| x, all_bytes, "binary32";
+    I8(i8) as i8, |x| x, |x| x, all_bytes, "8 bits, signed";
+    U8(u8) as u8, |x| x, |x| x, all_bytes, "8 bits, unsigned";
+    I16(i16) as i16, |x| x, |x| x, all_bytes, "16 bits, signed";
+    I32(i32) as i32, |x| x, |x| x, all_bytes, "32 bits, signed";
+    I64(i64) as i64, |x| x, |x| x, all_bytes, "64 bits, signed";
+    Bool(bool) as u8, u8::from, |x| x != 0, |_| None, "true or false";
+}
+
+/// The bytes of elements that may be any.
+fn all_bytes<T: Pod>(elements: &mut [T]) -> Option<&mut [u8]> {
+    Some(bytemuck::cast_slice_mut(elements))
 }
 
 fn zeros<T: Zeroable>(shape: &[usize]) -> Option<ArrayD<T>> {

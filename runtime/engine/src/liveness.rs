@@ -70,6 +70,47 @@ pub(crate) fn is_alias(kind: &StepKind) -> bool {
     )
 }
 
+/// Buffers that need not be in the arena: the caller's arrays can stand in their place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// By a buffer's number: that of the input whose elements it has.
+    pub(crate) inputs: Vec<Option<usize>>,
+    /// By a buffer's number: that of the output whose elements it has, which no step reads.
+    pub(crate) outputs: Vec<Option<usize>>,
+}
+
+/// Finds what the caller's arrays can stand for: memory of one input and of no output, and memory of one output that one step writes, which
+/// writes nothing else, and that no step reads.
+pub(crate) fn ends(program: &Program) -> Ends {
+    let owner = alias_owners(program);
+    let own = |buffer: BufferId| owner[buffer.index()];
+    let count = owner.len();
+    let (mut inputs, mut outputs) = (vec![None; count], vec![None; count]);
+    let mut taken = vec![false; count];
+    for (number, port) in program.outputs.iter().enumerate() {
+        taken[own(port.buffer)] |= outputs[own(port.buffer)].replace(number).is_some();
+    }
+    for (number, port) in program.inputs.iter().enumerate() {
+        let place = own(port.buffer);
+        inputs[place] = outputs[place].is_none().then_some(number);
+        taken[place] = true;
+    }
+    for step in program.steps.iter().filter(|step| !is_alias(&step.kind)) {
+        for operand in step.operands() {
+            if let Operand::Buffer(buffer) = operand {
+                taken[own(buffer)] = true;
+            }
+        }
+        if step.outputs().len() != 1 {
+            step.outputs().iter().for_each(|&buffer| taken[own(buffer)] = true);
+        }
+    }
+    let of = |ends: &[Option<usize>], free: &dyn Fn(usize) -> bool| -> Vec<Option<usize>> {
+        owner.iter().map(|&place| ends[place].filter(|_| free(place))).collect()
+    };
+    Ends { inputs: of(&inputs, &|_| true), outputs: of(&outputs, &|place| !taken[place]) }
+}
+
 /// For each buffer the one whose memory it is: its own number, or that of the buffer it is a reshape of.
 fn alias_owners(program: &Program) -> Vec<usize> {
     let mut owner: Vec<usize> = (0..program.buffers.len()).collect();
@@ -224,6 +265,29 @@ mod tests {
         let layout = plan(&chain(4, &[2]), &[64; 4]);
         assert_eq!(layout.ranges[1], layout.ranges[2]);
         assert_ne!(layout.ranges[2], layout.ranges[3]);
+    }
+
+    #[test]
+    fn the_caller_s_arrays_stand_for_ends_that_nothing_else_is_at() {
+        // x -> 1 = relu -> 2 = reshape -> y = 3 = relu
+        let both = |inputs: [Option<usize>; 4], outputs: [Option<usize>; 4]| Ends {
+            inputs: inputs.into(),
+            outputs: outputs.into(),
+        };
+        let ends_of = |alias: &[u32], outputs: &[u32]| {
+            let mut program = chain(4, alias);
+            let port = |&buffer: &u32| Port { name: format!("y{buffer}"), buffer: BufferId(buffer) };
+            program.outputs = outputs.iter().map(port).collect();
+            ends(&program)
+        };
+        let (x, y) = (Some(0), Some(0));
+        assert_eq!(ends_of(&[2], &[3]), both([x, None, None, None], [None, None, None, y]));
+        // A reshape is at the same end.
+        assert_eq!(ends_of(&[1, 3], &[3]), both([x, x, None, None], [None, None, y, y]));
+        // An output that a step reads, two outputs of one memory, an output that is an input.
+        assert_eq!(ends_of(&[], &[2, 3]), both([x, None, None, None], [None, None, None, Some(1)]));
+        assert_eq!(ends_of(&[3], &[2, 3]), both([x, None, None, None], [None; 4]));
+        assert_eq!(ends_of(&[1, 2, 3], &[3]), both([None; 4], [None; 4]));
     }
 
     /// Groups with seeded sizes and lives.

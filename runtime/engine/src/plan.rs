@@ -3,10 +3,11 @@
 //! A plan holds the concrete shapes, where each buffer lies, and how each step is executed. It is immutable and shared; what a run
 //! changes is its [`Workspace`].
 
+use crate::array::OutputMut;
 use crate::backend::{self, Backend};
 use crate::bind::{self, Bound, Execution, MAX_INPUTS};
 use crate::error::Error;
-use crate::liveness::{self, Layout};
+use crate::liveness::{self, Ends, Layout};
 use crate::memory;
 use crate::module::Inner;
 use crate::plans::Setup;
@@ -21,6 +22,7 @@ use twnc_program::{BufferId, ElementType, Shapes, Step};
 pub(crate) struct Plan {
     pub(crate) shapes: Shapes,
     layout: Layout,
+    ends: Ends,
     steps: Vec<Execution>,
     /// Lines of scratch memory that each thread needs.
     scratch: usize,
@@ -41,6 +43,12 @@ pub struct PlanReport {
     /// expected of.
     pub estimate_cycles: Option<f64>,
 }
+
+/// How many of a program's inputs are read where the caller has them; the others are copied.
+const MAX_GIVEN: usize = 4;
+
+/// The bytes of inputs, by number, that are read where the caller has them.
+pub(crate) type Given<'a> = [Option<&'a [u8]>; MAX_GIVEN];
 
 /// The memory of one run at a time.
 #[derive(Debug)]
@@ -84,7 +92,8 @@ impl Plan {
         let scratch = steps.iter().map(Execution::scratch).max().unwrap_or(0);
         let outputs = program.outputs.iter().map(|port| bytes[port.buffer.index()]);
         let outputs = outputs.fold(0, usize::saturating_add);
-        let plan = Plan { shapes, layout, steps, scratch, threads, outputs };
+        let ends = liveness::ends(program);
+        let plan = Plan { shapes, layout, ends, steps, scratch, threads, outputs };
         memory::check(plan.workspace_bytes(), max_memory)?;
         Ok(plan)
     }
@@ -124,46 +133,76 @@ impl Plan {
         &mut bytes[self.layout.ranges[id.index()].clone()]
     }
 
+    /// Whether some step reads an input, given by its number, or something with its memory, where the caller has it.
+    pub(crate) fn reads_given(&self, input: usize) -> bool {
+        input < MAX_GIVEN && self.ends.inputs.contains(&Some(input))
+    }
+
+    /// Whether an output, given by its number, is written where the caller wants it, if that is one run of bytes.
+    pub(crate) fn writes_given(&self, output: usize) -> bool {
+        self.ends.outputs.contains(&Some(output))
+    }
+
     /// The elements of a buffer.
     pub(crate) fn view<'w>(&self, inner: &Inner, workspace: &'w Workspace, id: BufferId) -> View<'w> {
         let bytes: &[u8] = bytemuck::cast_slice(&workspace.arena);
         view(inner.program.buffers[id.index()].element, &bytes[self.layout.ranges[id.index()].clone()])
     }
 
-    /// Runs every step; `observe` is called after each with its number.
+    /// Runs every step; `observe` is called after each with its number. Inputs are where they are `given`, else in the workspace; `outputs`
+    /// are written where they can be ([`Plan::writes_given`]), else they are in the workspace.
     pub(crate) fn run(
         &self,
         inner: &Inner,
         workspace: &mut Workspace,
+        given: &Given<'_>,
+        outputs: &mut [OutputMut<'_>],
         observe: &mut dyn FnMut(usize, &Workspace),
     ) -> Result<(), Error> {
         for number in 0..self.steps.len() {
-            self.run_step(inner, workspace, number)?;
+            self.run_step(inner, workspace, given, outputs, number)?;
             observe(number, workspace);
         }
         Ok(())
     }
 
-    /// Runs the step of a number, behind those before it.
+    /// Runs the step of a number, behind those before it; as [`Plan::run`].
     pub(crate) fn run_step(
         &self,
         inner: &Inner,
         workspace: &mut Workspace,
+        given: &Given<'_>,
+        outputs: &mut [OutputMut<'_>],
         number: usize,
     ) -> Result<(), Error> {
         match &self.steps[number] {
             Execution::Alias => Ok(()),
-            Execution::Interpret(_) => Ok(self.interpret(inner, workspace, &inner.program.steps[number])?),
-            Execution::Kernel(bound) => self.execute(inner, bound, workspace),
+            Execution::Interpret(_) => {
+                Ok(self.interpret(inner, workspace, given, outputs, &inner.program.steps[number])?)
+            }
+            Execution::Kernel(bound) => self.execute(inner, bound, workspace, given, outputs),
         }
     }
 
-    /// Runs a kernel on its buffers. The scratch memory is enough for those of the plan.
+    /// The bytes of a buffer that is one of the inputs, if they are not in the arena.
+    fn given<'a>(&self, given: &Given<'a>, id: BufferId) -> Option<&'a [u8]> {
+        given.get(self.ends.inputs[id.index()]?).copied().flatten()
+    }
+
+    /// The bytes for what a step writes alone, if they are not in the arena.
+    fn target<'o>(&self, outputs: &'o mut [OutputMut<'_>], written: &[BufferId]) -> Option<&'o mut [u8]> {
+        let &[id] = written else { return None };
+        outputs.get_mut(self.ends.outputs[id.index()]?)?.bytes_mut()
+    }
+
+    /// Runs a kernel on its buffers; as [`Plan::run`]. The scratch memory is enough for it.
     pub(crate) fn execute(
         &self,
         inner: &Inner,
         bound: &Bound,
         workspace: &mut Workspace,
+        given: &Given<'_>,
+        outputs: &mut [OutputMut<'_>],
     ) -> Result<(), Error> {
         let element = |id: BufferId| inner.program.buffers[id.index()].element;
         let range = |id: BufferId| self.layout.ranges[id.index()].clone();
@@ -179,9 +218,10 @@ impl Plan {
         let mut at = 0;
         let mut pieces: [(usize, &[u8]); 3] = [(0, &[]); 3];
         let mut written: [&mut [u8]; 2] = [&mut [], &mut []];
-        let outputs = [first, second];
-        for ((piece, written), &output) in pieces.iter_mut().zip(&mut written).zip(&outputs) {
-            let Some(output) = output else { continue };
+        let target = self.target(outputs, &bound.outputs);
+        let direct = target.is_some();
+        for ((piece, written), output) in pieces.iter_mut().zip(&mut written).zip([first, second]) {
+            let Some(output) = output.filter(|_| !direct) else { continue };
             let target = range(output);
             let (before, behind) = rest.split_at_mut(target.start - at);
             let (own, behind) = behind.split_at_mut(target.len());
@@ -189,11 +229,15 @@ impl Plan {
             (rest, at) = (behind, target.end);
         }
         pieces[2] = (at, rest);
-        let read = |id: BufferId| view(element(id), piece(&pieces, range(id)));
+        if let Some(target) = target {
+            written[0] = target;
+        }
+        let bytes = |id: BufferId| self.given(given, id).unwrap_or_else(|| piece(&pieces, range(id)));
+        let read = |id: BufferId| view(element(id), bytes(id));
         let mut inputs = [View::F32(&[]); MAX_INPUTS];
         inputs.iter_mut().zip(&bound.inputs).for_each(|(slice, &id)| *slice = read(id));
         let inputs = &inputs[..bound.inputs.len()];
-        let residual = bound.residual.map(|id| bytemuck::cast_slice(piece(&pieces, range(id))));
+        let residual = bound.residual.map(|id| bytemuck::cast_slice(bytes(id)));
         let [one, two] = written;
         let of = |output: Option<BufferId>, bytes| view_mut(output.map_or(ElementType::U8, element), bytes);
         let mut views = [of(first, one), of(second, two)];
@@ -210,10 +254,19 @@ impl Plan {
         Ok(())
     }
 
-    fn interpret(&self, inner: &Inner, workspace: &mut Workspace, step: &Step) -> Result<(), RunError> {
+    fn interpret(
+        &self,
+        inner: &Inner,
+        workspace: &mut Workspace,
+        given: &Given<'_>,
+        outputs: &mut [OutputMut<'_>],
+        step: &Step,
+    ) -> Result<(), RunError> {
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut workspace.arena);
         let element = |id: BufferId| inner.program.buffers[id.index()].element;
         let range = |id: BufferId| self.layout.ranges[id.index()].clone();
+        let given = |id: BufferId| self.given(given, id);
+        let target = self.target(outputs, step.outputs());
         let call = |operands: &dyn Operands, outputs: &mut [ViewMut<'_>]| {
             interpret::run_step(&inner.program, &self.shapes, step, operands, outputs, &inner.functions)
         };
@@ -236,14 +289,15 @@ impl Plan {
             around.push((at, &*rest));
             views.sort_by_key(|(place, _)| *place);
             let mut views: Vec<_> = views.into_iter().map(|(_, view)| view).collect();
-            let operands = Around { pieces: &around, element: &element, range: &range };
+            let operands = Around { pieces: &around, given: &given, element: &element, range: &range };
             return call(&operands, &mut views);
         };
-        let target = range(*output);
-        let (before, rest) = bytes.split_at_mut(target.start);
-        let (written, behind) = rest.split_at_mut(target.len());
-        let pieces = [(0, &*before), (target.end, &*behind)];
-        let operands = Around { pieces: &pieces, element: &element, range: &range };
+        let own = if target.is_some() { 0..0 } else { range(*output) };
+        let (before, rest) = bytes.split_at_mut(own.start);
+        let (written, behind) = rest.split_at_mut(own.len());
+        let written = target.unwrap_or(written);
+        let pieces = [(0, &*before), (own.end, &*behind)];
+        let operands = Around { pieces: &pieces, given: &given, element: &element, range: &range };
         call(&operands, &mut [view_mut(element(*output), written)])
     }
 }
@@ -285,14 +339,15 @@ impl std::fmt::Debug for PlanReport {
 /// The parts of the arena around what a step writes, each with its offset.
 struct Around<'a> {
     pieces: &'a [(usize, &'a [u8])],
+    given: &'a dyn Fn(BufferId) -> Option<&'a [u8]>,
     element: &'a dyn Fn(BufferId) -> ElementType,
     range: &'a dyn Fn(BufferId) -> Range<usize>,
 }
 
 impl Operands for Around<'_> {
     fn buffer(&self, id: BufferId) -> View<'_> {
-        let range = (self.range)(id);
-        view((self.element)(id), piece(self.pieces, range))
+        let bytes = (self.given)(id).unwrap_or_else(|| piece(self.pieces, (self.range)(id)));
+        view((self.element)(id), bytes)
     }
 }
 

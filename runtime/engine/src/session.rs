@@ -5,7 +5,7 @@ use crate::backend::{self, Backend};
 use crate::error::Error;
 use crate::memory;
 use crate::module::Inner;
-use crate::plan::{Plan, PlanReport, Workspace};
+use crate::plan::{Given, Plan, PlanReport, Workspace};
 use crate::plans::Setup;
 use crate::tuning::Tuning;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -149,17 +149,18 @@ impl Session {
         inputs: &[(&str, I)],
     ) -> Result<Vec<(String, Output)>, Error> {
         let program = &self.inner.program;
-        self.with_plan(&self.setup, inputs, Plan::run_bytes, |plan, workspace| {
-            self.execute(plan, workspace, &mut |_, _| {})?;
+        self.with_plan(&self.setup, inputs, Plan::run_bytes, true, |plan, workspace, given| {
             let outputs = program.outputs.iter().map(|port| {
                 let element = program.buffers[port.buffer.index()].element;
-                let bytes = plan.buffer(workspace, port.buffer);
                 let zeros = Output::zeros(element, plan.shapes.of(port.buffer));
-                let mut output = zeros.ok_or(Error::Allocation { bytes: bytes.len() })?;
-                output.view_mut().copy_from(bytes);
-                Ok((port.name.clone(), output))
+                zeros.ok_or_else(|| Error::Allocation { bytes: plan.buffer(workspace, port.buffer).len() })
             });
-            outputs.collect()
+            let mut outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+            let mut targets: Vec<_> = outputs.iter_mut().map(Output::view_mut).collect();
+            self.execute(plan, workspace, given, &mut targets, &mut |_, _| {})?;
+            drop(targets);
+            let names = program.outputs.iter().map(|port| port.name.clone());
+            Ok(names.zip(outputs).collect())
         })
     }
 
@@ -168,7 +169,7 @@ impl Session {
     ///
     /// # Errors
     /// As for every run ([`Session`]); [`Error::OutputCount`], [`Error::OutputShape`] or [`Error::Element`] if the arrays are not those that the outputs
-    /// need: nothing has been computed then.
+    /// need: nothing has been computed then. After any other error the arrays hold anything.
     pub fn run_into<'a, I: Into<Input<'a>> + Clone>(
         &self,
         inputs: &[(&str, I)],
@@ -178,7 +179,7 @@ impl Session {
         if outputs.len() != program.outputs.len() {
             return Err(Error::OutputCount { expected: program.outputs.len(), found: outputs.len() });
         }
-        self.with_plan(&self.setup, inputs, Plan::workspace_bytes, |plan, workspace| {
+        self.with_plan(&self.setup, inputs, Plan::workspace_bytes, true, |plan, workspace, given| {
             for (port, output) in program.outputs.iter().zip(outputs.iter()) {
                 check_element(&port.name, program.buffers[port.buffer.index()].element, output.element())?;
                 let shape = plan.shapes.of(port.buffer);
@@ -188,11 +189,7 @@ impl Session {
                     return Err(Error::OutputShape { name, expected, found });
                 }
             }
-            self.execute(plan, workspace, &mut |_, _| {})?;
-            for (port, output) in program.outputs.iter().zip(outputs) {
-                output.copy_from(plan.buffer(workspace, port.buffer));
-            }
-            Ok(())
+            self.execute(plan, workspace, given, outputs, &mut |_, _| {})
         })
     }
 
@@ -213,10 +210,10 @@ impl Session {
         setup: &Setup,
         inputs: &[(&str, I)],
     ) -> Result<Vec<Duration>, Error> {
-        self.with_plan(setup, inputs, Plan::workspace_bytes, |plan, workspace| {
+        self.with_plan(setup, inputs, Plan::workspace_bytes, true, |plan, workspace, given| {
             let mut times = Vec::with_capacity(self.inner.program.steps.len());
             let mut last = Instant::now();
-            self.execute(plan, workspace, &mut |_, _| {
+            self.execute(plan, workspace, given, &mut [], &mut |_, _| {
                 let now = Instant::now();
                 times.push(now - last);
                 last = now;
@@ -234,8 +231,8 @@ impl Session {
         inputs: &[(&str, I)],
         observe: &mut (dyn FnMut(&Step, &[usize], View<'_>) + Send),
     ) -> Result<(), Error> {
-        self.with_plan(&self.setup, inputs, Plan::workspace_bytes, |plan, workspace| {
-            self.execute(plan, workspace, &mut |number, workspace| {
+        self.with_plan(&self.setup, inputs, Plan::workspace_bytes, false, |plan, workspace, given| {
+            self.execute(plan, workspace, given, &mut [], &mut |number, workspace| {
                 let step = &self.inner.program.steps[number];
                 for &id in step.outputs() {
                     observe(step, plan.shapes.of(id), plan.view(&self.inner, workspace, id));
@@ -264,13 +261,15 @@ impl Session {
         Ok(plan.report())
     }
 
-    /// Does `work` with the plan of a setup for these inputs and a workspace that holds them. `needed` is what a run with the plan takes.
+    /// Does `work` with the plan of a setup for these inputs and a workspace; what it is not `given` of them, because it lies scattered or unless
+    /// `in_place`, the workspace holds. `needed` is what a run with the plan takes.
     pub(crate) fn with_plan<'a, I: Into<Input<'a>> + Clone, T>(
         &self,
         setup: &Setup,
         inputs: &[(&str, I)],
         needed: fn(&Plan) -> usize,
-        work: impl FnOnce(&Plan, &mut Workspace) -> Result<T, Error>,
+        in_place: bool,
+        work: impl FnOnce(&Plan, &mut Workspace, &Given<'a>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let program = &self.inner.program;
         // Names in the model's order are found at once; any other order is searched, which few inputs bear.
@@ -297,10 +296,15 @@ impl Session {
             || all().map(|input| input.shape().to_vec()).collect(),
         )?;
         let mut workspace = self.take(&plan, needed(&plan))?;
-        for (port, input) in program.inputs.iter().zip(all()) {
-            input.copy_to(plan.buffer(&mut workspace, port.buffer));
+        let mut given = Given::default();
+        for (i, (port, input)) in program.inputs.iter().zip(all()).enumerate() {
+            let bytes = input.bytes().filter(|_| in_place && plan.reads_given(i));
+            match (bytes, given.get_mut(i)) {
+                (Some(bytes), Some(place)) => *place = Some(bytes),
+                _ => input.copy_to(plan.buffer(&mut workspace, port.buffer)),
+            }
         }
-        let result = work(&plan, &mut workspace);
+        let result = work(&plan, &mut workspace, &given);
         self.keep(&plan, workspace);
         result
     }
@@ -356,14 +360,22 @@ impl Session {
         }
     }
 
-    /// Runs a plan, on the session's threads.
+    /// Runs a plan, on the session's threads, into `outputs`, all or none.
     fn execute(
         &self,
         plan: &Plan,
         workspace: &mut Workspace,
+        given: &Given<'_>,
+        outputs: &mut [OutputMut<'_>],
         observe: &mut (dyn FnMut(usize, &Workspace) + Send),
     ) -> Result<(), Error> {
-        self.install(|| plan.run(&self.inner, workspace, observe))
+        self.install(|| plan.run(&self.inner, workspace, given, outputs, observe))?;
+        for (i, (port, output)) in self.inner.program.outputs.iter().zip(outputs).enumerate() {
+            if !plan.writes_given(i) || output.bytes_mut().is_none() {
+                output.copy_from(plan.buffer(workspace, port.buffer));
+            }
+        }
+        Ok(())
     }
 }
 

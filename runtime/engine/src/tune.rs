@@ -7,7 +7,7 @@ use crate::array::Input;
 use crate::backend::{self, Backend};
 use crate::bind::{self, Bound, Execution};
 use crate::error::Error;
-use crate::plan::{Plan, Workspace};
+use crate::plan::{Given, Plan, Workspace};
 use crate::plans::Setup;
 use crate::session::Session;
 use crate::tuning::{Choice, Tuning};
@@ -87,7 +87,7 @@ impl Session {
     pub fn tune<'a, I: Into<Input<'a>> + Clone>(&self, inputs: &[(&str, I)]) -> Result<Tuned, Error> {
         let with = |tuning: Tuning| Setup { tuning, ..self.setup.clone() };
         let first = with(Tuning::default());
-        let layers = self.with_plan(&first, inputs, Plan::workspace_bytes, |plan, workspace| {
+        let layers = self.with_plan(&first, inputs, Plan::workspace_bytes, false, |plan, workspace, _| {
             self.install(|| self.propose(plan, workspace))
         })?;
         let mut tuning = self.setup.tuning.clone();
@@ -148,7 +148,7 @@ impl Session {
                     }
                 }
             }
-            plan.run_step(&self.inner, workspace, number)?;
+            plan.run_step(&self.inner, workspace, &Given::default(), &mut [], number)?;
         }
         Ok(layers)
     }
@@ -214,7 +214,7 @@ impl Session {
                     continue;
                 }
                 let start = Instant::now();
-                plan.execute(&self.inner, bound, workspace)?;
+                plan.execute(&self.inner, bound, workspace, &Given::default(), &mut [])?;
                 *least = start.elapsed().min(*least);
             }
             if round >= ROUNDS && start.elapsed() > LAYER {

@@ -288,3 +288,30 @@ fn outputs_without_elements_keep_their_place() {
     assert_eq!(outputs[0].1, Output::F32(x.into_dyn()));
     assert_eq!(split.0.load(Ordering::Relaxed), 1);
 }
+
+#[test]
+fn scattered_arrays_give_what_those_in_one_piece_do() {
+    // Axes of the caller's arrays in another order: they cannot be read or written in place.
+    let scattered = |x: &ndarray::Array4<f32>| {
+        let mut other = ndarray::Array4::zeros([x.dim().3, x.dim().2, x.dim().1, x.dim().0]).reversed_axes();
+        other.assign(x);
+        other
+    };
+    for backend in Backend::available() {
+        let session = convolution(1).session(SessionOptions::default().backend(backend)).expect("a session");
+        let x = image(2);
+        let expected: Vec<_> = session.run(&[("x", x.view())]).expect("a run");
+        for input in [x.clone(), scattered(&x)] {
+            let kinds =
+                [ndarray::Array4::ones([2, 4, 8, 8]), scattered(&ndarray::Array4::ones([2, 4, 8, 8]))];
+            for (first, second) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                let (mut sums, mut relu) = (kinds[first].clone(), kinds[second].clone());
+                let mut outputs = [sums.view_mut().into(), relu.view_mut().into()];
+                session.run_into(&[("x", input.view())], &mut outputs).expect("a run");
+                for (got, (name, expected)) in [sums, relu].into_iter().zip(&expected) {
+                    assert_eq!(&Output::F32(got.into_dyn()), expected, "{name} by {}", backend.name());
+                }
+            }
+        }
+    }
+}

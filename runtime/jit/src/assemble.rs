@@ -148,6 +148,10 @@ instructions! {
     larger_f32(to: v, a: v, b: v) = vmaxps | vmaxps;
     /// The smaller of `a` and `b`, of f32; `b` if either is NaN.
     smaller_f32(to: v, a: v, b: v) = vminps | vminps;
+    /// `to = from`.
+    copy(to: v, from: v) = vmovaps | vmovaps;
+    /// `to = a / b`, of f32.
+    divide_f32(to: v, a: v, b: v) = vdivps | vdivps;
     /// The nearest i32 of f32, of two the even one.
     nearest_i32(to: v, from: v) = vcvtps2dq | vcvtps2dq;
     /// `to = a & b`, of all bits.
@@ -223,5 +227,93 @@ impl Assembler {
     /// The first i32 of a vector.
     pub fn first_i32(&mut self, to: AsmRegister32, from: usize) -> Emitted {
         self.code.vmovd(to, XMM[from])
+    }
+
+    /// `to`, one of the first 16 registers, becomes the first (0) or second (1) half of the i16 in `from`, as f32.
+    pub fn half_to_f32(&mut self, to: usize, from: usize, half: usize) -> Emitted {
+        match self.width {
+            Width::Bits256 => {
+                self.code.vextracti128(XMM[to], YMM[from], half as i32)?;
+                self.code.vpmovsxwd(YMM[to], XMM[to])?;
+                self.code.vcvtdq2ps(YMM[to], YMM[to])
+            }
+            Width::Bits512 => {
+                self.code.vextracti64x4(YMM[to], ZMM[from], half as i32)?;
+                self.code.vpmovsxwd(ZMM[to], YMM[to])?;
+                self.code.vcvtdq2ps(ZMM[to], ZMM[to])
+            }
+        }
+    }
+
+    /// Says how many numbers [`Self::store_first`] will store where it does not store a whole vector. Changes `rax` and `k1`.
+    pub fn choose_first(&mut self, numbers: usize) -> Emitted {
+        match self.width {
+            Width::Bits256 => Ok(()),
+            Width::Bits512 => {
+                self.code.mov(rax, (1u64 << numbers) - 1)?;
+                self.code.kmovq(k1, rax)
+            }
+        }
+    }
+
+    /// Stores the first `numbers` numbers of `bytes` (2 or 4) bytes of a vector: all, or as many as were chosen. Changes `temporary`,
+    /// one of the first 16 registers.
+    pub fn store_first(
+        &mut self,
+        base: AsmRegister64,
+        at: usize,
+        from: usize,
+        numbers: usize,
+        bytes: usize,
+        temporary: usize,
+    ) -> Emitted {
+        let mut left = numbers * bytes;
+        if left == self.vector() {
+            return self.store(ptr(base + at), from);
+        }
+        if let Width::Bits512 = self.width {
+            let memory = zmmword_ptr(base + at).k1();
+            return match bytes {
+                2 => self.code.vmovdqu16(memory, ZMM[from]),
+                _ => self.code.vmovups(memory, ZMM[from]),
+            };
+        }
+        // What is left is in the lowest bytes of `rest`; the largest power of two that fits goes first.
+        let (mut rest, mut at) = (XMM[from], at);
+        while left > 0 {
+            let size = 1 << left.min(16).ilog2();
+            match size {
+                16 => self.code.vmovups(xmmword_ptr(base + at), rest)?,
+                8 => self.code.vmovq(qword_ptr(base + at), rest)?,
+                4 => self.code.vmovd(dword_ptr(base + at), rest)?,
+                _ => self.code.vpextrw(word_ptr(base + at), rest, 0)?,
+            }
+            (left, at) = (left - size, at + size);
+            if left > 0 {
+                match size {
+                    16 => self.code.vextracti128(XMM[temporary], YMM[from], 1)?,
+                    _ => self.code.vpsrldq(XMM[temporary], rest, size as i32)?,
+                }
+                rest = XMM[temporary];
+            }
+        }
+        Ok(())
+    }
+
+    /// `to` becomes lanes 0, 2, 4 and so on of the f32 of `first`, then those of `second`, which both are overwritten.
+    pub fn every_second(&mut self, to: usize, first: usize, second: usize) -> Emitted {
+        match self.width {
+            Width::Bits256 => {
+                self.code.vshufps(YMM[to], YMM[first], YMM[second], 0b10_00_10_00)?;
+                // Quarters of both by turns: 0, 2, 1, 3 in order.
+                self.code.vpermpd(YMM[to], YMM[to], 0b11_01_10_00)
+            }
+            Width::Bits512 => {
+                // The lower halves of 64 bits.
+                self.code.vpmovqd(YMM[first], ZMM[first])?;
+                self.code.vpmovqd(YMM[second], ZMM[second])?;
+                self.code.vinsertf64x4(ZMM[to], ZMM[first], YMM[second], 1)
+            }
+        }
     }
 }

@@ -57,19 +57,20 @@ fn audit(bytes: &[u8]) -> Audit {
     audit
 }
 
-/// The instructions of a function. Constants may follow them: the code ends with the first return that no earlier branch
+/// The instructions of a function. Constants may follow them: the code ends with the first return or jump that no branch
 /// passes over, for what comes after it would have to be reached from before.
 fn decode(bytes: &[u8]) -> Vec<Instruction> {
     let mut reached = 0;
     let mut instructions = Vec::new();
     for instruction in &mut Decoder::new(64, bytes, DecoderOptions::NONE) {
         instructions.push(instruction);
-        match instruction.flow_control() {
-            FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
-                reached = reached.max(instruction.near_branch_target());
-            }
-            FlowControl::Return if instruction.next_ip() > reached => break,
-            _ => {}
+        let flow = instruction.flow_control();
+        if matches!(flow, FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch) {
+            reached = reached.max(instruction.near_branch_target());
+        }
+        let leaves = matches!(flow, FlowControl::Return | FlowControl::UnconditionalBranch);
+        if leaves && instruction.next_ip() > reached {
+            break;
         }
     }
     instructions

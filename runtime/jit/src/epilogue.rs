@@ -63,6 +63,12 @@ impl Epilogue {
         }
     }
 
+    /// The factor and the bias of a channel in a sample with this factor; 1 and 0 where there are none.
+    pub(crate) fn numbers(&self, channel: usize, sample_scale: Option<f32>) -> [f32; 2] {
+        let factor = self.factor(channel, sample_scale).unwrap_or(1.0);
+        [factor, self.bias.as_ref().map_or(0.0, |bias| bias[channel])]
+    }
+
     /// Makes the outputs of consecutive channels, from `first`, at one position.
     pub(crate) fn position(
         &self,
@@ -170,9 +176,7 @@ impl Finish {
         assert!(!self.widened || enough(totals.len()), "totals of every piece");
         let outputs = origin..origin + end(|p| p.to);
         let residual = io.residual.map_or(&[][..], |residual| &residual[outputs.clone()]);
-        let epilogue = &self.epilogue;
-        let factor = epilogue.factor(channel, sample_scale).unwrap_or(1.0);
-        let numbers = [factor, epilogue.bias.as_ref().map_or(0.0, |bias| bias[channel])];
+        let numbers = self.epilogue.numbers(channel, sample_scale);
         // SAFETY: the function was emitted for exactly these types; `entry()` is its start. Every piece lies within the
         // sums, the outputs and, if there is one, the residual (checked above); only the pieces are accessed, which are
         // the caller's.

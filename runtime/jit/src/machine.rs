@@ -64,14 +64,18 @@ impl Isa {
         }
     }
 
-    /// Numbers in a vector of an accumulation.
-    pub(crate) fn lanes(self, element: Element) -> usize {
-        let bytes = match self {
+    /// Bytes of a vector of an accumulation.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
             Isa::Portable => 16,
             Isa::Avx2 => 32,
             Isa::Avx512 => 64,
-        };
-        bytes / element.bytes()
+        }
+    }
+
+    /// Numbers in a vector of an accumulation.
+    pub(crate) fn lanes(self, element: Element) -> usize {
+        self.bytes() / element.bytes()
     }
 }
 

@@ -76,6 +76,21 @@ fn windows() -> impl Strategy<Value = Case> {
     )
 }
 
+/// Depthwise layers of images that do not fit a band of rows or a tile's columns, and rows of one axis that are long.
+fn large_depthwise() -> impl Strategy<Value = Case> {
+    let size = prop_oneof![(60..=160usize, 20..=300usize), (Just(1usize), 200..=1500usize)];
+    let window = [1..=2usize, 1..=3, 1..=5, 1..=3, 1..=2, 0..=3];
+    (size, window, epilogue()).prop_filter_map("fits", |((h, w), [outputs, groups, k, s, d, pad], e)| {
+        let list = |n: usize, one: usize| vec![if h == 1 { one } else { n }, n];
+        let (kernel, strides, dilations) = (list(k, 1), list(s, 1), list(d, 1));
+        let window = Window { kernel, strides, dilations, pads_begin: list(pad, 0), pads_end: vec![0; 2] };
+        let weight = [&[outputs * groups, 1], &window.kernel[..]].concat();
+        let fits = window.output_size(0, h, false).and(window.output_size(1, w, false)).is_some();
+        let contraction = Contraction::Window { window, groups };
+        fits.then_some(Case { input: vec![1, groups, h, w], weight, contraction, ..e })
+    })
+}
+
 fn products() -> impl Strategy<Value = Case> {
     (prop::collection::vec(0..=6usize, 0..=2), 0..=40usize, 0..=200usize, 1..=70usize, epilogue()).prop_map(
         |(leading, rows, k, m, e)| {
@@ -317,6 +332,11 @@ proptest! {
 
     #[test]
     fn windows_are_their_sums(case in windows()) {
+        check(&case);
+    }
+
+    #[test]
+    fn large_depthwise_windows_are_their_sums(case in large_depthwise()) {
         check(&case);
     }
 

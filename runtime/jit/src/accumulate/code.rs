@@ -140,18 +140,3 @@ pub(crate) struct AccumulateScalars {
 /// The type of [`AccumulateScalars`]' function.
 pub(crate) type AccumulateScalarsFunction<W> =
     unsafe extern "C" fn(*const W, *mut W, *const u8, usize, usize);
-
-/// `select(source, sums, tiles, added, additions, subtracted, subtractions)`
-///
-/// For each of `tiles` tiles of `vectors` vectors of positions: the sum over the `additions` byte offsets (`u32`) at
-/// `added` of what is at `source` plus that offset, less the same for `subtracted`; to `sums`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Select {
-    pub element: Element,
-    pub lanes: usize,
-    pub vectors: usize,
-}
-
-/// The type of [`Select`]'s function.
-pub(crate) type SelectFunction<T> =
-    unsafe extern "C" fn(*const T, *mut T, usize, *const u32, usize, *const u32, usize);

@@ -1,142 +1,346 @@
 //! The kernel without tables: per output channel a list of inputs to add and one of inputs to subtract.
 //!
 //! It suits depthwise layers, where every table would be used once, and takes what tables cannot: windows that reach too
-//! far, and images of no elements. Lanes are positions of the flat image, so that neighbouring rows share their padding.
+//! far, and images of no elements. A band of rows of a group's channels is copied into padded planes that the first-level cache holds;
+//! from there an output's sums go through registers straight to the output where its epilogue is simple ([`Finishing`]).
 
 use super::blocks::IntegerRange;
-use super::code::{Select, SelectFunction};
 use super::groups::{Phase, phases, reach};
 use super::pack::{Planes, pack_channels};
-use super::plan::flat_pitch;
+
+use super::shifted::{Finishing, RESERVED, Shifted, ShiftedFunction, Spread, SpreadFunction};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::{Epilogue, Finish, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Io, Line, lines};
+use crate::machine::{Isa, first_level_cache};
 use crate::number::Number;
+use std::iter::StepBy;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::interpret::View;
 
-/// Vectors of positions summed at once.
-const VECTORS: usize = 8;
+/// Vectors of sums that a tile has, at most: enough to hide the latency of additions.
+const MOST_SUMS: usize = 16;
 
 /// A kernel of one plane with inputs of type `T`.
 pub(crate) struct DirectKernel<T> {
     input: PhantomData<T>,
     geometry: Geometry,
-    phases: Vec<Phase>,
+    phases: Vec<Filled>,
     planes: Planes,
-    /// Per output channel, byte offsets from the first plane of its group: those to add, then those to subtract.
-    lists: Vec<[Vec<u32>; 2]>,
-    /// Where the rows of a channel's sums go.
-    pieces: Vec<Piece>,
-    tiles: usize,
-    /// Positions of a tile.
-    tile: usize,
-    select: Arc<Function>,
-    finish: Finish,
+    /// From the start of a plane to its first column.
+    lead: usize,
+    /// Numbers of all planes of a group.
+    packed: usize,
+    /// Per output channel: how many byte offsets from the first plane of its group to add and how many to subtract, and they.
+    streams: Vec<Vec<u32>>,
+    /// Rows of a band, and of the image.
+    band: usize,
+    bands: Vec<Range<usize>>,
+    strips: Vec<Strips>,
+    /// Where sums do not go straight to the output, what makes it of them.
+    finish: Result<Epilogue, Finish>,
+    cycles: f64,
+}
+
+/// A phase of the input, and how its rows are copied.
+struct Filled {
+    phase: Phase,
+    /// Its first column that is not padding, and the column of the input that is there.
+    first: usize,
+    column: usize,
+    count: usize,
+    spread: Arc<Function>,
+}
+
+/// Columns of the image, in strips whose tiles are alike.
+struct Strips {
+    columns: StepBy<Range<usize>>,
+    /// The function for tiles of as many rows, the most first; together they make up any number of rows.
+    heights: Vec<(usize, Arc<Function>)>,
+}
+
+impl Strips {
+    /// The first column of each strip, and the functions for it.
+    fn each(&self) -> impl Iterator<Item = (usize, &[(usize, Arc<Function>)])> {
+        self.columns.clone().map(|column| (column, self.heights.as_slice()))
+    }
 }
 
 impl<T: Number> DirectKernel<T> {
-    /// What a run should take, in the unit of [`super::plan::Plan::cycles`].
-    /// `None` if sums of integers in `range` could overflow.
+    /// What a run should take, in cycles. `None` if sums of integers in `range` could overflow.
     pub fn cycles(
         geometry: &Geometry,
         weights: &Weights,
-        lanes: usize,
+        isa: Isa,
         range: Option<IntegerRange>,
     ) -> Option<f64> {
         if range.is_some_and(|range| geometry.depth() > range.inputs()) {
             return None;
         }
-        let vectors = geometry.positions().div_ceil(lanes) as f64;
-        let tiles = (vectors / VECTORS as f64).ceil();
-        let outputs = (geometry.groups * geometry.outputs) as f64;
-        let lookups = weights.nonzero() as f64;
-        Some(geometry.samples as f64 * tiles * (lookups * (0.72 * VECTORS as f64 + 1.0) + outputs * 40.0))
+        let (lanes, bytes) = (isa.lanes(T::ELEMENT), T::ELEMENT.bytes());
+        let [height, width] = geometry.output;
+        let Tiles { strip, tall } = Tiles::of(geometry.output, lanes, isa);
+        let vectors = width.div_ceil(lanes);
+        let phases = |axis: usize| geometry.kernel[axis].min(geometry.strides[axis]);
+        let planes = (phases(0) * phases(1) * geometry.channels) as f64;
+        // Loads of all columns of a window but one cross cache lines, as often as vectors are long, and then take twice as long. What the
+        // first-level cache does not hold comes from the second.
+        let share = isa.bytes() as f64 / 64.0;
+        let crossing = share * (1.0 - 1.0 / geometry.kernel[1].max(1) as f64);
+        let live =
+            planes * (tall + geometry.kernel[0]).saturating_sub(1) as f64 * (vectors * lanes * bytes) as f64;
+        let near = live < 0.8 * first_level_cache() as f64;
+        let load = if near { 0.5 * (1.0 + crossing) } else { (0.5 + 0.5 * crossing).max(1.5 * share) };
+        let sums = (strip * tall) as f64;
+        let tiles = (height.div_ceil(tall) * vectors.div_ceil(strip)) as f64;
+        // With few vectors the latency of additions shows.
+        let lookups = weights.nonzero() as f64 * ((sums * load).max(4.0) + 0.5);
+        let outputs = (geometry.groups * geometry.outputs) as f64 * (sums * 3.5 + 25.0);
+        let fill = geometry.groups as f64 * planes * (60.0 + 2.0 * (height * vectors) as f64);
+        Some(geometry.samples as f64 * (tiles * (lookups + outputs) + fill))
     }
 
     pub fn new(
         compiler: &Compiler,
-        lanes: usize,
+        isa: Isa,
         geometry: Geometry,
+        cycles: f64,
         weights: &Weights,
         epilogue: Epilogue,
     ) -> Result<DirectKernel<T>, JitError> {
+        let too_large = || JitError::Unsupported("a window that reaches this far");
+        let (lanes, line, bytes) = (isa.lanes(T::ELEMENT), T::ELEMENT.line(), T::ELEMENT.bytes());
         let phases = phases(&geometry);
         let reach = reach(&phases);
-        let [height, width] = geometry.output;
-        let too_large = || JitError::Unsupported("a window that reaches this far");
-        let pitch = flat_pitch(&geometry, &phases, reach).ok_or_else(too_large)?;
-        let empty = geometry.output_len() == 0;
-        let positions = if empty { 0 } else { (height - 1) * pitch + width };
-        let tile = VECTORS * lanes;
-        let tiles = positions.div_ceil(tile);
-        let size = || {
-            let last = reach[0].checked_mul(pitch)?.checked_add(reach[1])?;
-            let read = (tiles * tile).checked_add(last)?;
-            let rows = (height + reach[0]).checked_mul(pitch)?.checked_add(width)?.checked_add(reach[1])?;
-            let plane = read.max(rows).checked_next_multiple_of(T::ELEMENT.line())?;
-            let all = plane.checked_mul(phases.len())?.checked_mul(geometry.channels)?;
-            (all < 1 << 28).then_some(plane)
+        let matrix = geometry.rows_of_a_sample.is_some();
+        let [height, width] = if geometry.output_len() == 0 { [0, 0] } else { geometry.output };
+        // Rows start with a cache line, and so do their first numbers that are not padding.
+        let first = phases.first().map_or(0, |phase| phase.columns(&geometry, width)[0]);
+        let lead = if matrix { 0 } else { (line - first % line) % line };
+        let columns = width.checked_add(reach[1]).ok_or_else(too_large)?;
+        let pitch = columns.checked_next_multiple_of(line).ok_or_else(too_large)?;
+        let count = phases.len().checked_mul(geometry.channels).ok_or_else(too_large)?;
+
+        let finishing = Finishing::of(&epilogue).filter(|_| !matrix);
+        let Tiles { strip, tall } = Tiles::of([height, width], lanes, isa);
+        // Half the first-level cache for the planes of a band.
+        let fits = (first_level_cache() / 2 / bytes / pitch.max(1) / count.max(1)).saturating_sub(reach[0]);
+        let band = (fits / tall.max(1) * tall).clamp(tall, height.max(tall));
+        let shifted = |rows: usize, columns: usize| Shifted {
+            element: T::ELEMENT,
+            lanes,
+            rows,
+            columns,
+            pitches: [pitch, width],
+            steps: [rows * pitch, rows * width],
+            finish: finishing,
         };
-        let plane = size().ok_or_else(too_large)?;
-        let planes = Planes { pitch, columns: width + reach[1], bands: 1, band: [0, 0], plane };
+        let size = || {
+            let rows = band.checked_add(reach[0])?.checked_mul(pitch)?;
+            let plane = lead.checked_add(rows)?.checked_add(columns)?.checked_add(lanes)?;
+            let plane = plane.checked_next_multiple_of(line)?;
+            let all = plane.checked_mul(count.max(1))?;
+            (all < 1 << 28 && geometry.input[1] < 1 << 28).then_some((plane, all))
+        };
+        let (plane, packed) = size().ok_or_else(too_large)?;
+        let planes = Planes { pitch, columns, bands: 1, band: [0, 0], plane };
         let list = |output: usize, sign: i8| {
             let channels = 0..geometry.channels;
             let taps = channels.flat_map(|c| phases.iter().enumerate().map(move |(i, p)| (c, i, p)));
             taps.flat_map(|(c, i, p)| p.taps.iter().map(move |t| (c, i, t)))
                 .filter(|(c, _, t)| weights.at(&geometry, output, *c, t.at) == sign)
                 .map(|(c, i, t)| {
-                    let plane = (i * geometry.channels + c) * planes.plane;
+                    let plane = (i * geometry.channels + c) * planes.plane + lead;
                     ((plane + t.shift[0] * pitch + t.shift[1]) * size_of::<T>()) as u32
                 })
                 .collect::<Vec<u32>>()
         };
-        let outputs = geometry.groups * geometry.outputs;
-        let lists = if positions == 0 { 0 } else { outputs };
-        let lists = (0..lists).map(|output| [list(output, 1), list(output, -1)]).collect();
-        let pieces = (0..if positions == 0 { 0 } else { height })
-            .map(|y| Piece { from: y * pitch, to: y * geometry.output_strides.y, count: width })
-            .collect();
-        let select = compiler.function(&Select { element: T::ELEMENT, lanes, vectors: VECTORS })?;
+        let outputs = if height == 0 { 0 } else { geometry.groups * geometry.outputs };
+        let stream = |output| {
+            let [added, subtracted] = [list(output, 1), list(output, -1)];
+            [&[added.len() as u32, subtracted.len() as u32][..], &added, &subtracted].concat()
+        };
+        // All strips are as wide but the last.
+        let strip = strip * lanes;
+        let (whole, rest) = (width / strip * strip, width % strip);
+        let mut strips = Vec::new();
+        for (range, wide) in [(0..whole, strip), (whole..width, rest)] {
+            let mut heights: Vec<(usize, Arc<Function>)> = Vec::new();
+            for rows in [tall, band % tall, height % band % tall, 1] {
+                if wide > 0 && rows > 0 && heights.iter().all(|&(other, _)| rows < other) {
+                    heights.push((rows, compiler.function(&shifted(rows, wide))?));
+                }
+            }
+            strips.push(Strips { columns: range.step_by(wide.max(1)), heights });
+        }
+        let filled = |phase: Phase| {
+            let [first, end] = phase.columns(&geometry, columns);
+            let stride = geometry.strides[1];
+            let column = (first * stride + phase.remainder[1]).saturating_sub(geometry.pads[1]);
+            let spread = Spread { element: T::ELEMENT, vector: isa.bytes(), count: end - first, stride };
+            let spread = compiler.function(&spread)?;
+            Ok(Filled { phase, first, column, count: end - first, spread })
+        };
+        let finish = match finishing {
+            Some(_) => Ok(epilogue),
+            None => Err(Finish::new(compiler, T::ELEMENT, false, epilogue)?),
+        };
         Ok(DirectKernel {
             input: PhantomData,
+            streams: (0..outputs).map(stream).collect(),
+            phases: phases.iter().cloned().map(filled).collect::<Result<_, JitError>>()?,
             geometry,
-            phases,
             planes,
-            lists,
-            pieces,
-            tiles,
-            tile,
-            select,
-            finish: Finish::new(compiler, T::ELEMENT, false, epilogue)?,
+            lead,
+            packed,
+            band,
+            bands: (0..height).step_by(band).map(|y| y..(y + band).min(height)).collect(),
+            strips,
+            finish,
+            cycles,
         })
     }
 
+    /// Lines for the sums of a band, if they do not go straight to the output.
     fn sum_lines(&self) -> usize {
-        lines::<T>(self.tiles * self.tile)
+        let sums = self.band * self.geometry.output[1];
+        if self.finish.is_ok() || self.streams.is_empty() { 0 } else { lines::<T>(sums) }
     }
+
+    /// Copies what the outputs of some rows read of a group's channels into the planes, whose other columns are zero.
+    fn fill(&self, sample: usize, group: usize, band: &Range<usize>, input: &[T], packed: &mut [T]) {
+        let geometry = &self.geometry;
+        let channels = group * geometry.channels..(group + 1) * geometry.channels;
+        if geometry.input_strides.x != 1 {
+            return pack_channels(geometry, &[], self.planes, sample, channels, 0..1, input, packed);
+        }
+        let reach = self.rows() - self.band;
+        let rows = band.start..band.end + reach;
+        let Planes { pitch, plane, .. } = self.planes;
+        let mut targets = packed.chunks_exact_mut(plane);
+        for Filled { phase, first, column, count, spread } in &self.phases {
+            // SAFETY: the function was emitted for exactly these types; `entry()` is its start.
+            let spread = unsafe { std::mem::transmute::<*const u8, SpreadFunction<T>>(spread.entry()) };
+            let [stride, remainder, pad] = [geometry.strides[0], phase.remainder[0], geometry.pads[0]];
+            // Of all rows of the phase, those that are in the input.
+            let from = pad.saturating_sub(remainder).div_ceil(stride).clamp(rows.start, rows.end);
+            let end = (pad + geometry.input[0]).saturating_sub(remainder).div_ceil(stride);
+            let end = end.clamp(from, rows.end);
+            for channel in channels.clone() {
+                let Some(target) = targets.next() else { return };
+                let padding = (rows.start..from).chain(end..rows.end);
+                for row in padding.filter(|_| *count > 0) {
+                    target[self.lead + (row - rows.start) * pitch + first..][..*count].fill(T::zeroed());
+                }
+                if from == end || *count == 0 {
+                    continue;
+                }
+                let strides = geometry.input_strides;
+                let start = sample * strides.sample
+                    + channel * strides.channel
+                    + (from * stride + remainder - pad) * strides.y
+                    + column;
+                let copied = end - from;
+                let last = (copied - 1) * stride * strides.y + (count - 1) * geometry.strides[1];
+                let source = &input[start..=start + last];
+                let target = &mut target[self.lead + (from - rows.start) * pitch + first..];
+                let target = &mut target[..(copied - 1) * pitch + count];
+                let bytes = size_of::<T>();
+                // SAFETY: the rows that it reads end with `source`, those that it writes with `target`.
+                unsafe {
+                    spread(
+                        source.as_ptr(),
+                        target.as_mut_ptr(),
+                        copied,
+                        stride * strides.y * bytes,
+                        pitch * bytes,
+                    );
+                }
+            }
+        }
+    }
+
+    /// Rows of a plane.
+    fn rows(&self) -> usize {
+        let taps = self.phases.iter().flat_map(|filled| filled.phase.taps.iter());
+        self.band + taps.map(|tap| tap.shift[0]).max().unwrap_or(0)
+    }
+
+    /// Sums an output over the rows of a band, which `packed` holds.
+    ///
+    /// # Safety
+    /// `to` has room for as many rows of the image, of T, or of f32 if sums are finished.
+    unsafe fn sum(&self, output: usize, rows: usize, packed: &[T], to: *mut u8, numbers: &[f32; 2]) {
+        let size = if self.finish.is_ok() { size_of::<f32>() } else { size_of::<T>() };
+        for (column, heights) in self.strips.iter().flat_map(Strips::each) {
+            let mut row = 0;
+            for (height, function) in heights {
+                let tiles = (rows - row) / height;
+                if tiles == 0 {
+                    continue;
+                }
+                let source = &packed[row * self.planes.pitch + column..];
+                let to = to.wrapping_add((row * self.geometry.output[1] + column) * size);
+                // SAFETY: the function was emitted for exactly these types; `entry()` is its start. The planes of a group are in
+                // `packed`, each as long as the last row of a band, with the largest offset in its plane and a vector; the tiles
+                // are within the rows that `to` has room for.
+                unsafe {
+                    let sum = std::mem::transmute::<*const u8, ShiftedFunction<T>>(function.entry());
+                    sum(source.as_ptr(), to, tiles, self.streams[output].as_ptr(), numbers);
+                }
+                row += tiles * height;
+            }
+        }
+    }
+}
+
+/// The vectors of sums that registers hold at once.
+struct Tiles {
+    /// Of a row.
+    strip: usize,
+    /// Rows.
+    tall: usize,
+}
+
+impl Tiles {
+    fn of([height, width]: [usize; 2], lanes: usize, isa: Isa) -> Tiles {
+        let most = isa.registers().saturating_sub(RESERVED).clamp(8, MOST_SUMS);
+        let strip = even(width.div_ceil(lanes), most);
+        Tiles { strip, tall: even(height, most / strip) }
+    }
+}
+
+/// How many of `rows` a part has, if there are as few parts of `most` as possible, as even as possible; at least 1.
+fn even(rows: usize, most: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(most.max(1)).max(1)).max(1)
 }
 
 impl<T: Number> Family for DirectKernel<T> {
     fn units(&self) -> usize {
-        self.geometry.samples * self.lists.len()
+        self.geometry.samples * self.streams.len()
     }
 
     fn scratch(&self) -> usize {
-        self.sum_lines() + lines::<T>(self.phases.len() * self.geometry.channels * self.planes.plane)
+        self.sum_lines() + lines::<T>(self.packed)
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        vec![self.select.clone()]
+        let sums = self.strips.iter().flat_map(|strips| strips.heights.iter().map(|(_, f)| f.clone()));
+        sums.collect()
     }
 
     fn describe(&self) -> String {
-        format!("direct: {} positions a tile, pitch {}", self.tile, self.planes.pitch)
+        let rows = self.strips.iter().find_map(|strips| strips.heights.first()).map_or(0, |(rows, _)| *rows);
+        format!("direct: bands of {} rows, tiles of {rows}, pitch {}", self.band, self.planes.pitch)
+    }
+
+    fn estimate(&self) -> Option<f64> {
+        Some(self.cycles)
     }
 
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {
@@ -144,50 +348,70 @@ impl<T: Number> Family for DirectKernel<T> {
         let (sums, packed) = scratch.split_at_mut(self.sum_lines());
         let sums: &mut [T] = bytemuck::cast_slice_mut(sums);
         let packed: &mut [T] = bytemuck::cast_slice_mut(packed);
-        let (geometry, strides) = (&self.geometry, self.geometry.output_strides);
-        // SAFETY: the function was emitted for exactly these types; `entry()` is its start.
-        let select = unsafe { std::mem::transmute::<*const u8, SelectFunction<T>>(self.select.entry()) };
-        let rows = geometry.output[0] + reach(&self.phases)[0];
         packed.fill(T::zeroed());
-        let mut packed_is = None;
-        for unit in units {
-            let (sample, output) = (unit / self.lists.len(), unit % self.lists.len());
-            let group = output / geometry.outputs;
-            if packed_is != Some((sample, group)) {
-                let channels = group * geometry.channels..(group + 1) * geometry.channels;
-                pack_channels(geometry, &self.phases, self.planes, sample, channels, 0..rows, input, packed);
-                packed_is = Some((sample, group));
-            }
-            let [added, subtracted] = &self.lists[output];
-            // SAFETY: `sums` has room for `tiles` tiles; the planes of a group are in `packed`, each as long as the
-            // last tile's end plus the largest offset in its plane. The lists' lengths are theirs.
-            unsafe {
-                select(
-                    packed.as_ptr(),
-                    sums.as_mut_ptr(),
-                    self.tiles,
-                    added.as_ptr(),
-                    added.len(),
-                    subtracted.as_ptr(),
-                    subtracted.len(),
-                );
-            }
-            let origin = sample * strides.sample + output * strides.channel;
-            if let Some(rows) = geometry.rows_of_a_sample {
-                for (x, &sum) in sums.iter().take(geometry.output[1]).enumerate() {
-                    let at = origin + x * strides.x;
-                    let scale = self.finish.epilogue.sample_scale(x / rows, io);
-                    let residual = io.residual.map(|r| &r[at..at + 1]);
-                    // SAFETY: a channel of a sample belongs to one unit.
-                    let output_at = unsafe { io.output(at..at + 1) };
-                    let sum = std::iter::once(sum.total(0));
-                    self.finish.epilogue.position(output, scale, sum, residual, output_at);
+        let (strides, outputs) = (self.geometry.output_strides, self.geometry.outputs);
+        let mut next = units.start;
+        while next < units.end {
+            // The units of a group read the same planes.
+            let (sample, first) = (next / self.streams.len(), next % self.streams.len());
+            let group = first / outputs;
+            let last = units.end.min(sample * self.streams.len() + (group + 1) * outputs);
+            for band in &self.bands {
+                self.fill(sample, group, band, input, packed);
+                for output in first..first + (last - next) {
+                    let origin = sample * strides.sample + output * strides.channel + band.start * strides.y;
+                    // SAFETY: the caller's promise: a channel of a sample belongs to one unit, and this is one.
+                    unsafe { self.output(output, sample, origin, band.len(), packed, sums, io) };
                 }
-            } else {
-                let scale = self.finish.epilogue.sample_scale(sample, io);
-                // SAFETY: as above.
-                unsafe { self.finish.channel(output, scale, sums, &[], &self.pieces, origin, io) };
             }
+            next = last;
+        }
+    }
+}
+
+impl<T: Number> DirectKernel<T> {
+    /// Makes some rows of an output channel of a sample, from what [`Self::fill`] has packed.
+    ///
+    /// # Safety
+    /// Nobody else accesses them; they start at `origin`.
+    #[allow(clippy::too_many_arguments)] // Which part of what, from where, to where.
+    unsafe fn output(
+        &self,
+        output: usize,
+        sample: usize,
+        origin: usize,
+        rows: usize,
+        packed: &[T],
+        sums: &mut [T],
+        io: &Io<'_>,
+    ) {
+        let count = rows * self.geometry.output[1];
+        let finish = match &self.finish {
+            Ok(epilogue) => {
+                let numbers = epilogue.numbers(output, epilogue.sample_scale(sample, io));
+                let to = io.output_start(origin..origin + count);
+                // SAFETY: rows of a convolution's output lie one after the other, and so many are at `to`.
+                return unsafe { self.sum(output, rows, packed, to.cast(), &numbers) };
+            }
+            Err(finish) => finish,
+        };
+        let sums = &mut sums[..count];
+        // SAFETY: so many sums are there.
+        unsafe { self.sum(output, rows, packed, sums.as_mut_ptr().cast(), &[1.0, 0.0]) };
+        let Some(rows_of_a_sample) = self.geometry.rows_of_a_sample else {
+            let scale = finish.epilogue.sample_scale(sample, io);
+            let piece = Piece { from: 0, to: 0, count };
+            // SAFETY: the caller's promise.
+            return unsafe { finish.channel(output, scale, sums, &[], &[piece], origin, io) };
+        };
+        for (x, &sum) in sums.iter().enumerate() {
+            let at = origin + x * self.geometry.output_strides.x;
+            let scale = finish.epilogue.sample_scale(x / rows_of_a_sample, io);
+            let residual = io.residual.map(|r| &r[at..at + 1]);
+            // SAFETY: the caller's promise.
+            let output_at = unsafe { io.output(at..at + 1) };
+            let sum = std::iter::once(sum.total(0));
+            finish.epilogue.position(output, scale, sum, residual, output_at);
         }
     }
 }

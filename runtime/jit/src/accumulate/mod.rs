@@ -14,10 +14,13 @@ mod pattern;
 mod plan;
 mod portable;
 mod rows;
+mod shifted;
 mod stream;
 mod table;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod wide;
+#[cfg(all(target_arch = "x86_64", unix))]
+mod wide_shifted;
 
 use crate::Jit;
 use crate::compile::Function;
@@ -178,19 +181,23 @@ impl Jit {
         let (threads, range) = (spec.threads.max(1), plane.integers);
         let matmul = *plane.contraction == Contraction::MatMul;
         let weights = Weights { trits: plane.weight.unpack(), transposed: matmul };
-        let (compiler, lanes) = (&self.compiler, self.isa.lanes(T::ELEMENT));
+        let compiler = &self.compiler;
         if geometry.output_len() > 0 && RowsKernel::<T>::suits(&geometry) {
             return Ok(Box::new(RowsKernel::<T>::new(compiler, geometry, &weights, epilogue)?));
         }
-        let direct = DirectKernel::<T>::cycles(&geometry, &weights, lanes, range);
-        match Plan::choose(&geometry, T::ELEMENT, range, self.isa, spec.rank) {
-            Some(plan) if direct.is_none_or(|direct| plan.cycles < direct) => {
+        let direct = DirectKernel::<T>::cycles(&geometry, &weights, self.isa, range);
+        let plan = Plan::choose(&geometry, T::ELEMENT, range, self.isa, spec.rank);
+        match (plan, direct) {
+            (Some(plan), direct) if direct.is_none_or(|direct| plan.cycles < direct) => {
                 let kernel =
                     TableKernel::<T>::new(compiler, geometry, plan, &weights, range, epilogue, threads)?;
                 Ok(Box::new(kernel))
             }
-            _ if direct.is_none() => Err(JitError::Unsupported("sums of integers that may overflow")),
-            _ => Ok(Box::new(DirectKernel::<T>::new(compiler, lanes, geometry, &weights, epilogue)?)),
+            (_, None) => Err(JitError::Unsupported("sums of integers that may overflow")),
+            (_, Some(cycles)) => {
+                let isa = self.isa;
+                Ok(Box::new(DirectKernel::<T>::new(compiler, isa, geometry, cycles, &weights, epilogue)?))
+            }
         }
     }
 }

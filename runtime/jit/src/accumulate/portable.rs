@@ -1,8 +1,6 @@
 //! The functions of accumulate kernels by Cranelift, with vectors of 128 bits.
 
-use super::code::{
-    Accumulate, AccumulateScalars, Build, BuildScalars, SCALAR_OUTPUTS, SCALAR_TABLE, Select, Widen,
-};
+use super::code::{Accumulate, AccumulateScalars, Build, BuildScalars, SCALAR_OUTPUTS, SCALAR_TABLE, Widen};
 use super::pattern::{Patterns, Sum};
 #[cfg(all(target_arch = "x86_64", unix))]
 use super::wide;
@@ -205,56 +203,6 @@ impl Code for AccumulateScalars {
             vec![b.ins().iadd_imm_s(sums, SCALAR_OUTPUTS as i64 * 4), end[1]]
         });
     }
-}
-
-impl Code for Select {
-    fn parameters(&self) -> usize {
-        7
-    }
-
-    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let Select { element, vectors, .. } = *self;
-        let &[source, sums, tiles, added, additions, subtracted, subtractions] = arguments else { return };
-        let bytes = (vectors * VECTOR) as i64;
-        count(b, tiles, &[source, sums], |b, state| {
-            let (source, to) = (state[0], state[1]);
-            let mut start = vec![added];
-            start.extend((0..vectors).map(|_| zero(b, vector(element))));
-            let positive = select_list(b, element, source, additions, &start, false);
-            let start = [&[subtracted], &positive[1..]].concat();
-            let all = select_list(b, element, source, subtractions, &start, true);
-            for (v, &sum) in all[1..].iter().enumerate() {
-                store(b, sum, to, v * VECTOR);
-            }
-            vec![b.ins().iadd_imm_s(source, bytes), b.ins().iadd_imm_s(to, bytes)]
-        });
-    }
-
-    #[cfg(all(target_arch = "x86_64", unix))]
-    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
-        wide::select(self)
-    }
-}
-
-/// The loop over one list of [`Select`]; the state is the list and the sums.
-fn select_list(
-    b: &mut FunctionBuilder<'_>,
-    element: Element,
-    source: Value,
-    length: Value,
-    start: &[Value],
-    subtract: bool,
-) -> Vec<Value> {
-    count(b, length, start, |b, state| {
-        let offset = b.ins().uload32(flags(), state[0], 0);
-        let address = b.ins().iadd(source, offset);
-        let mut next = vec![b.ins().iadd_imm_s(state[0], 4)];
-        for (v, &sum) in state[1..].iter().enumerate() {
-            let value = load(b, vector(element), address, v * VECTOR);
-            next.push(add(b, element, !subtract, sum, value));
-        }
-        next
-    })
 }
 
 /// The value of a sum from earlier sums and the members.

@@ -2,7 +2,7 @@
 //!
 //! Registers are assigned by hand, those of vectors by number, sums from 0 upwards.
 
-use super::code::{Accumulate, Build, Select, Widen};
+use super::code::{Accumulate, Build, Widen};
 use super::pattern::Patterns;
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use crate::machine::Element;
@@ -119,54 +119,6 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
             a.nop()?;
         }
         Ok(())
-    })
-}
-
-/// [`Select`].
-pub(crate) fn select(code: &Select) -> Assembled {
-    let Select { element, lanes, vectors } = *code;
-    assemble(lanes * element.bytes(), |a| {
-        let (source, sums, tiles, added, additions, subtracted) = (rdi, rsi, rdx, rcx, r8, r9);
-        let subtractions = qword_ptr(rsp + 8);
-        let (offsets, left, offset) = (r10, r11, rax);
-        let vector = a.vector();
-        let (mut tile, mut end) = (a.create_label(), a.create_label());
-        a.set_label(&mut tile)?;
-        a.test(tiles, tiles)?;
-        a.jz(end)?;
-        (0..vectors).try_for_each(|sum| a.clear(sum))?;
-        for subtract in [false, true] {
-            let (mut next, mut done) = (a.create_label(), a.create_label());
-            match subtract {
-                false => {
-                    a.mov(offsets, added)?;
-                    a.mov(left, additions)?;
-                }
-                true => {
-                    a.mov(offsets, subtracted)?;
-                    a.mov(left, subtractions)?;
-                }
-            }
-            a.test(left, left)?;
-            a.jz(done)?;
-            a.set_label(&mut next)?;
-            a.mov(eax, dword_ptr(offsets))?;
-            for sum in 0..vectors {
-                add(a, element, !subtract, sum, ptr(source + offset + sum * vector))?;
-            }
-            a.add(offsets, 4)?;
-            a.dec(left)?;
-            a.jnz(next)?;
-            a.set_label(&mut done)?;
-        }
-        for sum in 0..vectors {
-            a.store(ptr(sums + sum * vector), sum)?;
-        }
-        a.add(source, (vectors * vector) as i32)?;
-        a.add(sums, (vectors * vector) as i32)?;
-        a.dec(tiles)?;
-        a.jmp(tile)?;
-        a.set_label(&mut end)
     })
 }
 

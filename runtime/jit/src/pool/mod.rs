@@ -4,12 +4,16 @@
 //! Between the two a row waits in scratch memory with its padding in place, so that the horizontal pass needs no
 //! borders. The largest element does not depend on the order (of zeros of both signs either may be it); a mean's sum is taken in f32, column by column first.
 
+#[cfg(all(target_arch = "x86_64", unix))]
+mod wide;
+
 use crate::Jit;
 use crate::compile::{Code, Function};
 use crate::elementwise::Elementwise;
 use crate::error::JitError;
 use crate::kernel::{Interface, Io, Kernel, LINE, Line, Slot, sealed};
 use crate::loops::{LANES, Part, VECTOR, bytes, count, load, run, splat, splat_from};
+use crate::machine::Element;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use std::ops::Range;
@@ -57,10 +61,11 @@ enum Fold {
 }
 
 /// `vertical(source, column, numbers, rows, row_bytes)`: each number of `column` becomes the maximum or sum of `rows`
-/// numbers at `source`, `row_bytes` apart.
+/// numbers at `source`, `row_bytes` apart. There are at least `lanes` numbers.
 #[derive(Debug)]
 struct Vertical {
     fold: Fold,
+    lanes: usize,
 }
 
 /// The type of [`Vertical`]'s function.
@@ -68,10 +73,11 @@ type VerticalFunction = unsafe extern "C" fn(*const f32, *mut f32, usize, usize,
 
 /// `horizontal(column, output, numbers, taps, tap_bytes, divisors)`: output `x` becomes the maximum or mean of `taps`
 /// numbers at `column[x * stride]`, `tap_bytes` apart. A maximum does not read `divisors`; `unrolled` says how many taps
-/// there are, if they are few.
+/// there are, if they are few. There are at least `lanes` outputs.
 #[derive(Debug)]
 struct Horizontal {
     fold: Fold,
+    lanes: usize,
     stride: usize,
     unrolled: Option<usize>,
 }
@@ -178,11 +184,27 @@ impl Jit {
             input,
             output,
             axes,
-            vertical: self.compiler.function(&Vertical { fold })?,
-            horizontal: self.compiler.function(&Horizontal { fold, stride, unrolled })?,
+            vertical: self.compiler.function(&Vertical { fold, lanes: self.lanes_of_rows(input[1]) })?,
+            horizontal: self.compiler.function(&Horizontal {
+                fold,
+                lanes: self.lanes_of_rows(output[1]),
+                stride,
+                unrolled,
+            })?,
             divisors,
             interface,
         })
+    }
+}
+
+impl Jit {
+    /// Lanes of the longest vectors that rows of so many numbers fill; portable ones fit every row.
+    fn lanes_of_rows(&self, numbers: usize) -> usize {
+        let mut lanes = self.isa.lanes(Element::F32);
+        while lanes > numbers.max(LANES) {
+            lanes /= 2;
+        }
+        lanes
     }
 }
 
@@ -226,6 +248,11 @@ impl Code for Vertical {
             part.store(b, end[1], column);
         });
     }
+
+    #[cfg(all(target_arch = "x86_64", unix))]
+    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
+        wide::vertical(self)
+    }
 }
 
 impl Code for Horizontal {
@@ -235,7 +262,7 @@ impl Code for Horizontal {
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
         let &[column, output, numbers, taps, tap_bytes, divisors] = arguments else { return };
-        let Horizontal { fold, stride, unrolled } = *self;
+        let Horizontal { fold, stride, unrolled, .. } = *self;
         let mean = fold == Fold::Sum;
         let streams = [(column, stride * 4), (output, 4), (divisors, usize::from(mean) * 4)];
         run(b, numbers, &streams, |b, part, addresses| {
@@ -257,6 +284,11 @@ impl Code for Horizontal {
             }
             part.store(b, value, output);
         });
+    }
+
+    #[cfg(all(target_arch = "x86_64", unix))]
+    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
+        wide::horizontal(self)
     }
 }
 

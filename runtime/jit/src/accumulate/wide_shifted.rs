@@ -1,0 +1,214 @@
+//! Sums of shifted rows for x86-64, with vectors of 256 or 512 bits: the functions that `shifted` describes.
+
+use super::shifted::{Finishing, Pieces, RESERVED, Shifted, Spread};
+use crate::assemble::{Assembled, Assembler, Emitted, assemble};
+use crate::machine::Element;
+use iced_x86::code_asm::*;
+use twnc_program::scalar::Unary;
+
+/// For values on their way.
+const TEMPORARY: [usize; 2] = [6, 7];
+
+/// [`Shifted`]: sums are in the registers from [`RESERVED`] on.
+pub(crate) fn shifted(code: &Shifted) -> Assembled {
+    let Shifted { element, lanes, columns, pitches, steps, finish, .. } = *code;
+    let bytes = element.bytes();
+    assemble(lanes * bytes, |a| {
+        let (source, output, tiles, stream, numbers) = (rdi, rsi, rdx, rcx, r8);
+        let (offsets, left, offset) = (r9, r10, rax);
+        let vector = a.vector();
+        let valid = |column: usize| (columns - column).min(lanes);
+        if let Some(finish) = finish {
+            constants(a, finish, numbers)?;
+        }
+        let partial = columns % (vector / code.output_bytes());
+        if partial > 0 {
+            a.choose_first(partial)?;
+        }
+        let (mut tile, mut end) = (a.create_label(), a.create_label());
+        a.test(tiles, tiles)?;
+        a.jz(end)?;
+        a.set_label(&mut tile)?;
+        let sums = || (RESERVED..).zip(code.places());
+        sums().try_for_each(|(sum, _)| a.clear(sum))?;
+        a.lea(offsets, qword_ptr(stream + 8))?;
+        for (number, plus) in [(0, true), (4, false)] {
+            let (mut next, mut done) = (a.create_label(), a.create_label());
+            a.mov(r10d, dword_ptr(stream + number))?;
+            a.test(left, left)?;
+            a.jz(done)?;
+            a.set_label(&mut next)?;
+            a.mov(eax, dword_ptr(offsets))?;
+            a.add(offsets, 4)?;
+            for (sum, [row, column]) in sums() {
+                let value = ptr(source + offset + (row * pitches[0] + column) * bytes);
+                match (element, plus) {
+                    (Element::F32, true) => a.add_f32_from(sum, sum, value)?,
+                    (Element::F32, false) => a.subtract_f32_from(sum, sum, value)?,
+                    (Element::I16, true) => a.add_i16_from(sum, sum, value)?,
+                    (Element::I16, false) => a.subtract_i16_from(sum, sum, value)?,
+                }
+            }
+            a.dec(left)?;
+            a.jnz(next)?;
+            a.set_label(&mut done)?;
+            a.nop()?;
+        }
+        let size = code.output_bytes();
+        for (sum, [row, column]) in sums() {
+            let at = (row * pitches[1] + column) * size;
+            match (finish, element) {
+                (None, _) => a.store_first(output, at, sum, valid(column), size, TEMPORARY[0])?,
+                (Some(finish), Element::F32) => {
+                    finished(a, finish, sum)?;
+                    a.store_first(output, at, sum, valid(column), size, TEMPORARY[0])?;
+                }
+                (Some(finish), Element::I16) => {
+                    let half_lanes = lanes / 2;
+                    for half in 0..valid(column).div_ceil(half_lanes) {
+                        let x = TEMPORARY[0];
+                        a.half_to_f32(x, sum, half)?;
+                        finished(a, finish, x)?;
+                        let valid = (valid(column) - half * half_lanes).min(half_lanes);
+                        a.store_first(output, at + half * vector, x, valid, size, TEMPORARY[1])?;
+                    }
+                }
+            }
+        }
+        a.add(source, (steps[0] * bytes) as i32)?;
+        a.add(output, (steps[1] * size) as i32)?;
+        a.dec(tiles)?;
+        a.jnz(tile)?;
+        a.set_label(&mut end)
+    })
+}
+
+/// Factor, bias and the numbers of the activation, in the registers from 0 on.
+fn constants(a: &mut Assembler, finish: Finishing, numbers: AsmRegister64) -> Emitted {
+    a.broadcast_f32(0, dword_ptr(numbers))?;
+    a.broadcast_f32(1, dword_ptr(numbers + 4))?;
+    let activation = match finish.activation {
+        Some(Unary::Relu) => vec![0.0],
+        Some(Unary::Clip { min, max }) => vec![min, max],
+        Some(Unary::HardSigmoid { alpha, beta }) => vec![0.0, 1.0, alpha, beta],
+        Some(Unary::HardSwish) => vec![0.0, 1.0, 1.0 / 6.0, 0.5],
+        _ => vec![],
+    };
+    (2..).zip(activation).try_for_each(|(register, number)| a.splat(register, number.to_bits()))
+}
+
+/// The epilogue of a vector. Where a number is NaN or both are equal, larger and smaller are the second.
+fn finished(a: &mut Assembler, finish: Finishing, x: usize) -> Emitted {
+    if finish.factor {
+        a.multiply_f32(x, x, 0)?;
+    }
+    if finish.bias {
+        a.add_f32(x, x, 1)?;
+    }
+    match finish.activation {
+        Some(Unary::Relu) => a.larger_f32(x, 2, x),
+        Some(Unary::Clip { .. }) => {
+            a.larger_f32(x, 2, x)?;
+            a.smaller_f32(x, 3, x)
+        }
+        Some(Unary::HardSigmoid { .. }) => gate(a, x, x),
+        Some(Unary::HardSwish) => {
+            let to = TEMPORARY[1];
+            gate(a, to, x)?;
+            a.multiply_f32(x, x, to)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `to` becomes the hard sigmoid of `x`.
+fn gate(a: &mut Assembler, to: usize, x: usize) -> Emitted {
+    a.multiply_f32(to, x, 4)?;
+    a.add_f32(to, to, 5)?;
+    a.larger_f32(to, 2, to)?;
+    a.smaller_f32(to, 3, to)
+}
+
+/// [`Spread`]: whole rows in vectors of the function's width, every second number in those of 256 bits at most.
+pub(crate) fn spread(code: &Spread) -> Assembled {
+    assemble(code.vector, |a| {
+        let (source, target, rows, source_row, target_row) = (rdi, rsi, rdx, rcx, r8);
+        let (from, to, left) = (r9, r10, r11);
+        let Pieces { size, looped, straight } = code.pieces(32);
+        let stride = code.stride;
+        let (mut row, mut end) = (a.create_label(), a.create_label());
+        a.test(rows, rows)?;
+        a.jz(end)?;
+        a.set_label(&mut row)?;
+        if looped > 0 {
+            let mut next = a.create_label();
+            a.mov(from, source)?;
+            a.mov(to, target)?;
+            a.mov(r11d, looped as u32)?;
+            a.set_label(&mut next)?;
+            piece(a, size, stride, from, to, 0)?;
+            a.add(from, (size * stride) as i32)?;
+            a.add(to, size as i32)?;
+            a.dec(left)?;
+            a.jnz(next)?;
+        }
+        straight.iter().try_for_each(|&at| piece(a, size, stride, source, target, at))?;
+        a.add(source, source_row)?;
+        a.add(target, target_row)?;
+        a.dec(rows)?;
+        a.jnz(row)?;
+        a.set_label(&mut end)
+    })
+}
+
+/// Copies numbers that make up `size` bytes at `target + at`.
+fn piece(
+    a: &mut Assembler,
+    size: usize,
+    stride: usize,
+    source: AsmRegister64,
+    target: AsmRegister64,
+    at: usize,
+) -> Emitted {
+    let (from, to) = (source + at * stride, target + at);
+    // Of every second number, the first half of a lane comes from numbers 0 and 2 of a vector, the second from 1 and 3 of one that
+    // starts a number early, to end with the last.
+    const ALTERNATE: i32 = 0b11_01_10_00;
+    match (size, stride) {
+        (64, _) => {
+            a.vmovups(zmm0, zmmword_ptr(from))?;
+            a.vmovups(zmmword_ptr(to), zmm0)
+        }
+        (32, 1) => {
+            a.vmovups(ymm0, ymmword_ptr(from))?;
+            a.vmovups(ymmword_ptr(to), ymm0)
+        }
+        (32, _) => {
+            a.vmovups(ymm0, ymmword_ptr(from))?;
+            a.vshufps(ymm0, ymm0, ymmword_ptr(from + (size - 4)), ALTERNATE)?;
+            a.vpermpd(ymm0, ymm0, 0b11_01_10_00)?;
+            a.vmovups(ymmword_ptr(to), ymm0)
+        }
+        (16, 1) => {
+            a.vmovups(xmm0, xmmword_ptr(from))?;
+            a.vmovups(xmmword_ptr(to), xmm0)
+        }
+        (16, _) => {
+            a.vmovups(xmm0, xmmword_ptr(from))?;
+            a.vshufps(xmm0, xmm0, xmmword_ptr(from + (size - 4)), ALTERNATE)?;
+            a.vmovups(xmmword_ptr(to), xmm0)
+        }
+        (8, _) => {
+            a.mov(rax, qword_ptr(from))?;
+            a.mov(qword_ptr(to), rax)
+        }
+        (4, _) => {
+            a.mov(eax, dword_ptr(from))?;
+            a.mov(dword_ptr(to), eax)
+        }
+        _ => {
+            a.movzx(eax, word_ptr(from))?;
+            a.mov(word_ptr(to), ax)
+        }
+    }
+}
