@@ -1,5 +1,7 @@
 //! Binds the steps of a program to what executes them: a kernel of generated code with its buffers, or the interpreter and why.
 
+use crate::plans::Setup;
+use crate::tuning;
 use std::collections::HashMap;
 use std::sync::Arc;
 use twnc_jit::{
@@ -92,7 +94,7 @@ impl std::fmt::Debug for Execution {
     }
 }
 
-/// What executes a step, where `jit` makes the code and `threads` share the work. A step that there is no code for is interpreted.
+/// What executes a step, where `jit` makes the code for a setup. A step that there is no code for is interpreted.
 ///
 /// # Errors
 /// Whatever else keeps `jit` from making the code.
@@ -102,11 +104,13 @@ pub(crate) fn bind(
     shapes: &Shapes,
     ranges: &Ranges<'_>,
     step: &Step,
-    threads: usize,
+    setup: &Setup,
 ) -> Result<Execution, JitError> {
     match &step.kind {
-        StepKind::Accumulate(s) if buffers(s) > MAX_INPUTS => Ok(MANY_PLANES),
-        StepKind::Accumulate(s) => accumulate(jit, program, shapes, ranges, s, threads),
+        StepKind::Accumulate(s) => match accumulation(program, shapes, ranges, s, setup.threads) {
+            Ok(accumulation) => accumulation.bind_tuned(jit, setup),
+            Err(interpreted) => Ok(interpreted),
+        },
         StepKind::Conv(s) => {
             let mut operands = Operands::new(program);
             operands.source(Operand::Buffer(s.input));
@@ -225,22 +229,66 @@ fn buffers(step: &Accumulate) -> usize {
     step.terms.iter().map(of).sum()
 }
 
-fn accumulate(
-    jit: &Jit,
-    program: &Program,
-    shapes: &Shapes,
+/// An accumulate step, ready for kernels of several ranks.
+pub(crate) struct Accumulation<'p> {
+    spec: AccumulateSpec<'p>,
+    program: &'p Program,
+    step: &'p Accumulate,
+}
+
+impl Accumulation<'_> {
+    /// What a choice of a tuning for it is for.
+    pub(crate) fn key(&self, jit: &Jit) -> String {
+        tuning::key(jit.isa(), &self.spec)
+    }
+
+    /// What executes it by the plan of a rank.
+    ///
+    /// # Errors
+    /// As [`bind`].
+    pub(crate) fn bind(&mut self, jit: &Jit, rank: usize) -> Result<Execution, JitError> {
+        self.spec.rank = rank;
+        let planes =
+            || self.step.terms.iter().flat_map(|term| term.planes.iter().map(move |plane| (term, plane)));
+        let inputs = planes().map(|(_, plane)| plane.input);
+        let inputs = inputs.chain(planes().filter_map(|(term, _)| term.input_scale)).collect();
+        let operands = Operands { program: self.program, inputs };
+        operands.bind(jit.accumulate(&self.spec), self.step.epilogue.residual, &[self.step.output])
+    }
+
+    /// What executes it by the plan that the setup's tuning chooses, if that is still the one that was measured; else by the first.
+    fn bind_tuned(mut self, jit: &Jit, setup: &Setup) -> Result<Execution, JitError> {
+        if !setup.tuning.is_empty()
+            && let Some(choice) = setup.tuning.choice(&self.key(jit))
+        {
+            let execution = self.bind(jit, choice.rank)?;
+            if execution.describe() == choice.kernel {
+                return Ok(execution);
+            }
+        }
+        self.bind(jit, 0)
+    }
+}
+
+/// An accumulate step that there may be a kernel for, or how it is executed otherwise.
+pub(crate) fn accumulation<'p>(
+    program: &'p Program,
+    shapes: &'p Shapes,
     ranges: &Ranges<'_>,
-    step: &Accumulate,
+    step: &'p Accumulate,
     threads: usize,
-) -> Result<Execution, JitError> {
+) -> Result<Accumulation<'p>, Execution> {
+    if buffers(step) > MAX_INPUTS {
+        return Err(MANY_PLANES);
+    }
     // A kernel sums plane by plane. Where a term has a factor or integers, the sum over its planes has to be one sum.
     let factor = |term: &Term| term.scale.is_some() || term.input_scale.is_some();
     let integers = |term: &Term| term.planes.iter().any(|plane| ranges.contains_key(&plane.input));
     if step.terms.iter().any(|term| term.planes.len() > 1 && (factor(term) || integers(term))) {
-        return Ok(SEVERAL_PLANES);
+        return Err(SEVERAL_PLANES);
     }
     let planes = step.terms.iter().flat_map(|term| term.planes.iter().map(move |plane| (term, plane)));
-    let spec = planes.clone().map(|(term, plane)| {
+    let planes = planes.map(|(term, plane)| {
         let ConstantData::Ternary(weight) = &program.constant(plane.weight).data else { return None };
         let range = ranges.get(&plane.input);
         Some(PlaneSpec {
@@ -253,18 +301,15 @@ fn accumulate(
             input_scale: term.input_scale.is_some(),
         })
     });
-    let Some(specs) = spec.collect() else { return Ok(NOT_TERNARY) };
     let spec = AccumulateSpec {
-        planes: specs,
+        planes: planes.collect::<Option<_>>().ok_or(NOT_TERNARY)?,
         bias: step.epilogue.bias.and_then(|id| floats(program, id)),
         residual: step.epilogue.residual.is_some(),
         activation: step.epilogue.activation,
         threads,
         rank: 0,
     };
-    let inputs = planes.clone().map(|(_, plane)| plane.input);
-    let inputs = inputs.chain(planes.filter_map(|(term, _)| term.input_scale)).collect();
-    Operands { program, inputs }.bind(jit.accumulate(&spec), step.epilogue.residual, &[step.output])
+    Ok(Accumulation { spec, program, step })
 }
 
 fn floats(program: &Program, id: ConstantId) -> Option<&[f32]> {

@@ -1,5 +1,6 @@
 //! What can go wrong between a file and its outputs.
 
+use crate::tuning::TuningError;
 use thiserror::Error;
 use twnc_jit::JitError;
 use twnc_program::interpret::RunError;
@@ -15,6 +16,14 @@ pub enum Error {
         path: String,
         /// Why.
         source: FormatError,
+    },
+    /// A file is no tuning.
+    #[error("{path}: {source}")]
+    Tuning {
+        /// Which.
+        path: String,
+        /// Why.
+        source: TuningError,
     },
     /// The bytes are no model.
     #[error(transparent)]

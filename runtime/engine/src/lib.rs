@@ -28,6 +28,8 @@ mod module;
 mod plan;
 mod plans;
 mod session;
+mod tune;
+mod tuning;
 
 pub use array::{Element, Input, Output, OutputMut};
 pub use backend::Backend;
@@ -35,6 +37,8 @@ pub use error::Error;
 pub use module::{Module, PortInfo, Size};
 pub use plan::PlanReport;
 pub use session::{Session, SessionOptions};
+pub use tune::{Tuned, TunedStep};
+pub use tuning::{Tuning, TuningError};
 pub use twnc_jit::{Audit, Function, Isa, JitError};
 pub use twnc_program::ElementType;
 pub use twnc_program::interpret::{CustomFunction, Functions};

@@ -66,7 +66,7 @@ impl Plan {
     pub(crate) fn new(
         inner: &Inner,
         inputs: &[Vec<usize>],
-        setup: Setup,
+        setup: &Setup,
         max_memory: usize,
     ) -> Result<Plan, Error> {
         let (program, threads) = (&inner.program, setup.threads);
@@ -86,7 +86,7 @@ impl Plan {
         let execution = |step: &Step| match generator {
             _ if liveness::is_alias(&step.kind) => Ok(Execution::Alias),
             None => Ok(Execution::Interpret(None)),
-            Some(jit) => bind::bind(jit, program, &shapes, &ranges, step, threads),
+            Some(jit) => bind::bind(jit, program, &shapes, &ranges, step, setup),
         };
         let steps = program.steps.iter().map(execution).collect::<Result<Vec<_>, _>>()?;
         let scratch = steps.iter().map(Execution::scratch).max().unwrap_or(0);
@@ -159,15 +159,29 @@ impl Plan {
         outputs: &mut [OutputMut<'_>],
         observe: &mut dyn FnMut(usize, &Workspace),
     ) -> Result<(), Error> {
-        for (number, (step, execution)) in inner.program.steps.iter().zip(&self.steps).enumerate() {
-            match execution {
-                Execution::Alias => {}
-                Execution::Interpret(_) => self.interpret(inner, workspace, given, outputs, step)?,
-                Execution::Kernel(bound) => self.execute(inner, bound, workspace, given, outputs)?,
-            }
+        for number in 0..self.steps.len() {
+            self.run_step(inner, workspace, given, outputs, number)?;
             observe(number, workspace);
         }
         Ok(())
+    }
+
+    /// Runs the step of a number, behind those before it; as [`Plan::run`].
+    pub(crate) fn run_step(
+        &self,
+        inner: &Inner,
+        workspace: &mut Workspace,
+        given: &Given<'_>,
+        outputs: &mut [OutputMut<'_>],
+        number: usize,
+    ) -> Result<(), Error> {
+        match &self.steps[number] {
+            Execution::Alias => Ok(()),
+            Execution::Interpret(_) => {
+                Ok(self.interpret(inner, workspace, given, outputs, &inner.program.steps[number])?)
+            }
+            Execution::Kernel(bound) => self.execute(inner, bound, workspace, given, outputs),
+        }
     }
 
     /// The bytes of a buffer that is one of the inputs, if they are not in the arena.
@@ -181,7 +195,8 @@ impl Plan {
         outputs.get_mut(self.ends.outputs[id.index()]?)?.bytes_mut()
     }
 
-    fn execute(
+    /// Runs a kernel on its buffers; as [`Plan::run`]. The scratch memory is enough for it.
+    pub(crate) fn execute(
         &self,
         inner: &Inner,
         bound: &Bound,
@@ -288,6 +303,22 @@ impl Plan {
 }
 
 impl Workspace {
+    /// Makes the scratch memory enough for a kernel that needs `scratch` lines for each of `threads` threads.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if the workspace were more than `limit` bytes then, [`Error::Allocation`] if there is not so much memory.
+    pub(crate) fn reserve(&mut self, scratch: usize, threads: usize, limit: usize) -> Result<(), Error> {
+        let lines = scratch.saturating_mul(threads);
+        if lines > self.scratch.len() {
+            memory::check(
+                lines.saturating_mul(size_of::<Line>()).saturating_add(size_of_val(&*self.arena)),
+                limit,
+            )?;
+            self.scratch = memory::zeroed(lines)?;
+        }
+        Ok(())
+    }
+
     /// How much memory it is.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.arena) + size_of_val(&*self.scratch)

@@ -7,16 +7,18 @@
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::plan::Plan;
+use crate::tuning::Tuning;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many plans a module keeps.
 const MAX_PLANS: usize = 8;
 
 /// What a plan depends on beside the module and the shapes of its inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(crate) backend: Backend,
     pub(crate) threads: usize,
+    pub(crate) tuning: Tuning,
 }
 
 /// The plans that a module has, most recently used last.
@@ -38,7 +40,7 @@ impl Plans {
     /// Allocates nothing if there is one.
     pub(crate) fn get(
         &self,
-        setup: Setup,
+        setup: &Setup,
         fits: impl Fn(&[Vec<usize>]) -> bool,
         shapes: impl Fn() -> Vec<Vec<usize>>,
         make: impl FnOnce(&[Vec<usize>]) -> Result<Plan, Error>,
@@ -62,18 +64,18 @@ impl Plans {
 
     fn slot(
         &self,
-        setup: Setup,
+        setup: &Setup,
         fits: impl Fn(&[Vec<usize>]) -> bool,
         shapes: impl Fn() -> Vec<Vec<usize>>,
     ) -> Slot {
         let mut entries = self.entries();
-        if let Some(at) = entries.iter().position(|entry| entry.setup == setup && fits(&entry.inputs)) {
+        if let Some(at) = entries.iter().position(|entry| entry.setup == *setup && fits(&entry.inputs)) {
             entries[at..].rotate_left(1);
         } else {
             if entries.len() >= MAX_PLANS {
                 entries.remove(0);
             }
-            entries.push(Entry { setup, inputs: shapes(), slot: Slot::default() });
+            entries.push(Entry { setup: setup.clone(), inputs: shapes(), slot: Slot::default() });
         }
         entries.last().map(|entry| Arc::clone(&entry.slot)).unwrap_or_default()
     }
@@ -92,7 +94,10 @@ pub(crate) mod tests {
     use twnc_program::interpret::Functions;
     use twnc_program::{Buffer, BufferId, Dim, ElementType, Port, Program, SymbolId};
 
-    const ONE: Setup = Setup { backend: Backend::Interpreter, threads: 1 };
+    /// With the interpreter.
+    fn setup(threads: usize) -> Setup {
+        Setup { backend: Backend::Interpreter, threads, tuning: Tuning::default() }
+    }
 
     /// A program of no steps, `[N]` to itself.
     pub(crate) fn module() -> Module {
@@ -110,7 +115,7 @@ pub(crate) mod tests {
     /// The plan of a module for `[n]`, counted in `made` if it is made.
     fn get(
         module: &Module,
-        setup: Setup,
+        setup: &Setup,
         n: usize,
         limit: usize,
         made: &AtomicUsize,
@@ -134,7 +139,7 @@ pub(crate) mod tests {
             let threads = [(); 4].map(|()| {
                 scope.spawn(|| {
                     barrier.wait();
-                    get(&module, ONE, 7, usize::MAX, &made).expect("a plan")
+                    get(&module, &setup(1), 7, usize::MAX, &made).expect("a plan")
                 })
             });
             threads.map(|thread| thread.join().expect("no panic"))
@@ -147,26 +152,32 @@ pub(crate) mod tests {
     #[test]
     fn plans_are_kept_by_what_they_depend_on_and_up_to_a_bound() {
         let (module, made) = (module(), AtomicUsize::new(0));
-        let made_for = |setup: Setup, n: usize| {
+        let made_for = |setup: &Setup, n: usize| {
             let before = made.load(Ordering::Relaxed);
             get(&module, setup, n, usize::MAX, &made).expect("a plan");
             made.load(Ordering::Relaxed) - before
         };
-        assert_eq!([made_for(ONE, 1), made_for(ONE, 1), made_for(ONE, 2)], [1, 0, 1]);
-        let two = Setup { threads: 2, ..ONE };
-        assert_eq!([made_for(two, 1), made_for(ONE, 1), made_for(two, 1)], [1, 0, 0]);
+        let (one, two) = (&setup(1), &setup(2));
+        assert_eq!([made_for(one, 1), made_for(one, 1), made_for(one, 2)], [1, 0, 1]);
+        // Tunings count by what they say.
+        let tuned = || {
+            let tuning = "twnc tuning 1\navx2 | a layer | 1 | a kernel\n".parse().expect("a tuning");
+            Setup { tuning, ..setup(1) }
+        };
+        assert_eq!([made_for(&tuned(), 1), made_for(one, 1), made_for(&tuned(), 1)], [1, 0, 0]);
+        assert_eq!([made_for(two, 1), made_for(one, 1), made_for(two, 1)], [1, 0, 0]);
         // The one used last stays, the one not used for longest goes.
-        (10..10 + MAX_PLANS - 1).for_each(|n| assert_eq!(made_for(ONE, n), 1));
+        (10..10 + MAX_PLANS - 1).for_each(|n| assert_eq!(made_for(one, n), 1));
         assert_eq!(module.inner.plans.entries().len(), MAX_PLANS);
-        assert_eq!([made_for(two, 1), made_for(ONE, 1)], [0, 1]);
+        assert_eq!([made_for(two, 1), made_for(one, 1)], [0, 1]);
     }
 
     #[test]
     fn what_cannot_be_planned_drives_nothing_out() {
         let (module, made) = (module(), AtomicUsize::new(0));
-        get(&module, ONE, 1, usize::MAX, &made).expect("a plan");
+        get(&module, &setup(1), 1, usize::MAX, &made).expect("a plan");
         for n in 2..100 {
-            assert!(matches!(get(&module, ONE, n, 1, &made), Err(Error::Memory { .. })));
+            assert!(matches!(get(&module, &setup(1), n, 1, &made), Err(Error::Memory { .. })));
         }
         assert_eq!(module.inner.plans.entries().len(), 1);
         // A plan that another session may use is refused to one that may not.

@@ -1,12 +1,13 @@
 //! Sessions: they run a module, and keep the memory that a run can use again.
 
 use crate::array::{Input, Output, OutputMut};
-use crate::backend::{self, Backend, Choice};
+use crate::backend::{self, Backend};
 use crate::error::Error;
 use crate::memory;
 use crate::module::Inner;
 use crate::plan::{Given, Plan, PlanReport, Workspace};
 use crate::plans::Setup;
+use crate::tuning::Tuning;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use twnc_jit::JitError;
@@ -19,6 +20,7 @@ pub struct SessionOptions {
     threads: usize,
     backend: Option<Backend>,
     max_memory: usize,
+    tuning: Tuning,
 }
 
 /// Runs a module. `Send + Sync`: several threads may run one session at a time, each run with memory of its own; what they compute is, byte for
@@ -37,9 +39,11 @@ pub struct SessionOptions {
 /// No failure spoils the session.
 #[derive(Debug)]
 pub struct Session {
-    inner: Arc<Inner>,
-    options: SessionOptions,
-    choice: Choice,
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) setup: Setup,
+    pub(crate) max_memory: usize,
+    /// Why it is the interpreter although nobody asked for it.
+    fallback: Option<&'static JitError>,
     /// The threads that compute in the caller's place; none with one thread.
     pool: Option<rayon::ThreadPool>,
     /// What waits for a run, most recently used last.
@@ -56,7 +60,8 @@ struct Idle {
 impl Default for SessionOptions {
     /// One thread, the fastest path there is, and three quarters of the machine's memory ([`SessionOptions::max_memory`]).
     fn default() -> SessionOptions {
-        SessionOptions { threads: 1, backend: None, max_memory: memory::default_limit() }
+        let tuning = Tuning::default();
+        SessionOptions { threads: 1, backend: None, max_memory: memory::default_limit(), tuning }
     }
 }
 
@@ -82,6 +87,12 @@ impl SessionOptions {
     pub fn max_memory(self, bytes: usize) -> SessionOptions {
         SessionOptions { max_memory: bytes, ..self }
     }
+
+    /// Which kernels accumulations take where measurements know better than the estimate; without it those with the least estimate. Sums of
+    /// integers are the same bits with any; those of f32 are added in another order, within the same bound of error.
+    pub fn tuning(self, tuning: Tuning) -> SessionOptions {
+        SessionOptions { tuning, ..self }
+    }
 }
 
 impl Session {
@@ -100,17 +111,19 @@ impl Session {
             }
         };
         let threads = pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads);
-        Ok(Session { inner, options: options.threads(threads), choice, pool, idle: Mutex::default() })
+        let setup = Setup { backend: choice.backend, threads, tuning: options.tuning };
+        let (max_memory, fallback) = (options.max_memory, choice.fallback);
+        Ok(Session { inner, setup, max_memory, fallback, pool, idle: Mutex::default() })
     }
 
     /// By which path it executes.
     pub fn backend(&self) -> Backend {
-        self.choice.backend
+        self.setup.backend
     }
 
     /// Why it is the interpreter that executes, where nobody asked for it and no code can be generated.
     pub fn fallback(&self) -> Option<&JitError> {
-        self.choice.fallback
+        self.fallback
     }
 
     /// Cycles per second of the calling thread's processor, measured now; for [`PlanReport::estimate_cycles`](crate::PlanReport). `None` for
@@ -124,7 +137,7 @@ impl Session {
 
     /// The number of threads that compute.
     pub fn threads(&self) -> usize {
-        self.options.threads
+        self.setup.threads
     }
 
     /// Runs the model on named inputs; gives named outputs, in the model's order.
@@ -136,7 +149,7 @@ impl Session {
         inputs: &[(&str, I)],
     ) -> Result<Vec<(String, Output)>, Error> {
         let program = &self.inner.program;
-        self.with_plan(inputs, Plan::run_bytes, true, |plan, workspace, given| {
+        self.with_plan(&self.setup, inputs, Plan::run_bytes, true, |plan, workspace, given| {
             let outputs = program.outputs.iter().map(|port| {
                 let element = program.buffers[port.buffer.index()].element;
                 let zeros = Output::zeros(element, plan.shapes.of(port.buffer));
@@ -166,7 +179,7 @@ impl Session {
         if outputs.len() != program.outputs.len() {
             return Err(Error::OutputCount { expected: program.outputs.len(), found: outputs.len() });
         }
-        self.with_plan(inputs, Plan::workspace_bytes, true, |plan, workspace, given| {
+        self.with_plan(&self.setup, inputs, Plan::workspace_bytes, true, |plan, workspace, given| {
             for (port, output) in program.outputs.iter().zip(outputs.iter()) {
                 check_element(&port.name, program.buffers[port.buffer.index()].element, output.element())?;
                 let shape = plan.shapes.of(port.buffer);
@@ -188,7 +201,16 @@ impl Session {
         &self,
         inputs: &[(&str, I)],
     ) -> Result<Vec<Duration>, Error> {
-        self.with_plan(inputs, Plan::workspace_bytes, true, |plan, workspace, given| {
+        self.profile_of(&self.setup, inputs)
+    }
+
+    /// [`Session::profile`] with the plan of a setup for the session's threads.
+    pub(crate) fn profile_of<'a, I: Into<Input<'a>> + Clone>(
+        &self,
+        setup: &Setup,
+        inputs: &[(&str, I)],
+    ) -> Result<Vec<Duration>, Error> {
+        self.with_plan(setup, inputs, Plan::workspace_bytes, true, |plan, workspace, given| {
             let mut times = Vec::with_capacity(self.inner.program.steps.len());
             let mut last = Instant::now();
             self.execute(plan, workspace, given, &mut [], &mut |_, _| {
@@ -209,7 +231,7 @@ impl Session {
         inputs: &[(&str, I)],
         observe: &mut (dyn FnMut(&Step, &[usize], View<'_>) + Send),
     ) -> Result<(), Error> {
-        self.with_plan(inputs, Plan::workspace_bytes, false, |plan, workspace, given| {
+        self.with_plan(&self.setup, inputs, Plan::workspace_bytes, false, |plan, workspace, given| {
             self.execute(plan, workspace, given, &mut [], &mut |number, workspace| {
                 let step = &self.inner.program.steps[number];
                 for &id in step.outputs() {
@@ -234,15 +256,16 @@ impl Session {
     /// [`Error::Program`] if the shapes do not fit the model; [`Error::Memory`] if a run would take more than it may;
     /// [`Error::Jit`] if code cannot be made.
     pub fn plan(&self, inputs: &[Vec<usize>]) -> Result<Vec<PlanReport>, Error> {
-        let plan = self.find_plan(|shapes| shapes == inputs, || inputs.to_vec())?;
-        memory::check(plan.workspace_bytes(), self.options.max_memory)?;
+        let plan = self.find_plan(&self.setup, |shapes| shapes == inputs, || inputs.to_vec())?;
+        memory::check(plan.workspace_bytes(), self.max_memory)?;
         Ok(plan.report())
     }
 
-    /// Does `work` with the plan for these inputs and a workspace; what it is not `given` of them, because it lies scattered or unless
+    /// Does `work` with the plan of a setup for these inputs and a workspace; what it is not `given` of them, because it lies scattered or unless
     /// `in_place`, the workspace holds. `needed` is what a run with the plan takes.
-    fn with_plan<'a, I: Into<Input<'a>> + Clone, T>(
+    pub(crate) fn with_plan<'a, I: Into<Input<'a>> + Clone, T>(
         &self,
+        setup: &Setup,
         inputs: &[(&str, I)],
         needed: fn(&Plan) -> usize,
         in_place: bool,
@@ -265,6 +288,7 @@ impl Session {
         }
         let all = || program.inputs.iter().enumerate().filter_map(given);
         let plan = self.find_plan(
+            setup,
             |shapes| {
                 let mut pairs = all().zip(shapes);
                 shapes.len() == program.inputs.len() && pairs.all(|(input, shape)| input.shape() == shape)
@@ -302,21 +326,21 @@ impl Session {
 
     fn find_plan(
         &self,
+        setup: &Setup,
         fits: impl Fn(&[Vec<usize>]) -> bool,
         shapes: impl Fn() -> Vec<Vec<usize>>,
     ) -> Result<Arc<Plan>, Error> {
-        let setup = Setup { backend: self.choice.backend, threads: self.options.threads };
-        let limit = self.options.max_memory;
+        let limit = self.max_memory;
         self.inner.plans.get(setup, fits, shapes, |inputs| Plan::new(&self.inner, inputs, setup, limit))
     }
 
     /// A workspace for a run that takes `needed` bytes in all; those of other plans make room for it.
     fn take(&self, plan: &Arc<Plan>, needed: usize) -> Result<Workspace, Error> {
-        memory::check(needed, self.options.max_memory)?;
+        memory::check(needed, self.max_memory)?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let found = idle.iter().rposition(|kept| std::ptr::eq(kept.plan.as_ptr(), &**plan));
         let found = found.map(|at| idle.remove(at).workspace);
-        trim(&mut idle, self.options.max_memory - needed);
+        trim(&mut idle, self.max_memory - needed);
         drop(idle);
         found.map_or_else(|| plan.workspace(), Ok)
     }
@@ -325,7 +349,15 @@ impl Session {
     fn keep(&self, plan: &Arc<Plan>, workspace: Workspace) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push(Idle { plan: Arc::downgrade(plan), workspace });
-        trim(&mut idle, self.options.max_memory);
+        trim(&mut idle, self.max_memory);
+    }
+
+    /// Does something on the session's threads.
+    pub(crate) fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.pool {
+            None => work(),
+            Some(pool) => pool.install(work),
+        }
     }
 
     /// Runs a plan, on the session's threads, into `outputs`, all or none.
@@ -337,12 +369,7 @@ impl Session {
         outputs: &mut [OutputMut<'_>],
         observe: &mut (dyn FnMut(usize, &Workspace) + Send),
     ) -> Result<(), Error> {
-        match &self.pool {
-            None => plan.run(&self.inner, workspace, given, outputs, observe)?,
-            Some(pool) => {
-                pool.install(|| plan.run(&self.inner, workspace, given, outputs, observe))?;
-            }
-        }
+        self.install(|| plan.run(&self.inner, workspace, given, outputs, observe))?;
         for (i, (port, output)) in self.inner.program.outputs.iter().zip(outputs).enumerate() {
             if !plan.writes_given(i) || output.bytes_mut().is_none() {
                 output.copy_from(plan.buffer(workspace, port.buffer));

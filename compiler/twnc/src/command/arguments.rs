@@ -14,7 +14,7 @@ use twnc_passes as passes;
     name = "twnc",
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  twnc model.onnx -o model.bin\n  twnc run model.bin -i data.npz -o out.npz\n  twnc compare model.onnx model.bin --data data.npz --labels labels.npy\n  twnc bench model.bin --threads 2\n\nExit codes: 0 done, 1 a comparison failed, 2 usage, 3 a model or file is not acceptable, 4 a limit was hit."
+    after_help = "Examples:\n  twnc model.onnx -o model.bin\n  twnc run model.bin -i data.npz -o out.npz\n  twnc compare model.onnx model.bin --data data.npz --labels labels.npy\n  twnc bench model.bin --threads 2\n  twnc bench model.bin --autotune --store tuning.txt\n\nExit codes: 0 done, 1 a comparison failed, 2 usage, 3 a model or file is not acceptable, 4 a limit was hit."
 )]
 pub struct Cli {
     /// What to do instead of compiling.
@@ -194,6 +194,9 @@ pub struct SessionArguments {
     /// The most bytes that tensors may take.
     #[arg(long, value_name = "BYTES")]
     pub max_memory: Option<usize>,
+    /// Which kernels layers take, as `twnc bench --autotune --store FILE` has measured it on this machine.
+    #[arg(long, value_name = "FILE")]
+    pub tuning: Option<PathBuf>,
 }
 
 /// Options of `twnc bench`.
@@ -207,6 +210,12 @@ pub struct Bench {
     /// The size of a named dimension; 1 without it.
     #[arg(long, value_name = "NAME=N", value_parser = parse_dim)]
     pub dim: Vec<(String, i64)>,
+    /// Measure several kernels for each ternary layer first, and take those that are faster than the ones that were estimated to be fastest.
+    #[arg(long)]
+    pub autotune: bool,
+    /// Write what was chosen, beside what --tuning says of other layers, for --tuning.
+    #[arg(long, value_name = "FILE", requires = "autotune")]
+    pub store: Option<PathBuf>,
     #[command(flatten)]
     pub session: SessionArguments,
 }

@@ -3,7 +3,8 @@
 use super::arguments::Bench;
 use super::failure::Failure;
 use super::progress::Progress;
-use super::{counted, out, run, sizes};
+use super::tuning::{self, Autotune};
+use super::{counted, data, out, run, sizes};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use twnc::synthetic;
@@ -25,6 +26,8 @@ struct Report {
     load_ms: f64,
     peak_rss_bytes: Option<u64>,
     steps: Vec<StepReport>,
+    /// With `--autotune`: what was chosen before all of this was measured.
+    autotune: Option<Autotune>,
 }
 
 #[derive(Serialize)]
@@ -40,17 +43,31 @@ struct StepReport {
 
 /// Measures a compiled model on seeded synthetic inputs.
 pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
+    if let Some(store) = &options.store {
+        data::keep_apart(store, [options.model.as_path()])?;
+    }
     let start = Instant::now();
     let module = Module::open(&options.model)?;
-    let session = run::session(&module, &options.session)?;
+    let session_options = run::session_options(&options.session)?;
+    let mut session = module.session(session_options.clone())?;
     let shapes = sizes::shapes(&module, &options.dim)?;
     // Before inputs are made: sizes that a file asks for and there is no memory for are refused here.
-    let plan = session.plan(&shapes)?;
+    let mut plan = session.plan(&shapes)?;
     let inputs = synthetic::inputs(&module, &shapes, 1);
     let views: Vec<(&str, Input<'_>)> =
         inputs.iter().map(|(name, array)| (name.as_str(), array.view())).collect();
     let mut outputs: Vec<Output> = session.run(&views)?.into_iter().map(|(_, output)| output).collect();
     let load_ms = milliseconds(start.elapsed());
+    let mut autotune = None;
+    if options.autotune {
+        let tuned = session.tune(&views)?;
+        if let Some(store) = &options.store {
+            data::write(store, tuned.tuning.to_string().as_bytes())?;
+        }
+        autotune = Some(Autotune::new(&tuned, &module, session.cycles_per_second()));
+        session = module.session(session_options.tuning(tuned.tuning))?;
+        plan = session.plan(&shapes)?;
+    }
 
     let mut targets: Vec<_> = outputs.iter_mut().map(Output::view_mut).collect();
     let mut once = || {
@@ -93,6 +110,7 @@ pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
         load_ms,
         peak_rss_bytes: peak_rss_bytes(),
         steps: steps.collect(),
+        autotune,
     };
     show(&report, json);
     Ok(())
@@ -103,6 +121,7 @@ fn show(report: &Report, json: bool) {
         out!("{}", serde_json::json!(report));
         return;
     }
+    report.autotune.iter().for_each(tuning::show);
     out!(
         "median {:.3} ms, minimum {:.3}, 99th percentile {:.3} ({}, {}, {}); first result after {:.1} ms",
         report.median_ms,
@@ -133,7 +152,7 @@ fn quantile(sorted: &[Duration], share: f64) -> Duration {
     sorted.get((share * last as f64).round() as usize).copied().unwrap_or_default()
 }
 
-fn milliseconds(time: Duration) -> f64 {
+pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 

@@ -4,7 +4,6 @@ use super::arguments::{Activations, Compile, CompileOptions, Emit, Ternarise};
 use super::data;
 use super::failure::Failure;
 use super::{counted, err, out};
-use std::io::Write as _;
 use std::path::Path;
 use twnc::{Compiled, Compiler, synthetic};
 use twnc_ir::{PrintAfter, RemarkKind, RunOptions, dot, text};
@@ -63,14 +62,14 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         }
     }
     if let Some(path) = &options.report {
-        write(path, serde_json::to_string_pretty(&report(&compiled)).unwrap_or_default().as_bytes())?;
+        data::write(path, serde_json::to_string_pretty(&report(&compiled)).unwrap_or_default().as_bytes())?;
     }
     match options.emit {
         Some(Emit::Twir) => write_text(options, &text::print_full(&compiled.graph))?,
         Some(Emit::Dot) => write_text(options, &dot::print(&compiled.graph))?,
         Some(Emit::Onnx) => {
             let bytes = twnc_onnx::export(&compiled.graph).map_err(twnc::CompileError::from)?;
-            write(target(options), &bytes)?;
+            data::write(target(options), &bytes)?;
         }
         None => {
             let target = target(options);
@@ -207,21 +206,10 @@ fn target(options: &Compile) -> &Path {
 
 fn write_text(options: &Compile, text: &str) -> Result<(), Failure> {
     match &options.target {
-        Some(path) => write(path, text.as_bytes()),
+        Some(path) => data::write(path, text.as_bytes()),
         None => {
             out!("{}", text.trim_end());
             Ok(())
         }
     }
-}
-
-/// Writes a file whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let fail =
-        |e: std::io::Error| Failure::unacceptable(format!("cannot be written: {e}")).in_file(path.display());
-    let mut file = data::temporary(&data::destination(path)).map_err(fail)?;
-    file.write_all(bytes).map_err(fail)?;
-    file.as_file().sync_all().map_err(fail)?;
-    file.persist(data::destination(path)).map_err(|e| fail(e.error))?;
-    Ok(())
 }

@@ -61,12 +61,12 @@ pub fn read_arrays(path: &Path) -> Result<Arrays, Failure> {
 pub fn keep_apart<'a>(output: &Path, read: impl IntoIterator<Item = &'a Path>) -> Result<(), Failure> {
     if std::fs::metadata(output).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return Err(Failure::usage(format!("{} is no regular file", output.display()))
-            .help("give another file with -o; text goes to standard output without -o"));
+            .help("give another file to write; text goes to standard output without -o"));
     }
     let Ok(output) = output.canonicalize() else { return Ok(()) };
     match read.into_iter().find(|path| path.canonicalize().is_ok_and(|path| path == output)) {
         Some(path) => Err(Failure::usage(format!("{} would be overwritten by the output", path.display()))
-            .help("give another file with -o")),
+            .help("give another file to write")),
         None => Ok(()),
     }
 }
@@ -89,6 +89,17 @@ pub fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder)
+}
+
+/// Writes a file whole or not at all.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let fail =
+        |e: io::Error| Failure::unacceptable(format!("cannot be written: {e}")).in_file(path.display());
+    let mut file = temporary(&destination(path)).map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    file.as_file().sync_all().map_err(fail)?;
+    file.persist(destination(path)).map_err(|e| fail(e.error))?;
+    Ok(())
 }
 
 /// Writes named arrays as `.npz`, to a temporary file first, so that `path` is never half written.

@@ -129,7 +129,7 @@ impl From<CompileError> for Failure {
 
 impl From<twnc_runtime::Error> for Failure {
     fn from(error: twnc_runtime::Error) -> Failure {
-        use twnc_runtime::Error;
+        use twnc_runtime::{Error, TuningError};
         match error {
             Error::Memory { needed, limit } => Failure::new(
                 Kind::Limit,
@@ -148,6 +148,15 @@ impl From<twnc_runtime::Error> for Failure {
                     _ => "",
                 };
                 Failure::new(kind, format!("{path}: {source}{hint}")).in_file(path)
+            }
+            Error::Tuning { path, source } => {
+                let kind = match source {
+                    TuningError::TooLarge => Kind::Limit,
+                    _ => Kind::Unacceptable,
+                };
+                Failure::new(kind, format!("{path}: {source}"))
+                    .in_file(path)
+                    .help("`twnc bench MODEL.bin --autotune --store FILE` writes one")
             }
             error => Failure::unacceptable(error),
         }

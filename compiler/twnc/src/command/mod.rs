@@ -12,6 +12,7 @@ mod opt;
 mod progress;
 mod run;
 mod sizes;
+mod tuning;
 
 use arguments::{Cli, Command};
 use clap::Parser as _;

@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::out;
 use std::collections::btree_map::Entry;
 use std::path::Path;
-use twnc_runtime::{Input, Module, Output, Session, SessionOptions};
+use twnc_runtime::{Input, Module, Output, Session, SessionOptions, Tuning};
 
 /// Runs a compiled model once.
 pub fn run(options: &Run, json: bool) -> Result<(), Failure> {
@@ -14,7 +14,11 @@ pub fn run(options: &Run, json: bool) -> Result<(), Failure> {
         let files = options.input.iter().map(|input| Path::new(input.rsplit('=').next().unwrap_or(input)));
         data::keep_apart(
             output,
-            [options.model.as_path()].into_iter().chain(options.image.as_deref()).chain(files),
+            [options.model.as_path()]
+                .into_iter()
+                .chain(options.image.as_deref())
+                .chain(options.session.tuning.as_deref())
+                .chain(files),
         )?;
     }
     let module = Module::open(&options.model)?;
@@ -37,12 +41,20 @@ pub fn run(options: &Run, json: bool) -> Result<(), Failure> {
 
 /// A session as the command line asks for it.
 pub fn session(module: &Module, arguments: &SessionArguments) -> Result<Session, Failure> {
+    Ok(module.session(session_options(arguments)?)?)
+}
+
+/// The options of a session that the command line asks for.
+pub fn session_options(arguments: &SessionArguments) -> Result<SessionOptions, Failure> {
     let options = SessionOptions::default().threads(arguments.threads);
     let options = match arguments.max_memory {
         Some(bytes) => options.max_memory(bytes),
         None => options,
     };
-    Ok(module.session(options)?)
+    match &arguments.tuning {
+        Some(path) => Ok(options.tuning(Tuning::read(path)?)),
+        None => Ok(options),
+    }
 }
 
 /// The module's inputs out of named arrays, with the element types that it declares.

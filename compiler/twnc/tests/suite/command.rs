@@ -78,6 +78,31 @@ fn results_are_what_the_documentation_says() {
         ["min_ms", "median_ms", "p99_ms", "runs", "threads", "isa", "load_ms", "peak_rss_bytes", "steps"];
     has(&bench, &keys);
     has(&bench["steps"][0], &["name", "kind", "median_ms", "kernel", "estimate_ms"]);
+    assert!(bench["autotune"].is_null(), "{bench}");
+    let bench = json("bench lenet5.bin --runs 3 --autotune --store tuning.txt --json");
+    has(&bench["autotune"], &["first_ms", "best_ms", "steps"]);
+    let keys = ["name", "candidates", "estimate_ms", "first_ms", "best_ms", "gain", "rank", "kernel"];
+    let tuned = bench["autotune"]["steps"].as_array().unwrap();
+    tuned.iter().for_each(|step| has(step, &keys));
+    // What was measured afterwards is what was chosen, and a run takes it from the file.
+    let kernels = |bench: &serde_json::Value| -> Vec<serde_json::Value> {
+        let steps = bench["steps"].as_array().unwrap().iter();
+        steps.filter(|step| step["kind"] == "accumulate").map(|step| step["kernel"].clone()).collect()
+    };
+    assert_eq!(kernels(&bench), tuned.iter().map(|step| step["kernel"].clone()).collect::<Vec<_>>());
+    assert_eq!(kernels(&json("bench lenet5.bin --runs 1 --tuning tuning.txt --json")), kernels(&bench));
+    assert!(
+        std::fs::read_to_string(folder.path().join("tuning.txt")).unwrap().starts_with("twnc tuning 1\n")
+    );
+    assert!(twnc(folder.path(), "run lenet5.bin -i mnist.npz --tuning tuning.txt").status.success());
+    let shown = text(&twnc(folder.path(), "bench lenet5.bin --runs 3 --autotune").stdout);
+    for words in ["autotune: ", " ms before, ", " ms after (", "step estimate first ms best ms gain kernel"] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let help = text(&twnc(folder.path(), "bench --help").stdout);
+    ["--autotune", "--store <FILE>", "--tuning <FILE>"]
+        .iter()
+        .for_each(|flag| assert!(help.contains(flag), "{help}"));
     let inspect = json("inspect lenet5.bin --json");
     has(&inspect, &["bytes", "layers", "totals"]);
     has(&inspect["totals"], &["additions", "multiplications", "multiplications_float_network"]);
@@ -283,6 +308,7 @@ fn whatever_is_wrong_is_said() {
     newer[8] = 9;
     put("newer.bin", &newer);
     put("text.bin", b"This is no model.");
+    put("bad.txt", b"twnc tuning 1\navx2 4\n");
     put("vast.bin", &vast().to_bytes());
     put("text.npz", b"This is no archive.");
     put("text.npy", b"This is no array.");
@@ -450,6 +476,16 @@ fn whatever_is_wrong_is_said() {
             "the model needs 576460752303423488 bytes for inputs of these shapes; the limit is",
         ),
         ("bench text.bin", 3, "text.bin: not a model.bin"),
+        ("bench lenet5.bin --store x.txt", 2, "--autotune"),
+        (
+            "bench lenet5.bin --autotune --store lenet5.bin",
+            2,
+            "lenet5.bin would be overwritten by the output",
+        ),
+        ("bench lenet5.bin --tuning absent.txt", 3, "absent.txt: cannot be read"),
+        ("bench lenet5.bin --tuning text.bin", 3, "text.bin: line 1: not a tuning"),
+        ("run lenet5.bin -i mnist.npz --tuning bad.txt", 3, "bad.txt: line 2: not four fields"),
+        ("run lenet5.bin -i mnist.npz --tuning bad.txt -o bad.txt", 2, "bad.txt would be overwritten"),
         ("inspect text.bin", 3, "text.bin: not a model.bin"),
         ("compare lenet5.onnx lenet5.bin --data absent.npz", 3, "absent.npz"),
         ("compare lenet5.onnx lenet5.bin --data mnist.npz --labels text.npy", 3, "text.npy"),

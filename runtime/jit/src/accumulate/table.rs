@@ -388,7 +388,9 @@ fn planes(geometry: &Geometry, plan: &Plan, reach: [usize; 2]) -> Planes {
 
 /// Divides the outputs if samples and regions alone are too few to keep `threads` busy.
 fn chunks(geometry: &Geometry, places: usize, threads: usize) -> Vec<(Range<usize>, Range<usize>)> {
-    let wanted = if places >= 4 * threads { 1 } else { threads };
+    // Each part of the outputs builds tables of its own.
+    let enough = places >= 4 * threads || (places > 0 && places.is_multiple_of(threads));
+    let wanted = if enough { 1 } else { threads };
     let split = |n: usize, parts: usize| -> Vec<Range<usize>> {
         let parts = parts.min(n).max(1);
         (0..parts).map(|i| n * i / parts..n * (i + 1) / parts).collect()
