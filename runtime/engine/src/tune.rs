@@ -40,9 +40,9 @@ pub struct Tuned {
     pub tuning: Tuning,
     /// The model's accumulations that generated code executes, in order.
     pub steps: Vec<TunedStep>,
-    /// A run by the kernels with the least estimates, on the median.
+    /// All steps by the kernels with the least estimates: the sum of the least time of each in several runs.
     pub first: Duration,
-    /// A run by those that were chosen, on the median of runs in turns with the others.
+    /// All steps by those that were chosen, in runs in turns with the others.
     pub best: Duration,
 }
 
@@ -59,9 +59,9 @@ pub struct TunedStep {
     pub kernel: String,
     /// What was expected of the first, in cycles of one thread.
     pub estimate_cycles: Option<f64>,
-    /// The step in a run by the kernels with the least estimates, on the median.
+    /// The step in runs by the kernels with the least estimates: its least time.
     pub first: Duration,
-    /// The step in a run by those that were chosen, on the median.
+    /// The step in runs by those that were chosen, in turns with the others.
     pub best: Duration,
 }
 
@@ -99,7 +99,7 @@ impl Session {
                 let of = |times: &[Duration]| {
                     layer.steps.iter().map(|&step| times[step].as_secs_f64()).sum::<f64>()
                 };
-                if of(&after.steps) > of(&before.steps) * ENOUGH {
+                if of(&after) > of(&before) * ENOUGH {
                     tuning.set(&layer.key, None);
                 }
             }
@@ -114,13 +114,13 @@ impl Session {
                 rank: chosen.rank,
                 kernel: chosen.kernel.clone(),
                 estimate_cycles: layer.estimate,
-                first: before.steps[step],
-                best: after.steps[step],
+                first: before[step],
+                best: after[step],
             })
         });
         let mut steps: Vec<_> = steps.collect();
         steps.sort_by_key(|step| step.step);
-        Ok(Tuned { steps, first: before.run, best: after.run, tuning })
+        Ok(Tuned { steps, first: before.iter().sum(), best: after.iter().sum(), tuning })
     }
 
     /// Runs a plan of first choices, and measures the candidates of each layer where it has come to it.
@@ -226,42 +226,25 @@ impl Session {
         Ok(if enough { fastest } else { 0 })
     }
 
-    /// Times of runs by two setups, in turns.
+    /// The least time of each step, by its number, in runs by two setups in turns. Other work on the machine makes times longer, never shorter.
     fn compare<'a, I: Into<Input<'a>> + Clone>(
         &self,
         setups: [&Setup; 2],
         inputs: &[(&str, I)],
-    ) -> Result<[Times; 2], Error> {
-        let mut runs: [Vec<Vec<Duration>>; 2] = [vec![], vec![]];
+    ) -> Result<[Vec<Duration>; 2], Error> {
         // Plans are made, and memory is touched.
         setups.iter().try_for_each(|setup| self.profile_of(setup, inputs).map(drop))?;
+        let mut least = [(); 2].map(|()| vec![Duration::MAX; self.inner.program.steps.len()]);
         let start = Instant::now();
         for round in 0..MOST_ROUNDS {
-            for (setup, runs) in setups.iter().zip(&mut runs) {
-                runs.push(self.profile_of(setup, inputs)?);
+            for (setup, least) in setups.iter().zip(&mut least) {
+                let times = self.profile_of(setup, inputs)?;
+                least.iter_mut().zip(times).for_each(|(least, time)| *least = time.min(*least));
             }
             if round >= ROUNDS && start.elapsed() > MODEL {
                 break;
             }
         }
-        Ok(runs.map(|runs| Times {
-            steps: (0..self.inner.program.steps.len())
-                .map(|i| median(runs.iter().map(|run| run[i])))
-                .collect(),
-            run: median(runs.iter().map(|run| run.iter().sum())),
-        }))
+        Ok(least)
     }
-}
-
-/// Medians over several runs.
-struct Times {
-    /// By the step's number.
-    steps: Vec<Duration>,
-    run: Duration,
-}
-
-fn median(times: impl Iterator<Item = Duration>) -> Duration {
-    let mut times: Vec<_> = times.collect();
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use twnc_runtime::{Module, Tuned};
 /// What `--json` prints; keys are stable.
 #[derive(Serialize)]
 pub struct Autotune {
-    /// A run by the kernels that were estimated to be fastest, and one by those that were chosen: medians, in turns.
+    /// All steps by the kernels that were estimated to be fastest, and by those that were chosen: sums of least times, from runs in turns.
     first_ms: f64,
     best_ms: f64,
     steps: Vec<Step>,
