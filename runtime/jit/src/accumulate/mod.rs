@@ -201,7 +201,7 @@ impl Jit {
         }
         let direct = DirectKernel::<T>::cycles(&geometry, &weights, self.isa, range);
         match (plan, direct) {
-            (Some(plan), direct) if direct.is_none_or(|direct| plan.cycles < direct) => {
+            (Some(plan), direct) if spec.rank > 0 || direct.is_none_or(|direct| plan.cycles < direct) => {
                 let kernel =
                     TableKernel::<T>::new(compiler, geometry, plan, &weights, range, epilogue, threads)?;
                 Ok(Box::new(kernel))
