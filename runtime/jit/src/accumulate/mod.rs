@@ -192,13 +192,20 @@ impl Jit {
         if passes.is_none() && geometry.output_len() > 0 && RowsKernel::<T>::suits(&geometry) {
             return Ok(Box::new(RowsKernel::<T>::new(compiler, geometry, &weights, epilogue)?));
         }
-        let plan = Plan::choose(&geometry, T::ELEMENT, range, self.isa, spec.rank);
-        if let Some(passes) = passes
-            && spec.rank == 0
-            && plan.as_ref().is_none_or(|plan| passes.cycles < plan.cycles)
-        {
-            return Ok(Box::new(RegisterKernel::<T>::new(compiler, geometry, passes, &weights, epilogue)?));
-        }
+        let choose = |rank| Plan::choose(&geometry, T::ELEMENT, range, self.isa, rank);
+        let plan = match passes {
+            None => choose(spec.rank),
+            Some(passes) => {
+                let best = choose(0);
+                // Where it is among the plans of tables: the first, or behind the best.
+                let place = best.as_ref().map(|plan| usize::from(plan.cycles <= passes.cycles));
+                if place.is_none_or(|place| spec.rank == place) {
+                    let kernel = RegisterKernel::<T>::new(compiler, geometry, passes, &weights, epilogue)?;
+                    return Ok(Box::new(kernel));
+                }
+                spec.rank.checked_sub(1).map_or(best, choose)
+            }
+        };
         let direct = DirectKernel::<T>::cycles(&geometry, &weights, self.isa, range);
         match (plan, direct) {
             (Some(plan), direct) if spec.rank > 0 || direct.is_none_or(|direct| plan.cycles < direct) => {
