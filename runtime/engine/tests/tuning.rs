@@ -219,7 +219,8 @@ fn a_file_that_is_no_tuning_is_named() {
     };
     let line = |line: usize| "a | b | 1 | c\n".replace('b', &format!("layer {line}")).into_bytes();
     let many: Vec<u8> = b"twnc tuning 1\n".iter().copied().chain((0..300_000).flat_map(line)).collect();
-    let table: [(Option<&[u8]>, Result<usize, &str>); 5] = [
+    type Row<'a> = (Option<&'a [u8]>, Result<usize, &'a str>);
+    let table: [Row<'_>; 5] = [
         (Some(b"twnc tuning 1\na | b | 1 | c\n"), Ok(1)),
         (Some(b"twnc tuning 1\na | b | 1 | \xff\n"), Err("line 2: not text")),
         (Some(b"twnc tuning 1\n\n"), Err("line 2: not four fields with ` | ` between them")),
