@@ -12,8 +12,10 @@ pub struct Audit {
     pub instructions: usize,
     /// Additions and subtractions of floats or of vectors of integers.
     pub additions: usize,
-    /// Instructions that multiply or divide, of any kind: fused, of integers, dot products.
+    /// Instructions that multiply or divide, of any kind (fused, of integers, dot products), beyond those of an epilogue.
     pub multiplications: usize,
+    /// Those that multiply for the epilogue of finished sums, as many as the function's description says, or as there are.
+    pub epilogue: usize,
     /// Calls.
     pub calls: usize,
     /// Bytes that are no instruction.
@@ -25,7 +27,11 @@ pub struct Audit {
 impl Function {
     /// Counts what it contains. `None` on a machine whose code this crate cannot read (all but x86-64).
     pub fn audit(&self) -> Option<Audit> {
-        cfg!(target_arch = "x86_64").then(|| audit(self.bytes()))
+        cfg!(target_arch = "x86_64").then(|| {
+            let audit = audit(self.bytes());
+            let epilogue = audit.multiplications.min(self.epilogue_multiplications());
+            Audit { multiplications: audit.multiplications - epilogue, epilogue, ..audit }
+        })
     }
 
     /// Its instructions, one a line, with addresses from 0; empty on a machine whose code this crate cannot read.

@@ -23,6 +23,11 @@ pub(crate) trait Code: Debug {
     /// Writes it for Cranelift.
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[ir::Value]);
 
+    /// How many of its instructions multiply for an epilogue: what a finished sum is scaled by, and activation functions.
+    fn epilogue_multiplications(&self) -> usize {
+        0
+    }
+
     /// Its machine code where it is not to be Cranelift's, or why there is none.
     fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
         None
@@ -32,6 +37,7 @@ pub(crate) trait Code: Debug {
 /// A compiled function.
 pub struct Function {
     name: String,
+    epilogue_multiplications: usize,
     code: CodeArena,
 }
 
@@ -39,6 +45,11 @@ impl Function {
     /// Its description.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How many of its instructions are said to multiply for an epilogue.
+    pub(crate) fn epilogue_multiplications(&self) -> usize {
+        self.epilogue_multiplications
     }
 
     /// Its machine code.
@@ -84,7 +95,7 @@ impl Compiler {
     ///
     /// Functions live as long as a kernel has them.
     pub fn function<C: Code>(&self, code: &C) -> Result<Arc<Function>, JitError> {
-        self.make(format!("{code:?}"), |name| match code.assemble() {
+        self.make(format!("{code:?}"), code.epilogue_multiplications(), |name| match code.assemble() {
             Some(bytes) => bytes.map_err(|reason| JitError::Codegen { function: name.into(), reason }),
             None => self.compile(name, code),
         })
@@ -96,7 +107,7 @@ impl Compiler {
         description: &impl Debug,
         assemble: impl FnOnce() -> Option<Result<Vec<u8>, String>>,
     ) -> Result<Arc<Function>, JitError> {
-        self.make(format!("{description:?}"), |name| {
+        self.make(format!("{description:?}"), 0, |name| {
             let bytes = assemble().unwrap_or_else(|| Err("no assembler for these vectors".into()));
             bytes.map_err(|reason| JitError::Codegen { function: name.into(), reason })
         })
@@ -106,6 +117,7 @@ impl Compiler {
     fn make(
         &self,
         name: String,
+        epilogue_multiplications: usize,
         make: impl FnOnce(&str) -> Result<Vec<u8>, JitError>,
     ) -> Result<Arc<Function>, JitError> {
         // A panic elsewhere cannot leave a half-made entry: entries are inserted whole.
@@ -114,7 +126,11 @@ impl Compiler {
             return Ok(function);
         }
         let bytes = make(&name)?;
-        let function = Arc::new(Function { name: name.clone(), code: CodeArena::seal(&bytes)? });
+        let function = Arc::new(Function {
+            name: name.clone(),
+            epilogue_multiplications,
+            code: CodeArena::seal(&bytes)?,
+        });
         let mut functions = functions();
         functions.retain(|_, function| function.strong_count() > 0);
         functions.insert(name, Arc::downgrade(&function));

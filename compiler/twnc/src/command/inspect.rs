@@ -52,6 +52,7 @@ struct LayerCounts {
 struct CodeReport {
     instructions: usize,
     multiplying: usize,
+    epilogue: usize,
     calls: usize,
 }
 
@@ -157,6 +158,7 @@ fn layer(
         code: (!audits.is_empty()).then(|| CodeReport {
             instructions: total(|audit| audit.instructions),
             multiplying: total(|audit| audit.multiplications),
+            epilogue: total(|audit| audit.epilogue),
             calls: total(|audit| audit.calls),
         }),
     })
@@ -214,9 +216,13 @@ fn show(report: &Report, json: bool) {
             out!("{:width$}    not ternary: {reason}", "");
         }
         if let Some(code) = &layer.code {
-            let CodeReport { instructions, multiplying, calls } = code;
+            let CodeReport { instructions, multiplying, epilogue, calls } = code;
+            let finished = match epilogue {
+                0 => String::new(),
+                _ => format!(" (and {epilogue} when it is finished)"),
+            };
             out!(
-                "{:width$}    code of the sum: {instructions} instructions, {multiplying} multiply, {calls} calls",
+                "{:width$}    code of the sum: {instructions} instructions, {multiplying} multiply{finished}, {calls} calls",
                 ""
             );
         }

@@ -89,6 +89,17 @@ impl Code for Shifted {
         5
     }
 
+    fn epilogue_multiplications(&self) -> usize {
+        let Some(Finishing { factor, activation, .. }) = self.finish else { return 0 };
+        let activation = match activation {
+            Some(Unary::HardSigmoid { .. }) => 1,
+            Some(Unary::HardSwish) => 2,
+            _ => 0,
+        };
+        let lanes = self.lanes * self.element.bytes() / Element::F32.bytes();
+        self.rows * self.columns.div_ceil(lanes) * (usize::from(factor) + activation)
+    }
+
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
         let &[source, output, tiles, stream, numbers] = arguments else { return };
         let Shifted { element, pitches, steps, .. } = *self;
@@ -298,18 +309,23 @@ mod tests {
         let compiler = Compiler::new().unwrap();
         for isa in Isa::available() {
             for (element, columns) in [(Element::F32, 23), (Element::F32, 3), (Element::I16, 40)] {
-                let activation = Some(Unary::Clip { min: 0.0, max: 6.0 });
-                let finishes = [None, Some(false), Some(true)];
-                for finish in finishes.map(|f| f.map(|factor| Finishing { factor, bias: true, activation })) {
+                let activations = [
+                    None,
+                    Some(Unary::Clip { min: 0.0, max: 6.0 }),
+                    Some(Unary::HardSigmoid { alpha: 0.2, beta: 0.5 }),
+                    Some(Unary::HardSwish),
+                ];
+                let finishing =
+                    |factor| activations.map(|activation| Some(Finishing { factor, bias: true, activation }));
+                for finish in [None].into_iter().chain(finishing(false)).chain(finishing(true)) {
                     let lanes = isa.lanes(element);
                     let (pitches, steps) = ([64, columns], [64, columns]);
                     let code = Shifted { element, lanes, rows: 1, columns, pitches, steps, finish };
                     let audit = compiler.function(&code).unwrap().audit().unwrap();
-                    let outputs = columns.div_ceil(isa.lanes(Element::F32));
-                    let products = if finish.is_some_and(|f| f.factor) { outputs } else { 0 };
                     assert_eq!((audit.calls, audit.invalid), (0, 0), "{code:?}");
                     assert!(audit.additions > 0, "{code:?}");
-                    assert_eq!(audit.multiplications, products, "{code:?}");
+                    let epilogue = code.epilogue_multiplications();
+                    assert_eq!((audit.multiplications, audit.epilogue), (0, epilogue), "{code:?}");
                 }
             }
         }
