@@ -87,7 +87,9 @@ fn results_are_what_the_documentation_says() {
     // What was measured afterwards is what was chosen, and a run takes it from the file.
     let kernels = |bench: &serde_json::Value| -> Vec<serde_json::Value> {
         let steps = bench["steps"].as_array().unwrap().iter();
-        steps.filter(|step| step["kind"] == "accumulate").map(|step| step["kernel"].clone()).collect()
+        // Where all is interpreted there is nothing to choose.
+        let generated = steps.filter(|s| s["kind"] == "accumulate" && s["kernel"] != "interpreter");
+        generated.map(|step| step["kernel"].clone()).collect()
     };
     assert_eq!(kernels(&bench), tuned.iter().map(|step| step["kernel"].clone()).collect::<Vec<_>>());
     assert_eq!(kernels(&json("bench lenet5.bin --runs 1 --tuning tuning.txt --json")), kernels(&bench));
