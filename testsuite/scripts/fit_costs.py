@@ -30,7 +30,7 @@ def main():
         names = [name for name in plans[0] if name not in TAKEN]
         measured = np.array([plan["cycles"] for plan in plans])
         counts = np.array([[plan[name] for name in names] for plan in plans])
-        # What a plan of hundreds of rank takes matters less than which of the best is best.
+        # Relative errors: a layer that takes long counts no more than others.
         weight = np.array([1 / plan["cycles"] for plan in plans])
         costs, _ = nnls(counts * weight[:, None], measured * weight)
         estimated = counts @ costs

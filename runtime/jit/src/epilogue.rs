@@ -6,12 +6,14 @@
 use crate::compile::{Code, Compiler, Function};
 use crate::elementwise::Elementwise;
 use crate::error::JitError;
+use crate::geometry::Geometry;
 use crate::kernel::Io;
 use crate::loops::{count, load, run, splat_from};
 use crate::machine::Element;
 use crate::number::Number;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
+use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::scalar::Unary;
 
@@ -67,6 +69,27 @@ impl Epilogue {
     pub(crate) fn numbers(&self, channel: usize, sample_scale: Option<f32>) -> [f32; 2] {
         let factor = self.factor(channel, sample_scale).unwrap_or(1.0);
         [factor, self.bias.as_ref().map_or(0.0, |bias| bias[channel])]
+    }
+
+    /// Makes some outputs of a row of a matrix product, of their sums.
+    ///
+    /// # Safety
+    /// Nobody else accesses these outputs.
+    pub(crate) unsafe fn row(
+        &self,
+        geometry: &Geometry,
+        row: usize,
+        outputs: Range<usize>,
+        sums: impl Iterator<Item = f32>,
+        io: &Io<'_>,
+    ) {
+        let at = row * geometry.outputs;
+        let range = at + outputs.start..at + outputs.end;
+        let residual = io.residual.map(|r| &r[range.clone()]);
+        // SAFETY: the caller's promise.
+        let output = unsafe { io.output(range) };
+        let scale = self.sample_scale(row / geometry.rows_of_a_sample.unwrap_or(1), io);
+        self.position(outputs.start, scale, sums, residual, output);
     }
 
     /// Makes the outputs of consecutive channels, from `first`, at one position.

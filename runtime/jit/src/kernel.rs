@@ -71,7 +71,7 @@ pub trait Kernel: sealed::Execute + Send + Sync {
     /// How many units of work a phase has.
     fn units(&self, phase: usize) -> usize;
 
-    /// The functions that Cranelift made for it.
+    /// The functions that it calls, but for common epilogues.
     fn functions(&self) -> Vec<Arc<Function>>;
 
     /// The family, the tile and what else was chosen, in a line.

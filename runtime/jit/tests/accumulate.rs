@@ -2,7 +2,7 @@
 
 mod cases;
 
-use cases::{Case, check, guarded, jits};
+use cases::{Case, check, guarded, jits, plain};
 use proptest::prelude::*;
 use twnc_jit::{AccumulateKernel, AccumulateSpec, IntegerRange, Jit, JitError, Kernel, PlaneSpec};
 use twnc_program::constant::Trits;
@@ -129,23 +129,7 @@ fn shapes_that_do_not_fit_are_errors() {
     let cases: [(&[usize], &[usize]); 4] =
         [(&[2, 3], &[4, 3]), (&[], &[4, 3]), (&[2, 4], &[4, 3, 1]), (&[2, 4], &[12])];
     for (input, weight_shape) in cases {
-        let plane = PlaneSpec {
-            input,
-            weight_shape,
-            weight: &weight,
-            contraction: &Contraction::MatMul,
-            scale: None,
-            integers: None,
-            input_scale: false,
-        };
-        let spec = AccumulateSpec {
-            planes: vec![plane],
-            bias: None,
-            residual: false,
-            activation: None,
-            threads: 1,
-            rank: 0,
-        };
+        let spec = plain(input, weight_shape, &weight, &Contraction::MatMul, None);
         let misfit = |jit: &Jit| matches!(jit.accumulate(&spec), Err(JitError::Shape(_)));
         assert!(jits().iter().all(misfit), "{input:?} {weight_shape:?}");
     }
@@ -164,23 +148,7 @@ fn layer_of(
     contraction: &Contraction,
 ) -> Vec<AccumulateKernel> {
     let weight = Trits::pack(&vec![1; weight_shape.iter().product()]).expect("trits");
-    let plane = PlaneSpec {
-        input,
-        weight_shape,
-        weight: &weight,
-        contraction,
-        scale: None,
-        integers,
-        input_scale: false,
-    };
-    let spec = AccumulateSpec {
-        planes: vec![plane],
-        bias: None,
-        residual: false,
-        activation: None,
-        threads: 1,
-        rank: 0,
-    };
+    let spec = plain(input, weight_shape, &weight, contraction, integers);
     kernels(&spec)
 }
 
@@ -256,23 +224,7 @@ fn weights_of_zero_give_zero_whatever_the_input() {
     ];
     for (input_shape, weight_shape, contraction) in shapes {
         let weight = Trits::pack(&vec![0; weight_shape.iter().product()]).expect("trits");
-        let plane = PlaneSpec {
-            input: &input_shape,
-            weight_shape: &weight_shape,
-            weight: &weight,
-            contraction: &contraction,
-            scale: None,
-            integers: None,
-            input_scale: false,
-        };
-        let spec = AccumulateSpec {
-            planes: vec![plane],
-            bias: None,
-            residual: false,
-            activation: None,
-            threads: 1,
-            rank: 0,
-        };
+        let spec = plain(&input_shape, &weight_shape, &weight, &contraction, None);
         let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0];
         let input: Vec<f32> = special.into_iter().cycle().take(input_shape.iter().product()).collect();
         for kernel in kernels(&spec) {
@@ -303,23 +255,7 @@ fn infinity_reaches_the_outputs_that_select_it() {
         let weights: Vec<i8> = (0..8).flat_map(|k| [1, -1, i8::from(k != 3)]).collect();
         let weight = Trits::pack(&weights).expect("trits");
         let (input_shape, contraction) = ([rows, 8], Contraction::MatMul);
-        let plane = PlaneSpec {
-            input: &input_shape,
-            weight_shape: &[8, 3],
-            weight: &weight,
-            contraction: &contraction,
-            scale: None,
-            integers: None,
-            input_scale: false,
-        };
-        let spec = AccumulateSpec {
-            planes: vec![plane],
-            bias: None,
-            residual: false,
-            activation: None,
-            threads: 1,
-            rank: 0,
-        };
+        let spec = plain(&input_shape, &[8, 3], &weight, &contraction, None);
         let mut input = vec![1.0; rows * 8];
         input[3] = f32::INFINITY;
         for kernel in kernels(&spec) {
@@ -381,23 +317,7 @@ fn layers_without_an_element_need_no_memory() {
         (vec![1 << 40, 0, 5], vec![5, 0], Contraction::MatMul),
     ];
     for (input, weight_shape, contraction) in cases {
-        let plane = PlaneSpec {
-            input: &input,
-            weight_shape: &weight_shape,
-            weight: &none,
-            contraction: &contraction,
-            scale: None,
-            integers: None,
-            input_scale: false,
-        };
-        let spec = AccumulateSpec {
-            planes: vec![plane],
-            bias: None,
-            residual: false,
-            activation: None,
-            threads: 1,
-            rank: 0,
-        };
+        let spec = plain(&input, &weight_shape, &none, &contraction, None);
         for jit in jits() {
             match jit.accumulate(&spec) {
                 Ok(kernel) => assert!(guarded(&kernel, &[View::F32(&[])], None, 1).is_empty()),

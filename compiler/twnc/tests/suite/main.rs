@@ -10,5 +10,6 @@ mod networks;
 mod operations;
 mod random_dags;
 mod random_graphs;
+mod refusals;
 mod snapshots;
 mod ternary_networks;

@@ -1,7 +1,7 @@
 //! What a table kernel does, counted, and how many cycles that should take.
 //!
-//! [`Counts`] follow from shapes alone. [`Costs`] are what each counted thing takes on a kind of machine; they were fitted to
-//! measured kernels (`cargo run --release -p twnc-jit --example costs`), and only their ratios decide between plans.
+//! [`Counts`] follow from shapes alone. [`costs`] are what each counted thing takes with a kind of code; they were fitted to
+//! measured plans (`testsuite/scripts/fit_costs.py`), and only their ratios decide between plans.
 
 use super::blocks::IntegerRange;
 use super::code::Tile;
@@ -59,8 +59,7 @@ impl Counts {
     }
 }
 
-/// What one of each thing takes, in cycles: fitted on cores of two makers, and to be right about which of two plans is faster
-/// rather than about what a plan takes; there the median error is 5% on the machine that they were fitted on.
+/// What one of each thing takes, in cycles: between what fits to plans on cores of two makers gave.
 pub(crate) fn costs(isa: Isa) -> Counts {
     let narrow = Counts {
         tables: 80.0,
@@ -79,7 +78,7 @@ pub(crate) fn costs(isa: Isa) -> Counts {
     match isa {
         Isa::Portable => Counts { built: 1.2, lookups: 0.2, added: 0.47, crossing: 0.23, far: 0.6, ..narrow },
         Isa::Avx2 => narrow,
-        // Both vectors of a load that crosses a line are lines.
+        // A vector is a cache line: each that is reloaded, or crosses into a second line, moves whole lines.
         Isa::Avx512 => Counts {
             tables: 40.0,
             built: 2.0,
@@ -188,7 +187,7 @@ pub(crate) fn passes(lookups: usize, most: usize) -> usize {
     lookups.div_ceil(most).max(1)
 }
 
-/// How many lookups of an output are displaced by how many rows and columns, each modulo the numbers of cache lines.
+/// How many lookups of an output are displaced by how many rows and columns.
 struct Shifts {
     counts: Vec<([usize; 2], u32)>,
 }

@@ -7,7 +7,6 @@
 use super::blocks::IntegerRange;
 use super::groups::{Phase, phases, reach};
 use super::pack::{Planes, pack_channels};
-
 use super::shifted::{Finishing, RESERVED, Shifted, ShiftedFunction, Spread, SpreadFunction};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
@@ -125,7 +124,6 @@ impl<T: Number> DirectKernel<T> {
         let columns = width.checked_add(reach[1]).ok_or_else(too_large)?;
         let pitch = columns.checked_next_multiple_of(line).ok_or_else(too_large)?;
         let count = phases.len().checked_mul(geometry.channels).ok_or_else(too_large)?;
-
         let finishing = Finishing::of(&epilogue).filter(|_| !matrix);
         let Tiles { strip, tall } = Tiles::of([height, width], lanes, isa);
         // Half the first-level cache for the planes of a band.

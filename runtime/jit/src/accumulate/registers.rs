@@ -237,20 +237,14 @@ impl<T: Number> Family for RegisterKernel<T> {
             }
         }
         let outputs = units.start * form.outputs()..(units.end * form.outputs()).min(self.geometry.outputs);
-        let rows = self.geometry.rows_of_a_sample.unwrap_or(1);
         for position in 0..positions {
             let sums: &[T::Wide] = match T::ELEMENT {
                 Element::F32 => bytemuck::cast_slice(&sums[position * self.sum_lines()..]),
                 Element::I16 => bytemuck::cast_slice(&totals[position * self.total_lines()..]),
             };
-            let at = position * self.geometry.outputs;
-            let range = at + outputs.start..at + outputs.end;
-            let residual = io.residual.map(|r| &r[range.clone()]);
-            // SAFETY: these outputs belong to the units that the caller gave over.
-            let output = unsafe { io.output(range) };
-            let scale = self.epilogue.sample_scale(position / rows, io);
             let sums = sums.iter().map(|&sum| T::to_f32(sum));
-            self.epilogue.position(outputs.start, scale, sums, residual, output);
+            // SAFETY: these outputs belong to the units that the caller gave over.
+            unsafe { self.epilogue.row(&self.geometry, position, outputs.clone(), sums, io) };
         }
     }
 }

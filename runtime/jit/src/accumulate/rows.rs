@@ -125,7 +125,7 @@ impl<T: Number> Family for RowsKernel<T> {
         let accumulate = unsafe {
             std::mem::transmute::<*const u8, AccumulateScalarsFunction<T::Wide>>(self.accumulate.entry())
         };
-        let (depth, rows) = (self.geometry.channels, self.geometry.rows_of_a_sample.unwrap_or(1));
+        let depth = self.geometry.channels;
         let outputs = units.start * SCALAR_OUTPUTS..(units.end * SCALAR_OUTPUTS).min(self.geometry.outputs);
         for position in 0..self.geometry.positions() {
             row[..depth].copy_from_slice(&input[position * depth..][..depth]);
@@ -144,14 +144,9 @@ impl<T: Number> Family for RowsKernel<T> {
                     accumulate(tables.as_ptr(), sums.as_mut_ptr(), indices.as_ptr(), units.len(), groups);
                 }
             }
-            let at = position * self.geometry.outputs;
-            let range = at + outputs.start..at + outputs.end;
-            let residual = io.residual.map(|r| &r[range.clone()]);
-            // SAFETY: these outputs belong to the units that the caller gave over.
-            let output = unsafe { io.output(range) };
-            let scale = self.epilogue.sample_scale(position / rows, io);
             let sums = sums.iter().map(|&sum| T::to_f32(sum));
-            self.epilogue.position(outputs.start, scale, sums, residual, output);
+            // SAFETY: these outputs belong to the units that the caller gave over.
+            unsafe { self.epilogue.row(&self.geometry, position, outputs.clone(), sums, io) };
         }
     }
 }

@@ -108,6 +108,20 @@ fn reference(case: &Case, input: &[f32], weights: &[i8]) -> (Vec<(f64, f64)>, us
     }
 }
 
+/// A layer of one plane and nothing else.
+pub fn plain<'a>(
+    input: &'a [usize],
+    weight_shape: &'a [usize],
+    weight: &'a Trits,
+    contraction: &'a Contraction,
+    integers: Option<IntegerRange>,
+) -> AccumulateSpec<'a> {
+    let (scale, input_scale) = (None, false);
+    let plane = PlaneSpec { input, weight_shape, weight, contraction, scale, integers, input_scale };
+    let planes = vec![plane];
+    AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 }
+}
+
 /// Runs a kernel in `parts`, with guard values around output and scratch.
 pub fn guarded(
     kernel: &AccumulateKernel,
