@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::{counted, err, out};
 use std::path::Path;
 use twnc::{Compiled, Compiler, synthetic};
-use twnc_ir::{PrintAfter, RemarkKind, RunOptions, dot, text};
+use twnc_ir::{CountingCost, Flow, PrintAfter, RemarkKind, RunOptions, dot, text};
 use twnc_program::interpret::Functions;
 use twnc_runtime::{Input, Module, Output, SessionOptions};
 
@@ -47,7 +47,7 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     };
     let compiler = Compiler::builder()
         .import(options.options.import())
-        .passes(options.options.passes())
+        .passes(options.options.passes()?)
         .run(settings)
         .build()?;
     let import = compiler.import_file(model)?;
@@ -142,7 +142,7 @@ fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Opt
         activations: Activations::F32,
         ..options.options.clone()
     };
-    let compiler = Compiler::builder().import(passes.import()).passes(passes.passes()).build()?;
+    let compiler = Compiler::builder().import(passes.import()).passes(passes.passes()?).build()?;
     let float = compiler.compile_file(model)?;
     let modules = [float.program, compiled.program.clone()].map(|p| Module::new(p, Functions::default()));
     let [Ok(float), Ok(ternary)] = modules else { return Ok(None) };
@@ -192,8 +192,13 @@ pub fn report(compiled: &Compiled) -> serde_json::Value {
     let passes = compiled.timings.iter().map(|timing| {
         serde_json::json!({"pass": timing.pass, "changes": timing.edits, "ms": timing.time.as_secs_f64() * 1e3})
     });
+    // Open sizes as 1.
+    let cost = Flow::of(&compiled.graph).map(|flow| flow.cost(&CountingCost)).unwrap_or_default();
     serde_json::json!({
         "network": compiled.graph.name(),
+        "cost": {
+            "multiplications": cost.multiplications, "additions": cost.additions, "bytes": cost.bytes, "steps": cost.steps,
+        },
         "notes": compiled.notes,
         "remarks": remarks.collect::<Vec<_>>(),
         "passes": passes.collect::<Vec<_>>(),
