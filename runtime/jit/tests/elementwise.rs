@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use std::collections::HashMap;
-use twnc_jit::{Isa, Jit, Kernel, Line, MapSpec, PoolSpec, Source, run};
+use twnc_jit::{Isa, Jit, Kernel, Line, MapSpec, PoolSpec, Source, Threads, run};
 use twnc_program::interpret::{self, Functions, Operands, View, ViewMut};
 use twnc_program::scalar::{Binary, Unary};
 use twnc_program::step::{Map, MapInstruction, Pool, PoolKind, Quantize};
@@ -25,7 +25,8 @@ fn execute(kernel: &dyn Kernel, inputs: &[&[f32]]) -> Vec<f32> {
     let inputs: Vec<View<'_>> = inputs.iter().map(|&elements| View::F32(elements)).collect();
     // What an earlier kernel left.
     let mut scratch = vec![bytemuck::cast::<[f32; 16], Line>([f32::NAN; 16]); kernel.interface().scratch];
-    run(kernel, &inputs, None, &mut [ViewMut::F32(&mut output)], &mut scratch).expect("the lengths fit");
+    run(kernel, &inputs, None, &mut [ViewMut::F32(&mut output)], &mut scratch, &Threads::default())
+        .expect("the lengths fit");
     output
 }
 
@@ -221,7 +222,7 @@ proptest! {
         let kernel = jit.quantize(&step, &shape).expect("the step is supported");
         let (mut q, mut s) = (vec![77i16; count], vec![f32::NAN; shape[0]]);
         let mut outputs = [ViewMut::I16(&mut q), ViewMut::F32(&mut s)];
-        run(&kernel, &[View::F32(&x)], None, &mut outputs, &mut []).expect("the lengths fit");
+        run(&kernel, &[View::F32(&x)], None, &mut outputs, &mut [], &Threads::default()).expect("the lengths fit");
         for (i, &scale) in s.iter().enumerate() {
             let size = count / shape[0];
             let sample = &x[i * size..][..size];

@@ -6,7 +6,7 @@
 
 use super::blocks::IntegerRange;
 use super::groups::{Phase, phases, reach};
-use super::pack::{Planes, pack_channels};
+use super::pack::{Planes, transpose};
 use super::shifted::{Finishing, RESERVED, Shifted, ShiftedFunction, Spread, SpreadFunction};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
@@ -215,7 +215,7 @@ impl<T: Number> DirectKernel<T> {
         let geometry = &self.geometry;
         let channels = group * geometry.channels..(group + 1) * geometry.channels;
         if geometry.input_strides.x != 1 {
-            return pack_channels(geometry, &[], self.planes, sample, channels, 0..1, input, packed);
+            return transpose(geometry, self.planes, 0..self.planes.plane, input, packed);
         }
         let reach = self.rows() - self.band;
         let rows = band.start..band.end + reach;

@@ -20,9 +20,8 @@ pub(crate) struct Planes {
     pub plane: usize,
 }
 
-/// Makes `packed` hold rows `rows` of every phase and of some channels of a sample, a plane each, phase by phase; row
-/// `rows.start` becomes row 0. Whatever was packed there before was packed by the same kernel, or is zeros: padding that is
-/// the same for all rows is not written.
+/// Makes `packed` hold rows `rows` and columns `columns` of every phase and of some channels of a sample, a plane each, phase
+/// by phase, padding included; row `origin` is row 0 of a plane.
 #[allow(clippy::too_many_arguments)] // What to copy, from where, to where.
 pub(crate) fn pack_channels<T: Number>(
     geometry: &Geometry,
@@ -30,46 +29,58 @@ pub(crate) fn pack_channels<T: Number>(
     planes: Planes,
     sample: usize,
     channels: Range<usize>,
-    rows: Range<usize>,
+    origin: usize,
+    [rows, columns]: [Range<usize>; 2],
     input: &[T],
     packed: &mut [T],
 ) {
-    if geometry.input_strides.x != 1 {
-        return transpose(geometry, planes, input, packed);
-    }
     let [stride_y, stride_x] = geometry.strides;
     let input = &input[sample * geometry.input_strides.sample..];
     let size = planes.plane * channels.len();
     if size == 0 {
         return;
     }
+    clear(
+        planes,
+        [rows.start - origin..rows.end - origin, columns.clone()],
+        &mut packed[..size * phases.len()],
+    );
     for (phase, packed) in phases.iter().zip(packed.chunks_exact_mut(size)) {
         for part in 0..planes.bands {
-            let columns = match part + 1 < planes.bands {
-                true => planes.band[1],
-                false => planes.columns - part * planes.band[1],
-            };
-            let [first, end] = phase.columns(geometry, columns);
+            let start = part * planes.band[1];
+            let width = if part + 1 < planes.bands { planes.band[1] } else { planes.columns - start };
+            let [from, end] =
+                [columns.start, columns.end].map(|column| column.saturating_sub(start).min(width));
+            // Those inside the input; the others are padding.
+            let [first, end] = phase.columns(geometry, width).map(|column| column.clamp(from, end));
             if first == end {
                 continue;
             }
-            let from = (first * stride_x + phase.remainder[1]).saturating_sub(geometry.pads[1]);
-            for (i, row) in rows.clone().enumerate() {
+            let column = (first * stride_x + phase.remainder[1]).saturating_sub(geometry.pads[1]);
+            for row in rows.clone() {
                 let y = (row + part * planes.band[0]) * stride_y + phase.remainder[0];
-                let y = y.checked_sub(geometry.pads[0]).filter(|&y| y < geometry.input[0]);
-                let to = i * planes.pitch + part * planes.band[1];
+                let Some(y) = y.checked_sub(geometry.pads[0]).filter(|&y| y < geometry.input[0]) else {
+                    continue;
+                };
+                let to = (row - origin) * planes.pitch + start;
+                let from = y * geometry.input_strides.y + column;
+                let sources =
+                    channels.clone().map(|channel| &input[channel * geometry.input_strides.channel + from..]);
                 let targets = packed.chunks_exact_mut(planes.plane).map(|plane| &mut plane[to..][first..end]);
-                match y {
-                    None => targets.for_each(|target| target.fill(T::zeroed())),
-                    Some(y) => {
-                        let from = y * geometry.input_strides.y + from;
-                        let sources =
-                            channels.clone().map(|channel| channel * geometry.input_strides.channel);
-                        let sources = sources.map(|channel| &input[channel + from..]);
-                        targets.zip(sources).for_each(|(to, from)| copy(stride_x, from, to));
-                    }
-                }
+                targets.zip(sources).for_each(|(to, from)| copy(stride_x, from, to));
             }
+        }
+    }
+}
+
+/// Sets some rows and columns of all planes to zero. Rows may be longer than a pitch: then they run into each other.
+fn clear<T: Number>(planes: Planes, [rows, columns]: [Range<usize>; 2], packed: &mut [T]) {
+    for plane in packed.chunks_exact_mut(planes.plane) {
+        if columns.len() < planes.pitch {
+            rows.clone().for_each(|row| plane[row * planes.pitch..][columns.clone()].fill(T::zeroed()));
+        } else {
+            let end = rows.end * planes.pitch + columns.len();
+            plane[rows.start * planes.pitch..end.min(planes.plane)].fill(T::zeroed());
         }
     }
 }
@@ -105,16 +116,23 @@ fn copy<T: Number>(stride: usize, from: &[T], to: &mut [T]) {
     }
 }
 
-/// Rows of a matrix become columns of planes: plane `k` holds element `k` of every row.
-fn transpose<T: Number>(geometry: &Geometry, planes: Planes, input: &[T], packed: &mut [T]) {
+/// Makes `packed` hold columns `rows` of the planes of a matrix product, padding included: a row of the matrix is a column, and
+/// plane `k` holds element `k` of every row.
+pub(crate) fn transpose<T: Number>(
+    geometry: &Geometry,
+    planes: Planes,
+    rows: Range<usize>,
+    input: &[T],
+    packed: &mut [T],
+) {
     let depth = geometry.channels;
-    let rows = geometry.input[1];
+    let inner = rows.start..rows.end.min(geometry.input[1]);
     for plane in packed.chunks_exact_mut(planes.plane).take(depth) {
-        plane[rows..].fill(T::zeroed());
+        plane[inner.end..rows.end].fill(T::zeroed());
     }
     // Blocks of rows keep both sides in the first-level cache.
-    for start in (0..rows).step_by(8) {
-        let end = (start + 8).min(rows);
+    for start in inner.clone().step_by(8) {
+        let end = (start + 8).min(inner.end);
         for k in 0..depth {
             for row in start..end {
                 packed[k * planes.plane + row] = input[row * depth + k];

@@ -7,7 +7,7 @@
 use super::blocks::{Block, Chunk, IntegerRange, blocks};
 use super::code::{AccumulateFunction, Build, BuildFunction, WidenFunction};
 use super::cost::Counts;
-use super::pack::{Planes, pack_channels};
+use super::pack::{Planes, pack_channels, transpose};
 use super::plan::{Image, Plan, Shape};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
@@ -83,6 +83,37 @@ impl<T: Number> TableKernel<T> {
     fn packed_lines(&self) -> usize {
         let planes = self.plan.phases.len() * self.geometry.groups * self.geometry.channels;
         lines::<T>(planes * self.planes.plane)
+    }
+
+    /// Makes `packed` hold what tables of some regions of a row of regions read.
+    fn pack(&self, sample: usize, down: usize, across: Range<usize>, input: &[T], packed: &mut [T]) {
+        let Plan { phases, shape: Shape { tile, .. }, .. } = &self.plan;
+        let (geometry, planes, reach) = (&self.geometry, self.planes, self.plan.reach());
+        let size = self.plan.region();
+        // What the tables of the last region read is a pitch and what members reach.
+        let columns = across.start * size[1]..(across.end - 1) * size[1] + tile.pitch + reach[1];
+        let channels = 0..geometry.groups * geometry.channels;
+        if geometry.input_strides.x != 1 {
+            return transpose(geometry, planes, columns, input, packed);
+        }
+        let (origin, parts) = match self.plan.image {
+            Image::Bands { .. } => {
+                let first = down * size[0];
+                let rows = first..first + self.plan.table_rows_of_image();
+                (first, [rows, columns.start..columns.end.min(planes.columns)])
+            }
+            Image::Flat { pitch } => {
+                let all = geometry.output[0] + reach[0];
+                let rows = (columns.start / pitch).min(all)..columns.end.div_ceil(pitch).min(all);
+                // Behind the last row tables read zeros.
+                let end = (all - 1) * pitch + planes.columns;
+                for plane in packed.chunks_exact_mut(planes.plane).filter(|_| columns.end > end) {
+                    plane[end..columns.end].fill(T::zeroed());
+                }
+                (0, [rows, 0..planes.columns])
+            }
+        };
+        pack_channels(geometry, phases, planes, sample, channels, origin, parts, input, packed);
     }
 
     /// Sums of a region for the outputs of a chunk, tile by tile; parts of those of i16 end up in the totals.
@@ -320,32 +351,22 @@ impl<T: Number> Family for TableKernel<T> {
         for table in tables.chunks_exact_mut(entries * entry) {
             table[..entry].fill(T::zeroed());
         }
-        packed.fill(T::zeroed());
         let regions = self.plan.regions();
-        let mut packed_is = None;
-        for unit in units {
-            let (place, chunk) = (unit / self.chunks.len(), unit % self.chunks.len());
-            let (place, across) = (place / regions[1], place % regions[1]);
-            let (sample, down) = (place / regions[0], place % regions[0]);
-            if packed_is != Some((sample, down)) {
-                let first = down * self.plan.region()[0];
-                let rows = match self.plan.image {
-                    Image::Bands { .. } => first..first + self.plan.table_rows_of_image(),
-                    Image::Flat { .. } => 0..self.geometry.output[0] + self.plan.reach()[0],
-                };
-                let channels = 0..self.geometry.groups * self.geometry.channels;
-                pack_channels(
-                    &self.geometry,
-                    &self.plan.phases,
-                    self.planes,
-                    sample,
-                    channels,
-                    rows,
-                    input,
-                    packed,
-                );
-                packed_is = Some((sample, down));
+        let place = |unit: usize| {
+            let (place, across) =
+                (unit / self.chunks.len() / regions[1], unit / self.chunks.len() % regions[1]);
+            [place / regions[0], place % regions[0], across]
+        };
+        // Up to which unit what is packed suffices.
+        let mut packed_until = units.start;
+        for unit in units.clone() {
+            let [sample, down, across] = place(unit);
+            if unit == packed_until {
+                let row = (unit / self.chunks.len() / regions[1] + 1) * regions[1] * self.chunks.len();
+                packed_until = row.min(units.end);
+                self.pack(sample, down, across..place(packed_until - 1)[2] + 1, input, packed);
             }
+            let chunk = unit % self.chunks.len();
             let (conv_groups, outputs) = &self.chunks[chunk];
             for conv_group in conv_groups.clone() {
                 self.sum([down, across], conv_group, chunk, tables, sums, totals, packed);

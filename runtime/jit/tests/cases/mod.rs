@@ -1,7 +1,7 @@
 //! Accumulations described as cases, their sums in f64, and the comparison with what kernels make of them.
 
 use twnc_jit::{
-    AccumulateKernel, AccumulateSpec, IntegerRange, Isa, Jit, JitError, Kernel, Line, PlaneSpec, Work,
+    AccumulateKernel, AccumulateSpec, IntegerRange, Isa, Jit, JitError, Kernel, Line, PlaneSpec, Threads, run,
 };
 use twnc_program::constant::Trits;
 use twnc_program::interpret::{View, ViewMut};
@@ -122,35 +122,34 @@ pub fn plain<'a>(
     AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 }
 }
 
-/// Runs a kernel in `parts`, with guard values around output and scratch.
+/// Runs a kernel on so many threads, with guard values around output and scratch.
 pub fn guarded(
     kernel: &AccumulateKernel,
     inputs: &[View<'_>],
     residual: Option<&[f32]>,
-    parts: usize,
+    threads: usize,
 ) -> Vec<f32> {
     const GUARD: usize = 64;
     let interface = kernel.interface();
     let len = interface.outputs[0].len;
     let mut output = vec![7.25f32; len + 2 * GUARD];
-    let mut scratch = vec![Line::default(); interface.scratch + 2 * GUARD];
+    let threads = Threads::new(threads).expect("threads start");
+    let inner = GUARD..GUARD + interface.scratch * threads.count();
+    let mut scratch = vec![Line::default(); inner.end + GUARD];
     let guard: &mut [f32] = bytemuck::cast_slice_mut(&mut scratch);
     guard.fill(f32::NAN);
     let middle = GUARD..GUARD + len;
-    for phase in 0..kernel.phases() {
-        let mut outputs = [ViewMut::F32(&mut output[middle.clone()])];
-        let work = Work::new(kernel, phase, inputs, residual, &mut outputs, parts).expect("lengths fit");
-        while work.run_next(&mut scratch[GUARD..GUARD + interface.scratch]).expect("scratch fits") {}
-    }
+    let mut outputs = [ViewMut::F32(&mut output[middle.clone()])];
+    run(kernel, inputs, residual, &mut outputs, &mut scratch[inner.clone()], &threads).expect("lengths fit");
     let untouched = |x: &f32| x.to_bits() == 7.25f32.to_bits();
     assert!(output[..GUARD].iter().chain(&output[middle.end..]).all(untouched), "wrote around the output");
     let guard: &[f32] = bytemuck::cast_slice(&scratch);
-    let outside = guard[..GUARD * 16].iter().chain(&guard[(GUARD + interface.scratch) * 16..]);
+    let outside = guard[..GUARD * 16].iter().chain(&guard[inner.end * 16..]);
     assert!(outside.into_iter().all(|x| x.to_bits() == f32::NAN.to_bits()), "wrote around the scratch");
     output[middle].to_vec()
 }
 
-/// Every kind of code gives the case's sums, in one part and in several.
+/// Every kind of code gives the case's sums, on one thread and on several.
 pub fn check(case: &Case) {
     jits().iter().for_each(|jit| check_on(jit, case));
 }
