@@ -197,8 +197,7 @@ impl Assembler {
     }
 
     /// `to` becomes the i16 at `memory`, half as many bytes as a vector has, as i32.
-    pub fn load_i16_as_i32(&mut self, to: usize, memory: AsmRegister64, offset: usize) -> Emitted {
-        let memory = memory + offset;
+    pub fn load_i16_as_i32(&mut self, to: usize, memory: AsmMemoryOperand) -> Emitted {
         match self.width {
             Width::Bits256 => self.code.vpmovsxwd(YMM[to], xmmword_ptr(memory)),
             Width::Bits512 => self.code.vpmovsxwd(ZMM[to], ymmword_ptr(memory)),

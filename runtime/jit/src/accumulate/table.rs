@@ -4,8 +4,8 @@
 //! every output add one entry per group and tap. Sums wait in scratch memory between blocks; the epilogue takes them
 //! from there. See `docs/kernels.md`.
 
-use super::blocks::{Block, Chunk, IntegerRange, blocks};
-use super::code::{AccumulateFunction, Build, BuildFunction, WidenFunction};
+use super::blocks::{Blocks, Chunk, IntegerRange, blocks};
+use super::code::{AccumulateFunction, Build, BuildFunction};
 use super::cost::Counts;
 use super::pack::{Planes, pack_channels, transpose};
 use super::plan::{Image, Plan, Shape};
@@ -27,10 +27,8 @@ pub(crate) struct TableKernel<T> {
     geometry: Geometry,
     plan: Plan,
     planes: Planes,
-    blocks: Vec<Block>,
+    blocks: Blocks,
     build: Arc<Function>,
-    /// Whether sums of i16 are widened on the way, since they could overflow.
-    widened: bool,
     finish: Finish,
     chunks: Vec<Chunk>,
     input: PhantomData<T>,
@@ -54,9 +52,8 @@ impl<T: Number> TableKernel<T> {
         let Shape { tile, entry, .. } = plan.shape;
         let (element, lanes, pitch) = (tile.element, tile.lanes, tile.pitch);
         let build = compiler.function(&Build { element, lanes, group: plan.size, entry, pitch })?;
-        let widened = blocks.iter().flat_map(|block| &block.passes).any(|pass| pass.widen.is_some());
-        let finish = Finish::new(compiler, element, widened, epilogue)?;
-        Ok(TableKernel { geometry, planes, blocks, build, widened, finish, chunks, plan, input: PhantomData })
+        let finish = Finish::new(compiler, element, blocks.widened, epilogue)?;
+        Ok(TableKernel { geometry, planes, blocks, build, finish, chunks, plan, input: PhantomData })
     }
 
     fn table_lines(&self) -> usize {
@@ -77,7 +74,7 @@ impl<T: Number> TableKernel<T> {
 
     /// Lines for widened sums.
     fn total_lines(&self) -> usize {
-        if self.widened { lines::<i32>(self.most_sums()) } else { 0 }
+        if self.blocks.widened { lines::<i32>(self.most_sums()) } else { 0 }
     }
 
     fn packed_lines(&self) -> usize {
@@ -141,10 +138,10 @@ impl<T: Number> TableKernel<T> {
         let (conv_groups, outputs) = &self.chunks[chunk];
         let used = self.sums_of(&self.chunks[chunk]);
         let sums = &mut sums[..used];
-        if self.blocks.is_empty() {
+        if self.blocks.list.is_empty() {
             sums.fill(T::zeroed());
         }
-        for block in &self.blocks {
+        for block in &self.blocks.list {
             for (slot, members) in block.members.iter().enumerate() {
                 // SAFETY: the slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts
                 // `block` of them; a table has `table_rows >= rows` rows of `pitch` numbers. A member's plane starts
@@ -162,9 +159,6 @@ impl<T: Number> TableKernel<T> {
                 }
             }
             for pass in &block.passes {
-                if let Some(widen) = &pass.widen {
-                    self.widen(widen, sums, totals);
-                }
                 // SAFETY: as above.
                 let accumulate =
                     unsafe { std::mem::transmute::<*const u8, AccumulateFunction<T>>(pass.function.entry()) };
@@ -176,30 +170,19 @@ impl<T: Number> TableKernel<T> {
                         // SAFETY: the stream was made for this function and these outputs, whose sums are
                         // `tile.positions()` numbers each from `to` on. An offset plus a tile's largest offset stays inside
                         // the table of its slot: its displacement is at most `reach`, which `table_rows` and `pitch`
-                        // include beside the tiles.
+                        // include beside the tiles. Where it uses totals, there is one for each sum.
                         unsafe {
                             accumulate(
                                 tables[first..].as_ptr(),
                                 sums[to..].as_mut_ptr(),
                                 stream.words.as_ptr(),
                                 stream.counts.as_ptr(),
+                                totals.as_mut_ptr().wrapping_add(to),
                             );
                         }
                     }
                 }
             }
-        }
-    }
-
-    /// Adds sums of i16 to the totals.
-    fn widen(&self, function: &Function, sums: &mut [T], totals: &mut [i32]) {
-        let (vectors, lanes) = (sums.len() / self.plan.shape.tile.lanes, self.plan.shape.tile.lanes);
-        let sums: &mut [i16] = bytemuck::cast_slice_mut(sums);
-        let (sums, totals) = (&mut sums[..vectors * lanes], &mut totals[..vectors * lanes]);
-        // SAFETY: the function was emitted for exactly this type; both slices have so many vectors.
-        unsafe {
-            let widen = std::mem::transmute::<*const u8, WidenFunction>(function.entry());
-            widen(sums.as_mut_ptr(), totals.as_mut_ptr(), vectors);
         }
     }
 
@@ -304,10 +287,8 @@ impl<T: Number> Family for TableKernel<T> {
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        let passes = self.blocks.iter().flat_map(|block| &block.passes).map(|pass| &pass.function);
-        let widenings =
-            self.blocks.iter().flat_map(|block| &block.passes).filter_map(|pass| pass.widen.as_ref());
-        std::iter::once(&self.build).chain(widenings).chain(passes).cloned().collect()
+        let passes = self.blocks.list.iter().flat_map(|block| &block.passes).map(|pass| &pass.function);
+        std::iter::once(&self.build).chain(passes).cloned().collect()
     }
 
     fn describe(&self) -> String {
