@@ -7,7 +7,7 @@
 use super::blocks::{Blocks, Chunk, IntegerRange, blocks};
 use super::code::{AccumulateFunction, Build, BuildFunction};
 use super::cost::Counts;
-use super::pack::{Planes, pack_channels, transpose};
+use super::pack::{Packing, Planes};
 use super::plan::{Image, Plan, Shape};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
@@ -15,9 +15,8 @@ use crate::epilogue::{Epilogue, Finish, Piece};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Io, Line, lines};
-use crate::machine::{MAX_LANES, MAX_REGISTERS};
+use crate::machine::{Isa, MAX_LANES, MAX_REGISTERS};
 use crate::number::Number;
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::interpret::View;
@@ -26,19 +25,20 @@ use twnc_program::interpret::View;
 pub(crate) struct TableKernel<T> {
     geometry: Geometry,
     plan: Plan,
-    planes: Planes,
+    packing: Packing<T>,
     blocks: Blocks,
     build: Arc<Function>,
     finish: Finish,
     chunks: Vec<Chunk>,
-    input: PhantomData<T>,
 }
 
 impl<T: Number> TableKernel<T> {
     /// The kernel of `plan`, for `weights` in the order of [`twnc_program::step::Plane`] and, of integers, inputs in
     /// `range`.
+    #[allow(clippy::too_many_arguments)] // What is generated, and for what.
     pub fn new(
         compiler: &Compiler,
+        isa: Isa,
         geometry: Geometry,
         plan: Plan,
         weights: &Weights,
@@ -53,7 +53,8 @@ impl<T: Number> TableKernel<T> {
         let (element, lanes, pitch) = (tile.element, tile.lanes, tile.pitch);
         let build = compiler.function(&Build { element, lanes, group: plan.size, entry, pitch })?;
         let finish = Finish::new(compiler, element, blocks.widened, epilogue)?;
-        Ok(TableKernel { geometry, planes, blocks, build, finish, chunks, plan, input: PhantomData })
+        let packing = Packing::new(compiler, isa, &geometry, &plan.phases, planes)?;
+        Ok(TableKernel { geometry, packing, blocks, build, finish, chunks, plan })
     }
 
     fn table_lines(&self) -> usize {
@@ -79,38 +80,53 @@ impl<T: Number> TableKernel<T> {
 
     fn packed_lines(&self) -> usize {
         let planes = self.plan.phases.len() * self.geometry.groups * self.geometry.channels;
-        lines::<T>(planes * self.planes.plane)
+        lines::<T>(planes * self.packing.planes.plane)
     }
 
-    /// Makes `packed` hold what tables of some regions of a row of regions read.
-    fn pack(&self, sample: usize, down: usize, across: Range<usize>, input: &[T], packed: &mut [T]) {
-        let Plan { phases, shape: Shape { tile, .. }, .. } = &self.plan;
-        let (geometry, planes, reach) = (&self.geometry, self.planes, self.plan.reach());
+    /// Makes `packed` hold what tables of some regions of a row of regions read, where it held what tables
+    /// that read the `cleared` columns do, if any.
+    fn pack(
+        &self,
+        sample: usize,
+        down: usize,
+        across: Range<usize>,
+        cleared: &mut Option<Range<usize>>,
+        input: &[T],
+        packed: &mut [T],
+    ) {
+        let Plan { image, shape: Shape { tile, .. }, .. } = &self.plan;
+        let (geometry, planes, reach) = (&self.geometry, self.packing.planes, self.plan.reach());
         let size = self.plan.region();
         // What the tables of the last region read is a pitch and what members reach.
         let columns = across.start * size[1]..(across.end - 1) * size[1] + tile.pitch + reach[1];
-        let channels = 0..geometry.groups * geometry.channels;
         if geometry.input_strides.x != 1 {
-            return transpose(geometry, planes, columns, input, packed);
+            return self.packing.transpose(geometry, columns, input, packed);
         }
-        let (origin, parts) = match self.plan.image {
-            Image::Bands { .. } => {
+        let new = cleared.as_ref() != Some(&columns);
+        let (origin, rows, parts) = match image {
+            Image::Bands { width, .. } => {
                 let first = down * size[0];
-                let rows = first..first + self.plan.table_rows_of_image();
-                (first, [rows, columns.start..columns.end.min(planes.columns)])
+                let rows = self.plan.table_rows_of_image();
+                let parts = (columns.start / width).min(planes.bands - 1)
+                    ..columns.end.div_ceil(*width).min(planes.bands);
+                match parts.len() == planes.bands {
+                    _ if !new => {}
+                    true => self.packing.clear(0..planes.plane, packed),
+                    false => self.packing.clear_parts(0..rows, parts.clone(), packed),
+                }
+                (first, first..first + rows, parts)
             }
             Image::Flat { pitch } => {
-                let all = geometry.output[0] + reach[0];
-                let rows = (columns.start / pitch).min(all)..columns.end.div_ceil(pitch).min(all);
-                // Behind the last row tables read zeros.
-                let end = (all - 1) * pitch + planes.columns;
-                for plane in packed.chunks_exact_mut(planes.plane).filter(|_| columns.end > end) {
-                    plane[end..columns.end].fill(T::zeroed());
+                if new {
+                    self.packing.clear(columns.clone(), packed);
                 }
-                (0, [rows, 0..planes.columns])
+                let all = geometry.output[0] + reach[0];
+                (0, (columns.start / pitch).min(all)..columns.end.div_ceil(*pitch).min(all), 0..1)
             }
         };
-        pack_channels(geometry, phases, planes, sample, channels, origin, parts, input, packed);
+        *cleared = Some(columns);
+        let channels = 0..geometry.groups * geometry.channels;
+        self.packing.pack(geometry, sample, channels, origin, [rows, parts], input, packed);
     }
 
     /// Sums of a region for the outputs of a chunk, tile by tile; parts of those of i16 end up in the totals.
@@ -132,7 +148,7 @@ impl<T: Number> TableKernel<T> {
         let left = [self.plan.extent[0] - region[0] * size[0], self.plan.extent[1] - region[1] * size[1]];
         let live = [left[0].div_ceil(tile.rows).min(tiles[0]), left[1].div_ceil(tile.width()).min(tiles[1])];
         let rows = self.plan.shape.table_rows - (tiles[0] - live[0]) * tile.rows;
-        let source = conv_group * self.geometry.channels * self.planes.plane + region[1] * size[1];
+        let source = conv_group * self.geometry.channels * self.packing.planes.plane + region[1] * size[1];
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
         let build = unsafe { std::mem::transmute::<*const u8, BuildFunction<T>>(self.build.entry()) };
         let (conv_groups, outputs) = &self.chunks[chunk];
@@ -154,7 +170,7 @@ impl<T: Number> TableKernel<T> {
                         members.as_ptr(),
                         rows,
                         tile.pitch / tile.lanes,
-                        self.planes.pitch * size_of::<T>(),
+                        self.packing.planes.pitch * size_of::<T>(),
                     );
                 }
             }
@@ -339,13 +355,14 @@ impl<T: Number> Family for TableKernel<T> {
             [place / regions[0], place % regions[0], across]
         };
         // Up to which unit what is packed suffices.
-        let mut packed_until = units.start;
+        let (mut packed_until, mut cleared) = (units.start, None);
         for unit in units.clone() {
             let [sample, down, across] = place(unit);
             if unit == packed_until {
                 let row = (unit / self.chunks.len() / regions[1] + 1) * regions[1] * self.chunks.len();
                 packed_until = row.min(units.end);
-                self.pack(sample, down, across..place(packed_until - 1)[2] + 1, input, packed);
+                let across = across..place(packed_until - 1)[2] + 1;
+                self.pack(sample, down, across, &mut cleared, input, packed);
             }
             let chunk = unit % self.chunks.len();
             let (conv_groups, outputs) = &self.chunks[chunk];
@@ -377,13 +394,13 @@ fn planes(geometry: &Geometry, plan: &Plan, reach: [usize; 2]) -> Planes {
             let columns = (bands - 1) * width + geometry.output[1] + reach[1];
             let pitch = read.max(columns).next_multiple_of(plan.shape.tile.lanes);
             let plane = (plan.table_rows_of_image() * pitch).next_multiple_of(tile.element.line());
-            Planes { pitch, columns: pitch, bands, band: [rows, width], plane }
+            Planes { pitch, columns: pitch, bands, band: [rows, width], lead: 0, plane }
         }
         Image::Flat { pitch } => {
             let columns = geometry.output[1] + reach[1];
             let rows = (geometry.output[0] + reach[0] - 1) * pitch + columns;
             let plane = rows.max(read).next_multiple_of(tile.element.line());
-            Planes { pitch, columns, bands: 1, band: [0, 0], plane }
+            Planes { pitch, columns, bands: 1, band: [0, 0], lead: 0, plane }
         }
     }
 }

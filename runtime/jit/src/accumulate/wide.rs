@@ -69,7 +69,7 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
     let bytes = tile.element.bytes();
     assemble(tile.lanes * bytes, |a| {
         let (table, sums, stream, counts) = (rdi, rsi, rdx, rcx);
-        let (sum, index, indices, totals, total) = (r8, r9, r10, r11, r9);
+        let (sum, index, indices, totals, total, entry) = (r8, r9, r10, r11, r9, r9);
         a.mov(totals, r8)?;
         let places = tile.offsets();
         let vector = a.vector();
@@ -104,8 +104,9 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
                         a.movzx(r9d, r10w)?;
                     }
                 }
+                a.lea(entry, ptr(table + index * bytes))?;
                 for (v, &place) in places.iter().enumerate() {
-                    let entry = ptr(table + index * bytes + place);
+                    let entry = ptr(entry + place);
                     add(a, tile.element, lookup < lookups - class, v, entry)?;
                 }
             }
