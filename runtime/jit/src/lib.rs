@@ -20,6 +20,7 @@ mod compile;
 mod elementwise;
 pub mod epilogue;
 pub mod error;
+mod finish;
 pub mod float;
 mod geometry;
 pub mod kernel;

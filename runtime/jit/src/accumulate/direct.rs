@@ -7,11 +7,12 @@
 use super::blocks::IntegerRange;
 use super::groups::{phases, reach};
 use super::pack::{Packing, Planes};
-use super::shifted::{Finishing, RESERVED, Shifted, ShiftedFunction};
+use super::shifted::{RESERVED, Shifted, ShiftedFunction};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
-use crate::epilogue::{Epilogue, Finish, Piece};
+use crate::epilogue::Epilogue;
 use crate::error::JitError;
+use crate::finish::{Finish, Finishing, Piece, SLACK, Sums};
 use crate::geometry::Geometry;
 use crate::kernel::{Io, Line, lines};
 use crate::machine::{Isa, first_level_cache};
@@ -109,7 +110,7 @@ impl<T: Number> DirectKernel<T> {
         let columns = width.checked_add(reach[1]).ok_or_else(too_large)?;
         let pitch = columns.checked_next_multiple_of(line).ok_or_else(too_large)?;
         let count = phases.len().checked_mul(geometry.channels).ok_or_else(too_large)?;
-        let finishing = Finishing::of(&epilogue).filter(|_| !matrix);
+        let finishing = Finishing::alone(&epilogue).filter(|_| !matrix);
         let Tiles { strip, tall } = Tiles::of([height, width], lanes, isa);
         // Half the first-level cache for the planes of a band.
         let fits = (first_level_cache() / 2 / bytes / pitch.max(1) / count.max(1)).saturating_sub(reach[0]);
@@ -163,7 +164,7 @@ impl<T: Number> DirectKernel<T> {
         }
         let finish = match finishing {
             Some(_) => Ok(epilogue),
-            None => Err(Finish::new(compiler, T::ELEMENT, false, epilogue)?),
+            None => Err(Finish::new(compiler, isa, T::ELEMENT, false, epilogue)?),
         };
         Ok(DirectKernel {
             streams: (0..outputs).map(stream).collect(),
@@ -180,7 +181,7 @@ impl<T: Number> DirectKernel<T> {
 
     /// Lines for the sums of a band, if they do not go straight to the output.
     fn sum_lines(&self) -> usize {
-        let sums = self.band * self.geometry.output[1];
+        let sums = self.band * self.geometry.output[1] + SLACK;
         if self.finish.is_ok() || self.streams.is_empty() { 0 } else { lines::<T>(sums) }
     }
 
@@ -325,16 +326,25 @@ impl<T: Number> DirectKernel<T> {
             }
             Err(finish) => finish,
         };
-        let sums = &mut sums[..count];
+        let sums = &mut sums[..count + SLACK];
         // SAFETY: so many sums are there.
         unsafe { self.sum(output, rows, packed, sums.as_mut_ptr().cast(), &[1.0, 0.0]) };
         let Some(rows_of_a_sample) = self.geometry.rows_of_a_sample else {
             let scale = finish.epilogue.sample_scale(sample, io);
-            let piece = Piece { from: 0, to: 0, count };
+            let piece = Piece { from: 0, to: 0, count: count as u32 };
+            let sums = Sums {
+                sums,
+                totals: &[],
+                step: count,
+                pieces: &[piece],
+                numbers: &[finish.epilogue.numbers(output, scale)],
+                origin,
+                stride: self.geometry.output_strides.channel,
+            };
             // SAFETY: the caller's promise.
-            return unsafe { finish.channel(output, scale, sums, &[], &[piece], origin, io) };
+            return unsafe { finish.channels(&sums, io) };
         };
-        for (x, &sum) in sums.iter().enumerate() {
+        for (x, &sum) in sums[..count].iter().enumerate() {
             let at = origin + x * self.geometry.output_strides.x;
             let scale = finish.epilogue.sample_scale(x / rows_of_a_sample, io);
             let residual = io.residual.map(|r| &r[at..at + 1]);

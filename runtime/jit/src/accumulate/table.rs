@@ -11,11 +11,12 @@ use super::pack::{Packing, Planes};
 use super::plan::{Image, Plan, Shape};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
-use crate::epilogue::{Epilogue, Finish, Piece};
+use crate::epilogue::Epilogue;
 use crate::error::JitError;
+use crate::finish::{Finish, Piece, SLACK, Sums};
 use crate::geometry::Geometry;
 use crate::kernel::{Io, Line, lines};
-use crate::machine::{Isa, MAX_LANES, MAX_REGISTERS};
+use crate::machine::Isa;
 use crate::number::Number;
 use std::ops::Range;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ impl<T: Number> TableKernel<T> {
         let Shape { tile, entry, .. } = plan.shape;
         let (element, lanes, pitch) = (tile.element, tile.lanes, tile.pitch);
         let build = compiler.function(&Build { element, lanes, group: plan.size, entry, pitch })?;
-        let finish = Finish::new(compiler, element, blocks.widened, epilogue)?;
+        let finish = Finish::new(compiler, isa, element, blocks.widened, epilogue)?;
         let packing = Packing::new(compiler, isa, &geometry, &plan.phases, planes)?;
         Ok(TableKernel { geometry, packing, blocks, build, finish, chunks, plan })
     }
@@ -73,9 +74,25 @@ impl<T: Number> TableKernel<T> {
         self.chunks.iter().map(|chunk| self.sums_of(chunk)).max().unwrap_or(0)
     }
 
+    fn sum_lines(&self) -> usize {
+        lines::<T>(self.most_sums() + SLACK)
+    }
+
     /// Lines for widened sums.
     fn total_lines(&self) -> usize {
         if self.blocks.widened { lines::<i32>(self.most_sums()) } else { 0 }
+    }
+
+    /// Lines for factors and biases.
+    fn number_lines(&self) -> usize {
+        lines::<[f32; 2]>(self.geometry.groups * self.geometry.outputs)
+    }
+
+    /// Lines for the pieces of a tile: in each of its rows one for each part of a row that begins there, and the one before.
+    fn piece_lines(&self) -> usize {
+        let tile = self.plan.shape.tile;
+        let (pitch, _) = self.plan.image.parts();
+        lines::<Piece>(tile.rows * (tile.width() / pitch + 2))
     }
 
     fn packed_lines(&self) -> usize {
@@ -211,60 +228,72 @@ impl<T: Number> TableKernel<T> {
         &self,
         sample: usize,
         region: [usize; 2],
-        conv_group: usize,
         outputs: Range<usize>,
         sums: &[T],
         totals: &[i32],
+        numbers: &[[f32; 2]],
+        pieces: &mut [Piece],
         io: &Io<'_>,
     ) {
         let Plan { extent, shape: Shape { tile, tiles, .. }, .. } = &self.plan;
-        let size = self.plan.region();
+        let (size, width, step) = (self.plan.region(), tile.width(), tile.positions());
         let strides = self.geometry.output_strides;
-        let width = tile.width();
-        let per_output = tile.positions();
-        let first = conv_group * self.geometry.outputs + outputs.start;
-        for ty in 0..tiles[0] {
-            for tx in 0..tiles[1] {
-                let from = (ty * tiles[1] + tx) * outputs.len() * per_output;
-                let (sums, totals) = (&sums[from..], totals.get(from..).unwrap_or(&[]));
-                // A tile has at most as many pieces as positions.
-                let mut pieces = [Piece::default(); MAX_REGISTERS * MAX_LANES];
-                let mut count = 0;
-                for row in 0..tile.rows {
-                    let y = region[0] * size[0] + ty * tile.rows + row;
-                    let x = region[1] * size[1] + tx * width;
-                    if y < extent[0] {
-                        for (y, x, from, run) in self.pieces(y, x, width.min(extent[1].saturating_sub(x))) {
-                            let to = sample * strides.sample + y * strides.y + x * strides.x;
-                            pieces[count] = Piece { from: row * width + from, to, count: run };
-                            count += 1;
-                        }
-                    }
-                }
-                let pieces = &pieces[..count];
-                if let Some(rows) = self.geometry.rows_of_a_sample {
-                    for (piece, i) in pieces.iter().flat_map(|p| (0..p.count).map(move |i| (p, i))) {
-                        let row = piece.to + i * strides.x;
-                        let scale = self.finish.epilogue.sample_scale(row / strides.x / rows, io);
-                        let range = row + first..row + first + outputs.len();
-                        let residual = io.residual.map(|r| &r[range.clone()]);
-                        // SAFETY: elements of the region and outputs that the caller gave over.
-                        let output = unsafe { io.output(range) };
-                        let at = |output: usize| output * per_output + piece.from + i;
-                        let widened = |output: usize| totals.get(at(output)).copied().unwrap_or(0);
-                        let sums = (0..outputs.len()).map(|o| sums[at(o)].total(widened(o)));
-                        self.finish.epilogue.position(first, scale, sums, residual, output);
-                    }
-                } else {
-                    let scale = self.finish.epilogue.sample_scale(sample, io);
-                    for (i, sums) in sums.chunks_exact(per_output).take(outputs.len()).enumerate() {
-                        let totals = totals.get(i * per_output..(i + 1) * per_output).unwrap_or(&[]);
-                        let (channel, origin) = (first + i, (first + i) * strides.channel);
-                        // SAFETY: as above.
-                        unsafe { self.finish.channel(channel, scale, sums, totals, pieces, origin, io) };
-                    }
+        for (ty, tx) in (0..tiles[0]).flat_map(|ty| (0..tiles[1]).map(move |tx| (ty, tx))) {
+            let from = (ty * tiles[1] + tx) * outputs.len() * step;
+            let (sums, totals) = (&sums[from..], totals.get(from..).unwrap_or(&[]));
+            let x = region[1] * size[1] + tx * width;
+            let mut count = 0;
+            for row in 0..tile.rows {
+                let y = region[0] * size[0] + ty * tile.rows + row;
+                let covered = if y < extent[0] { width.min(extent[1].saturating_sub(x)) } else { 0 };
+                for (y, x, from, run) in self.pieces(y, x, covered) {
+                    let (from, to) = (row * width + from, y * strides.y + x * strides.x);
+                    pieces[count] = Piece { from: from as u32, to: to as u32, count: run as u32 };
+                    count += 1;
                 }
             }
+            let pieces = &pieces[..count];
+            match self.geometry.rows_of_a_sample {
+                Some(rows) => {
+                    // SAFETY: the caller's promise, passed on.
+                    unsafe { self.finish_rows(rows, outputs.clone(), sums, totals, pieces, io) };
+                }
+                None => {
+                    let origin = sample * strides.sample + outputs.start * strides.channel;
+                    let (numbers, stride) = (&numbers[outputs.clone()], strides.channel);
+                    let sums = Sums { sums, totals, step, pieces, numbers, origin, stride };
+                    // SAFETY: as above.
+                    unsafe { self.finish.channels(&sums, io) };
+                }
+            }
+        }
+    }
+
+    /// Epilogue of the sums of a tile of a matrix product, whose outputs are neighbours.
+    ///
+    /// # Safety
+    /// As [`Self::finish_region`].
+    unsafe fn finish_rows(
+        &self,
+        rows_of_a_sample: usize,
+        outputs: Range<usize>,
+        sums: &[T],
+        totals: &[i32],
+        pieces: &[Piece],
+        io: &Io<'_>,
+    ) {
+        let (step, stride) = (self.plan.shape.tile.positions(), self.geometry.output_strides.x);
+        for (piece, i) in pieces.iter().flat_map(|p| (0..p.count as usize).map(move |i| (p, i))) {
+            let row = piece.to as usize + i * stride;
+            let scale = self.finish.epilogue.sample_scale(row / stride / rows_of_a_sample, io);
+            let range = row + outputs.start..row + outputs.end;
+            let residual = io.residual.map(|r| &r[range.clone()]);
+            // SAFETY: elements of the region and outputs that the caller gave over.
+            let output = unsafe { io.output(range) };
+            let at = |output: usize| output * step + piece.from as usize + i;
+            let widened = |output: usize| totals.get(at(output)).copied().unwrap_or(0);
+            let sums = (0..outputs.len()).map(|o| sums[at(o)].total(widened(o)));
+            self.finish.epilogue.position(outputs.start, scale, sums, residual, output);
         }
     }
 
@@ -299,7 +328,8 @@ impl<T: Number> Family for TableKernel<T> {
     }
 
     fn scratch(&self) -> usize {
-        self.table_lines() + lines::<T>(self.most_sums()) + self.total_lines() + self.packed_lines()
+        let sums = self.sum_lines() + self.total_lines();
+        self.table_lines() + sums + self.number_lines() + self.piece_lines() + self.packed_lines()
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
@@ -337,11 +367,16 @@ impl<T: Number> Family for TableKernel<T> {
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {
         let input = T::elements(input);
         let (tables, scratch) = scratch.split_at_mut(self.table_lines());
-        let (sums, scratch) = scratch.split_at_mut(lines::<T>(self.most_sums()));
-        let (totals, packed) = scratch.split_at_mut(self.total_lines());
+        let (sums, scratch) = scratch.split_at_mut(self.sum_lines());
+        let (totals, scratch) = scratch.split_at_mut(self.total_lines());
+        let (numbers, scratch) = scratch.split_at_mut(self.number_lines());
+        let (pieces, packed) = scratch.split_at_mut(self.piece_lines());
         let tables: &mut [T] = bytemuck::cast_slice_mut(tables);
         let sums: &mut [T] = bytemuck::cast_slice_mut(sums);
         let totals: &mut [i32] = bytemuck::cast_slice_mut(totals);
+        let numbers: &mut [[f32; 2]] = bytemuck::cast_slice_mut(numbers);
+        let pieces: &mut [u32] = bytemuck::cast_slice_mut(pieces);
+        let pieces: &mut [Piece] = bytemuck::cast_slice_mut(pieces.as_chunks_mut::<3>().0);
         let packed: &mut [T] = bytemuck::cast_slice_mut(packed);
         // The empty sum of each table; nothing else writes there.
         let Shape { entry, entries, .. } = self.plan.shape;
@@ -354,8 +389,8 @@ impl<T: Number> Family for TableKernel<T> {
                 (unit / self.chunks.len() / regions[1], unit / self.chunks.len() % regions[1]);
             [place / regions[0], place % regions[0], across]
         };
-        // Up to which unit what is packed suffices.
-        let (mut packed_until, mut cleared) = (units.start, None);
+        // Up to which unit what is packed suffices; the sample whose numbers are there.
+        let (mut packed_until, mut cleared, mut numbered) = (units.start, None, None);
         for unit in units.clone() {
             let [sample, down, across] = place(unit);
             if unit == packed_until {
@@ -364,13 +399,23 @@ impl<T: Number> Family for TableKernel<T> {
                 let across = across..place(packed_until - 1)[2] + 1;
                 self.pack(sample, down, across, &mut cleared, input, packed);
             }
+            if numbered.replace(sample) != Some(sample) && self.geometry.rows_of_a_sample.is_none() {
+                let epilogue = &self.finish.epilogue;
+                let scale = epilogue.sample_scale(sample, io);
+                numbers
+                    .iter_mut()
+                    .zip(0..self.geometry.groups * self.geometry.outputs)
+                    .for_each(|(numbers, channel)| *numbers = epilogue.numbers(channel, scale));
+            }
             let chunk = unit % self.chunks.len();
             let (conv_groups, outputs) = &self.chunks[chunk];
             for conv_group in conv_groups.clone() {
                 self.sum([down, across], conv_group, chunk, tables, sums, totals, packed);
+                let first = conv_group * self.geometry.outputs;
+                let outputs = first + outputs.start..first + outputs.end;
                 // SAFETY: the elements of this unit's sample, region and outputs belong to no other unit.
                 unsafe {
-                    self.finish_region(sample, [down, across], conv_group, outputs.clone(), sums, totals, io)
+                    self.finish_region(sample, [down, across], outputs, sums, totals, numbers, pieces, io)
                 };
             }
         }

@@ -63,13 +63,13 @@ pub(crate) fn build(code: &Build) -> Assembled {
     })
 }
 
-/// [`Accumulate`]: indices are read four at a time where there are as many.
+/// [`Accumulate`].
 pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
     let Accumulate { tile, lookups, fresh, into } = *code;
     let bytes = tile.element.bytes();
     assemble(tile.lanes * bytes, |a| {
         let (table, sums, stream, counts) = (rdi, rsi, rdx, rcx);
-        let (sum, index, indices, totals, total, entry) = (r8, r9, r10, r11, r9, r9);
+        let (sum, totals, index, entry, total) = (r8, r10, r9, r9, r9);
         a.mov(totals, r8)?;
         let places = tile.offsets();
         let vector = a.vector();
@@ -88,22 +88,7 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
                 }
             }
             for lookup in 0..lookups {
-                let (at, four) = (stream + (4 + lookup * 2), lookup / 4 * 4 + 4 <= lookups);
-                match (four, lookup % 4) {
-                    (false, _) => a.movzx(r9d, word_ptr(at))?,
-                    (true, 0) => {
-                        a.mov(indices, qword_ptr(at))?;
-                        a.movzx(r9d, r10w)?;
-                    }
-                    (true, 3) => {
-                        a.shr(indices, 16)?;
-                        a.mov(index, indices)?;
-                    }
-                    (true, _) => {
-                        a.shr(indices, 16)?;
-                        a.movzx(r9d, r10w)?;
-                    }
-                }
+                a.movzx(r9d, word_ptr(stream + (4 + lookup * 2)))?;
                 a.lea(entry, ptr(table + index * bytes))?;
                 for (v, &place) in places.iter().enumerate() {
                     let entry = ptr(entry + place);
