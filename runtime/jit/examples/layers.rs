@@ -7,7 +7,9 @@
 //! The second prints a line of JSON for each, which `testsuite/scripts/fit_costs.py` fits the cost model to.
 
 use std::time::{Duration, Instant};
-use twnc_jit::{AccumulateSpec, Counts, IntegerRange, Isa, Jit, JitError, Kernel, Line, PlaneSpec, run};
+use twnc_jit::{
+    AccumulateSpec, Counts, IntegerRange, Isa, Jit, JitError, Kernel, Line, PlaneSpec, Threads, run,
+};
 use twnc_program::constant::Trits;
 use twnc_program::interpret::{View, ViewMut};
 use twnc_program::scalar::Unary;
@@ -211,7 +213,8 @@ fn measure(
     let end = Instant::now() + duration;
     while Instant::now() < end || times.len() < 2 {
         let start = Instant::now();
-        run(&kernel, &inputs, None, &mut [ViewMut::F32(&mut output)], &mut scratch).expect("lengths fit");
+        run(&kernel, &inputs, None, &mut [ViewMut::F32(&mut output)], &mut scratch, &Threads::default())
+            .expect("lengths fit");
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);

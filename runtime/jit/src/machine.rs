@@ -14,8 +14,6 @@ pub enum Isa {
 
 /// The most numbers that a vector has.
 pub(crate) const MAX_LANES: usize = 32;
-/// The most vectors of sums that registers hold.
-pub(crate) const MAX_REGISTERS: usize = 32;
 
 impl Isa {
     /// Every kind, the fastest first.

@@ -7,7 +7,7 @@ mod fenced;
 use fenced::{Edge, Fenced, jits, telling};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
-use twnc_jit::{AccumulateKernel, AccumulateSpec, Jit, Kernel, Line, PlaneSpec, run};
+use twnc_jit::{AccumulateKernel, AccumulateSpec, Jit, Kernel, Line, PlaneSpec, Threads, run};
 use twnc_program::constant::Trits;
 use twnc_program::interpret::{View, ViewMut};
 use twnc_program::step::Contraction;
@@ -136,8 +136,9 @@ fn leave(jit: &Jit, slice: &str, edge: Edge, access: &str) {
         )
     };
     telling(access, || {
-        let outputs = &mut [ViewMut::F32(output)];
-        run(&kernel, &[View::F32(input)], Some(residual), outputs, &mut scratch).expect("lengths fit");
+        let (outputs, threads) = (&mut [ViewMut::F32(output)], Threads::default());
+        run(&kernel, &[View::F32(input)], Some(residual), outputs, &mut scratch, &threads)
+            .expect("lengths fit");
     });
 }
 

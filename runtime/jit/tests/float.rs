@@ -147,8 +147,8 @@ proptest! {
             let kernel = kernel.unwrap_or_else(|error| panic!("{conv:?}: {error}"));
             let given = [View::F32(&input), View::F32(&weights)];
             let inputs = &given[..if conv.given { 2 } else { 1 }];
-            for (parts, edge) in [(3, Edge::Start), (1, Edge::End)] {
-                let outputs = execute(&conv, &kernel, inputs, Some(&residual), parts, edge);
+            for (threads, edge) in [(3, Edge::Start), (1, Edge::End)] {
+                let outputs = execute(&conv, &kernel, inputs, Some(&residual), threads, edge);
                 assert_sums(outputs[0].f32(), &sums, |i| bias[i / positions % bias.len()], &residual);
             }
         }
@@ -187,9 +187,9 @@ proptest! {
             });
             let kernel = kernel.unwrap_or_else(|error| panic!("{left:?} by {right:?}: {error}"));
             let views = [View::F32(&a), View::F32(&b)];
-            for (parts, edge) in [(3, Edge::Start), (1, Edge::End)] {
+            for (threads, edge) in [(3, Edge::Start), (1, Edge::End)] {
                 let inputs = &views[..if given { 2 } else { 1 }];
-                let outputs = execute(&(&left, &right), &kernel, inputs, Some(&residual), parts, edge);
+                let outputs = execute(&(&left, &right), &kernel, inputs, Some(&residual), threads, edge);
                 assert_sums(outputs[0].f32(), &sums, |i| bias[i % columns], &residual);
             }
         }

@@ -112,24 +112,24 @@ pub fn plain<'a>(
     AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 }
 }
 
-/// What a kernel gives in `parts`, with all that it takes at an edge.
+/// What a kernel gives on so many threads, with all that it takes at an edge.
 pub fn output(
     case: &dyn std::fmt::Debug,
     kernel: &AccumulateKernel,
     inputs: &[View<'_>],
     residual: Option<&[f32]>,
-    parts: usize,
+    threads: usize,
     edge: Edge,
 ) -> Vec<f32> {
-    execute(case, kernel, inputs, residual, parts, edge)[0].f32().to_vec()
+    execute(case, kernel, inputs, residual, threads, edge)[0].f32().to_vec()
 }
 
-/// What a kernel gives in one part, at the end of pages.
+/// What a kernel gives on one thread, at the end of pages.
 pub fn run(kernel: &AccumulateKernel, inputs: &[View<'_>], residual: Option<&[f32]>) -> Vec<f32> {
     output(&"a given case", kernel, inputs, residual, 1, Edge::End)
 }
 
-/// Every kind of code gives the case's sums, in one part and in several.
+/// Every kind of code gives the case's sums, on one thread and on several.
 pub fn check(case: &Case) {
     jits().iter().for_each(|jit| check_on(jit, case));
 }
@@ -191,7 +191,7 @@ fn check_on(jit: &Jit, case: &Case) {
     if case.input_scale {
         inputs.push(View::F32(&input_scale));
     }
-    let run = |parts, edge| output(case, &kernel, &inputs, residual.as_deref(), parts, edge);
+    let run = |threads, edge| output(case, &kernel, &inputs, residual.as_deref(), threads, edge);
     let (output, again) = (run(case.threads, Edge::Start), run(1, Edge::End));
     assert!(output.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()), "parts change the bits");
     let samples = case.input.first().copied().unwrap_or(1).max(1);
