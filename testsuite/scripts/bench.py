@@ -5,7 +5,8 @@
     bench.py --scaling        ResNet-18 on one thread and on two
     bench.py --growth         time against channels, image size and batch
     bench.py --load           ResNet-18 from file to first result, memory, compile times, file sizes
-    bench.py --bits           LeNet-5's accuracy against the bits of integer activations (MNIST from the zoo)
+    bench.py --bits           LeNet-5's accuracy and speed against the bits of integer activations (MNIST from the zoo)
+    bench.py --classes        trained networks on real inputs: the classes by integer activations and by f32 ones
     ... [--as avx2]           as on a processor without AVX-512, VNNI and AMX (where this one can hide them: machine.py)
     ... [--json FILE] [--write docs/performance.md]
 
@@ -18,7 +19,7 @@ is the truth.
 Printed are Markdown tables: milliseconds, and for each column of ours how many times faster it is than the fastest peer
 of the row, among those that compute in float32 and among all. A peer whose package is missing is `absent`; `-` is what
 an engine is not made for. --write puts what is printed into a file, between the lines `<!-- NAME -->` and
-`<!-- /NAME -->`, where NAME is speed, scaling, growth, load or bits, with -avx2 behind it where the run was one `--as avx2`.
+`<!-- /NAME -->`, where NAME is speed, scaling, growth, load, bits or classes, with -avx2 behind it where the run was one `--as avx2`.
 
 --quick does 3 short rounds: to see that all works, not to quote. --json writes every round with the machine and the
 versions. Exit code 1 if an engine failed on a row; the reason is on stderr and in the JSON.
@@ -254,7 +255,7 @@ def growth(bench):
         bench.say()
 
 
-TABLES = {"speed": speed, "scaling": scaling, "growth": growth, "load": loading.tables, "bits": accuracy.table}
+TABLES = {"speed": speed, "scaling": scaling, "growth": growth, "load": loading.tables, "bits": accuracy.table, "classes": accuracy.classes}
 
 
 def wanted(rows, parts):

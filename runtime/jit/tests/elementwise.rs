@@ -172,7 +172,7 @@ proptest! {
             (0..window.rank()).map(|axis| window.output_size(axis, input[axis + 2], ceil)).collect();
         prop_assume!(sizes.is_some());
         let output = [&input[..2], &sizes.unwrap_or_default()[..]].concat();
-        // Sums of infinities depend on the order; the largest does not.
+        // Sums of infinities depend on the order; the largest does not, but for the sign of a zero.
         let mut data = numbers(seed, input.iter().product());
         if kind != PoolKind::Max {
             data.iter_mut().filter(|x| x.abs() > 1e30 || x.is_nan()).for_each(|x| *x = 0.5);
@@ -184,7 +184,9 @@ proptest! {
         for jit in jits() {
             let got = execute(&jit.pool(&spec).expect("the pool is supported"), &[&data]);
             if kind == PoolKind::Max {
-                assert_same(&got, &want);
+                for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+                    prop_assert!(g == w || (g.is_nan() && w.is_nan()), "element {i}: {g:e}, not {w:e}");
+                }
                 continue;
             }
             for (g, w) in got.iter().zip(&want) {

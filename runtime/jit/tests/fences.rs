@@ -136,8 +136,8 @@ fn leave(jit: &Jit, slice: &str, edge: Edge, access: &str) {
         )
     };
     telling(access, || {
-        let outputs = &mut [ViewMut::F32(output)];
-        run(&kernel, &[View::F32(input)], Some(residual), outputs, &mut scratch, &Threads::default())
+        let (outputs, threads) = (&mut [ViewMut::F32(output)], Threads::default());
+        run(&kernel, &[View::F32(input)], Some(residual), outputs, &mut scratch, &threads)
             .expect("lengths fit");
     });
 }

@@ -5,9 +5,9 @@
 //! left of the slice's own pages holds a value that is compared afterwards, and inputs cannot be written.
 
 use bytemuck::Pod;
-use std::cell::Cell;
 use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Once, OnceLock};
 use twnc_jit::{Isa, Jit, Kernel, Line, Threads, run};
 use twnc_program::ElementType;
@@ -198,44 +198,48 @@ pub fn execute(
     let line: Line = bytemuck::cast([f32::NAN; 16]);
     let threads = Threads::new(threads).expect("threads start");
     let mut scratch = Fenced::new(&vec![line; interface.scratch * threads.count()], edge);
+    let mut targets: Vec<ViewMut<'_>> = outputs.iter_mut().map(Elements::view_mut).collect();
     telling(&told, || {
-        let mut targets: Vec<ViewMut<'_>> = outputs.iter_mut().map(Elements::view_mut).collect();
-        run(kernel, &views, residual.as_deref(), &mut targets, &mut scratch, &threads)
-            .expect("the lengths fit");
+        run(kernel, &views, residual.as_deref(), &mut targets, &mut scratch, &threads).expect("lengths fit");
     });
     assert!(outputs.iter().all(Elements::is_intact), "wrote around an output: {told}");
     assert!(scratch.is_intact(), "wrote around the scratch: {told}");
     outputs
 }
 
-thread_local! {
-    /// What this thread is at, for the handler.
-    static TOLD: Cell<(*const u8, usize)> = const { Cell::new((std::ptr::null(), 0)) };
-}
+/// What threads are at, for the handler; at most so many at once.
+static TOLD: [AtomicPtr<String>; 64] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 64];
 
-/// Does something whose faults are told.
+/// Does something whose faults are told, on whatever thread they happen.
 pub fn telling<R>(told: &str, action: impl FnOnce() -> R) -> R {
     static HANDLER: Once = Once::new();
     HANDLER.call_once(|| {
         for signal in [libc::SIGSEGV, libc::SIGBUS] {
-            // SAFETY: the handler reads a thread-local without a destructor and makes system calls that handlers may make.
+            // SAFETY: the handler reads atomics and makes system calls that handlers may make.
             unsafe { libc::signal(signal, tell as extern "C" fn(libc::c_int) as libc::sighandler_t) };
         }
     });
-    TOLD.set((told.as_ptr(), told.len()));
+    let mut text = format!("a kernel left its slices: {told}");
+    let (none, own) = (std::ptr::null_mut(), &raw mut text);
+    let take = |slot: &&AtomicPtr<String>| {
+        slot.compare_exchange(none, own, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    };
+    let slot = TOLD.iter().find(take).expect("fewer tests run at once");
     let result = action();
-    TOLD.set((std::ptr::null(), 0));
+    slot.store(none, Ordering::SeqCst);
     result
 }
 
-/// Says what this thread was at; the access is then made again and ends the process.
+/// Says what threads were at; the access is then made again and ends the process.
 extern "C" fn tell(signal: libc::c_int) {
-    let (text, len) = TOLD.get();
-    let begin = "a kernel left its slices: ";
-    // SAFETY: bytes that are alive: of a constant, and of a text that `telling` borrows until it takes it back.
-    unsafe {
-        libc::write(2, begin.as_ptr().cast(), begin.len());
-        libc::write(2, text.cast(), len);
-        libc::signal(signal, libc::SIG_DFL);
+    for slot in &TOLD {
+        // SAFETY: null, or what `telling` has put there and takes back before it goes. (Another thread might go meanwhile, but
+        // this process ends here whatever it prints.)
+        if let Some(text) = unsafe { slot.load(Ordering::SeqCst).as_ref() } {
+            // SAFETY: the text's own bytes.
+            unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+        }
     }
+    // SAFETY: puts back what was there before.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
