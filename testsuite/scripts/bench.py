@@ -7,6 +7,7 @@
     bench.py --load           ResNet-18 from file to first result, memory, compile times, file sizes
     bench.py --bits           LeNet-5's accuracy and speed against the bits of integer activations (MNIST from the zoo)
     bench.py --classes        trained networks on real inputs: the classes by integer activations and by f32 ones
+    bench.py --share          additions a cycle of the 3x3 layers' kernels, and what the rest of their time is
     ... [--as avx2]           as on a processor without AVX-512, VNNI and AMX (where this one can hide them: machine.py)
     ... [--json FILE] [--write docs/performance.md]
 
@@ -19,7 +20,7 @@ is the truth.
 Printed are Markdown tables: milliseconds, and for each column of ours how many times faster it is than the fastest peer
 of the row, among those that compute in float32 and among all. A peer whose package is missing is `absent`; `-` is what
 an engine is not made for. --write puts what is printed into a file, between the lines `<!-- NAME -->` and
-`<!-- /NAME -->`, where NAME is speed, scaling, growth, load, bits or classes, with -avx2 behind it where the run was one `--as avx2`.
+`<!-- /NAME -->`, where NAME is speed, scaling, growth, load, bits, classes or share, with -avx2 behind it where the run was one `--as avx2`.
 
 --quick does 3 short rounds: to see that all works, not to quote. --json writes every round with the machine and the
 versions. Exit code 1 if an engine failed on a row; the reason is on stderr and in the JSON.
@@ -43,6 +44,7 @@ import numpy as np
 import accuracy
 import loading
 import machine
+import share
 from engines import OURS, PEERS, InProcess, Twnc, Unsuited, Work
 from networks import REPOSITORY, Failed, build, call
 
@@ -255,7 +257,7 @@ def growth(bench):
         bench.say()
 
 
-TABLES = {"speed": speed, "scaling": scaling, "growth": growth, "load": loading.tables, "bits": accuracy.table, "classes": accuracy.classes}
+TABLES = {"speed": speed, "scaling": scaling, "growth": growth, "load": loading.tables, "bits": accuracy.table, "classes": accuracy.classes, "share": share.table}
 
 
 def wanted(rows, parts):
