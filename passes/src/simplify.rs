@@ -5,14 +5,16 @@
 //! * a `reshape`, `transpose`, `slice`, `pad`, `broadcast`, `cast` or one-operand `concat` that changes nothing vanishes;
 //! * a `reshape` of a reshape, a `transpose` of a transpose and a `pad` of a pad with the same number are one;
 //! * `relu` and `clip` one behind the other are one;
-//! * a `pad` with zeros along spatial axes becomes padding of the `conv` that reads it;
+//! * a `pad` stands behind the `transpose` that reads it;
+//! * a `pad` with zeros along spatial axes becomes padding of the `conv` that reads it, and one with copies of the edge, which every
+//!   window reaches too, padding of the `max_pool`;
 //! * a constant right operand of a `matmul` loses leading axes of size 1, so that it can be a layer's weight.
 //!
-//! Padding does not move into pools: what they count and where they start depends on it.
+//! Other padding does not move into pools: what they count and where they start depends on it.
 
 use crate::walk;
 use twnc_ir::{
-    Conv, Dim, Geometry, Graph, Node, NodeId, Op, Pad, PadMode, Pass, PassContext, PassError, Rewriter,
+    Conv, Dim, Geometry, Graph, Node, NodeId, Op, Pad, PadMode, Pass, PassContext, PassError, Pool, Rewriter,
     TypeError, Unary, ValueId,
 };
 
@@ -47,6 +49,7 @@ impl Pass for Simplify {
 /// Operands come before what reads them, so that each node meets operands that are simple already.
 fn simplify(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), TypeError> {
     narrow_weight(rewriter, id)?;
+    pad_behind_transpose(rewriter, id)?;
     let graph = rewriter.graph();
     let node = graph.node(id);
     let &[result] = node.results.as_slice() else { return Ok(()) };
@@ -57,6 +60,8 @@ fn simplify(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), TypeError> {
         (merged, "it is one with its operand")
     } else if let Some(padded) = padded(graph, node) {
         (padded, "the convolution pads")
+    } else if let Some(pooled) = pooled(graph, node) {
+        (pooled, "the pool pads")
     } else {
         return Ok(());
     };
@@ -134,28 +139,73 @@ fn clip(min: f32, max: f32) -> Unary {
     if relu { Unary::Relu } else { Unary::Clip { min, max } }
 }
 
-/// A convolution that pads in the place of the `pad` that it reads.
-fn padded(graph: &Graph, node: &Node) -> Option<Simpler> {
-    let (Op::Conv(conv), &[input, weight]) = (&node.op, node.operands.as_slice()) else { return None };
-    let (_, before) = graph.definer(input)?;
+/// The spatial padding of a `pad` that a value is, if that is all it is and of such a mode, and what it pads.
+fn spatial<'a>(
+    graph: &'a Graph,
+    value: ValueId,
+    such: impl Fn(PadMode) -> bool,
+) -> Option<([&'a [usize]; 2], ValueId)> {
+    let (_, before) = graph.definer(value)?;
     let (Op::Pad(pad), &[source]) = (&before.op, before.operands.as_slice()) else { return None };
-    let geometry = with_padding(&conv.geometry, pad)?;
-    Some(Simpler::Node(Op::Conv(Conv { geometry, groups: conv.groups }), vec![source, weight]))
-}
-
-fn with_padding(geometry: &Geometry, pad: &Pad) -> Option<Geometry> {
     let (outer, begin) = pad.begin.split_at_checked(2)?;
     let (outer_end, end) = pad.end.split_at_checked(2)?;
     let spatial = outer.iter().chain(outer_end).all(|&n| n == 0);
-    (spatial && pad.mode == PadMode::Constant(0.0)).then_some(Geometry {
-        pads_begin: sums(&geometry.pads_begin, begin)?,
-        pads_end: sums(&geometry.pads_end, end)?,
-        ..geometry.clone()
-    })
+    (spatial && such(pad.mode)).then_some(([begin, end], source))
+}
+
+/// A geometry that pads by so much more.
+fn with_padding(geometry: &Geometry, [begin, end]: [&[usize]; 2]) -> Option<Geometry> {
+    let (pads_begin, pads_end) = (sums(&geometry.pads_begin, begin)?, sums(&geometry.pads_end, end)?);
+    Some(Geometry { pads_begin, pads_end, ..geometry.clone() })
+}
+
+/// A convolution that pads in the place of the `pad` that it reads.
+fn padded(graph: &Graph, node: &Node) -> Option<Simpler> {
+    let (Op::Conv(conv), &[input, weight]) = (&node.op, node.operands.as_slice()) else { return None };
+    let (pads, source) = spatial(graph, input, |mode| mode == PadMode::Constant(0.0))?;
+    let geometry = with_padding(&conv.geometry, pads)?;
+    Some(Simpler::Node(Op::Conv(Conv { geometry, groups: conv.groups }), vec![source, weight]))
+}
+
+/// A `max_pool` that passes over what the `pad` before it copied: every window with copies of an edge has the edge too.
+fn pooled(graph: &Graph, node: &Node) -> Option<Simpler> {
+    let (Op::MaxPool(pool), &[input]) = (&node.op, node.operands.as_slice()) else { return None };
+    let (pads, source) = spatial(graph, input, |mode| mode == PadMode::Edge)?;
+    let geometry = &pool.geometry;
+    let plain = !pool.ceil && geometry.dilations.iter().all(|&d| d == 1);
+    let own = geometry.pads_begin.iter().chain(&geometry.pads_end).all(|&n| n == 0);
+    let reached = pads.iter().all(|pads| pads.iter().zip(&pool.kernel).all(|(&pad, &kernel)| pad < kernel));
+    let geometry = with_padding(geometry, pads).filter(|_| plain && own && reached)?;
+    Some(Simpler::Node(Op::MaxPool(Pool { geometry, ..pool.clone() }), vec![source]))
 }
 
 fn sums(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     a.iter().zip(b).map(|(a, b)| a.checked_add(*b)).collect()
+}
+
+/// Puts the `pad` that a `transpose` reads behind it, where a convolution or another transpose may find it.
+fn pad_behind_transpose(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), TypeError> {
+    let graph = rewriter.graph();
+    let node = graph.node(id);
+    let (Op::Transpose { perm }, &[operand], &[result]) =
+        (&node.op, node.operands.as_slice(), node.results.as_slice())
+    else {
+        return Ok(());
+    };
+    let Some((_, Node { op: Op::Pad(pad), operands, name, .. })) = graph.definer(operand) else {
+        return Ok(());
+    };
+    let &[source] = operands.as_slice() else { return Ok(()) };
+    if graph.only_user(operand).is_none() {
+        return Ok(());
+    }
+    let moved = |list: &[usize]| perm.iter().map(|&axis| list.get(axis).copied()).collect::<Option<Vec<_>>>();
+    let (Some(begin), Some(end)) = (moved(&pad.begin), moved(&pad.end)) else { return Ok(()) };
+    let (op, mode) = (node.op.clone(), pad.mode);
+    let (name, pad_name) = (node.name.clone(), name.clone());
+    let transposed = rewriter.insert(op, &[source], &name)?;
+    let padded = rewriter.insert(Op::Pad(Pad { begin, end, mode }), &[transposed], &pad_name)?;
+    rewriter.replace(result, padded, "it comes behind the transpose")
 }
 
 /// Takes leading axes of size 1 off the constant right operand of a `matmul` whose left operand has them.

@@ -49,6 +49,9 @@ impl Pass for SinkTransposes {
 fn sink(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), TypeError> {
     let graph = rewriter.graph();
     let (node, &[result]) = (graph.node(id), graph.node(id).results.as_slice()) else { return Ok(()) };
+    if let Some(value) = undone(graph, node) {
+        return rewriter.replace(result, value, "it undoes another");
+    }
     let Some(perm) = node.operands.iter().find_map(|&v| transposed(graph, v)).map(|(_, perm)| perm.to_vec())
     else {
         return Ok(());
@@ -71,6 +74,16 @@ fn sink(rewriter: &mut Rewriter<'_>, id: NodeId) -> Result<(), TypeError> {
         value = rewriter.insert(Op::Transpose { perm }, &[value], &name)?;
     }
     rewriter.replace(result, value, "it comes before the transpose")
+}
+
+/// What a transpose makes of another's result, if that is the other's operand again.
+fn undone(graph: &Graph, node: &Node) -> Option<ValueId> {
+    let (Op::Transpose { perm: second }, &[operand]) = (&node.op, node.operands.as_slice()) else {
+        return None;
+    };
+    let (source, first) = transposed(graph, operand)?;
+    let together = second.iter().map(|&axis| first.get(axis).copied());
+    together.eq((0..second.len()).map(Some)).then_some(source)
 }
 
 /// The operand and the permutation of the transpose that defines a value.

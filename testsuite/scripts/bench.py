@@ -5,7 +5,10 @@
     bench.py --scaling        ResNet-18 on one thread and on two
     bench.py --growth         time against channels, image size and batch
     bench.py --load           ResNet-18 from file to first result, memory, compile times, file sizes
-    bench.py --bits           LeNet-5's accuracy against the bits of integer activations (MNIST from the zoo)
+    bench.py --bits           LeNet-5's accuracy and speed against the bits of integer activations (MNIST from the zoo)
+    bench.py --classes        trained networks on real inputs: the classes by integer activations and by f32 ones
+    bench.py --share          additions a cycle of the 3x3 layers' kernels, and what the rest of their time is
+    ... [--as avx2]           as on a processor without AVX-512, VNNI and AMX (where this one can hide them: machine.py)
     ... [--json FILE] [--write docs/performance.md]
 
 All engines run the same networks on inputs of the same sizes, with ternary weights (which cost the other engines what
@@ -17,7 +20,7 @@ is the truth.
 Printed are Markdown tables: milliseconds, and for each column of ours how many times faster it is than the fastest peer
 of the row, among those that compute in float32 and among all. A peer whose package is missing is `absent`; `-` is what
 an engine is not made for. --write puts what is printed into a file, between the lines `<!-- NAME -->` and
-`<!-- /NAME -->`, where NAME is speed, scaling, growth, load or bits.
+`<!-- /NAME -->`, where NAME is speed, scaling, growth, load, bits, classes or share, with -avx2 behind it where the run was one `--as avx2`.
 
 --quick does 3 short rounds: to see that all works, not to quote. --json writes every round with the machine and the
 versions. Exit code 1 if an engine failed on a row; the reason is on stderr and in the JSON.
@@ -33,7 +36,6 @@ import pathlib
 import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 
@@ -41,6 +43,8 @@ import numpy as np
 
 import accuracy
 import loading
+import machine
+import share
 from engines import OURS, PEERS, InProcess, Twnc, Unsuited, Work
 from networks import REPOSITORY, Failed, build, call
 
@@ -253,32 +257,11 @@ def growth(bench):
         bench.say()
 
 
-TABLES = {"speed": speed, "scaling": scaling, "growth": growth, "load": loading.tables, "bits": accuracy.table}
+TABLES = {"speed": speed, "scaling": scaling, "growth": growth, "load": loading.tables, "bits": accuracy.table, "classes": accuracy.classes, "share": share.table}
 
 
 def wanted(rows, parts):
     return [row for row in rows if not parts or any(part in text for part in parts for text in (row.label, row.name))]
-
-
-def machine():
-    """What a reader needs to judge the figures."""
-    lscpu = subprocess.run(["lscpu", "--json"], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
-    fields = json.loads(lscpu.stdout)["lscpu"] if lscpu.returncode == 0 else []
-    flat = {field["field"].rstrip(":"): field["data"] for field in flatten(fields)}
-    of_interest = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
-    return {
-        "cpu": flat.get("Model name", platform.processor()),
-        "features": [name for name in of_interest if name in flat.get("Flags", "").split()],
-        "cores": len(os.sched_getaffinity(0)),
-        "caches": {name: size for name, size in flat.items() if name.startswith(("L1", "L2", "L3"))},
-        "load": os.getloadavg()[0],
-    }
-
-
-def flatten(fields):
-    for field in fields:
-        yield field
-        yield from flatten(field.get("children", []))
 
 
 def commit():
@@ -292,7 +275,7 @@ def commit():
 
 def about(bench):
     """The machine, the versions and the settings; printed in a line before the tables."""
-    options, host = bench.options, machine()
+    options, host = bench.options, machine.describe()
     versions = list(dict.fromkeys(peer.version for peer in bench.peers.values()))
     versions += [call([bench.twnc, "--version"]).strip(), f"commit {commit()}"]
     bench.json |= {
@@ -304,8 +287,9 @@ def about(bench):
         "seconds_a_round": options.seconds,
     }
     backend = os.environ.get("TWNC_ISA") or "the path that it chooses itself"
+    hidden = f"; hidden from every engine: {', '.join(host['hidden'])}" if host["hidden"] else ""
     bench.say(
-        f"{host['cpu']} ({', '.join(host['features'])}), {host['cores']} cores, load {host['load']:.1f}; "
+        f"{host['cpu']} ({', '.join(host['features'])}{hidden}), {host['cores']} cores, load {host['load']:.1f}; "
         f"{', '.join(versions)}, on {backend}; threads: {options.threads}; medians of {options.rounds} rounds\n"
     )
 
@@ -341,6 +325,7 @@ def main():
     arguments.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all that was measured")
     arguments.add_argument("--write", type=pathlib.Path, metavar="FILE.md", help="put the tables into this file")
     arguments.add_argument("--engines", default=",".join(PEERS), help=f"peers, with commas between: {', '.join(PEERS)}")
+    arguments.add_argument("--as", dest="machine", choices=machine.LEFT, help="measure as on such a processor")
     arguments.add_argument("--zoo", type=pathlib.Path, default=REPOSITORY / "testsuite/zoo", help="what zoo.sh fetched")
     options = arguments.parse_args()
     options.seconds = 0.1 if options.quick else 0.7
@@ -352,6 +337,8 @@ def main():
     if options.only and (options.table != "speed" or not wanted(LAYERS + NETWORKS, options.only)):
         arguments.error(f"--only {' '.join(options.only)} leaves no row of the table of speeds")
 
+    if options.machine:
+        machine.pass_for(options.machine, build()[0].parent)
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(options, pathlib.Path(scratch))
         about(bench)
@@ -360,7 +347,7 @@ def main():
     if options.json:
         options.json.write_text(json.dumps(bench.json, indent=1, ensure_ascii=False))
     if options.write:
-        write(options.write, options.table, bench.lines)
+        write(options.write, "-".join(filter(None, [options.table, options.machine])), bench.lines)
     sys.exit(1 if bench.failed else 0)
 
 

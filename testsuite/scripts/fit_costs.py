@@ -17,7 +17,17 @@ import sys
 import numpy as np
 from scipy.optimize import nnls
 
-TAKEN = ("layer", "isa", "element", "rank", "cycles")
+TAKEN = ("layer", "isa", "element", "rank", "clock", "cycles")
+
+
+def fit(plans):
+    """The names of what is counted; the counts, a row for each plan; and what one of each takes."""
+    names = [name for name in plans[0] if name not in TAKEN]
+    measured = np.array([plan["cycles"] for plan in plans])
+    counts = np.array([[plan[name] for name in names] for plan in plans])
+    # Relative errors: a layer that takes long counts no more than others.
+    costs, _ = nnls(counts / measured[:, None], np.ones(len(plans)))
+    return names, counts, costs
 
 
 def main():
@@ -27,12 +37,8 @@ def main():
     for plan in plans:
         kinds[plan["isa"], plan["element"]].append(plan)
     for kind, plans in kinds.items():
-        names = [name for name in plans[0] if name not in TAKEN]
+        names, counts, costs = fit(plans)
         measured = np.array([plan["cycles"] for plan in plans])
-        counts = np.array([[plan[name] for name in names] for plan in plans])
-        # Relative errors: a layer that takes long counts no more than others.
-        weight = np.array([1 / plan["cycles"] for plan in plans])
-        costs, _ = nnls(counts * weight[:, None], measured * weight)
         estimated = counts @ costs
         errors = np.abs(estimated / measured - 1)
         print(f"{kind[0]} {kind[1]}: {len(plans)} plans, median error {statistics.median(errors):.1%}")

@@ -45,7 +45,6 @@ const COMPILER: [&str; 6] = ["twnc-ir", "twnc-onnx", "twnc-passes", "twnc-lower"
 const HEAVY: [(&str, &[&str], &str); 9] = [
     ("cranelift", &["twnc-jit"], "code generation is the business of one crate"),
     ("iced-x86", &["twnc-jit"], "so is machine code"),
-    ("rayon", &["twnc-runtime"], "threads belong to sessions"),
     ("image", &["twnc", "testsuite"], "libraries take arrays"),
     (
         "prost",

@@ -13,7 +13,7 @@ use crate::module::Inner;
 use crate::plans::Setup;
 use std::ops::Range;
 use std::sync::Arc;
-use twnc_jit::{Function, JitError, Line, Work};
+use twnc_jit::{Function, Line, Threads};
 use twnc_program::interpret::{self, Operands, RunError, View, ViewMut};
 use twnc_program::{BufferId, ElementType, Shapes, Step};
 
@@ -154,22 +154,25 @@ impl Plan {
     pub(crate) fn run(
         &self,
         inner: &Inner,
+        threads: &Threads,
         workspace: &mut Workspace,
         given: &Given<'_>,
         outputs: &mut [OutputMut<'_>],
         observe: &mut dyn FnMut(usize, &Workspace),
     ) -> Result<(), Error> {
         for number in 0..self.steps.len() {
-            self.run_step(inner, workspace, given, outputs, number)?;
+            self.run_step(inner, threads, workspace, given, outputs, number)?;
             observe(number, workspace);
         }
         Ok(())
     }
 
     /// Runs the step of a number, behind those before it; as [`Plan::run`].
+    #[allow(clippy::too_many_arguments)] // What runs, and on what.
     pub(crate) fn run_step(
         &self,
         inner: &Inner,
+        threads: &Threads,
         workspace: &mut Workspace,
         given: &Given<'_>,
         outputs: &mut [OutputMut<'_>],
@@ -180,7 +183,7 @@ impl Plan {
             Execution::Interpret(_) => {
                 Ok(self.interpret(inner, workspace, given, outputs, &inner.program.steps[number])?)
             }
-            Execution::Kernel(bound) => self.execute(inner, bound, workspace, given, outputs),
+            Execution::Kernel(bound) => self.execute(inner, threads, bound, workspace, given, outputs),
         }
     }
 
@@ -196,9 +199,11 @@ impl Plan {
     }
 
     /// Runs a kernel on its buffers; as [`Plan::run`]. The scratch memory is enough for it.
+    #[allow(clippy::too_many_arguments)] // What runs, and on what.
     pub(crate) fn execute(
         &self,
         inner: &Inner,
+        threads: &Threads,
         bound: &Bound,
         workspace: &mut Workspace,
         given: &Given<'_>,
@@ -245,13 +250,7 @@ impl Plan {
             views.swap(0, 1);
         }
         let views = &mut views[..bound.outputs.len()];
-        // Some parts more than threads, so that one that is late is not waited for long.
-        let parts = if self.threads == 1 { 1 } else { self.threads * 4 };
-        for phase in 0..bound.kernel.phases() {
-            let work = Work::new(&*bound.kernel, phase, inputs, residual, views, parts)?;
-            share(&work, &mut workspace.scratch, self.threads)?;
-        }
-        Ok(())
+        Ok(twnc_jit::run(&*bound.kernel, inputs, residual, views, &mut workspace.scratch, threads)?)
     }
 
     fn interpret(
@@ -357,18 +356,6 @@ fn piece<'a>(pieces: &[(usize, &'a [u8])], range: Range<usize>) -> &'a [u8] {
         bytes.get(range.start.checked_sub(*offset)?..range.end.checked_sub(*offset)?)
     });
     found.unwrap_or(&[])
-}
-
-/// Does the work with `threads` threads of the current pool, each with an equal part of the scratch memory.
-fn share(work: &Work<'_>, scratch: &mut [Line], threads: usize) -> Result<(), JitError> {
-    if threads <= 1 {
-        while work.run_next(scratch)? {}
-        return Ok(());
-    }
-    let half = threads / 2;
-    let (a, b) = scratch.split_at_mut(scratch.len() / threads * half);
-    let (a, b) = rayon::join(|| share(work, a, half), || share(work, b, threads - half));
-    a.and(b)
 }
 
 /// Bytes of a buffer as elements. Buffers start at multiples of 64 and are whole elements long.

@@ -10,7 +10,7 @@ use crate::plans::Setup;
 use crate::tuning::Tuning;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
-use twnc_jit::JitError;
+use twnc_jit::{JitError, Threads};
 use twnc_program::interpret::View;
 use twnc_program::{ElementType, Port, Shapes, Step};
 
@@ -44,8 +44,8 @@ pub struct Session {
     pub(crate) max_memory: usize,
     /// Why it is the interpreter although nobody asked for it.
     fallback: Option<&'static JitError>,
-    /// The threads that compute in the caller's place; none with one thread.
-    pool: Option<rayon::ThreadPool>,
+    /// Those that compute with the caller's; none with one thread.
+    pub(crate) threads: Threads,
     /// What waits for a run, most recently used last.
     idle: Mutex<Vec<Idle>>,
 }
@@ -98,22 +98,10 @@ impl SessionOptions {
 impl Session {
     pub(crate) fn new(inner: Arc<Inner>, options: SessionOptions) -> Result<Session, Error> {
         let choice = backend::choose(options.backend)?;
-        let pool = match options.threads {
-            1 => None,
-            n => {
-                let builder = rayon::ThreadPoolBuilder::new().num_threads(n);
-                Some(
-                    builder
-                        .thread_name(|i| format!("twnc {i}"))
-                        .build()
-                        .map_err(|e| Error::Threads(e.to_string()))?,
-                )
-            }
-        };
-        let threads = pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads);
-        let setup = Setup { backend: choice.backend, threads, tuning: options.tuning };
+        let threads = Threads::new(options.threads).map_err(|e| Error::Threads(e.to_string()))?;
+        let setup = Setup { backend: choice.backend, threads: threads.count(), tuning: options.tuning };
         let (max_memory, fallback) = (options.max_memory, choice.fallback);
-        Ok(Session { inner, setup, max_memory, fallback, pool, idle: Mutex::default() })
+        Ok(Session { inner, setup, max_memory, fallback, threads, idle: Mutex::default() })
     }
 
     /// By which path it executes.
@@ -352,14 +340,6 @@ impl Session {
         trim(&mut idle, self.max_memory);
     }
 
-    /// Does something on the session's threads.
-    pub(crate) fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        match &self.pool {
-            None => work(),
-            Some(pool) => pool.install(work),
-        }
-    }
-
     /// Runs a plan, on the session's threads, into `outputs`, all or none.
     fn execute(
         &self,
@@ -369,7 +349,7 @@ impl Session {
         outputs: &mut [OutputMut<'_>],
         observe: &mut (dyn FnMut(usize, &Workspace) + Send),
     ) -> Result<(), Error> {
-        self.install(|| plan.run(&self.inner, workspace, given, outputs, observe))?;
+        plan.run(&self.inner, &self.threads, workspace, given, outputs, observe)?;
         for (i, (port, output)) in self.inner.program.outputs.iter().zip(outputs).enumerate() {
             if !plan.writes_given(i) || output.bytes_mut().is_none() {
                 output.copy_from(plan.buffer(workspace, port.buffer));

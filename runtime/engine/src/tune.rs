@@ -88,7 +88,7 @@ impl Session {
         let with = |tuning: Tuning| Setup { tuning, ..self.setup.clone() };
         let first = with(Tuning::default());
         let layers = self.with_plan(&first, inputs, Plan::workspace_bytes, false, |plan, workspace, _| {
-            self.install(|| self.propose(plan, workspace))
+            self.propose(plan, workspace)
         })?;
         let mut tuning = self.setup.tuning.clone();
         layers.iter().for_each(|layer| tuning.set(&layer.key, layer.proposed.clone()));
@@ -148,7 +148,7 @@ impl Session {
                     }
                 }
             }
-            plan.run_step(&self.inner, workspace, &Given::default(), &mut [], number)?;
+            plan.run_step(&self.inner, &self.threads, workspace, &Given::default(), &mut [], number)?;
         }
         Ok(layers)
     }
@@ -214,7 +214,7 @@ impl Session {
                     continue;
                 }
                 let start = Instant::now();
-                plan.execute(&self.inner, bound, workspace, &Given::default(), &mut [])?;
+                plan.execute(&self.inner, &self.threads, bound, workspace, &Given::default(), &mut [])?;
                 *least = start.elapsed().min(*least);
             }
             if round >= ROUNDS && start.elapsed() > LAYER {

@@ -2,16 +2,21 @@
 //!
 //!     cargo run --release -p twnc-jit --example layers [NAME PART]     # every kind of code that this machine runs
 //!     TWNC_ISA=avx2 cargo run ...                                      # one kind of code
-//!     cargo run --release -p twnc-jit --example layers -- --plans N    # N plans for each layer: what they do, and their time
+//!     cargo run --release -p twnc-jit --example layers -- --plans N [NAME PART]   # N plans for each layer: what they do, and their time
+//!     cargo run --release -p twnc-jit --example layers -- --rounding [NAME PART]  # rounding the layer's input to integers
 //!
-//! The second prints a line of JSON for each, which `testsuite/scripts/fit_costs.py` fits the cost model to.
+//! The last two print lines of JSON: `testsuite/scripts/fit_costs.py` fits the cost model to them, and `bench.py --share` says
+//! what the time of a layer consists of.
 
 use std::time::{Duration, Instant};
-use twnc_jit::{AccumulateSpec, Counts, IntegerRange, Isa, Jit, JitError, Kernel, Line, PlaneSpec, run};
+use twnc_jit::{
+    AccumulateSpec, Counts, IntegerRange, Isa, Jit, JitError, Kernel, Line, PlaneSpec, Threads, run,
+};
+use twnc_program::BufferId;
 use twnc_program::constant::Trits;
 use twnc_program::interpret::{View, ViewMut};
 use twnc_program::scalar::Unary;
-use twnc_program::step::Contraction;
+use twnc_program::step::{Contraction, Quantize};
 use twnc_program::window::Window;
 
 /// A layer: name, input and weight shapes, contraction.
@@ -24,6 +29,11 @@ fn main() {
     {
         let filter = rest.first().map_or("", |part| part);
         return plans(number.parse().expect("a number of plans"), filter);
+    }
+    if let [flag, rest @ ..] = &arguments[..]
+        && flag == "--rounding"
+    {
+        return rounding(rest.first().map_or("", |part| part));
     }
     let filter = arguments.first().cloned().unwrap_or_default();
     println!("{:20} {:>9} {:>9} {:>8} {:>8}", "layer", "min ms", "median", "GMAC/s", "build ms");
@@ -54,16 +64,43 @@ fn plans(number: usize, filter: &str) {
                     let [Some(counts)] = &counts[..] else { continue };
                     let counts = Counts::NAMES.iter().zip(counts.values());
                     let counts: Vec<String> = counts.map(|(name, n)| format!("\"{name}\": {n}")).collect();
-                    let cycles = times[0] / 1e3 * jit.cycles_per_second().expect("a clock");
+                    let clock = jit.cycles_per_second().expect("a clock");
+                    let cycles = times[0] / 1e3 * clock;
                     let (name, isa) = (layer.0, isa.name());
                     let element = if bits.is_some() { "i16" } else { "f32" };
                     println!(
-                        r#"{{"layer": "{name}", "isa": "{isa}", "element": "{element}", "rank": {}, "cycles": {cycles}, {}}}"#,
+                        r#"{{"layer": "{name}", "isa": "{isa}", "element": "{element}", "rank": {}, "clock": {clock}, "cycles": {cycles}, {}}}"#,
                         i * i * 2,
                         counts.join(", ")
                     );
                 }
             }
+        }
+    }
+}
+
+/// Times what rounds the inputs of layers to integers of 8 bits.
+fn rounding(filter: &str) {
+    for layer in layers().iter().filter(|l| l.0.contains(filter)) {
+        for isa in kinds() {
+            let jit = Jit::new(isa).expect("this machine runs generated code");
+            let [input, integers, scales] = [0, 1, 2].map(BufferId);
+            let step = Quantize { input, bits: 8, signed: true, scale: None, outputs: [integers, scales] };
+            let kernel = jit.quantize(&step, &layer.1).expect("a step that there is");
+            let x: Vec<f32> =
+                (0..layer.1.iter().product()).map(|i: usize| (i % 255) as f32 - 127.0).collect();
+            let (mut q, mut s) = (vec![0; x.len()], vec![0.0; layer.1[0]]);
+            let mut scratch = vec![Line::default(); kernel.interface().scratch];
+            let (mut best, end) = (f64::INFINITY, Instant::now() + Duration::from_millis(25));
+            while Instant::now() < end {
+                let start = Instant::now();
+                let outputs = &mut [ViewMut::I16(&mut q), ViewMut::F32(&mut s)];
+                run(&kernel, &[View::F32(&x)], None, outputs, &mut scratch, &Threads::default())
+                    .expect("lengths fit");
+                best = best.min(start.elapsed().as_secs_f64());
+            }
+            let cycles = best * jit.cycles_per_second().expect("a clock");
+            println!(r#"{{"layer": "{}", "isa": "{}", "cycles": {cycles}}}"#, layer.0, isa.name());
         }
     }
 }
@@ -211,7 +248,8 @@ fn measure(
     let end = Instant::now() + duration;
     while Instant::now() < end || times.len() < 2 {
         let start = Instant::now();
-        run(&kernel, &inputs, None, &mut [ViewMut::F32(&mut output)], &mut scratch).expect("lengths fit");
+        run(&kernel, &inputs, None, &mut [ViewMut::F32(&mut output)], &mut scratch, &Threads::default())
+            .expect("lengths fit");
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);

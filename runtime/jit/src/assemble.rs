@@ -5,6 +5,7 @@
 
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
+use std::mem::offset_of;
 use std::ops::{Deref, DerefMut};
 
 /// How an emitter ends.
@@ -156,6 +157,8 @@ instructions! {
     copy(to: v, from: v) = vmovaps | vmovaps;
     /// `to = a / b`, of f32.
     divide_f32(to: v, a: v, b: v) = vdivps | vdivps;
+    /// f32 of i32, rounded.
+    i32_to_f32(to: v, from: v) = vcvtdq2ps | vcvtdq2ps;
     /// The nearest i32 of f32, of two the even one.
     nearest_i32(to: v, from: v) = vcvtps2dq | vcvtps2dq;
     /// `to = a & b`, of all bits.
@@ -182,6 +185,30 @@ instructions! {
     look_up_bytes(to: v, table: v, index: v) = vpshufb | vpshufb;
 }
 
+/// Which numbers of 32 bits of a vector an instruction is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mask {
+    All,
+    /// Those chosen by [`Assembler::first`] with this register.
+    In(usize),
+}
+
+/// What [`Assembler::first`] reads: masks for vectors of 512 bits, by the number of lanes; then a window of lanes for 256.
+pub(crate) static MASKS: ([u16; 32], [i32; 16]) = {
+    let (mut masks, mut lanes) = ([0; 32], [0; 16]);
+    let mut i = 0;
+    while i < 32 {
+        masks[i] = if i < 16 { (1 << i) - 1 } else { u16::MAX };
+        i += 1;
+    }
+    i = 0;
+    while i < 8 {
+        lanes[i] = -1;
+        i += 1;
+    }
+    (masks, lanes)
+};
+
 impl Assembler {
     /// Bytes of a vector.
     pub fn vector(&self) -> usize {
@@ -197,11 +224,51 @@ impl Assembler {
     }
 
     /// `to` becomes the i16 at `memory`, half as many bytes as a vector has, as i32.
-    pub fn load_i16_as_i32(&mut self, to: usize, memory: AsmRegister64, offset: usize) -> Emitted {
-        let memory = memory + offset;
+    pub fn load_i16_as_i32(&mut self, to: usize, memory: AsmMemoryOperand) -> Emitted {
         match self.width {
             Width::Bits256 => self.code.vpmovsxwd(YMM[to], xmmword_ptr(memory)),
             Width::Bits512 => self.code.vpmovsxwd(ZMM[to], ymmword_ptr(memory)),
+        }
+    }
+
+    /// Chooses the first `count` numbers of 32 bits, of a vector's at most. `masks` points to [`MASKS`]; `count`, `k1` or register
+    /// `mask` are changed.
+    pub fn first(&mut self, mask: usize, count: AsmRegister64, masks: AsmRegister64) -> Emitted {
+        match self.width {
+            Width::Bits256 => {
+                let end = offset_of!(([u16; 32], [i32; 16]), 1) + 32;
+                self.code.neg(count)?;
+                self.code.vmovups(YMM[mask], ymmword_ptr(masks + count * 4 + end))
+            }
+            Width::Bits512 => self.code.kmovw(k1, word_ptr(masks + count * 2)),
+        }
+    }
+
+    /// `to` becomes the chosen numbers at `memory`, and 0 where others are, which are not read.
+    pub fn load_masked(&mut self, to: usize, memory: AsmMemoryOperand, mask: Mask) -> Emitted {
+        match (self.width, mask) {
+            (_, Mask::All) => self.load(to, memory),
+            (Width::Bits256, Mask::In(mask)) => self.code.vmaskmovps(YMM[to], YMM[mask], ymmword_ptr(memory)),
+            (Width::Bits512, Mask::In(_)) => self.code.vmovups(ZMM[to].k1().z(), zmmword_ptr(memory)),
+        }
+    }
+
+    /// Stores the chosen numbers.
+    pub fn store_masked(&mut self, memory: AsmMemoryOperand, from: usize, mask: Mask) -> Emitted {
+        match (self.width, mask) {
+            (_, Mask::All) => self.store(memory, from),
+            (Width::Bits256, Mask::In(mask)) => {
+                self.code.vmaskmovps(ymmword_ptr(memory), YMM[mask], YMM[from])
+            }
+            (Width::Bits512, Mask::In(_)) => self.code.vmovups(zmmword_ptr(memory).k1(), ZMM[from]),
+        }
+    }
+
+    /// `to` becomes as many i16 at `memory` as i32: the chosen ones; with vectors of 256 bits the others too.
+    pub fn load_masked_i16_as_i32(&mut self, to: usize, memory: AsmMemoryOperand, mask: Mask) -> Emitted {
+        match (self.width, mask) {
+            (Width::Bits512, Mask::In(_)) => self.code.vpmovsxwd(ZMM[to].k1().z(), ymmword_ptr(memory)),
+            _ => self.load_i16_as_i32(to, memory),
         }
     }
 

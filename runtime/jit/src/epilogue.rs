@@ -1,20 +1,12 @@
 //! What happens to a sum before it is stored, in the order and with the roundings that `twnc_program::step` defines.
 //!
-//! Where neighbouring sums are neighbouring outputs of one channel, which is the rule, it is generated code; outputs of
-//! neighbouring channels, as matrix products have them, are computed one by one.
+//! Where neighbouring sums are neighbouring outputs of one channel, which is the rule, it is generated code ([`crate::finish`]); outputs
+//! of neighbouring channels, as matrix products have them, are computed here.
 
-use crate::compile::{Code, Compiler, Function};
-use crate::elementwise::Elementwise;
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::Io;
-use crate::loops::{count, load, run, splat_from};
-use crate::machine::Element;
-use crate::number::Number;
-use cranelift_codegen::ir::{InstBuilder, Value, types};
-use cranelift_frontend::FunctionBuilder;
 use std::ops::Range;
-use std::sync::Arc;
 use twnc_program::scalar::Unary;
 
 /// The epilogue of a step, or of one plane of it, with its constants.
@@ -129,160 +121,5 @@ impl Epilogue {
             Some(activation) => output.iter_mut().for_each(|x| *x = activation.apply(*x)),
             None => {}
         }
-    }
-}
-
-/// An epilogue with the code for outputs of one channel.
-pub(crate) struct Finish {
-    pub epilogue: Epilogue,
-    element: Element,
-    widened: bool,
-    function: Arc<Function>,
-}
-
-/// A run of sums and where it goes.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Piece {
-    /// First of the sums.
-    pub from: usize,
-    /// First of the outputs.
-    pub to: usize,
-    /// How many.
-    pub count: usize,
-}
-
-/// `finish(sums, output, residual, numbers, pieces, count, totals)`
-///
-/// For each of `count` pieces: the epilogue of its sums, to its outputs. `numbers` are the channel's factor and bias. Sums are of
-/// type `element`; what was `widened` off them is in the totals.
-#[derive(Debug)]
-struct Channel {
-    element: Element,
-    widened: bool,
-    factor: bool,
-    carry: bool,
-    bias: bool,
-    residual: bool,
-    activation: Option<Unary>,
-}
-
-/// The type of [`Channel`]'s function.
-type ChannelFunction<T> =
-    unsafe extern "C" fn(*const T, *mut f32, *const f32, *const [f32; 2], *const Piece, usize, *const i32);
-
-impl Finish {
-    /// For sums of `element`; `widened` says whether parts of sums of i16 are in totals.
-    pub fn new(
-        compiler: &Compiler,
-        element: Element,
-        widened: bool,
-        epilogue: Epilogue,
-    ) -> Result<Finish, JitError> {
-        let function = compiler.function(&Channel {
-            element,
-            widened,
-            factor: epilogue.scale.is_some() || epilogue.input_scale.is_some(),
-            carry: epilogue.carry,
-            bias: epilogue.bias.is_some(),
-            residual: epilogue.residual,
-            activation: epilogue.activation,
-        })?;
-        Ok(Finish { epilogue, element, widened, function })
-    }
-
-    /// Its function, which multiplies where the epilogue does.
-    pub fn function(&self) -> &Arc<Function> {
-        &self.function
-    }
-
-    /// Makes the outputs of one channel of a sample: `pieces` says which runs of the `sums`, and of the totals if there are
-    /// any, go where in the tensor.
-    ///
-    /// # Safety
-    /// Nobody else accesses the output at the pieces, displaced by `origin`.
-    #[allow(clippy::too_many_arguments)] // What is computed, and from where to where.
-    pub unsafe fn channel<T: Number>(
-        &self,
-        channel: usize,
-        sample_scale: Option<f32>,
-        sums: &[T],
-        totals: &[i32],
-        pieces: &[Piece],
-        origin: usize,
-        io: &Io<'_>,
-    ) {
-        let end = |f: fn(&Piece) -> usize| pieces.iter().map(|p| f(p) + p.count).max().unwrap_or(0);
-        let enough = |len: usize| end(|p| p.from) <= len;
-        assert!(T::ELEMENT == self.element && enough(sums.len()), "sums of every piece");
-        assert!(!self.widened || enough(totals.len()), "totals of every piece");
-        let outputs = origin..origin + end(|p| p.to);
-        let residual = io.residual.map_or(&[][..], |residual| &residual[outputs.clone()]);
-        let numbers = self.epilogue.numbers(channel, sample_scale);
-        // SAFETY: the function was emitted for exactly these types; `entry()` is its start. Every piece lies within the
-        // sums, the outputs and, if there is one, the residual (checked above); only the pieces are accessed, which are
-        // the caller's.
-        unsafe {
-            let finish = std::mem::transmute::<*const u8, ChannelFunction<T>>(self.function.entry());
-            let output = io.output_start(outputs);
-            let (sums, residual, totals) = (sums.as_ptr(), residual.as_ptr(), totals.as_ptr());
-            finish(sums, output, residual, &numbers, pieces.as_ptr(), pieces.len(), totals);
-        }
-    }
-}
-
-impl Code for Channel {
-    fn parameters(&self) -> usize {
-        7
-    }
-
-    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let &[sums, output, residual, numbers, pieces, length, totals] = arguments else { return };
-        let factor = splat_from(b, numbers);
-        let bias = b.ins().iadd_imm_s(numbers, 4);
-        let bias = splat_from(b, bias);
-        count(b, length, &[pieces], |b, state| {
-            let piece = state[0];
-            let [from, to, numbers] = [0, 8, 16].map(|offset| load(b, types::I64, piece, offset));
-            let bytes = self.element.bytes();
-            let places = [(sums, from, bytes), (output, to, 4), (residual, to, 4), (totals, from, 4)];
-            let streams = places.map(|(start, first, bytes)| {
-                let offset = b.ins().ishl_imm_u(first, bytes.ilog2() as i64);
-                (b.ins().iadd(start, offset), bytes)
-            });
-            run(b, numbers, &streams, |b, part, addresses| {
-                let &[sums, output, residual, totals] = addresses else { return };
-                let mut x = match self.element {
-                    Element::F32 => part.load(b, sums),
-                    Element::I16 => {
-                        let mut sum = part.load_i16(b, sums);
-                        if self.widened {
-                            let total = part.load_i32(b, totals);
-                            sum = b.ins().iadd(sum, total);
-                        }
-                        b.ins().fcvt_from_sint(types::F32X4, sum)
-                    }
-                };
-                if self.factor {
-                    x = b.ins().fmul(x, factor);
-                }
-                if self.carry {
-                    let before = part.load(b, output);
-                    x = b.ins().fadd(before, x);
-                }
-                if self.bias {
-                    x = b.ins().fadd(x, bias);
-                }
-                if self.residual {
-                    let residual = part.load(b, residual);
-                    x = b.ins().fadd(x, residual);
-                }
-                if let Some(activation) = self.activation {
-                    x = Elementwise(b).unary(activation, x);
-                }
-                part.store(b, x, output);
-            });
-            vec![b.ins().iadd_imm_s(piece, size_of::<Piece>() as i64)]
-        });
     }
 }

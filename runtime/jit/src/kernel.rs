@@ -2,12 +2,13 @@
 //!
 //! A kernel is immutable. Its work is a number of *units*, each of which computes its own elements of the output from
 //! the inputs alone, in an order of operations that no division of the units changes: any number of threads gives the
-//! same bytes. [`Work`] hands out consecutive runs of units to whoever asks, so that any pool of threads can serve it
-//! without a lock and without an allocation.
+//! same bytes. [`run`] hands out consecutive runs of units, without a lock and without an allocation. Each thread first does a share
+//! of its own, the same share of every kernel, so that most of what it reads is in its own caches; then it helps the others.
 
 use crate::compile::Function;
 use crate::error::JitError;
 use crate::number::Number;
+use crate::threads::Threads;
 use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -123,6 +124,38 @@ unsafe impl Send for Io<'_> {}
 unsafe impl Sync for Io<'_> {}
 
 impl<'a> Io<'a> {
+    /// Slices that fit an interface.
+    fn new(
+        interface: &Interface,
+        inputs: &'a [View<'a>],
+        residual: Option<&'a [f32]>,
+        outputs: &'a mut [ViewMut<'_>],
+    ) -> Result<Io<'a>, JitError> {
+        let fits = |what, element: ElementType, slot: &Slot| match element == slot.element {
+            true => Ok(()),
+            false => Err(JitError::Element { what, got: element, want: slot.element }),
+        };
+        let same = |what, got, want| {
+            if got == want { Ok(()) } else { Err(JitError::Length { what, got, want }) }
+        };
+        same("the list of inputs", inputs.len(), interface.inputs.len())?;
+        for (input, slot) in inputs.iter().zip(&interface.inputs) {
+            fits("an input", input.element(), slot)?;
+            same("an input", input.len(), slot.len)?;
+        }
+        let first = interface.outputs.first().map_or(0, |slot| slot.len);
+        same("the residual", residual.map_or(0, <[f32]>::len), if interface.residual { first } else { 0 })?;
+        same("the list of outputs", outputs.len(), interface.outputs.len().min(MAX_OUTPUTS))?;
+        let nothing = Target { start: std::ptr::null_mut(), slot: Slot::f32(0) };
+        let mut targets = [nothing; MAX_OUTPUTS];
+        for ((output, &slot), target) in outputs.iter_mut().zip(&interface.outputs).zip(&mut targets) {
+            fits("an output", output.element(), &slot)?;
+            same("an output", output.len(), slot.len)?;
+            *target = Target { start: start_of(output), slot };
+        }
+        Ok(Io { inputs, residual, outputs: targets, exclusive: PhantomData })
+    }
+
     /// The elements of an input of f32.
     pub(crate) fn f32(&self, number: usize) -> &'a [f32] {
         f32::elements(self.inputs[number])
@@ -172,101 +205,75 @@ impl<'a> Io<'a> {
     }
 }
 
-/// A phase of a kernel over given slices, to be shared by threads.
-pub struct Work<'a> {
-    kernel: &'a dyn Kernel,
-    phase: usize,
-    io: Io<'a>,
-    parts: usize,
-    next: AtomicUsize,
-}
+/// The most threads that have shares of their own.
+const MOST_SHARES: usize = 64;
 
-impl<'a> Work<'a> {
-    /// Divides `phase` of `kernel` into `parts` (0 counts as 1), for that many calls of [`Work::run_next`].
-    ///
-    /// # Errors
-    /// [`JitError::Length`] for a slice whose length is not that of the kernel's interface, [`JitError::Element`] for one of
-    /// another type.
-    pub fn new(
-        kernel: &'a dyn Kernel,
-        phase: usize,
-        inputs: &'a [View<'a>],
-        residual: Option<&'a [f32]>,
-        outputs: &'a mut [ViewMut<'_>],
-        parts: usize,
-    ) -> Result<Work<'a>, JitError> {
-        let interface = kernel.interface();
-        let fits = |what, element: ElementType, slot: &Slot| match element == slot.element {
-            true => Ok(()),
-            false => Err(JitError::Element { what, got: element, want: slot.element }),
-        };
-        let same = |what, got, want| {
-            if got == want { Ok(()) } else { Err(JitError::Length { what, got, want }) }
-        };
-        same("the list of inputs", inputs.len(), interface.inputs.len())?;
-        for (input, slot) in inputs.iter().zip(&interface.inputs) {
-            fits("an input", input.element(), slot)?;
-            same("an input", input.len(), slot.len)?;
-        }
-        let first = interface.outputs.first().map_or(0, |slot| slot.len);
-        same("the residual", residual.map_or(0, <[f32]>::len), if interface.residual { first } else { 0 })?;
-        same("the list of outputs", outputs.len(), interface.outputs.len().min(MAX_OUTPUTS))?;
-        let nothing = Target { start: std::ptr::null_mut(), slot: Slot::f32(0) };
-        let mut targets = [nothing; MAX_OUTPUTS];
-        for ((output, &slot), target) in outputs.iter_mut().zip(&interface.outputs).zip(&mut targets) {
-            fits("an output", output.element(), &slot)?;
-            same("an output", output.len(), slot.len)?;
-            *target = Target { start: start_of(output), slot };
-        }
-        if phase >= kernel.phases() {
-            return Err(JitError::Length { what: "the list of phases", got: phase, want: kernel.phases() });
-        }
-        let io = Io { inputs, residual, outputs: targets, exclusive: PhantomData };
-        Ok(Work { kernel, phase, io, parts: parts.max(1), next: AtomicUsize::new(0) })
-    }
+/// Pieces of a share: more than one, so that a thread that is late is not waited for long.
+const PIECES: usize = 2;
 
-    /// Computes the next part, or answers `false` if none is left. The phase is finished when every call has returned.
-    ///
-    /// # Errors
-    /// [`JitError::Length`] if there is too little scratch.
-    pub fn run_next(&self, scratch: &mut [Line]) -> Result<bool, JitError> {
-        let want = self.kernel.interface().scratch;
-        let Some(scratch) = scratch.get_mut(..want) else {
-            return Err(JitError::Length { what: "the scratch memory", got: scratch.len(), want });
-        };
-        let part = self.next.fetch_add(1, Ordering::Relaxed);
-        if part >= self.parts {
-            // Keeps the counter from ever wrapping around to a part that was handed out.
-            self.next.store(self.parts, Ordering::Relaxed);
-            return Ok(false);
-        }
-        let units = self.kernel.units(self.phase);
-        // In 128 bits: the product may be larger than the address space.
-        let bound = |i: usize| (units as u128 * i as u128 / self.parts as u128) as usize;
-        let range = bound(part)..bound(part + 1);
-        if !range.is_empty() {
-            // SAFETY: lengths were checked in `new` and above; each part is handed out once, and its units are its own.
-            unsafe { self.kernel.execute(self.phase, range, &self.io, scratch) };
-        }
-        Ok(true)
-    }
-}
-
-/// Runs all of a kernel on the calling thread.
+/// Runs all of a kernel, each phase shared by `threads`, on scratch memory of as many parts.
 ///
 /// # Errors
-/// [`JitError::Length`], as [`Work::new`] and [`Work::run_next`].
+/// [`JitError::Length`] for a slice whose length is not that of the kernel's interface, or too little scratch memory for so many
+/// threads; [`JitError::Element`] for a slice of another type. Nothing has been written then.
 pub fn run(
     kernel: &dyn Kernel,
     inputs: &[View<'_>],
     residual: Option<&[f32]>,
     outputs: &mut [ViewMut<'_>],
     scratch: &mut [Line],
+    threads: &Threads,
 ) -> Result<(), JitError> {
+    let (want, count) = (kernel.interface().scratch, threads.count());
+    let io = Io::new(kernel.interface(), inputs, residual, outputs)?;
+    if scratch.len() / count < want {
+        let (got, want) = (scratch.len(), want.saturating_mul(count));
+        return Err(JitError::Length { what: "the scratch memory", got, want });
+    }
+    let scratch = Scratch { start: scratch.as_mut_ptr(), size: scratch.len() / count };
+    let shares = count.min(MOST_SHARES);
+    let pieces = if shares == 1 { 1 } else { PIECES };
     for phase in 0..kernel.phases() {
-        Work::new(kernel, phase, inputs, residual, outputs, 1)?.run_next(scratch)?;
+        let units = kernel.units(phase);
+        // In 128 bits: the product may be larger than the address space.
+        let bound = |piece: usize| (units as u128 * piece as u128 / (shares * pieces) as u128) as usize;
+        // How many pieces of each share were handed out; more may have been asked for.
+        let taken = [const { AtomicUsize::new(0) }; MOST_SHARES];
+        threads.run(&|thread| {
+            // SAFETY: `size` lines for each of `count` threads were given, exclusively, and a number is called once at a time.
+            let scratch = unsafe { std::slice::from_raw_parts_mut(scratch.of(thread), want) };
+            for share in (0..shares).map(|i| (thread + i) % shares) {
+                let next =
+                    || Some(taken[share].fetch_add(1, Ordering::Relaxed)).filter(|&piece| piece < pieces);
+                while let Some(piece) = next() {
+                    let piece = share * pieces + piece;
+                    let range = bound(piece)..bound(piece + 1);
+                    if !range.is_empty() {
+                        // SAFETY: lengths were checked; each piece is handed out once, as each thread asks at most once
+                        // more than there are pieces, and its units are its own.
+                        unsafe { kernel.execute(phase, range, &io, scratch) };
+                    }
+                }
+            }
+        });
     }
     Ok(())
+}
+
+/// Scratch memory, a part of `size` lines for each thread.
+#[derive(Clone, Copy)]
+struct Scratch {
+    start: *mut Line,
+    size: usize,
+}
+
+// SAFETY: stands for a slice borrowed exclusively; whoever uses a part promises that nobody else does.
+unsafe impl Sync for Scratch {}
+
+impl Scratch {
+    fn of(&self, thread: usize) -> *mut Line {
+        self.start.wrapping_add(thread * self.size)
+    }
 }
 
 /// Where the elements start.

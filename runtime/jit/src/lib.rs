@@ -20,6 +20,7 @@ mod compile;
 mod elementwise;
 pub mod epilogue;
 pub mod error;
+mod finish;
 pub mod float;
 mod geometry;
 pub mod kernel;
@@ -29,6 +30,7 @@ pub mod map;
 mod number;
 pub mod pool;
 pub mod quantize;
+pub mod threads;
 
 pub use accumulate::{AccumulateKernel, AccumulateSpec, Counts, IntegerRange, PlaneSpec};
 pub use audit::Audit;
@@ -36,11 +38,12 @@ pub use compile::Function;
 pub use epilogue::Epilogue;
 pub use error::JitError;
 pub use float::{ConvKernel, ConvSpec, MatMulKernel, MatMulSpec, Source};
-pub use kernel::{Interface, Kernel, Line, Slot, Work, run};
+pub use kernel::{Interface, Kernel, Line, Slot, run};
 pub use machine::Isa;
 pub use map::{MapKernel, MapSpec};
 pub use pool::{PoolKernel, PoolSpec};
 pub use quantize::QuantizeKernel;
+pub use threads::Threads;
 
 /// Generates kernels for this machine. One per process is enough: layers share functions.
 pub struct Jit {

@@ -14,8 +14,6 @@ pub enum Isa {
 
 /// The most numbers that a vector has.
 pub(crate) const MAX_LANES: usize = 32;
-/// The most vectors of sums that registers hold.
-pub(crate) const MAX_REGISTERS: usize = 32;
 
 impl Isa {
     /// Every kind, the fastest first.
@@ -61,6 +59,15 @@ impl Isa {
             Isa::Portable => 14,
             Isa::Avx2 => 16,
             Isa::Avx512 => 32,
+        }
+    }
+
+    /// It, and kinds of code with narrower vectors that run wherever it does and fill them better where rows are short.
+    pub(crate) fn and_narrower(self) -> &'static [Isa] {
+        match self {
+            Isa::Portable => &[Isa::Portable],
+            Isa::Avx2 => &[Isa::Avx2],
+            Isa::Avx512 => &[Isa::Avx512, Isa::Avx2],
         }
     }
 

@@ -60,6 +60,10 @@ pub struct Compile {
     pub target: Option<PathBuf>,
     #[command(flatten)]
     pub options: CompileOptions,
+    /// Samples (FILE.npz, or a folder of NAME.npy; the first axis counts them) on which --activations int finds a constant scale for each
+    /// value; without it each sample has its own.
+    #[arg(long, value_name = "X.npz", requires = "activations")]
+    pub calibrate: Option<PathBuf>,
     /// Write something else than a model.bin.
     #[arg(long, value_name = "FORM")]
     pub emit: Option<Emit>,

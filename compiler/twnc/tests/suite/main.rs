@@ -10,6 +10,7 @@ mod networks;
 mod operations;
 mod random_dags;
 mod random_graphs;
+mod random_layers;
 mod refusals;
 mod snapshots;
 mod ternary_networks;

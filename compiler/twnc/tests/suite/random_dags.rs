@@ -1,6 +1,6 @@
 //! Random graphs whose values are read many times: by several nodes, twice by one, by outputs. What fuses nodes must not lose a reader.
 
-use crate::random_graphs::Random;
+use crate::random_graphs::{Random, cases};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use twnc::Compiler;
@@ -142,7 +142,7 @@ fn check(seed: u64, mode: Mode) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn every_reader_gets_its_value(seed: u64) {

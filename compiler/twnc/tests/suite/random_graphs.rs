@@ -12,6 +12,13 @@ use twnc_program::Program;
 use twnc_program::interpret::Functions;
 use twnc_runtime::{Backend, Module, Output, SessionOptions};
 
+/// So many random cases, or what the environment says in `PROPTEST_CASES`.
+pub fn cases(usual: u32) -> ProptestConfig {
+    let given = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { given.cases } else { usual };
+    ProptestConfig { cases, ..given }
+}
+
 /// SplitMix64: a network is a function of its seed.
 pub struct Random(pub u64);
 
@@ -205,7 +212,7 @@ fn check(seed: u64, mode: Mode, scale: Scale, samples: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn ternary_programs_compute_what_their_graph_does(seed: u64, channel: bool, samples in 1usize..4) {

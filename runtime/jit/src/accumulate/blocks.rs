@@ -1,7 +1,7 @@
 //! Blocks of groups: whose tables exist at once, and in which passes outputs look up entries in them.
 
 use super::Weights;
-use super::code::{Accumulate, Widen};
+use super::code::{Accumulate, Into};
 use super::cost::passes;
 use super::groups::{Group, Lookup};
 use super::pack::Planes;
@@ -22,11 +22,17 @@ pub(crate) struct Block {
     pub passes: Vec<Pass>,
 }
 
+/// All blocks of a plan.
+pub(crate) struct Blocks {
+    /// In order.
+    pub list: Vec<Block>,
+    /// Whether passes leave sums of i16 in totals on the way, since they could overflow.
+    pub widened: bool,
+}
+
 /// Some of the lookups that outputs make in a block.
 pub(crate) struct Pass {
     pub function: Arc<Function>,
-    /// The function that widens sums of i16 before, if they could overflow with those of this pass.
-    pub widen: Option<Arc<Function>>,
     /// By chunk, then by the convolution groups in it.
     pub streams: Vec<Vec<Stream>>,
 }
@@ -50,7 +56,7 @@ impl IntegerRange {
     }
 }
 
-/// All blocks of a plan, in order. Sums of integers in `range` never overflow: each pass is small enough for itself, and
+/// The blocks of a plan. Sums of integers in `range` never overflow: each pass is small enough for itself, and
 /// what the passes since the last widening have added is counted, output by output, over the real weights.
 pub(crate) fn blocks(
     compiler: &Compiler,
@@ -60,7 +66,7 @@ pub(crate) fn blocks(
     weights: &Weights,
     range: Option<IntegerRange>,
     chunks: &[Chunk],
-) -> Result<Vec<Block>, JitError> {
+) -> Result<Blocks, JitError> {
     let tile = plan.shape.tile;
     let bytes = tile.element.bytes();
     let limits = Limits::of(range).ok_or(JitError::Unsupported("integers of this range"))?;
@@ -72,7 +78,9 @@ pub(crate) fn blocks(
     let patterns = Patterns::new(plan.size);
     let last = (patterns.entries() - 1) * plan.shape.entry;
     let mut counted = Counted::new(range, geometry.groups * geometry.outputs);
-    let (mut blocks, mut widened) = (Vec::new(), false);
+    // Of all passes, in order: what their functions do. Of each block, the members and the streams of its passes.
+    let (mut codes, mut parts): (Vec<Accumulate>, Vec<_>) = (Vec::new(), Vec::new());
+    let mut widened = false;
     for groups in plan.groups.chunks(plan.shape.block) {
         let channels = geometry.groups * geometry.channels;
         let members = groups.iter().map(|group| {
@@ -83,7 +91,7 @@ pub(crate) fn blocks(
             offsets.resize(plan.size, offsets.first().copied().unwrap_or(0));
             offsets
         });
-        let members = members.collect();
+        let members: Vec<Vec<u64>> = members.collect();
         let places: Vec<Place> = groups
             .iter()
             .enumerate()
@@ -98,7 +106,7 @@ pub(crate) fn blocks(
             return Err(JitError::Unsupported("tables this large"));
         }
         let size = places.len().div_ceil(passes(places.len(), limits.lookups(tile))).max(1);
-        let mut made = Vec::new();
+        let mut of_passes: Vec<Vec<Vec<Stream>>> = Vec::new();
         for places in places.chunks(size) {
             let selected = Selected::new(geometry, weights, places);
             let stream = |conv_group: usize, outputs: &Range<usize>| {
@@ -116,18 +124,25 @@ pub(crate) fn blocks(
                 conv_groups.clone().map(|conv_group| stream(conv_group, outputs)).collect()
             });
             let full = counted.add(|output| selected.signs(output));
-            let widen = Widen { lanes: tile.lanes, fresh: !widened };
-            let fresh = full || (blocks.is_empty() && made.is_empty());
-            made.push(Pass {
-                function: compiler.function(&Accumulate { tile, lookups: places.len(), fresh })?,
-                widen: full.then(|| compiler.function(&widen)).transpose()?,
-                streams: streams.collect(),
-            });
-            widened |= full;
+            let fresh = full || codes.is_empty();
+            if let Some(before) = codes.last_mut().filter(|_| full) {
+                before.into = Into::Totals { fresh: !widened };
+                widened = true;
+            }
+            codes.push(Accumulate { tile, lookups: places.len(), fresh, into: Into::Sums });
+            of_passes.push(streams.collect());
         }
-        blocks.push(Block { members, passes: made });
+        parts.push((members, of_passes));
     }
-    Ok(blocks)
+    let mut codes = codes.into_iter();
+    let list = parts.into_iter().map(|(members, of_passes)| {
+        let passes = of_passes.into_iter().zip(&mut codes).map(|(streams, code)| {
+            let function = compiler.function(&code)?;
+            Ok(Pass { function, streams })
+        });
+        Ok(Block { members, passes: passes.collect::<Result<_, JitError>>()? })
+    });
+    Ok(Blocks { list: list.collect::<Result<_, JitError>>()?, widened })
 }
 
 /// A lookup of a group whose table is in a slot of its block.

@@ -71,10 +71,11 @@ pub(crate) struct Build {
 /// The type of [`Build`]'s function.
 pub(crate) type BuildFunction<T> = unsafe extern "C" fn(*mut T, *const T, *const u64, usize, usize, usize);
 
-/// `accumulate(table, sums, stream, counts)`
+/// `accumulate(table, sums, stream, counts, totals)`
 ///
 /// For each class `n` of outputs, from 0 to `lookups`, and for each of the `counts[n]` (`u32`) outputs in it: adds
-/// `lookups - n` table entries to its sums, or to zeros if it is `fresh`, and subtracts `n` more, at every vector of the tile.
+/// `lookups - n` table entries to its sums, or to zeros if it is `fresh`, and subtracts `n` more, at every vector of the tile, and
+/// leaves the result where `into` says.
 /// The stream has, output by
 /// output, the byte offset (`u32`) of its sums (`tile.registers()` vectors) from `sums`, then for each lookup the offset
 /// (`u16`, in numbers) of its entry from `table`. `lookups` is at least 1 and at most [`MOST_LOOKUPS`].
@@ -85,6 +86,17 @@ pub(crate) struct Accumulate {
     pub tile: Tile,
     pub lookups: usize,
     pub fresh: bool,
+    pub into: Into,
+}
+
+/// Where [`Accumulate`] leaves its sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Into {
+    /// Where the sums are; the totals are not used.
+    Sums,
+    /// Sums of i16 are added to the i32 at twice their offset from `totals`, or written there if these are `fresh`; what is at the sums
+    /// is of no use then.
+    Totals { fresh: bool },
 }
 
 impl Accumulate {
@@ -95,16 +107,16 @@ impl Accumulate {
 }
 
 /// The type of [`Accumulate`]'s function.
-pub(crate) type AccumulateFunction<T> = unsafe extern "C" fn(*const T, *mut T, *const u16, *const u32);
+pub(crate) type AccumulateFunction<T> =
+    unsafe extern "C" fn(*const T, *mut T, *const u16, *const u32, *mut i32);
 
 /// `widen(sums, totals, vectors)`
 ///
-/// Adds each of `vectors` vectors of i16 sums to as many i32 totals; or the totals become the sums if they are `fresh`.
+/// Adds each of `vectors` vectors of i16 sums to as many i32 totals.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Widen {
     /// Numbers in a vector of sums.
     pub lanes: usize,
-    pub fresh: bool,
 }
 
 /// The type of [`Widen`]'s function, and of [`Combine`]'s.

@@ -62,32 +62,43 @@ impl Counts {
 /// What one of each thing takes, in cycles: between what fits to plans on cores of two makers gave.
 pub(crate) fn costs(isa: Isa) -> Counts {
     let narrow = Counts {
-        tables: 80.0,
-        built: 1.6,
+        tables: 60.0,
+        built: 1.4,
         lookups: 0.4,
-        added: 0.54,
-        crossing: 0.38,
+        added: 0.5,
+        crossing: 0.45,
         reloads: 1.5,
-        near: 0.5,
-        far: 1.15,
-        widened: 5.0,
-        runs: 12.0,
-        stored: 2.0,
-        packed: 1.2,
+        near: 0.3,
+        far: 1.35,
+        widened: 4.5,
+        runs: 2.0,
+        stored: 1.2,
+        packed: 1.7,
     };
     match isa {
-        Isa::Portable => Counts { built: 1.2, lookups: 0.2, added: 0.47, crossing: 0.23, far: 0.6, ..narrow },
+        Isa::Portable => Counts {
+            tables: 90.0,
+            built: 1.1,
+            lookups: 0.2,
+            added: 0.46,
+            crossing: 0.25,
+            far: 0.6,
+            widened: 2.0,
+            runs: 9.0,
+            stored: 2.0,
+            packed: 2.0,
+            ..narrow
+        },
         Isa::Avx2 => narrow,
         // A vector is a cache line: each that is reloaded, or crosses into a second line, moves whole lines.
         Isa::Avx512 => Counts {
-            tables: 40.0,
-            built: 2.0,
-            added: 0.6,
-            crossing: 0.48,
+            tables: 45.0,
+            added: 0.58,
+            crossing: 0.56,
             near: 0.8,
-            far: 2.0,
-            widened: 20.0,
-            runs: 17.0,
+            far: 2.2,
+            widened: 8.0,
+            runs: 1.0,
             ..narrow
         },
     }

@@ -5,19 +5,19 @@
 //! from there an output's sums go through registers straight to the output where its epilogue is simple ([`Finishing`]).
 
 use super::blocks::IntegerRange;
-use super::groups::{Phase, phases, reach};
-use super::pack::{Planes, pack_channels};
-use super::shifted::{Finishing, RESERVED, Shifted, ShiftedFunction, Spread, SpreadFunction};
+use super::groups::{phases, reach};
+use super::pack::{Packing, Planes};
+use super::shifted::{RESERVED, Shifted, ShiftedFunction};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
-use crate::epilogue::{Epilogue, Finish, Piece};
+use crate::epilogue::Epilogue;
 use crate::error::JitError;
+use crate::finish::{Finish, Finishing, Piece, SLACK, Sums};
 use crate::geometry::Geometry;
 use crate::kernel::{Io, Line, lines};
 use crate::machine::{Isa, first_level_cache};
 use crate::number::Number;
 use std::iter::StepBy;
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::interpret::View;
@@ -27,12 +27,8 @@ const MOST_SUMS: usize = 16;
 
 /// A kernel of one plane with inputs of type `T`.
 pub(crate) struct DirectKernel<T> {
-    input: PhantomData<T>,
     geometry: Geometry,
-    phases: Vec<Filled>,
-    planes: Planes,
-    /// From the start of a plane to its first column.
-    lead: usize,
+    packing: Packing<T>,
     /// Numbers of all planes of a group.
     packed: usize,
     /// Per output channel: how many byte offsets from the first plane of its group to add and how many to subtract, and they.
@@ -44,16 +40,6 @@ pub(crate) struct DirectKernel<T> {
     /// Where sums do not go straight to the output, what makes it of them.
     finish: Result<Epilogue, Finish>,
     cycles: f64,
-}
-
-/// A phase of the input, and how its rows are copied.
-struct Filled {
-    phase: Phase,
-    /// Its first column that is not padding, and the column of the input that is there.
-    first: usize,
-    column: usize,
-    count: usize,
-    spread: Arc<Function>,
 }
 
 /// Columns of the image, in strips whose tiles are alike.
@@ -124,7 +110,7 @@ impl<T: Number> DirectKernel<T> {
         let columns = width.checked_add(reach[1]).ok_or_else(too_large)?;
         let pitch = columns.checked_next_multiple_of(line).ok_or_else(too_large)?;
         let count = phases.len().checked_mul(geometry.channels).ok_or_else(too_large)?;
-        let finishing = Finishing::of(&epilogue).filter(|_| !matrix);
+        let finishing = Finishing::alone(&epilogue).filter(|_| !matrix);
         let Tiles { strip, tall } = Tiles::of([height, width], lanes, isa);
         // Half the first-level cache for the planes of a band.
         let fits = (first_level_cache() / 2 / bytes / pitch.max(1) / count.max(1)).saturating_sub(reach[0]);
@@ -146,7 +132,7 @@ impl<T: Number> DirectKernel<T> {
             (all < 1 << 28 && geometry.input[1] < 1 << 28).then_some((plane, all))
         };
         let (plane, packed) = size().ok_or_else(too_large)?;
-        let planes = Planes { pitch, columns, bands: 1, band: [0, 0], plane };
+        let planes = Planes { pitch, columns, bands: 1, band: [0, 0], lead, plane };
         let list = |output: usize, sign: i8| {
             let channels = 0..geometry.channels;
             let taps = channels.flat_map(|c| phases.iter().enumerate().map(move |(i, p)| (c, i, p)));
@@ -176,25 +162,14 @@ impl<T: Number> DirectKernel<T> {
             }
             strips.push(Strips { columns: range.step_by(wide.max(1)), heights });
         }
-        let filled = |phase: Phase| {
-            let [first, end] = phase.columns(&geometry, columns);
-            let stride = geometry.strides[1];
-            let column = (first * stride + phase.remainder[1]).saturating_sub(geometry.pads[1]);
-            let spread = Spread { element: T::ELEMENT, vector: isa.bytes(), count: end - first, stride };
-            let spread = compiler.function(&spread)?;
-            Ok(Filled { phase, first, column, count: end - first, spread })
-        };
         let finish = match finishing {
             Some(_) => Ok(epilogue),
-            None => Err(Finish::new(compiler, T::ELEMENT, false, epilogue)?),
+            None => Err(Finish::new(compiler, isa, T::ELEMENT, false, epilogue)?),
         };
         Ok(DirectKernel {
-            input: PhantomData,
             streams: (0..outputs).map(stream).collect(),
-            phases: phases.iter().cloned().map(filled).collect::<Result<_, JitError>>()?,
+            packing: Packing::new(compiler, isa, &geometry, &phases, planes)?,
             geometry,
-            planes,
-            lead,
             packed,
             band,
             bands: (0..height).step_by(band).map(|y| y..(y + band).min(height)).collect(),
@@ -206,66 +181,24 @@ impl<T: Number> DirectKernel<T> {
 
     /// Lines for the sums of a band, if they do not go straight to the output.
     fn sum_lines(&self) -> usize {
-        let sums = self.band * self.geometry.output[1];
+        let sums = self.band * self.geometry.output[1] + SLACK;
         if self.finish.is_ok() || self.streams.is_empty() { 0 } else { lines::<T>(sums) }
     }
 
     /// Copies what the outputs of some rows read of a group's channels into the planes, whose other columns are zero.
     fn fill(&self, sample: usize, group: usize, band: &Range<usize>, input: &[T], packed: &mut [T]) {
-        let geometry = &self.geometry;
-        let channels = group * geometry.channels..(group + 1) * geometry.channels;
+        let (geometry, packing) = (&self.geometry, &self.packing);
         if geometry.input_strides.x != 1 {
-            return pack_channels(geometry, &[], self.planes, sample, channels, 0..1, input, packed);
+            return packing.transpose(geometry, 0..packing.planes.plane, input, packed);
         }
-        let reach = self.rows() - self.band;
-        let rows = band.start..band.end + reach;
-        let Planes { pitch, plane, .. } = self.planes;
-        let mut targets = packed.chunks_exact_mut(plane);
-        for Filled { phase, first, column, count, spread } in &self.phases {
-            // SAFETY: the function was emitted for exactly these types; `entry()` is its start.
-            let spread = unsafe { std::mem::transmute::<*const u8, SpreadFunction<T>>(spread.entry()) };
-            let [stride, remainder, pad] = [geometry.strides[0], phase.remainder[0], geometry.pads[0]];
-            // Of all rows of the phase, those that are in the input.
-            let from = pad.saturating_sub(remainder).div_ceil(stride).clamp(rows.start, rows.end);
-            let end = (pad + geometry.input[0]).saturating_sub(remainder).div_ceil(stride);
-            let end = end.clamp(from, rows.end);
-            for channel in channels.clone() {
-                let Some(target) = targets.next() else { return };
-                let padding = (rows.start..from).chain(end..rows.end);
-                for row in padding.filter(|_| *count > 0) {
-                    target[self.lead + (row - rows.start) * pitch + first..][..*count].fill(T::zeroed());
-                }
-                if from == end || *count == 0 {
-                    continue;
-                }
-                let strides = geometry.input_strides;
-                let start = sample * strides.sample
-                    + channel * strides.channel
-                    + (from * stride + remainder - pad) * strides.y
-                    + column;
-                let copied = end - from;
-                let last = (copied - 1) * stride * strides.y + (count - 1) * geometry.strides[1];
-                let source = &input[start..=start + last];
-                let target = &mut target[self.lead + (from - rows.start) * pitch + first..];
-                let target = &mut target[..(copied - 1) * pitch + count];
-                let bytes = size_of::<T>();
-                // SAFETY: the rows that it reads end with `source`, those that it writes with `target`.
-                unsafe {
-                    spread(
-                        source.as_ptr(),
-                        target.as_mut_ptr(),
-                        copied,
-                        stride * strides.y * bytes,
-                        pitch * bytes,
-                    );
-                }
-            }
-        }
+        let channels = group * geometry.channels..(group + 1) * geometry.channels;
+        let rows = band.start..band.end + self.rows() - self.band;
+        packing.pack(geometry, sample, channels, band.start, [rows, 0..1], input, packed);
     }
 
     /// Rows of a plane.
     fn rows(&self) -> usize {
-        let taps = self.phases.iter().flat_map(|filled| filled.phase.taps.iter());
+        let taps = self.packing.phases().flat_map(|phase| phase.taps.iter());
         self.band + taps.map(|tap| tap.shift[0]).max().unwrap_or(0)
     }
 
@@ -282,7 +215,7 @@ impl<T: Number> DirectKernel<T> {
                 if tiles == 0 {
                     continue;
                 }
-                let source = &packed[row * self.planes.pitch + column..];
+                let source = &packed[row * self.packing.planes.pitch + column..];
                 let to = to.wrapping_add((row * self.geometry.output[1] + column) * size);
                 // SAFETY: the function was emitted for exactly these types; `entry()` is its start. The planes of a group are in
                 // `packed`, each as long as the last row of a band, with the largest offset in its plane and a vector; the tiles
@@ -334,7 +267,7 @@ impl<T: Number> Family for DirectKernel<T> {
 
     fn describe(&self) -> String {
         let rows = self.strips.iter().find_map(|strips| strips.heights.first()).map_or(0, |(rows, _)| *rows);
-        format!("direct: bands of {} rows, tiles of {rows}, pitch {}", self.band, self.planes.pitch)
+        format!("direct: bands of {} rows, tiles of {rows}, pitch {}", self.band, self.packing.planes.pitch)
     }
 
     fn estimate(&self) -> Option<f64> {
@@ -393,16 +326,25 @@ impl<T: Number> DirectKernel<T> {
             }
             Err(finish) => finish,
         };
-        let sums = &mut sums[..count];
+        let sums = &mut sums[..count + SLACK];
         // SAFETY: so many sums are there.
         unsafe { self.sum(output, rows, packed, sums.as_mut_ptr().cast(), &[1.0, 0.0]) };
         let Some(rows_of_a_sample) = self.geometry.rows_of_a_sample else {
             let scale = finish.epilogue.sample_scale(sample, io);
-            let piece = Piece { from: 0, to: 0, count };
+            let piece = Piece { from: 0, to: 0, count: count as u32 };
+            let sums = Sums {
+                sums,
+                totals: &[],
+                step: count,
+                pieces: &[piece],
+                numbers: &[finish.epilogue.numbers(output, scale)],
+                origin,
+                stride: self.geometry.output_strides.channel,
+            };
             // SAFETY: the caller's promise.
-            return unsafe { finish.channel(output, scale, sums, &[], &[piece], origin, io) };
+            return unsafe { finish.channels(&sums, io) };
         };
-        for (x, &sum) in sums.iter().enumerate() {
+        for (x, &sum) in sums[..count].iter().enumerate() {
             let at = origin + x * self.geometry.output_strides.x;
             let scale = finish.epilogue.sample_scale(x / rows_of_a_sample, io);
             let residual = io.residual.map(|r| &r[at..at + 1]);

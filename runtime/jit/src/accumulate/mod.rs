@@ -209,8 +209,9 @@ impl Jit {
         let direct = DirectKernel::<T>::cycles(&geometry, &weights, self.isa, range);
         match (plan, direct) {
             (Some(plan), direct) if spec.rank > 0 || direct.is_none_or(|direct| plan.cycles < direct) => {
+                let isa = self.isa;
                 let kernel =
-                    TableKernel::<T>::new(compiler, geometry, plan, &weights, range, epilogue, threads)?;
+                    TableKernel::<T>::new(compiler, isa, geometry, plan, &weights, range, epilogue, threads)?;
                 Ok(Box::new(kernel))
             }
             (_, None) => Err(JitError::Unsupported("sums of integers that may overflow")),

@@ -166,7 +166,7 @@ pub(crate) fn combine(code: &Combine) -> Assembled {
             a.store(ptr(sums + sum * vector), sum)?;
         }
         for half in 0..4 {
-            a.load_i16_as_i32(all, sums, half * vector / 2)?;
+            a.load_i16_as_i32(all, sums + half * vector / 2)?;
             a.add_i32_from(all, all, ptr(totals + half * vector))?;
             a.store(ptr(totals + half * vector), all)?;
         }

@@ -1,6 +1,8 @@
 //! The functions of accumulate kernels by Cranelift, with vectors of 128 bits.
 
-use super::code::{Accumulate, AccumulateScalars, Build, BuildScalars, SCALAR_OUTPUTS, SCALAR_TABLE, Widen};
+use super::code::{
+    Accumulate, AccumulateScalars, Build, BuildScalars, Into, SCALAR_OUTPUTS, SCALAR_TABLE, Widen,
+};
 use super::pattern::{Patterns, Sum};
 #[cfg(all(target_arch = "x86_64", unix))]
 use super::wide;
@@ -54,11 +56,11 @@ impl Code for Build {
 
 impl Code for Accumulate {
     fn parameters(&self) -> usize {
-        4
+        5
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let &[table, sums, mut stream, counts] = arguments else { return };
+        let &[table, sums, mut stream, counts, totals] = arguments else { return };
         let (element, places) = (self.tile.element, self.tile.offsets());
         for class in 0..=self.lookups {
             let outputs = b.ins().uload32(flags(), counts, (class * 4) as i32);
@@ -66,6 +68,8 @@ impl Code for Accumulate {
                 let stream = state[0];
                 let offset = b.ins().uload32(flags(), stream, 0);
                 let sums = b.ins().iadd(sums, offset);
+                let twice = b.ins().ishl_imm_u(offset, 1);
+                let totals = b.ins().iadd(totals, twice);
                 let sum = |b: &mut FunctionBuilder<'_>, v| match self.fresh {
                     true => zero(b, vector(element)),
                     false => load(b, vector(element), sums, v * VECTOR),
@@ -81,7 +85,10 @@ impl Code for Accumulate {
                     }
                 }
                 for (v, &sum) in registers.iter().enumerate() {
-                    store(b, sum, sums, v * VECTOR);
+                    match self.into {
+                        Into::Sums => store(b, sum, sums, v * VECTOR),
+                        Into::Totals { fresh } => widen(b, sum, fresh, totals, 2 * v * VECTOR),
+                    }
                 }
                 vec![b.ins().iadd_imm_s(stream, self.stride() as i64)]
             });
@@ -105,17 +112,7 @@ impl Code for Widen {
         count(b, vectors, &[sums, totals], |b, state| {
             let (sums, totals) = (state[0], state[1]);
             let value = load(b, types::I16X8, sums, 0);
-            let halves = [b.ins().swiden_low(value), b.ins().swiden_high(value)];
-            for (i, half) in halves.into_iter().enumerate() {
-                let total = match self.fresh {
-                    true => half,
-                    false => {
-                        let total = load(b, types::I32X4, totals, i * VECTOR);
-                        b.ins().iadd(total, half)
-                    }
-                };
-                store(b, total, totals, i * VECTOR);
-            }
+            widen(b, value, false, totals, 0);
             vec![b.ins().iadd_imm_s(sums, VECTOR as i64), b.ins().iadd_imm_s(totals, 2 * VECTOR as i64)]
         });
     }
@@ -123,6 +120,22 @@ impl Code for Widen {
     #[cfg(all(target_arch = "x86_64", unix))]
     fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
         wide::widen(self)
+    }
+}
+
+/// Adds a vector of i16 to two of i32, or makes them of it if they are `fresh`.
+fn widen(b: &mut FunctionBuilder<'_>, value: Value, fresh: bool, totals: Value, at: usize) {
+    let halves = [b.ins().swiden_low(value), b.ins().swiden_high(value)];
+    for (i, half) in halves.into_iter().enumerate() {
+        let at = at + i * VECTOR;
+        let total = match fresh {
+            true => half,
+            false => {
+                let total = load(b, types::I32X4, totals, at);
+                b.ins().iadd(total, half)
+            }
+        };
+        store(b, total, totals, at);
     }
 }
 

@@ -120,7 +120,7 @@ impl<T: Number> RegisterKernel<T> {
         let widen = match (form.element, form.bytes()) {
             (Element::F32, _) => None,
             (Element::I16, false) => {
-                Some(compiler.function(&Widen { lanes: form.vector / form.element.bytes(), fresh: false })?)
+                Some(compiler.function(&Widen { lanes: form.vector / form.element.bytes() })?)
             }
             (Element::I16, true) => {
                 let code = Combine { form };

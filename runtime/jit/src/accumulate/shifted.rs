@@ -7,13 +7,11 @@
 #[cfg(all(target_arch = "x86_64", unix))]
 use super::wide_shifted;
 use crate::compile::Code;
-use crate::elementwise::Elementwise;
-use crate::epilogue::Epilogue;
+use crate::finish::Finishing;
 use crate::loops::{VECTOR, count, flags, load, splat_from, store, zero};
 use crate::machine::Element;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
-use twnc_program::scalar::Unary;
 
 /// Vector registers that hold no sums: factor, bias, up to four numbers of an activation, two for values on their way.
 pub(crate) const RESERVED: usize = 8;
@@ -41,30 +39,6 @@ pub(crate) struct Shifted {
 pub(crate) type ShiftedFunction<T> =
     unsafe extern "C" fn(*const T, *mut u8, usize, *const u32, *const [f32; 2]);
 
-/// An epilogue that is made in registers: a factor, a bias and an activation, each rounded, in this order. `numbers` are the
-/// channel's factor and bias.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Finishing {
-    pub factor: bool,
-    pub bias: bool,
-    pub activation: Option<Unary>,
-}
-
-impl Finishing {
-    /// That of an epilogue, if registers suffice for it.
-    pub fn of(epilogue: &Epilogue) -> Option<Finishing> {
-        let activation = match epilogue.activation {
-            None | Some(Unary::Relu | Unary::Clip { .. } | Unary::HardSigmoid { .. } | Unary::HardSwish) => {
-                epilogue.activation
-            }
-            Some(_) => return None,
-        };
-        let factor = epilogue.scale.is_some() || epilogue.input_scale.is_some();
-        let alone = !epilogue.carry && !epilogue.residual;
-        alone.then_some(Finishing { factor, bias: epilogue.bias.is_some(), activation })
-    }
-}
-
 impl Shifted {
     /// Vectors of a row.
     pub fn vectors(&self) -> usize {
@@ -90,14 +64,9 @@ impl Code for Shifted {
     }
 
     fn epilogue_multiplications(&self) -> usize {
-        let Some(Finishing { factor, activation, .. }) = self.finish else { return 0 };
-        let activation = match activation {
-            Some(Unary::HardSigmoid { .. }) => 1,
-            Some(Unary::HardSwish) => 2,
-            _ => 0,
-        };
         let lanes = self.lanes * self.element.bytes() / Element::F32.bytes();
-        self.rows * self.columns.div_ceil(lanes) * (usize::from(factor) + activation)
+        let each = self.finish.map_or(0, |finish| finish.multiplications());
+        self.rows * self.columns.div_ceil(lanes) * each
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
@@ -107,7 +76,7 @@ impl Code for Shifted {
         let finish = self.finish.map(|finish| {
             let factor = splat_from(b, numbers);
             let bias = b.ins().iadd_imm_s(numbers, 4);
-            (finish, factor, splat_from(b, bias))
+            (finish, [factor, splat_from(b, bias)])
         });
         let counts = [0, 4].map(|offset| b.ins().uload32(flags(), stream, offset));
         let offsets = b.ins().iadd_imm_s(stream, 8);
@@ -136,12 +105,12 @@ impl Code for Shifted {
                 let at = row * pitches[1] + column;
                 let parts = match (finish, element) {
                     (None, _) => vec![sum],
-                    (Some(finish), Element::F32) => vec![finished(b, finish, sum)],
-                    (Some(finish), Element::I16) => {
+                    (Some((finish, numbers)), Element::F32) => vec![finish.emit(b, numbers, sum)],
+                    (Some((finish, numbers)), Element::I16) => {
                         let halves = [b.ins().swiden_low(sum), b.ins().swiden_high(sum)];
                         let halves = halves.map(|half| {
                             let half = b.ins().fcvt_from_sint(types::F32X4, half);
-                            finished(b, finish, half)
+                            finish.emit(b, numbers, half)
                         });
                         halves.to_vec()
                     }
@@ -164,21 +133,6 @@ impl Code for Shifted {
     #[cfg(all(target_arch = "x86_64", unix))]
     fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
         wide_shifted::shifted(self)
-    }
-}
-
-/// The epilogue of a vector, with the factor and the bias in every lane.
-fn finished(b: &mut FunctionBuilder<'_>, finish: (Finishing, Value, Value), mut x: Value) -> Value {
-    let (finish, factor, bias) = finish;
-    if finish.factor {
-        x = b.ins().fmul(x, factor);
-    }
-    if finish.bias {
-        x = b.ins().fadd(x, bias);
-    }
-    match finish.activation {
-        Some(activation) => Elementwise(b).unary(activation, x),
-        None => x,
     }
 }
 
@@ -302,6 +256,7 @@ mod tests {
     use super::*;
     use crate::compile::Compiler;
     use crate::machine::Isa;
+    use twnc_program::scalar::Unary;
 
     #[test]
     #[cfg(target_arch = "x86_64")]

@@ -4,20 +4,20 @@
 //! every output add one entry per group and tap. Sums wait in scratch memory between blocks; the epilogue takes them
 //! from there. See `docs/kernels.md`.
 
-use super::blocks::{Block, Chunk, IntegerRange, blocks};
-use super::code::{AccumulateFunction, Build, BuildFunction, WidenFunction};
+use super::blocks::{Blocks, Chunk, IntegerRange, blocks};
+use super::code::{AccumulateFunction, Build, BuildFunction};
 use super::cost::Counts;
-use super::pack::{Planes, pack_channels};
+use super::pack::{Packing, Planes};
 use super::plan::{Image, Plan, Shape};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
-use crate::epilogue::{Epilogue, Finish, Piece};
+use crate::epilogue::Epilogue;
 use crate::error::JitError;
+use crate::finish::{Finish, Piece, SLACK, Sums};
 use crate::geometry::Geometry;
 use crate::kernel::{Io, Line, lines};
-use crate::machine::{MAX_LANES, MAX_REGISTERS};
+use crate::machine::Isa;
 use crate::number::Number;
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::interpret::View;
@@ -26,21 +26,20 @@ use twnc_program::interpret::View;
 pub(crate) struct TableKernel<T> {
     geometry: Geometry,
     plan: Plan,
-    planes: Planes,
-    blocks: Vec<Block>,
+    packing: Packing<T>,
+    blocks: Blocks,
     build: Arc<Function>,
-    /// Whether sums of i16 are widened on the way, since they could overflow.
-    widened: bool,
     finish: Finish,
     chunks: Vec<Chunk>,
-    input: PhantomData<T>,
 }
 
 impl<T: Number> TableKernel<T> {
     /// The kernel of `plan`, for `weights` in the order of [`twnc_program::step::Plane`] and, of integers, inputs in
     /// `range`.
+    #[allow(clippy::too_many_arguments)] // What is generated, and for what.
     pub fn new(
         compiler: &Compiler,
+        isa: Isa,
         geometry: Geometry,
         plan: Plan,
         weights: &Weights,
@@ -54,9 +53,9 @@ impl<T: Number> TableKernel<T> {
         let Shape { tile, entry, .. } = plan.shape;
         let (element, lanes, pitch) = (tile.element, tile.lanes, tile.pitch);
         let build = compiler.function(&Build { element, lanes, group: plan.size, entry, pitch })?;
-        let widened = blocks.iter().flat_map(|block| &block.passes).any(|pass| pass.widen.is_some());
-        let finish = Finish::new(compiler, element, widened, epilogue)?;
-        Ok(TableKernel { geometry, planes, blocks, build, widened, finish, chunks, plan, input: PhantomData })
+        let finish = Finish::new(compiler, isa, element, blocks.widened, epilogue)?;
+        let packing = Packing::new(compiler, isa, &geometry, &plan.phases, planes)?;
+        Ok(TableKernel { geometry, packing, blocks, build, finish, chunks, plan })
     }
 
     fn table_lines(&self) -> usize {
@@ -75,14 +74,76 @@ impl<T: Number> TableKernel<T> {
         self.chunks.iter().map(|chunk| self.sums_of(chunk)).max().unwrap_or(0)
     }
 
+    fn sum_lines(&self) -> usize {
+        lines::<T>(self.most_sums() + SLACK)
+    }
+
     /// Lines for widened sums.
     fn total_lines(&self) -> usize {
-        if self.widened { lines::<i32>(self.most_sums()) } else { 0 }
+        if self.blocks.widened { lines::<i32>(self.most_sums()) } else { 0 }
+    }
+
+    /// Lines for factors and biases.
+    fn number_lines(&self) -> usize {
+        lines::<[f32; 2]>(self.geometry.groups * self.geometry.outputs)
+    }
+
+    /// Lines for the pieces of a tile: in each of its rows one for each part of a row that begins there, and the one before.
+    fn piece_lines(&self) -> usize {
+        let tile = self.plan.shape.tile;
+        let (pitch, _) = self.plan.image.parts();
+        lines::<Piece>(tile.rows * (tile.width() / pitch + 2))
     }
 
     fn packed_lines(&self) -> usize {
         let planes = self.plan.phases.len() * self.geometry.groups * self.geometry.channels;
-        lines::<T>(planes * self.planes.plane)
+        lines::<T>(planes * self.packing.planes.plane)
+    }
+
+    /// Makes `packed` hold what tables of some regions of a row of regions read, where it held what tables
+    /// that read the `cleared` columns do, if any.
+    fn pack(
+        &self,
+        sample: usize,
+        down: usize,
+        across: Range<usize>,
+        cleared: &mut Option<Range<usize>>,
+        input: &[T],
+        packed: &mut [T],
+    ) {
+        let Plan { image, shape: Shape { tile, .. }, .. } = &self.plan;
+        let (geometry, planes, reach) = (&self.geometry, self.packing.planes, self.plan.reach());
+        let size = self.plan.region();
+        // What the tables of the last region read is a pitch and what members reach.
+        let columns = across.start * size[1]..(across.end - 1) * size[1] + tile.pitch + reach[1];
+        if geometry.input_strides.x != 1 {
+            return self.packing.transpose(geometry, columns, input, packed);
+        }
+        let new = cleared.as_ref() != Some(&columns);
+        let (origin, rows, parts) = match image {
+            Image::Bands { width, .. } => {
+                let first = down * size[0];
+                let rows = self.plan.table_rows_of_image();
+                let parts = (columns.start / width).min(planes.bands - 1)
+                    ..columns.end.div_ceil(*width).min(planes.bands);
+                match parts.len() == planes.bands {
+                    _ if !new => {}
+                    true => self.packing.clear(0..planes.plane, packed),
+                    false => self.packing.clear_parts(0..rows, parts.clone(), packed),
+                }
+                (first, first..first + rows, parts)
+            }
+            Image::Flat { pitch } => {
+                if new {
+                    self.packing.clear(columns.clone(), packed);
+                }
+                let all = geometry.output[0] + reach[0];
+                (0, (columns.start / pitch).min(all)..columns.end.div_ceil(*pitch).min(all), 0..1)
+            }
+        };
+        *cleared = Some(columns);
+        let channels = 0..geometry.groups * geometry.channels;
+        self.packing.pack(geometry, sample, channels, origin, [rows, parts], input, packed);
     }
 
     /// Sums of a region for the outputs of a chunk, tile by tile; parts of those of i16 end up in the totals.
@@ -104,16 +165,16 @@ impl<T: Number> TableKernel<T> {
         let left = [self.plan.extent[0] - region[0] * size[0], self.plan.extent[1] - region[1] * size[1]];
         let live = [left[0].div_ceil(tile.rows).min(tiles[0]), left[1].div_ceil(tile.width()).min(tiles[1])];
         let rows = self.plan.shape.table_rows - (tiles[0] - live[0]) * tile.rows;
-        let source = conv_group * self.geometry.channels * self.planes.plane + region[1] * size[1];
+        let source = conv_group * self.geometry.channels * self.packing.planes.plane + region[1] * size[1];
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
         let build = unsafe { std::mem::transmute::<*const u8, BuildFunction<T>>(self.build.entry()) };
         let (conv_groups, outputs) = &self.chunks[chunk];
         let used = self.sums_of(&self.chunks[chunk]);
         let sums = &mut sums[..used];
-        if self.blocks.is_empty() {
+        if self.blocks.list.is_empty() {
             sums.fill(T::zeroed());
         }
-        for block in &self.blocks {
+        for block in &self.blocks.list {
             for (slot, members) in block.members.iter().enumerate() {
                 // SAFETY: the slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts
                 // `block` of them; a table has `table_rows >= rows` rows of `pitch` numbers. A member's plane starts
@@ -126,14 +187,11 @@ impl<T: Number> TableKernel<T> {
                         members.as_ptr(),
                         rows,
                         tile.pitch / tile.lanes,
-                        self.planes.pitch * size_of::<T>(),
+                        self.packing.planes.pitch * size_of::<T>(),
                     );
                 }
             }
             for pass in &block.passes {
-                if let Some(widen) = &pass.widen {
-                    self.widen(widen, sums, totals);
-                }
                 // SAFETY: as above.
                 let accumulate =
                     unsafe { std::mem::transmute::<*const u8, AccumulateFunction<T>>(pass.function.entry()) };
@@ -145,30 +203,19 @@ impl<T: Number> TableKernel<T> {
                         // SAFETY: the stream was made for this function and these outputs, whose sums are
                         // `tile.positions()` numbers each from `to` on. An offset plus a tile's largest offset stays inside
                         // the table of its slot: its displacement is at most `reach`, which `table_rows` and `pitch`
-                        // include beside the tiles.
+                        // include beside the tiles. Where it uses totals, there is one for each sum.
                         unsafe {
                             accumulate(
                                 tables[first..].as_ptr(),
                                 sums[to..].as_mut_ptr(),
                                 stream.words.as_ptr(),
                                 stream.counts.as_ptr(),
+                                totals.as_mut_ptr().wrapping_add(to),
                             );
                         }
                     }
                 }
             }
-        }
-    }
-
-    /// Adds sums of i16 to the totals.
-    fn widen(&self, function: &Function, sums: &mut [T], totals: &mut [i32]) {
-        let (vectors, lanes) = (sums.len() / self.plan.shape.tile.lanes, self.plan.shape.tile.lanes);
-        let sums: &mut [i16] = bytemuck::cast_slice_mut(sums);
-        let (sums, totals) = (&mut sums[..vectors * lanes], &mut totals[..vectors * lanes]);
-        // SAFETY: the function was emitted for exactly this type; both slices have so many vectors.
-        unsafe {
-            let widen = std::mem::transmute::<*const u8, WidenFunction>(function.entry());
-            widen(sums.as_mut_ptr(), totals.as_mut_ptr(), vectors);
         }
     }
 
@@ -181,60 +228,72 @@ impl<T: Number> TableKernel<T> {
         &self,
         sample: usize,
         region: [usize; 2],
-        conv_group: usize,
         outputs: Range<usize>,
         sums: &[T],
         totals: &[i32],
+        numbers: &[[f32; 2]],
+        pieces: &mut [Piece],
         io: &Io<'_>,
     ) {
         let Plan { extent, shape: Shape { tile, tiles, .. }, .. } = &self.plan;
-        let size = self.plan.region();
+        let (size, width, step) = (self.plan.region(), tile.width(), tile.positions());
         let strides = self.geometry.output_strides;
-        let width = tile.width();
-        let per_output = tile.positions();
-        let first = conv_group * self.geometry.outputs + outputs.start;
-        for ty in 0..tiles[0] {
-            for tx in 0..tiles[1] {
-                let from = (ty * tiles[1] + tx) * outputs.len() * per_output;
-                let (sums, totals) = (&sums[from..], totals.get(from..).unwrap_or(&[]));
-                // A tile has at most as many pieces as positions.
-                let mut pieces = [Piece::default(); MAX_REGISTERS * MAX_LANES];
-                let mut count = 0;
-                for row in 0..tile.rows {
-                    let y = region[0] * size[0] + ty * tile.rows + row;
-                    let x = region[1] * size[1] + tx * width;
-                    if y < extent[0] {
-                        for (y, x, from, run) in self.pieces(y, x, width.min(extent[1].saturating_sub(x))) {
-                            let to = sample * strides.sample + y * strides.y + x * strides.x;
-                            pieces[count] = Piece { from: row * width + from, to, count: run };
-                            count += 1;
-                        }
-                    }
-                }
-                let pieces = &pieces[..count];
-                if let Some(rows) = self.geometry.rows_of_a_sample {
-                    for (piece, i) in pieces.iter().flat_map(|p| (0..p.count).map(move |i| (p, i))) {
-                        let row = piece.to + i * strides.x;
-                        let scale = self.finish.epilogue.sample_scale(row / strides.x / rows, io);
-                        let range = row + first..row + first + outputs.len();
-                        let residual = io.residual.map(|r| &r[range.clone()]);
-                        // SAFETY: elements of the region and outputs that the caller gave over.
-                        let output = unsafe { io.output(range) };
-                        let at = |output: usize| output * per_output + piece.from + i;
-                        let widened = |output: usize| totals.get(at(output)).copied().unwrap_or(0);
-                        let sums = (0..outputs.len()).map(|o| sums[at(o)].total(widened(o)));
-                        self.finish.epilogue.position(first, scale, sums, residual, output);
-                    }
-                } else {
-                    let scale = self.finish.epilogue.sample_scale(sample, io);
-                    for (i, sums) in sums.chunks_exact(per_output).take(outputs.len()).enumerate() {
-                        let totals = totals.get(i * per_output..(i + 1) * per_output).unwrap_or(&[]);
-                        let (channel, origin) = (first + i, (first + i) * strides.channel);
-                        // SAFETY: as above.
-                        unsafe { self.finish.channel(channel, scale, sums, totals, pieces, origin, io) };
-                    }
+        for (ty, tx) in (0..tiles[0]).flat_map(|ty| (0..tiles[1]).map(move |tx| (ty, tx))) {
+            let from = (ty * tiles[1] + tx) * outputs.len() * step;
+            let (sums, totals) = (&sums[from..], totals.get(from..).unwrap_or(&[]));
+            let x = region[1] * size[1] + tx * width;
+            let mut count = 0;
+            for row in 0..tile.rows {
+                let y = region[0] * size[0] + ty * tile.rows + row;
+                let covered = if y < extent[0] { width.min(extent[1].saturating_sub(x)) } else { 0 };
+                for (y, x, from, run) in self.pieces(y, x, covered) {
+                    let (from, to) = (row * width + from, y * strides.y + x * strides.x);
+                    pieces[count] = Piece { from: from as u32, to: to as u32, count: run as u32 };
+                    count += 1;
                 }
             }
+            let pieces = &pieces[..count];
+            match self.geometry.rows_of_a_sample {
+                Some(rows) => {
+                    // SAFETY: the caller's promise, passed on.
+                    unsafe { self.finish_rows(rows, outputs.clone(), sums, totals, pieces, io) };
+                }
+                None => {
+                    let origin = sample * strides.sample + outputs.start * strides.channel;
+                    let (numbers, stride) = (&numbers[outputs.clone()], strides.channel);
+                    let sums = Sums { sums, totals, step, pieces, numbers, origin, stride };
+                    // SAFETY: as above.
+                    unsafe { self.finish.channels(&sums, io) };
+                }
+            }
+        }
+    }
+
+    /// Epilogue of the sums of a tile of a matrix product, whose outputs are neighbours.
+    ///
+    /// # Safety
+    /// As [`Self::finish_region`].
+    unsafe fn finish_rows(
+        &self,
+        rows_of_a_sample: usize,
+        outputs: Range<usize>,
+        sums: &[T],
+        totals: &[i32],
+        pieces: &[Piece],
+        io: &Io<'_>,
+    ) {
+        let (step, stride) = (self.plan.shape.tile.positions(), self.geometry.output_strides.x);
+        for (piece, i) in pieces.iter().flat_map(|p| (0..p.count as usize).map(move |i| (p, i))) {
+            let row = piece.to as usize + i * stride;
+            let scale = self.finish.epilogue.sample_scale(row / stride / rows_of_a_sample, io);
+            let range = row + outputs.start..row + outputs.end;
+            let residual = io.residual.map(|r| &r[range.clone()]);
+            // SAFETY: elements of the region and outputs that the caller gave over.
+            let output = unsafe { io.output(range) };
+            let at = |output: usize| output * step + piece.from as usize + i;
+            let widened = |output: usize| totals.get(at(output)).copied().unwrap_or(0);
+            let sums = (0..outputs.len()).map(|o| sums[at(o)].total(widened(o)));
+            self.finish.epilogue.position(outputs.start, scale, sums, residual, output);
         }
     }
 
@@ -269,14 +328,13 @@ impl<T: Number> Family for TableKernel<T> {
     }
 
     fn scratch(&self) -> usize {
-        self.table_lines() + lines::<T>(self.most_sums()) + self.total_lines() + self.packed_lines()
+        let sums = self.sum_lines() + self.total_lines();
+        self.table_lines() + sums + self.number_lines() + self.piece_lines() + self.packed_lines()
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        let passes = self.blocks.iter().flat_map(|block| &block.passes).map(|pass| &pass.function);
-        let widenings =
-            self.blocks.iter().flat_map(|block| &block.passes).filter_map(|pass| pass.widen.as_ref());
-        std::iter::once(&self.build).chain(widenings).chain(passes).cloned().collect()
+        let passes = self.blocks.list.iter().flat_map(|block| &block.passes).map(|pass| &pass.function);
+        std::iter::once(&self.build).chain(passes).cloned().collect()
     }
 
     fn describe(&self) -> String {
@@ -309,49 +367,55 @@ impl<T: Number> Family for TableKernel<T> {
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {
         let input = T::elements(input);
         let (tables, scratch) = scratch.split_at_mut(self.table_lines());
-        let (sums, scratch) = scratch.split_at_mut(lines::<T>(self.most_sums()));
-        let (totals, packed) = scratch.split_at_mut(self.total_lines());
+        let (sums, scratch) = scratch.split_at_mut(self.sum_lines());
+        let (totals, scratch) = scratch.split_at_mut(self.total_lines());
+        let (numbers, scratch) = scratch.split_at_mut(self.number_lines());
+        let (pieces, packed) = scratch.split_at_mut(self.piece_lines());
         let tables: &mut [T] = bytemuck::cast_slice_mut(tables);
         let sums: &mut [T] = bytemuck::cast_slice_mut(sums);
         let totals: &mut [i32] = bytemuck::cast_slice_mut(totals);
+        let numbers: &mut [[f32; 2]] = bytemuck::cast_slice_mut(numbers);
+        let pieces: &mut [u32] = bytemuck::cast_slice_mut(pieces);
+        let pieces: &mut [Piece] = bytemuck::cast_slice_mut(pieces.as_chunks_mut::<3>().0);
         let packed: &mut [T] = bytemuck::cast_slice_mut(packed);
         // The empty sum of each table; nothing else writes there.
         let Shape { entry, entries, .. } = self.plan.shape;
         for table in tables.chunks_exact_mut(entries * entry) {
             table[..entry].fill(T::zeroed());
         }
-        packed.fill(T::zeroed());
         let regions = self.plan.regions();
-        let mut packed_is = None;
-        for unit in units {
-            let (place, chunk) = (unit / self.chunks.len(), unit % self.chunks.len());
-            let (place, across) = (place / regions[1], place % regions[1]);
-            let (sample, down) = (place / regions[0], place % regions[0]);
-            if packed_is != Some((sample, down)) {
-                let first = down * self.plan.region()[0];
-                let rows = match self.plan.image {
-                    Image::Bands { .. } => first..first + self.plan.table_rows_of_image(),
-                    Image::Flat { .. } => 0..self.geometry.output[0] + self.plan.reach()[0],
-                };
-                let channels = 0..self.geometry.groups * self.geometry.channels;
-                pack_channels(
-                    &self.geometry,
-                    &self.plan.phases,
-                    self.planes,
-                    sample,
-                    channels,
-                    rows,
-                    input,
-                    packed,
-                );
-                packed_is = Some((sample, down));
+        let place = |unit: usize| {
+            let (place, across) =
+                (unit / self.chunks.len() / regions[1], unit / self.chunks.len() % regions[1]);
+            [place / regions[0], place % regions[0], across]
+        };
+        // Up to which unit what is packed suffices; the sample whose numbers are there.
+        let (mut packed_until, mut cleared, mut numbered) = (units.start, None, None);
+        for unit in units.clone() {
+            let [sample, down, across] = place(unit);
+            if unit == packed_until {
+                let row = (unit / self.chunks.len() / regions[1] + 1) * regions[1] * self.chunks.len();
+                packed_until = row.min(units.end);
+                let across = across..place(packed_until - 1)[2] + 1;
+                self.pack(sample, down, across, &mut cleared, input, packed);
             }
+            if numbered.replace(sample) != Some(sample) && self.geometry.rows_of_a_sample.is_none() {
+                let epilogue = &self.finish.epilogue;
+                let scale = epilogue.sample_scale(sample, io);
+                numbers
+                    .iter_mut()
+                    .zip(0..self.geometry.groups * self.geometry.outputs)
+                    .for_each(|(numbers, channel)| *numbers = epilogue.numbers(channel, scale));
+            }
+            let chunk = unit % self.chunks.len();
             let (conv_groups, outputs) = &self.chunks[chunk];
             for conv_group in conv_groups.clone() {
                 self.sum([down, across], conv_group, chunk, tables, sums, totals, packed);
+                let first = conv_group * self.geometry.outputs;
+                let outputs = first + outputs.start..first + outputs.end;
                 // SAFETY: the elements of this unit's sample, region and outputs belong to no other unit.
                 unsafe {
-                    self.finish_region(sample, [down, across], conv_group, outputs.clone(), sums, totals, io)
+                    self.finish_region(sample, [down, across], outputs, sums, totals, numbers, pieces, io)
                 };
             }
         }
@@ -375,13 +439,13 @@ fn planes(geometry: &Geometry, plan: &Plan, reach: [usize; 2]) -> Planes {
             let columns = (bands - 1) * width + geometry.output[1] + reach[1];
             let pitch = read.max(columns).next_multiple_of(plan.shape.tile.lanes);
             let plane = (plan.table_rows_of_image() * pitch).next_multiple_of(tile.element.line());
-            Planes { pitch, columns: pitch, bands, band: [rows, width], plane }
+            Planes { pitch, columns: pitch, bands, band: [rows, width], lead: 0, plane }
         }
         Image::Flat { pitch } => {
             let columns = geometry.output[1] + reach[1];
             let rows = (geometry.output[0] + reach[0] - 1) * pitch + columns;
             let plane = rows.max(read).next_multiple_of(tile.element.line());
-            Planes { pitch, columns, bands: 1, band: [0, 0], plane }
+            Planes { pitch, columns, bands: 1, band: [0, 0], lead: 0, plane }
         }
     }
 }

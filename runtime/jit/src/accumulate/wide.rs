@@ -2,7 +2,7 @@
 //!
 //! Registers are assigned by hand, those of vectors by number, sums from 0 upwards.
 
-use super::code::{Accumulate, Build, Widen};
+use super::code::{Accumulate, Build, Into, Widen};
 use super::pattern::Patterns;
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use crate::machine::Element;
@@ -63,13 +63,14 @@ pub(crate) fn build(code: &Build) -> Assembled {
     })
 }
 
-/// [`Accumulate`]: indices are read four at a time where there are as many.
+/// [`Accumulate`].
 pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
-    let Accumulate { tile, lookups, fresh } = *code;
+    let Accumulate { tile, lookups, fresh, into } = *code;
     let bytes = tile.element.bytes();
     assemble(tile.lanes * bytes, |a| {
         let (table, sums, stream, counts) = (rdi, rsi, rdx, rcx);
-        let (sum, index, indices) = (r8, r9, r10);
+        let (sum, totals, index, entry, total) = (r8, r10, r9, r9, r9);
+        a.mov(totals, r8)?;
         let places = tile.offsets();
         let vector = a.vector();
         for class in 0..=lookups {
@@ -87,29 +88,32 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
                 }
             }
             for lookup in 0..lookups {
-                let (at, four) = (stream + (4 + lookup * 2), lookup / 4 * 4 + 4 <= lookups);
-                match (four, lookup % 4) {
-                    (false, _) => a.movzx(r9d, word_ptr(at))?,
-                    (true, 0) => {
-                        a.mov(indices, qword_ptr(at))?;
-                        a.movzx(r9d, r10w)?;
-                    }
-                    (true, 3) => {
-                        a.shr(indices, 16)?;
-                        a.mov(index, indices)?;
-                    }
-                    (true, _) => {
-                        a.shr(indices, 16)?;
-                        a.movzx(r9d, r10w)?;
-                    }
-                }
+                a.movzx(r9d, word_ptr(stream + (4 + lookup * 2)))?;
+                a.lea(entry, ptr(table + index * bytes))?;
                 for (v, &place) in places.iter().enumerate() {
-                    let entry = ptr(table + index * bytes + place);
+                    let entry = ptr(entry + place);
                     add(a, tile.element, lookup < lookups - class, v, entry)?;
                 }
             }
-            for v in 0..places.len() {
-                a.store(ptr(sum + v * vector), v)?;
+            match into {
+                Into::Sums => (0..places.len()).try_for_each(|v| a.store(ptr(sum + v * vector), v))?,
+                Into::Totals { fresh } => {
+                    a.mov(r9d, dword_ptr(stream))?;
+                    a.lea(total, ptr(totals + total * 2))?;
+                    for v in 0..places.len() {
+                        // All registers may hold sums: each becomes its halves, one after the other, by way of the stack, where
+                        // nobody else writes below its end.
+                        a.store(ptr(rsp - vector as i32), v)?;
+                        for half in [0, 1] {
+                            a.load_i16_as_i32(v, rsp + (half * vector / 2) as i32 - vector as i32)?;
+                            let at = 2 * v * vector + half * vector;
+                            if !fresh {
+                                a.add_i32_from(v, v, ptr(total + at))?;
+                            }
+                            a.store(ptr(total + at), v)?;
+                        }
+                    }
+                }
             }
             a.add(stream, code.stride() as i32)?;
             a.dec(eax)?;
@@ -132,10 +136,8 @@ pub(crate) fn widen(code: &Widen) -> Assembled {
         a.jz(end)?;
         a.set_label(&mut next)?;
         for half in halves {
-            a.load_i16_as_i32(half, sums, half * vector / 2)?;
-            if !code.fresh {
-                a.add_i32_from(half, half, ptr(totals + half * vector))?;
-            }
+            a.load_i16_as_i32(half, sums + half * vector / 2)?;
+            a.add_i32_from(half, half, ptr(totals + half * vector))?;
             a.store(ptr(totals + half * vector), half)?;
         }
         a.add(sums, vector as i32)?;

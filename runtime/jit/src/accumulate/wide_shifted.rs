@@ -1,13 +1,10 @@
 //! Sums of shifted rows for x86-64, with vectors of 256 or 512 bits: the functions that `shifted` describes.
 
-use super::shifted::{Finishing, Pieces, RESERVED, Shifted, Spread};
+use super::shifted::{Pieces, RESERVED, Shifted, Spread};
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
+use crate::finish::wide::{TEMPORARY, constants, factor_and_bias, finished};
 use crate::machine::Element;
 use iced_x86::code_asm::*;
-use twnc_program::scalar::Unary;
-
-/// For values on their way.
-const TEMPORARY: [usize; 2] = [6, 7];
 
 /// [`Shifted`]: sums are in the registers from [`RESERVED`] on.
 pub(crate) fn shifted(code: &Shifted) -> Assembled {
@@ -19,7 +16,8 @@ pub(crate) fn shifted(code: &Shifted) -> Assembled {
         let vector = a.vector();
         let valid = |column: usize| (columns - column).min(lanes);
         if let Some(finish) = finish {
-            constants(a, finish, numbers)?;
+            factor_and_bias(a, numbers)?;
+            constants(a, finish)?;
         }
         let partial = columns % (vector / code.output_bytes());
         if partial > 0 {
@@ -81,52 +79,6 @@ pub(crate) fn shifted(code: &Shifted) -> Assembled {
         a.jnz(tile)?;
         a.set_label(&mut end)
     })
-}
-
-/// Factor, bias and the numbers of the activation, in the registers from 0 on.
-fn constants(a: &mut Assembler, finish: Finishing, numbers: AsmRegister64) -> Emitted {
-    a.broadcast_f32(0, dword_ptr(numbers))?;
-    a.broadcast_f32(1, dword_ptr(numbers + 4))?;
-    let activation = match finish.activation {
-        Some(Unary::Relu) => vec![0.0],
-        Some(Unary::Clip { min, max }) => vec![min, max],
-        Some(Unary::HardSigmoid { alpha, beta }) => vec![0.0, 1.0, alpha, beta],
-        Some(Unary::HardSwish) => vec![0.0, 1.0, 1.0 / 6.0, 0.5],
-        _ => vec![],
-    };
-    (2..).zip(activation).try_for_each(|(register, number)| a.splat(register, number.to_bits()))
-}
-
-/// The epilogue of a vector. Where a number is NaN or both are equal, larger and smaller are the second.
-fn finished(a: &mut Assembler, finish: Finishing, x: usize) -> Emitted {
-    if finish.factor {
-        a.multiply_f32(x, x, 0)?;
-    }
-    if finish.bias {
-        a.add_f32(x, x, 1)?;
-    }
-    match finish.activation {
-        Some(Unary::Relu) => a.larger_f32(x, 2, x),
-        Some(Unary::Clip { .. }) => {
-            a.larger_f32(x, 2, x)?;
-            a.smaller_f32(x, 3, x)
-        }
-        Some(Unary::HardSigmoid { .. }) => gate(a, x, x),
-        Some(Unary::HardSwish) => {
-            let to = TEMPORARY[1];
-            gate(a, to, x)?;
-            a.multiply_f32(x, x, to)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// `to` becomes the hard sigmoid of `x`.
-fn gate(a: &mut Assembler, to: usize, x: usize) -> Emitted {
-    a.multiply_f32(to, x, 4)?;
-    a.add_f32(to, to, 5)?;
-    a.larger_f32(to, 2, to)?;
-    a.smaller_f32(to, 3, to)
 }
 
 /// [`Spread`]: whole rows in vectors of the function's width, every second number in those of 256 bits at most.

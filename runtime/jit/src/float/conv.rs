@@ -4,8 +4,9 @@ use super::Source;
 use super::product::{Matrix, Product};
 use crate::Jit;
 use crate::compile::Function;
-use crate::epilogue::{Epilogue, Finish, Piece};
+use crate::epilogue::Epilogue;
 use crate::error::JitError;
+use crate::finish::{Finish, Piece, Sums};
 use crate::geometry::Geometry;
 use crate::kernel::{Interface, Io, Kernel, Line, Slot, lines, sealed};
 use crate::machine::Element;
@@ -83,7 +84,7 @@ impl Jit {
         Ok(ConvKernel {
             weight: spec.weight.clone(),
             product,
-            finish: Finish::new(&self.compiler, Element::F32, false, spec.epilogue.clone())?,
+            finish: Finish::new(&self.compiler, self.isa, Element::F32, false, spec.epilogue.clone())?,
             geometry,
             band,
             interface,
@@ -157,12 +158,21 @@ impl sealed::Execute for ConvKernel {
                 let weights = Matrix::new(weights, g.outputs, depth, depth);
                 self.product.multiply(weights, right, sums, products);
             }
+            let piece = Piece { from: 0, to: 0, count: positions as u32 };
             for (output, sums) in sums.chunks(positions.max(1)).enumerate() {
                 let channel = group * g.outputs + output;
-                let start = (sample * g.groups * g.outputs + channel) * plane + rows.start * g.output[1];
-                let pieces = [Piece { from: 0, to: start, count: positions }];
+                let origin = (sample * g.groups * g.outputs + channel) * plane + rows.start * g.output[1];
+                let sums = Sums {
+                    sums,
+                    totals: &[],
+                    step: positions,
+                    pieces: &[piece],
+                    numbers: &[self.finish.epilogue.numbers(channel, None)],
+                    origin,
+                    stride: plane,
+                };
                 // SAFETY: the caller's promise: the rows of this band, in these channels, are this unit's.
-                unsafe { self.finish.channel(channel, None, sums, &[], &pieces, 0, io) };
+                unsafe { self.finish.channels(&sums, io) };
             }
         }
     }

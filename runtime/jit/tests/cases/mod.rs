@@ -1,10 +1,9 @@
 //! Accumulations described as cases, their sums in f64, and the comparison with what kernels make of them.
 
-use twnc_jit::{
-    AccumulateKernel, AccumulateSpec, IntegerRange, Isa, Jit, JitError, Kernel, Line, PlaneSpec, Work,
-};
+use crate::fenced::{Edge, execute, jits};
+use twnc_jit::{AccumulateKernel, AccumulateSpec, IntegerRange, Jit, JitError, Kernel, PlaneSpec};
 use twnc_program::constant::Trits;
-use twnc_program::interpret::{View, ViewMut};
+use twnc_program::interpret::View;
 use twnc_program::scalar::Unary;
 use twnc_program::step::Contraction;
 
@@ -43,13 +42,6 @@ pub struct Case {
     pub seed: u64,
 }
 
-/// Generators of every kind of code that this machine runs.
-pub fn jits() -> &'static [Jit] {
-    static JITS: std::sync::OnceLock<Vec<Jit>> = std::sync::OnceLock::new();
-    let new = |isa| Jit::new(isa).expect("this machine runs generated code");
-    JITS.get_or_init(|| Isa::available().map(new).collect())
-}
-
 /// Per output: the sum, the sum of magnitudes, the number of terms.
 fn reference(case: &Case, input: &[f32], weights: &[i8]) -> (Vec<(f64, f64)>, usize) {
     let mut sums = Vec::new();
@@ -78,30 +70,28 @@ fn reference(case: &Case, input: &[f32], weights: &[i8]) -> (Vec<(f64, f64)>, us
                 .map(|a| (size[a] + begin[a] + end[a] - (kernel[a] - 1) * dilations[a] - 1) / strides[a] + 1)
                 .collect();
             let (c, m) = (case.weight[1], case.weight[0] / groups);
-            for sample in 0..case.input[0] {
-                for output in 0..m * groups {
-                    for (y, x) in (0..out[0]).flat_map(|y| (0..out[1]).map(move |x| (y, x))) {
-                        let (mut sum, mut magnitude) = (0.0, 0.0);
-                        for (i, &w) in weights[output * c * kernel[0] * kernel[1]..]
-                            [..c * kernel[0] * kernel[1]]
-                            .iter()
-                            .enumerate()
-                        {
-                            let (channel, ky, kx) =
-                                (i / (kernel[0] * kernel[1]), i / kernel[1] % kernel[0], i % kernel[1]);
-                            let iy = (y * strides[0] + ky * dilations[0]).wrapping_sub(begin[0]);
-                            let ix = (x * strides[1] + kx * dilations[1]).wrapping_sub(begin[1]);
-                            if iy < size[0] && ix < size[1] {
-                                let plane = sample * case.input[1] + output / m * c + channel;
-                                let term =
-                                    f64::from(w) * f64::from(input[(plane * size[0] + iy) * size[1] + ix]);
-                                sum += term;
-                                magnitude += term.abs();
-                            }
+            let taps = kernel[0] * kernel[1];
+            for (sample, output) in (0..case.input[0]).flat_map(|n| (0..m * groups).map(move |o| (n, o))) {
+                let mut plane = vec![(0.0, 0.0); out[0] * out[1]];
+                let selected = weights[output * c * taps..][..c * taps].iter().enumerate();
+                for (i, &w) in selected.filter(|(_, w)| **w != 0) {
+                    let (channel, ky, kx) = (i / taps, i / kernel[1] % kernel[0], i % kernel[1]);
+                    let from = sample * case.input[1] + output / m * c + channel;
+                    for (y, sums) in plane.chunks_mut(out[1].max(1)).enumerate() {
+                        let iy = (y * strides[0] + ky * dilations[0]).wrapping_sub(begin[0]);
+                        if iy >= size[0] {
+                            continue;
                         }
-                        sums.push((sum, magnitude));
+                        let row = &input[(from * size[0] + iy) * size[1]..][..size[1]];
+                        for (x, (sum, magnitude)) in sums.iter_mut().enumerate() {
+                            let ix = (x * strides[1] + kx * dilations[1]).wrapping_sub(begin[1]);
+                            let term = f64::from(w) * row.get(ix).map_or(0.0, |&x| f64::from(x));
+                            *sum += term;
+                            *magnitude += term.abs();
+                        }
                     }
                 }
+                sums.extend(plane);
             }
             (sums, c * kernel[0] * kernel[1])
         }
@@ -122,35 +112,24 @@ pub fn plain<'a>(
     AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 }
 }
 
-/// Runs a kernel in `parts`, with guard values around output and scratch.
-pub fn guarded(
+/// What a kernel gives on so many threads, with all that it takes at an edge.
+pub fn output(
+    case: &dyn std::fmt::Debug,
     kernel: &AccumulateKernel,
     inputs: &[View<'_>],
     residual: Option<&[f32]>,
-    parts: usize,
+    threads: usize,
+    edge: Edge,
 ) -> Vec<f32> {
-    const GUARD: usize = 64;
-    let interface = kernel.interface();
-    let len = interface.outputs[0].len;
-    let mut output = vec![7.25f32; len + 2 * GUARD];
-    let mut scratch = vec![Line::default(); interface.scratch + 2 * GUARD];
-    let guard: &mut [f32] = bytemuck::cast_slice_mut(&mut scratch);
-    guard.fill(f32::NAN);
-    let middle = GUARD..GUARD + len;
-    for phase in 0..kernel.phases() {
-        let mut outputs = [ViewMut::F32(&mut output[middle.clone()])];
-        let work = Work::new(kernel, phase, inputs, residual, &mut outputs, parts).expect("lengths fit");
-        while work.run_next(&mut scratch[GUARD..GUARD + interface.scratch]).expect("scratch fits") {}
-    }
-    let untouched = |x: &f32| x.to_bits() == 7.25f32.to_bits();
-    assert!(output[..GUARD].iter().chain(&output[middle.end..]).all(untouched), "wrote around the output");
-    let guard: &[f32] = bytemuck::cast_slice(&scratch);
-    let outside = guard[..GUARD * 16].iter().chain(&guard[(GUARD + interface.scratch) * 16..]);
-    assert!(outside.into_iter().all(|x| x.to_bits() == f32::NAN.to_bits()), "wrote around the scratch");
-    output[middle].to_vec()
+    execute(case, kernel, inputs, residual, threads, edge)[0].f32().to_vec()
 }
 
-/// Every kind of code gives the case's sums, in one part and in several.
+/// What a kernel gives on one thread, at the end of pages.
+pub fn run(kernel: &AccumulateKernel, inputs: &[View<'_>], residual: Option<&[f32]>) -> Vec<f32> {
+    output(&"a given case", kernel, inputs, residual, 1, Edge::End)
+}
+
+/// Every kind of code gives the case's sums, on one thread and on several.
 pub fn check(case: &Case) {
     jits().iter().for_each(|jit| check_on(jit, case));
 }
@@ -212,9 +191,9 @@ fn check_on(jit: &Jit, case: &Case) {
     if case.input_scale {
         inputs.push(View::F32(&input_scale));
     }
-    let output = guarded(&kernel, &inputs, residual.as_deref(), case.threads);
-    let again = guarded(&kernel, &inputs, residual.as_deref(), 1);
-    assert!(output.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()), "parts change the bits");
+    let run = |threads, edge| output(case, &kernel, &inputs, residual.as_deref(), threads, edge);
+    let (output, again) = (run(case.threads, Edge::Start), run(1, Edge::End));
+    assert!(output.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()), "threads change the bits");
     let samples = case.input.first().copied().unwrap_or(1).max(1);
     let positions = match case.contraction {
         Contraction::MatMul => 1,
