@@ -13,7 +13,7 @@ use twnc_ir::{Dim, Tensor, TensorType};
 /// A factor's place in its table.
 type FactorId = u32;
 
-/// The most monomials of a coefficient.
+/// The most monomials of a coefficient; the numbers of a longer one become a factor.
 const MOST_MONOMIALS: usize = 3;
 /// The least magnitude of a number other than 0, and the inverse of the largest.
 const LEAST: f64 = 1.0 / (1u64 << 60) as f64;
@@ -89,16 +89,17 @@ impl Factors {
     }
 
     /// The product.
-    pub(crate) fn times(&self, a: &Coefficient, b: &Coefficient) -> Option<Coefficient> {
+    pub(crate) fn times(&mut self, a: &Coefficient, b: &Coefficient) -> Option<Coefficient> {
         let back = self.common(a, b)?;
         let products = a.terms.iter().flat_map(|(left, m)| {
             b.terms.iter().map(move |(right, n)| Some((multiply(left, right), m.checked_mul(*n)?)))
         });
-        self.normal(back, products.collect::<Option<_>>()?)
+        let products = products.collect::<Option<_>>()?;
+        self.normal(back, products)
     }
 
     /// The quotient by a single monomial that is nowhere 0.
-    pub(crate) fn over(&self, a: &Coefficient, b: &Coefficient) -> Option<Coefficient> {
+    pub(crate) fn over(&mut self, a: &Coefficient, b: &Coefficient) -> Option<Coefficient> {
         let [(monomial, sign @ (1 | -1))] = b.terms.as_slice() else { return None };
         if self.values(b)?.contains(&0.0) {
             return None;
@@ -108,7 +109,7 @@ impl Factors {
     }
 
     /// The sum.
-    pub(crate) fn plus(&self, a: &Coefficient, b: &Coefficient) -> Option<Coefficient> {
+    pub(crate) fn plus(&mut self, a: &Coefficient, b: &Coefficient) -> Option<Coefficient> {
         let back = self.common(a, b)?;
         self.normal(back, a.terms.iter().chain(&b.terms).cloned().collect())
     }
@@ -121,7 +122,7 @@ impl Factors {
         }
     }
 
-    fn normal(&self, back: Option<usize>, terms: Vec<(Monomial, i32)>) -> Option<Coefficient> {
+    fn normal(&mut self, back: Option<usize>, terms: Vec<(Monomial, i32)>) -> Option<Coefficient> {
         let mut sums: BTreeMap<Monomial, i32> = BTreeMap::new();
         for (monomial, times) in terms {
             let sum = sums.entry(monomial).or_default();
@@ -129,9 +130,15 @@ impl Factors {
         }
         let terms: Vec<_> = sums.into_iter().filter(|(_, times)| *times != 0).collect();
         let one = |&(id, _): &(FactorId, i32)| self.values[id as usize].len() == 1;
-        let uniform = terms.iter().flat_map(|(monomial, _)| monomial).all(one);
+        let uniform = terms.iter().flat_map(|(monomial, _): &(Monomial, i32)| monomial).all(one);
         let result = Coefficient { back: back.filter(|_| !uniform), terms };
-        (result.terms.len() <= MOST_MONOMIALS && self.values(&result).is_some()).then_some(result)
+        let values = self.values(&result)?;
+        // What has become long is a factor of its own.
+        if result.terms.len() > MOST_MONOMIALS {
+            self.coefficient(result.back, &values)
+        } else {
+            Some(result)
+        }
     }
 
     /// As a constant that broadcasts.

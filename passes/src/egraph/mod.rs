@@ -125,7 +125,7 @@ impl Pass for Saturate {
             done.extend(self.region(&mut rewriter, nodes, &rewrites, &known, cx)?);
         }
         let mut changed = rewriter.finish();
-        if changed.any() {
+        if changed.any() && self.strategy == Strategy::Best {
             // Of equal costs, chains and signs in the form that the passes before this one left. They have made their remarks.
             let mut again = PassContext::new(cx.cost());
             changed.edits.extend(FoldScales.run(graph, &mut again)?.edits);

@@ -114,6 +114,9 @@ fn rules_of_a_user_run_beside_the_others_and_are_checked_first() {
     let refusal = |rules: &str| default_pipeline(&options(rules)).err().unwrap();
     let wrong = refusal("rule w (exact): relu(neg(?x)) => neg(relu(?x))");
     assert!(matches!(&wrong, OptionsError::WrongRule { name, .. } if name == "w"), "{wrong}");
+    // `relu` leaves -0.
+    let inexact = refusal("rule positive (exact): abs(relu(?x)) => relu(?x)");
+    assert!(matches!(&inexact, OptionsError::WrongRule { name, .. } if name == "positive"), "{inexact}");
     let taken = refusal("rule unit_scale (exact): relu(relu(?x)) => relu(?x)");
     assert!(matches!(&taken, OptionsError::RuleName(name) if name == "unit_scale"), "{taken}");
     assert!(matches!(refusal("rule"), OptionsError::Rules(_)));
@@ -128,7 +131,7 @@ fn rules_of_a_user_run_beside_the_others_and_are_checked_first() {
         nodes.collect::<Vec<_>>().join(" ")
     };
     assert_eq!(left(""), "relu abs");
-    assert_eq!(left("rule positive (exact): abs(relu(?x)) => relu(?x)"), "relu");
+    assert_eq!(left("rule positive (reassociation): abs(relu(?x)) => relu(?x)"), "relu");
 }
 
 #[test]
