@@ -13,7 +13,7 @@ use twnc_runtime::{Input, Module, Session, SessionOptions};
 /// Collects the scales that samples have, then makes them constants.
 ///
 /// ```no_run
-/// # let (compiled, samples): (twnc::Compiled, Vec<ndarray::ArrayD<f32>>) = unimplemented!();
+/// # let (compiled, samples): (twnc::Compiled, Vec<ndarray::ArrayD<f32>>) = unreachable!();
 /// let mut calibrator = twnc::Calibrator::new(&compiled)?;
 /// for sample in &samples {
 ///     calibrator.add(&[("image", sample.view())])?;
