@@ -116,6 +116,13 @@ fn results_are_what_the_documentation_says() {
     }
     let passes = json("passes --json");
     assert!(passes.as_array().unwrap().iter().any(|p| p["name"] == "ternarise"), "{passes}");
+    let rules = json("rules --json");
+    assert!(rules.as_array().unwrap().iter().any(|r| r["name"] == "scale_through_relu"), "{rules}");
+    let rule = "rule positive (reassociation): abs(relu(?x)) => relu(?x)";
+    std::fs::write(folder.path().join("own.rules"), rule).unwrap();
+    let checked = json("rules --check own.rules --cases 50 --json");
+    assert_eq!(checked[0]["cases"], 50, "{checked}");
+    json("lenet5.onnx -o again.bin --rules own.rules --json");
     let operators = json("ops --json");
     assert!(operators.as_array().unwrap().iter().any(|o| o["name"] == "Conv"), "{operators}");
 }
