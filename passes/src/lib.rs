@@ -11,6 +11,7 @@
 //! | [`decompose_custom`], [`fold_constants`], [`sink_transposes`], [`simplify`], [`dead_code`] | passes that prepare and clean |
 //! | [`detect_ternary`], [`ternarise`] | passes that make ternary layers |
 //! | [`fold_scales`], [`flip_signs`] | passes that order the scales behind them |
+//! | [`egraph`] | the pass that finds where scales cost least, and which accumulations become one |
 //! | [`fix_point`] | the pass that lets ternary layers sum whole numbers |
 //! | [`threshold`] | rounding to ternary, as functions of numbers |
 //! | `non_negative`, `walk` | the signs of values; the order in which passes walk a graph |
@@ -20,6 +21,7 @@
 pub mod dead_code;
 pub mod decompose_custom;
 pub mod detect_ternary;
+pub mod egraph;
 pub mod fix_point;
 pub mod flip_signs;
 pub mod fold_constants;
@@ -36,6 +38,7 @@ mod walk;
 pub use dead_code::DeadCode;
 pub use decompose_custom::DecomposeCustom;
 pub use detect_ternary::DetectTernary;
+pub use egraph::{Limits, Rule, RuleError, Saturate};
 pub use fix_point::FixPoint;
 pub use flip_signs::FlipSigns;
 pub use fold_constants::FoldConstants;

@@ -4,7 +4,7 @@
 //! answer is no.
 
 use std::collections::HashSet;
-use twnc_ir::{Binary, ElementType, Graph, Node, NodeId, Op, PadMode, Unary, ValueId};
+use twnc_ir::{Binary, ElementType, Graph, NodeId, Op, PadMode, Unary, ValueId};
 
 /// The values of a graph that hold no negative number. `order` has every node after those that it depends on.
 pub(crate) fn values(graph: &Graph, order: &[NodeId]) -> HashSet<ValueId> {
@@ -15,7 +15,9 @@ pub(crate) fn values(graph: &Graph, order: &[NodeId]) -> HashSet<ValueId> {
         // Sums and products of integers wrap.
         let float = |value: &ValueId| graph.ty(*value).element == ElementType::F32;
         if node.results.iter().all(float)
-            && results(node, &|operand| node.operands.get(operand).is_some_and(|value| found.contains(value)))
+            && results(&node.op, node.operands.len(), &|operand| {
+                node.operands.get(operand).is_some_and(|value| found.contains(value))
+            })
         {
             found.extend(&node.results);
         }
@@ -23,10 +25,10 @@ pub(crate) fn values(graph: &Graph, order: &[NodeId]) -> HashSet<ValueId> {
     found
 }
 
-/// Whether f32 results of a node are not negative, where `operand` says of each operand whether it is not.
-fn results(node: &Node, operand: &dyn Fn(usize) -> bool) -> bool {
+/// Whether f32 results of an operator are not negative, where `operand` says of each of its operands whether it is not.
+pub(crate) fn results(op: &Op, operands: usize, operand: &dyn Fn(usize) -> bool) -> bool {
     let positive = |number: f32| number >= 0.0 || number.is_nan();
-    match &node.op {
+    match op {
         Op::Constant(tensor) => tensor.as_f32().is_some_and(|x| x.iter().all(|&x| positive(x))),
         Op::Unary(f) => match *f {
             Unary::Relu
@@ -48,7 +50,7 @@ fn results(node: &Node, operand: &dyn Fn(usize) -> bool) -> bool {
             Binary::Sub | Binary::Div | Binary::Pow => false,
         },
         Op::Softmax { .. } => true,
-        Op::Concat { .. } => (0..node.operands.len()).all(operand),
+        Op::Concat { .. } => (0..operands).all(operand),
         Op::Pad(pad) => operand(0) && !matches!(pad.mode, PadMode::Constant(value) if !positive(value)),
         Op::Reduce { .. }
         | Op::MaxPool(_)

@@ -1,5 +1,6 @@
 //! What a user chooses about ternary layers and activations, and which layers that selects.
 
+use crate::egraph::RuleError;
 use crate::fix_point::BITS;
 use globset::{Glob, GlobMatcher};
 use thiserror::Error;
@@ -20,6 +21,10 @@ pub struct Options {
     pub activations: Activations,
     /// The bits of a whole number that is summed; in [`BITS`]. Nothing else depends on it.
     pub activation_bits: usize,
+    /// Rules that [`saturate`](mod@crate::egraph) applies beside its own, as a text (`docs/egraph-rules.md`).
+    pub rules: String,
+    /// Values for which [`saturate`](mod@crate::egraph) says by which rules they came to be: names of layers and outputs, or `%7`.
+    pub explain: Vec<String>,
 }
 
 /// What ternary layers sum.
@@ -82,6 +87,20 @@ pub enum OptionsError {
     /// A number of bits that activations cannot have.
     #[error("{0} bits of an activation are not possible; choose from {least} to {most}", least = BITS.start(), most = BITS.end())]
     ActivationBits(usize),
+    /// A text of rules that is none.
+    #[error("the rules: {0}")]
+    Rules(#[from] RuleError),
+    /// A rule whose name another one has.
+    #[error("there is a rule `{0}` already; give yours another name")]
+    RuleName(String),
+    /// A rule whose sides differ.
+    #[error("rule `{name}` does not hold: {case}")]
+    WrongRule {
+        /// The rule.
+        name: String,
+        /// Where its sides differ.
+        case: String,
+    },
     /// The list of passes does not hold together.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -96,6 +115,8 @@ impl Default for Options {
             scale: Scale::default(),
             activations: Activations::default(),
             activation_bits: 8,
+            rules: String::new(),
+            explain: vec![],
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::options::{Activations, Options, OptionsError};
 use crate::{
-    DeadCode, DecomposeCustom, DetectTernary, FixPoint, FlipSigns, FoldConstants, FoldScales, Simplify,
-    SinkTransposes, Ternarise,
+    DeadCode, DecomposeCustom, DetectTernary, FixPoint, FlipSigns, FoldConstants, FoldScales, Saturate,
+    Simplify, SinkTransposes, Ternarise,
 };
 use twnc_ir::Pipeline;
 
@@ -28,8 +28,12 @@ pub fn default_pipeline(options: &Options) -> Result<Pipeline, OptionsError> {
     if options.activations == Activations::Int {
         list.push(
             FixPoint::new(options)?,
-            "With --activations int, and last: a sum of whole numbers is scaled once, by what scales are then.",
+            "With --activations int, before costs are weighed: a sum of whole numbers needs a scale of its own.",
         )?;
     }
+    list.push(
+        Saturate::new(options)?,
+        "Last: scales move on and sums become one where that costs less, once all is in the form that lowering joins.",
+    )?;
     Ok(list)
 }

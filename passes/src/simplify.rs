@@ -140,11 +140,11 @@ fn clip(min: f32, max: f32) -> Unary {
 }
 
 /// The spatial padding of a `pad` that a value is, if that is all it is and of such a mode, and what it pads.
-fn spatial<'a>(
-    graph: &'a Graph,
+fn spatial(
+    graph: &Graph,
     value: ValueId,
     such: impl Fn(PadMode) -> bool,
-) -> Option<([&'a [usize]; 2], ValueId)> {
+) -> Option<([&[usize]; 2], ValueId)> {
     let (_, before) = graph.definer(value)?;
     let (Op::Pad(pad), &[source]) = (&before.op, before.operands.as_slice()) else { return None };
     let (outer, begin) = pad.begin.split_at_checked(2)?;

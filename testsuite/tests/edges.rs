@@ -51,6 +51,7 @@ const HEAVY: [(&str, &[&str], &str); 9] = [
         &["twnc-onnx", "twnc-program"],
         "the rest of the compiler knows graphs and programs, not protobuf",
     ),
+    ("egg", &["twnc-passes"], "an e-graph is the business of one pass"),
     ("petgraph", &["twnc-ir"], "other crates ask the graph, which has one way to be walked"),
     ("clap", &["twnc", "testsuite"], "libraries have no command line"),
     ("miette", &["twnc", "testsuite"], "libraries give typed errors; the command renders them"),

@@ -20,6 +20,8 @@ pub struct Cost {
     pub additions: u64,
     /// Bytes of constants and results.
     pub bytes: u64,
+    /// Steps of a program; what a node alone costs has none ([`Flow`](crate::Flow) knows them).
+    pub steps: u64,
 }
 
 /// What a cost model is told of an operand.
@@ -92,7 +94,7 @@ impl CostModel for CountingCost {
             | Op::Custom(_) => (0, 0),
         };
         let bytes = results.iter().map(|ty| bytes(ty)).fold(0, u64::saturating_add);
-        Cost { multiplications, additions, bytes }
+        Cost { multiplications, additions, bytes, steps: 0 }
     }
 
     fn weight(&self, cost: &Cost) -> f64 {
@@ -108,6 +110,7 @@ impl Add for Cost {
             multiplications: self.multiplications.saturating_add(other.multiplications),
             additions: self.additions.saturating_add(other.additions),
             bytes: self.bytes.saturating_add(other.bytes),
+            steps: self.steps.saturating_add(other.steps),
         }
     }
 }

@@ -13,7 +13,7 @@
 //! | [`custom`] | operators that extensions bring |
 //! | [`pass`], [`pipeline`] | what a pass is; ordered lists of passes and how they are run |
 //! | [`layer`] | products with constant weights and where their output channels lie; scales and biases |
-//! | [`cost`] | what operators cost, counted |
+//! | [`cost`], [`steps`] | what operators cost, counted; which of them are one step |
 //! | [`eval`] | the reference evaluator |
 //! | [`text`], [`verify`], [`dot`] | the text form, printed and parsed; the verifier; a drawing |
 
@@ -31,6 +31,7 @@ pub mod op;
 pub mod pass;
 pub mod pipeline;
 pub mod rewrite;
+pub mod steps;
 pub mod tensor;
 pub mod text;
 pub mod types;
@@ -47,5 +48,6 @@ pub use op::{Binary, Conv, Geometry, Op, Pad, PadMode, Pool, Quantize, ReduceKin
 pub use pass::{Pass, PassContext, PassError, Remark, RemarkKind, Topic};
 pub use pipeline::{Entry, Pipeline, PipelineError, PrintAfter, RunOptions, Timing};
 pub use rewrite::{Changed, Edit, Rewriter};
+pub use steps::Flow;
 pub use tensor::{Data, Tensor, TensorError};
 pub use types::{ElementType, TensorType};

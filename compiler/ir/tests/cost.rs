@@ -50,9 +50,9 @@ fn counts() {
             text::parse(&source, &CustomRegistry::default()).unwrap_or_else(|e| panic!("{node}: {e}"));
         let node_id = graph.node_ids().last().unwrap();
         let cost = node_cost(&CountingCost, &graph, graph.node(node_id));
-        assert_eq!(cost, Cost { multiplications, additions, bytes }, "{node}");
+        assert_eq!(cost, Cost { multiplications, additions, bytes, steps: 0 }, "{node}");
     }
-    let most = Cost { multiplications: u64::MAX, additions: 1, bytes: u64::MAX };
+    let most = Cost { multiplications: u64::MAX, additions: 1, bytes: u64::MAX, steps: u64::MAX };
     assert_eq!([most, most].into_iter().sum::<Cost>(), Cost { additions: 2, ..most });
 }
 
@@ -73,7 +73,11 @@ fn a_node_of_no_graph_has_a_cost() {
     for (weight, nonzeros, (multiplications, additions)) in cases {
         let operands = [OperandInfo { ty: &x, nonzeros: None }, OperandInfo { ty: weight, nonzeros }];
         let cost = CountingCost.cost(&Op::MatMul, &operands, &[&y]);
-        assert_eq!(cost, Cost { multiplications, additions, bytes: 84 }, "{weight} with {nonzeros:?}");
+        assert_eq!(
+            cost,
+            Cost { multiplications, additions, bytes: 84, steps: 0 },
+            "{weight} with {nonzeros:?}"
+        );
     }
     // What does not type has a cost as well.
     for op in [Op::MatMul, Op::Binary(Binary::Add)] {
@@ -83,7 +87,7 @@ fn a_node_of_no_graph_has_a_cost() {
 
 #[test]
 fn costs_are_ordered_by_weight() {
-    let cost = |multiplications, additions, bytes| Cost { multiplications, additions, bytes };
+    let cost = |multiplications, additions, bytes| Cost { multiplications, additions, bytes, steps: 0 };
     // Each is less than the next.
     let ascending = [
         Cost::default(),

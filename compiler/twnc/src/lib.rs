@@ -13,7 +13,9 @@
 
 #![forbid(unsafe_code)]
 
+mod calibrate;
 mod compiler;
 pub mod synthetic;
 
+pub use calibrate::{CalibrationError, Calibrator};
 pub use compiler::{CompileError, Compiled, Compiler, CompilerBuilder};

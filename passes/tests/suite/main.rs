@@ -8,6 +8,8 @@ mod folding;
 mod oracle;
 mod preparation;
 mod random_graphs;
+mod rules;
+mod saturation;
 mod swish;
 mod ternary;
 mod threshold;

@@ -12,7 +12,7 @@ use twnc_passes::{Activations, Mode, Options, default_pipeline};
 
 /// One piece of a network of images.
 #[derive(Clone, Copy, Debug)]
-enum Piece {
+pub enum Piece {
     Conv {
         outputs: usize,
         kernel: usize,
@@ -46,7 +46,7 @@ const WEIGHTS: &[Weight] =
 
 /// The weight of a product.
 #[derive(Clone, Copy, Debug)]
-enum Weight {
+pub enum Weight {
     Float,
     Ternary,
     /// Floats that are ternary: of so many magnitudes.
@@ -55,7 +55,7 @@ enum Weight {
     Computed,
 }
 
-fn piece() -> impl Strategy<Value = Piece> {
+pub fn piece() -> impl Strategy<Value = Piece> {
     let f = prop::sample::select(vec![Binary::Mul, Binary::Add, Binary::Sub, Binary::Div]);
     let unary = prop::sample::select(vec![
         Unary::Relu,
@@ -84,7 +84,7 @@ fn piece() -> impl Strategy<Value = Piece> {
 }
 
 /// A network of the pieces that fit, ended by a linear layer and a batch norm.
-fn network(pieces: &[Piece], seed: u64) -> Graph {
+pub fn network(pieces: &[Piece], seed: u64) -> Graph {
     let mut numbers = Numbers::new(seed);
     let mut build = GraphBuilder::new("random");
     let shape = vec![Dim::symbol("N"), Dim::from(3), Dim::from(8), Dim::from(8)];
@@ -289,8 +289,9 @@ proptest! {
         let mut graph = network(&pieces, seed);
         run(&mut graph, &[], &Options::default());
         assert_canonical(&graph);
+        let was = twnc_ir::text::print(&graph);
         let again = run(&mut graph, &["detect_ternary", "fold_scales", "flip_signs"], &Options::default());
-        prop_assert_eq!(again.edits, 0);
+        prop_assert_eq!(again.edits, 0, "{}\n{}", was, twnc_ir::text::print(&graph));
         run(&mut graph, &["simplify"], &Options::default());
         let again = run(&mut graph, &["simplify"], &Options::default());
         prop_assert_eq!(again.edits, 0);

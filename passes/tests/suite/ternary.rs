@@ -3,7 +3,7 @@
 use crate::oracle::{Numbers, assert_same, outputs, run};
 use twnc_ir::{
     Conv, CountingCost, Dim, Geometry, Graph, GraphBuilder, NodeId, Op, Pass, PassContext, RemarkKind,
-    Tensor, TensorType, Unary,
+    Tensor, TensorType, Topic, Unary,
 };
 use twnc_passes::{Mode, Options, Scale, Ternarise, Threshold, default_pipeline};
 
@@ -220,7 +220,8 @@ fn every_decision_is_a_remark() {
         (&half, with(Mode::None, &[]), String::new()),
     ];
     for (i, (graph, options, expected)) in cases.into_iter().enumerate() {
-        let outcome = run(&mut graph.clone(), &[], &options);
+        let mut outcome = run(&mut graph.clone(), &[], &options);
+        outcome.remarks.retain(|remark| remark.topic != Topic::Folding);
         assert_eq!(outcome.lines(), expected, "case {i}");
     }
 }

@@ -1,6 +1,6 @@
 //! What happens to a sum before it is stored, in the order and with the roundings that `twnc_program::step` defines.
 //!
-//! Where neighbouring sums are neighbouring outputs of one channel, which is the rule, it is generated code ([`crate::finish`]); outputs
+//! Where neighbouring sums are neighbouring outputs of one channel, which is the rule, it is generated code (`finish`); outputs
 //! of neighbouring channels, as matrix products have them, are computed here.
 
 use crate::error::JitError;

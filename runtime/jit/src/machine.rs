@@ -62,6 +62,15 @@ impl Isa {
         }
     }
 
+    /// It, and kinds of code with narrower vectors that run wherever it does and fill them better where rows are short.
+    pub(crate) fn and_narrower(self) -> &'static [Isa] {
+        match self {
+            Isa::Portable => &[Isa::Portable],
+            Isa::Avx2 => &[Isa::Avx2],
+            Isa::Avx512 => &[Isa::Avx512, Isa::Avx2],
+        }
+    }
+
     /// Bytes of a vector of an accumulation.
     pub(crate) fn bytes(self) -> usize {
         match self {

@@ -1,5 +1,7 @@
 //! The command line.
 
+use super::data;
+use super::failure::Failure;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use twnc_onnx::{ImportOptions, ShapeOverride};
@@ -42,6 +44,8 @@ pub enum Command {
     Opt(Opt),
     /// List the passes, in order, with the reason for each one's place.
     Passes,
+    /// List the rules by which scales move and sums become one, or check a file of others.
+    Rules(Rules),
     /// List the ONNX operators that are accepted, and what each becomes.
     Ops,
 }
@@ -56,6 +60,10 @@ pub struct Compile {
     pub target: Option<PathBuf>,
     #[command(flatten)]
     pub options: CompileOptions,
+    /// Samples (FILE.npz, or a folder of NAME.npy; the first axis counts them) on which --activations int finds a constant scale for each
+    /// value; without it each sample has its own.
+    #[arg(long, value_name = "X.npz", requires = "activations")]
+    pub calibrate: Option<PathBuf>,
     /// Write something else than a model.bin.
     #[arg(long, value_name = "FORM")]
     pub emit: Option<Emit>,
@@ -101,6 +109,9 @@ pub struct CompileOptions {
     /// The bits of such a whole number, 4 to 12.
     #[arg(long, value_name = "N", default_value_t = 8, requires = "activations", value_parser = parse_bits)]
     pub activation_bits: usize,
+    /// Apply the rules of a file beside the built-in ones.
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
     /// The shape of an input in the place of the declared one, as [NAME:]1x3x224x224; a letter leaves a size open.
     #[arg(short = 'i', long, value_name = "SHAPE")]
     pub input_shape: Vec<ShapeOverride>,
@@ -263,8 +274,22 @@ pub struct Opt {
     /// Print all elements of large constants, so that the text can be read again.
     #[arg(long)]
     pub full: bool,
+    /// Say by which rules of the e-graph a value came to be: a layer, an output, or %7. Needs the pass saturate.
+    #[arg(long, value_name = "VALUE")]
+    pub explain: Vec<String>,
     #[command(flatten)]
     pub options: CompileOptions,
+}
+
+/// Options of `twnc rules`.
+#[derive(Args, Debug)]
+pub struct Rules {
+    /// Evaluate both sides of the rules of this file on random tensors, instead of listing the built-in rules.
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
+    /// How many random cases each rule must hold in.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = cases)]
+    pub cases: usize,
 }
 
 impl CompileOptions {
@@ -279,8 +304,8 @@ impl CompileOptions {
     }
 
     /// What the passes need of them.
-    pub fn passes(&self) -> passes::Options {
-        passes::Options {
+    pub fn passes(&self) -> Result<passes::Options, Failure> {
+        Ok(passes::Options {
             ternarise: match self.ternarise {
                 Ternarise::Auto => passes::Mode::Auto,
                 Ternarise::All => passes::Mode::All,
@@ -301,7 +326,9 @@ impl CompileOptions {
                 Activations::Int => passes::Activations::Int,
             },
             activation_bits: self.activation_bits,
-        }
+            rules: self.rules.as_deref().map_or(Ok(String::new()), data::text)?,
+            explain: vec![],
+        })
     }
 }
 
@@ -331,6 +358,13 @@ fn runs(word: &str) -> Result<usize, String> {
     match word.parse() {
         Ok(runs) if runs > 0 => Ok(runs),
         _ => Err("at least 1 run is timed".to_owned()),
+    }
+}
+
+fn cases(word: &str) -> Result<usize, String> {
+    match word.parse() {
+        Ok(cases @ 1..=1_000_000) => Ok(cases),
+        _ => Err("a rule is evaluated in 1 to 1000000 cases".to_owned()),
     }
 }
 

@@ -61,17 +61,14 @@ pub fn run(options: &Compare, json: bool) -> Result<(), Failure> {
     let labels = options.labels.as_deref().map(|path| labels(path, samples)).transpose()?;
     let sessions = (run::session(&float, &options.session)?, run::session(&compiled, &options.session)?);
 
-    let batch = match compiled.inputs().first().and_then(|port| port.shape.first().cloned()) {
-        Some(Size::Fixed(n)) => n.max(1),
-        _ => BATCH,
-    };
+    let batch = fixed_batch(&compiled).unwrap_or(BATCH);
     let mut output = Distance::default();
     let mut layers: Vec<(String, Distance)> = vec![];
     let (mut classes_float, mut ranked): (Vec<usize>, Vec<Vec<usize>>) = (vec![], vec![]);
     let mut progress = Progress::new("comparing", samples as u64);
     for start in (0..samples).step_by(batch) {
         let end = (start + batch).min(samples);
-        if end - start < batch && matches!(compiled.inputs()[0].shape.first(), Some(Size::Fixed(_))) {
+        if end - start < batch && fixed_batch(&compiled).is_some() {
             err!(
                 "note: the last {} samples do not fill the model's batch of {batch} and are left out",
                 end - start
@@ -213,7 +210,16 @@ fn float_module(options: &Compare, compiled: &Module) -> Result<Module, Failure>
     Ok(Module::new(program, Functions::default())?)
 }
 
-fn sample_count(inputs: &[(String, Output)]) -> Result<usize, Failure> {
+/// How many samples a model takes at a time, where that is fixed.
+pub fn fixed_batch(module: &Module) -> Option<usize> {
+    match module.inputs().first()?.shape.first()? {
+        Size::Fixed(n) => Some((*n).max(1)),
+        _ => None,
+    }
+}
+
+/// How many samples the inputs hold along their first axes.
+pub fn sample_count(inputs: &[(String, Output)]) -> Result<usize, Failure> {
     let counts: Vec<usize> =
         inputs.iter().map(|(_, array)| array.shape().first().copied().unwrap_or(1)).collect();
     match counts.first() {
@@ -246,7 +252,7 @@ fn labels(path: &std::path::Path, samples: usize) -> Result<Vec<usize>, Failure>
 }
 
 /// Samples `start..end` of an array.
-fn slice(array: &Output, start: usize, end: usize) -> Input<'_> {
+pub fn slice(array: &Output, start: usize, end: usize) -> Input<'_> {
     let range = Slice::from(start..end);
     match array {
         Output::F32(a) => a.slice_axis(Axis(0), range).into(),

@@ -3,10 +3,11 @@
 use super::arguments::{Activations, Compile, CompileOptions, Emit, Ternarise};
 use super::data;
 use super::failure::Failure;
-use super::{counted, err, out};
+use super::progress::Progress;
+use super::{compare, counted, err, out, run as run_command};
 use std::path::Path;
-use twnc::{Compiled, Compiler, synthetic};
-use twnc_ir::{PrintAfter, RemarkKind, RunOptions, dot, text};
+use twnc::{CalibrationError, Calibrator, Compiled, Compiler, synthetic};
+use twnc_ir::{CountingCost, Flow, PrintAfter, RemarkKind, RunOptions, dot, text};
 use twnc_program::interpret::Functions;
 use twnc_runtime::{Input, Module, Output, SessionOptions};
 
@@ -14,6 +15,9 @@ use twnc_runtime::{Input, Module, Output, SessionOptions};
 const SAMPLES: u64 = 16;
 /// The most elements that an input of such a sample may have.
 const SAMPLE_ELEMENTS: usize = 1 << 20;
+
+/// Samples that are calibrated on at a time, where the batch is open.
+const CALIBRATED: usize = 8;
 
 /// Compiles a model and writes what the options ask for.
 pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
@@ -47,7 +51,7 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     };
     let compiler = Compiler::builder()
         .import(options.options.import())
-        .passes(options.options.passes())
+        .passes(options.options.passes()?)
         .run(settings)
         .build()?;
     let import = compiler.import_file(model)?;
@@ -55,6 +59,10 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     let compiled = compiler
         .compile(import.graph, &mut |pass, text| err!("// after {pass}\n{text}"))
         .map_err(|e| Failure::from(e).in_file(model.display()))?;
+    let compiled = match &options.calibrate {
+        Some(samples) => calibrate(compiled, samples)?,
+        None => compiled,
+    };
     if options.time_passes {
         for timing in &compiled.timings {
             let (ms, edits) = (timing.time.as_secs_f64() * 1e3, timing.edits);
@@ -79,6 +87,31 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         }
     }
     summarise(options, model, &compiled, json)
+}
+
+/// Finds constant scales on samples.
+fn calibrate(compiled: Compiled, samples: &Path) -> Result<Compiled, Failure> {
+    let fail = |e: CalibrationError| Failure::unacceptable(e).in_file(samples.display());
+    let module = Module::new(compiled.program.clone(), Functions::default())?;
+    let inputs = run_command::select(&module, data::read_arrays(samples)?, &samples.display().to_string())?;
+    let count = compare::sample_count(&inputs)?;
+    let batch = compare::fixed_batch(&module).unwrap_or(CALIBRATED.min(count));
+    if count < batch {
+        let message = format!("{count} samples do not fill the model's batch of {batch}");
+        return Err(Failure::unacceptable(message).in_file(samples.display()));
+    }
+    let mut calibrator = Calibrator::new(&compiled).map_err(fail)?;
+    let mut progress = Progress::new("calibrating", count as u64);
+    // The last samples go with some before them, if they do not fill a batch.
+    for start in (0..count).step_by(batch).map(|start| start.min(count - batch)) {
+        let part: Vec<(&str, Input<'_>)> = inputs
+            .iter()
+            .map(|(name, array)| (name.as_str(), compare::slice(array, start, start + batch)))
+            .collect();
+        calibrator.add(&part).map_err(fail)?;
+        progress.advance(batch as u64);
+    }
+    calibrator.apply(compiled).map_err(fail)
 }
 
 /// Says what was made, and warns loudly where a network was rounded that was not trained for it.
@@ -142,7 +175,7 @@ fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Opt
         activations: Activations::F32,
         ..options.options.clone()
     };
-    let compiler = Compiler::builder().import(passes.import()).passes(passes.passes()).build()?;
+    let compiler = Compiler::builder().import(passes.import()).passes(passes.passes()?).build()?;
     let float = compiler.compile_file(model)?;
     let modules = [float.program, compiled.program.clone()].map(|p| Module::new(p, Functions::default()));
     let [Ok(float), Ok(ternary)] = modules else { return Ok(None) };
@@ -170,7 +203,7 @@ fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Opt
         let (Some((_, Output::F32(a))), Some((_, Output::F32(b)))) = (a.first(), b.first()) else {
             return Ok(None);
         };
-        let (a, b) = (super::compare::classes(a), super::compare::classes(b));
+        let (a, b) = (compare::classes(a), compare::classes(b));
         same += a.iter().zip(&b).filter(|(x, y)| x == y).count();
         total += a.len();
     }
@@ -192,8 +225,13 @@ pub fn report(compiled: &Compiled) -> serde_json::Value {
     let passes = compiled.timings.iter().map(|timing| {
         serde_json::json!({"pass": timing.pass, "changes": timing.edits, "ms": timing.time.as_secs_f64() * 1e3})
     });
+    // Open sizes as 1.
+    let cost = Flow::of(&compiled.graph).map(|flow| flow.cost(&CountingCost)).unwrap_or_default();
     serde_json::json!({
         "network": compiled.graph.name(),
+        "cost": {
+            "multiplications": cost.multiplications, "additions": cost.additions, "bytes": cost.bytes, "steps": cost.steps,
+        },
         "notes": compiled.notes,
         "remarks": remarks.collect::<Vec<_>>(),
         "passes": passes.collect::<Vec<_>>(),

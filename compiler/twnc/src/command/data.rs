@@ -1,6 +1,6 @@
 //! Arrays on disk: `.npy`, `.npz`, folders of `.npy`, and images.
 
-use super::failure::Failure;
+use super::failure::{Failure, Kind};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use npyz::{NpyFile, Order, TypeChar, WriterBuilder};
 use std::collections::BTreeMap;
@@ -247,4 +247,18 @@ fn write_array(target: &mut dyn io::Write, array: &Output) -> io::Result<()> {
         Output::I64(a) => write!(a),
         Output::Bool(a) => write!(a),
     }
+}
+
+/// The largest text that is read, in bytes.
+const MAX_TEXT_BYTES: u64 = 256 << 20;
+
+/// A text file.
+pub fn text(path: &Path) -> Result<String, Failure> {
+    let fail = |e: io::Error| Failure::unacceptable(format!("cannot be read: {e}")).in_file(path.display());
+    let size = std::fs::metadata(path).map_err(fail)?.len();
+    if size > MAX_TEXT_BYTES {
+        let message = format!("{size} bytes; at most {MAX_TEXT_BYTES} of text are read");
+        return Err(Failure::new(Kind::Limit, message).in_file(path.display()));
+    }
+    std::fs::read_to_string(path).map_err(fail)
 }

@@ -68,7 +68,7 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     let is_onnx = options.model.extension().is_some_and(|extension| extension == "onnx");
     let (module, why_not, dims) = if is_onnx {
         let compiler =
-            Compiler::builder().import(options.options.import()).passes(options.options.passes()).build()?;
+            Compiler::builder().import(options.options.import()).passes(options.options.passes()?).build()?;
         let compiled = compiler.compile_file(&options.model)?;
         let names = compiled.program.steps.iter().map(|step| step.name.clone());
         let reasons =

@@ -10,6 +10,7 @@ mod inspect;
 mod lists;
 mod opt;
 mod progress;
+mod rules;
 mod run;
 mod sizes;
 mod tuning;
@@ -49,6 +50,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Compare(options)) => compare::run(&options, json),
         Some(Command::Opt(options)) => opt::run(&options),
         Some(Command::Passes) => lists::passes(json),
+        Some(Command::Rules(options)) => rules::run(&options, json),
         Some(Command::Ops) => lists::operators(json),
         None => compile::run(&cli.compile, json),
     }

@@ -103,14 +103,26 @@ fn results_are_what_the_documentation_says() {
     json("lenet5.onnx -o again.bin --report report.json --json");
     let report = std::fs::read(folder.path().join("report.json")).unwrap();
     let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
-    has(&report, &["network", "notes", "remarks", "passes"]);
+    has(&report, &["network", "cost", "notes", "remarks", "passes"]);
+    has(&report["cost"], &["multiplications", "additions", "bytes", "steps"]);
     for remark in report["remarks"].as_array().unwrap() {
         has(remark, &["pass", "layer", "kind", "topic", "message"]);
-        let topic = if remark["pass"] == "ternarise" { "rounding" } else { "detection" };
+        let topic = match remark["pass"].as_str() {
+            Some("ternarise") => "rounding",
+            Some("saturate") => "folding",
+            _ => "detection",
+        };
         assert_eq!(remark["topic"], topic, "{remark}");
     }
     let passes = json("passes --json");
     assert!(passes.as_array().unwrap().iter().any(|p| p["name"] == "ternarise"), "{passes}");
+    let rules = json("rules --json");
+    assert!(rules.as_array().unwrap().iter().any(|r| r["name"] == "scale_through_relu"), "{rules}");
+    let rule = "rule positive (reassociation): abs(relu(?x)) => relu(?x)";
+    std::fs::write(folder.path().join("own.rules"), rule).unwrap();
+    let checked = json("rules --check own.rules --cases 50 --json");
+    assert_eq!(checked[0]["cases"], 50, "{checked}");
+    json("lenet5.onnx -o again.bin --rules own.rules --json");
     let operators = json("ops --json");
     assert!(operators.as_array().unwrap().iter().any(|o| o["name"] == "Conv"), "{operators}");
 }

@@ -2,14 +2,15 @@
 
 use crate::networks::shared;
 use crate::random_graphs::run;
+use ndarray::{ArrayD, Axis};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::process::Command;
-use twnc::Compiler;
+use twnc::{CalibrationError, Calibrator, Compiler};
 use twnc_ir::{CountingCost, Data, ElementType, Graph, Op, PassContext, RunOptions, Tensor, evaluate};
 use twnc_onnx::ImportOptions;
 use twnc_passes::Activations;
-use twnc_program::{BufferId, step};
+use twnc_program::{BufferId, StepKind, step};
 use twnc_runtime::Backend;
 
 /// LeNet-5 as the passes leave it.
@@ -98,11 +99,57 @@ fn every_path_has_the_bits_of_the_evaluator() {
     }
 }
 
+/// Scales that samples give: of each value the largest that a sample alone has, constant in the graph and in the program.
+#[test]
+fn calibrated_scales_are_the_largest_of_the_samples() {
+    let compiler = Compiler::builder().activations(Activations::Int).build().unwrap();
+    let compiled = compiler.compile_file(shared("models/lenet5_twn.onnx")).unwrap();
+    let images = ArrayD::from_shape_vec(vec![20, 1, 28, 28], images()[..20 * 784].to_vec()).unwrap();
+    let mut calibrator = Calibrator::new(&compiled).unwrap();
+    for part in images.axis_chunks_iter(Axis(0), 6) {
+        calibrator.add(&[("image", part)]).unwrap();
+    }
+    let quantised = |graph: &Graph| {
+        let nodes = graph.order().unwrap().into_iter().map(|id| graph.node(id).clone());
+        nodes.filter(|node| matches!(node.op, Op::Quantize(_))).collect::<Vec<_>>()
+    };
+    let image = compiled.graph.inputs()[0].value;
+    assert_eq!(quantised(&compiled.graph)[0].operands, [image]);
+    let mut largest = 0f32;
+    for sample in images.axis_iter(Axis(0)) {
+        // The first value is the image itself: 127 steps of its scale.
+        largest = largest.max(sample.iter().fold(0f32, |a, x| a.max(x.abs())) / 127.0);
+    }
+    let compiled = calibrator.apply(compiled).unwrap();
+    let scales: Vec<f32> = quantised(&compiled.graph)
+        .iter()
+        .filter_map(|node| if let Op::Quantize(q) = &node.op { q.scale } else { None })
+        .collect();
+    assert_eq!(scales.len(), 3);
+    assert_eq!(scales[0].to_bits(), largest.to_bits());
+    let constant = compiled.program.steps.iter().filter_map(|step| match &step.kind {
+        StepKind::Quantize(quantize) => Some(quantize.scale),
+        _ => None,
+    });
+    assert!(constant.eq(scales.into_iter().map(Some)));
+    // An image's result does not depend on the scales of others now; and every path has the same bits.
+    let image = Tensor::from_f32(vec![5, 1, 28, 28], images.iter().copied().take(5 * 784).collect()).unwrap();
+    let expected = logits(&compiled.graph, image.as_f32().unwrap());
+    for backend in Backend::available() {
+        let found = run(&compiled.program, &image, backend, 1);
+        let apart = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-4, "{backend:?}: {apart}");
+    }
+    let float = Compiler::builder().build().unwrap().compile_file(shared("models/lenet5_twn.onnx")).unwrap();
+    assert!(matches!(Calibrator::new(&float), Err(CalibrationError::Nothing)));
+}
+
 /// A command, its exit code, and words that it says.
 #[test]
 fn options() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(shared("models/lenet5_twn.onnx"), folder.path().join("lenet5.onnx")).unwrap();
+    std::fs::copy(shared("data/mnist-500.npz"), folder.path().join("mnist.npz")).unwrap();
     let passes = "--passes fold_constants,detect_ternary,fold_scales,fix_point";
     let cases = [
         (format!("opt lenet5.onnx {passes} --activations int"), 0, "{bits=8, signed=true}"),
@@ -133,6 +180,19 @@ fn options() {
             2,
             "an activation has 4 to 12 bits",
         ),
+        ("lenet5.onnx -o c.bin --activations int --calibrate mnist.npz".into(), 0, "3 ternary layers"),
+        (
+            "lenet5.onnx --emit twir --activations int --calibrate mnist.npz".into(),
+            0,
+            "{bits=8, signed=true, scale=0.0078",
+        ),
+        ("lenet5.onnx -o x.bin --activations int --calibrate labels.npz".into(), 3, "labels.npz"),
+        (
+            "lenet5.onnx -o x.bin --activations f32 --calibrate mnist.npz".into(),
+            3,
+            "no layer of the network sums whole numbers",
+        ),
+        ("lenet5.onnx -o x.bin --calibrate mnist.npz".into(), 2, "--activations <ACTIVATIONS>"),
         ("lenet5.onnx -o x.bin --activation-bits 6".into(), 2, "--activations <ACTIVATIONS>"),
         ("passes".into(), 0, "fix_point"),
     ];

@@ -2,7 +2,7 @@
 
 use crate::networks::shared;
 use twnc::Compiler;
-use twnc_ir::{Binary, CountingCost, CustomRegistry, Graph, Unary, node_cost, text};
+use twnc_ir::{Binary, CountingCost, CustomRegistry, Flow, Graph, Unary, node_cost, text};
 use twnc_passes::Activations;
 use twnc_program::{Operations, Program, operations};
 
@@ -27,6 +27,27 @@ fn of_program(program: &Program) -> (u64, u64) {
     let shapes = program.resolve(&inputs.collect::<Vec<_>>()).unwrap();
     let total: Operations = program.steps.iter().map(|step| operations::count(program, &shapes, step)).sum();
     (total.multiplications(), total.additions())
+}
+
+/// What is one step in the count of costs is one in the program.
+#[test]
+fn costs_have_the_steps_of_the_program() {
+    for model in ["models/lenet5_twn.onnx", "models/lenet5_float.onnx"] {
+        for activations in [Activations::F32, Activations::Int] {
+            let compiler = Compiler::builder().activations(activations).build().unwrap();
+            let compiled = compiler.compile_file(shared(model)).unwrap();
+            let steps = Flow::of(&compiled.graph).unwrap().cost(&CountingCost).steps;
+            assert_eq!(steps as usize, compiled.program.steps.len(), "{model} with {activations:?}");
+        }
+    }
+    for entry in shared("cases").read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let graph = text::parse(&source, &CustomRegistry::default()).unwrap();
+        let compiled = Compiler::builder().build().unwrap().compile(graph, &mut |_, _| {}).unwrap();
+        let steps = Flow::of(&compiled.graph).unwrap().cost(&CountingCost).steps;
+        assert_eq!(steps as usize, compiled.program.steps.len(), "{}", path.display());
+    }
 }
 
 #[test]

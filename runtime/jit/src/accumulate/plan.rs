@@ -111,27 +111,32 @@ impl Plan {
         if planes > PACKED_LIMIT {
             return None;
         }
-        let images = images(geometry, &phases, reach, isa.lanes(element));
         let sizes = (2..=limits.group)
             .flat_map(|size| groupings(geometry, &phases, size).into_iter().map(move |g| (size, g)));
         let groupings: Vec<(usize, Vec<Group>)> = sizes.collect();
-        let (line, costs) = (element.line(), costs(isa));
+        let line = element.line();
         let budget = first_level_cache() - BESIDE_TABLES;
         let mut candidates: Vec<(f64, usize, Image, Shape)> = Vec::new();
-        for (grouping, (size, groups)) in groupings.iter().enumerate() {
-            let entries = Patterns::new(*size).entries();
-            for &image in &images {
-                let reach = reach_of(groups, image);
-                let counter = Counter::new(geometry, groups, image, range, phases.len());
-                for (tile, tiles) in tilings(image.extent(geometry.output), reach, element, isa) {
-                    let table_rows = tiles[0] * tile.rows + reach[0];
-                    let entry = (table_rows * tile.pitch).next_multiple_of(line);
-                    let most = budget / (entry * entries * element.bytes());
-                    let (lookups, crossing) = (limits.lookups(tile), counter.crossing(tile));
-                    for block in 1..=most.min(groups.len()).min(MOST_LOOKUPS) {
-                        let shape = Shape { tile, tiles, table_rows, entry, entries, block };
-                        let cycles = counter.count(&shape, lookups, crossing).cycles(&costs);
-                        candidates.push((cycles, grouping, image, shape));
+        // Narrower vectors may be filled where rows leave wide ones half empty.
+        let short = geometry.output[1] <= isa.lanes(element);
+        for &isa in isa.and_narrower().iter().take(if short { usize::MAX } else { 1 }) {
+            let costs = costs(isa);
+            let images = images(geometry, &phases, reach, isa.lanes(element));
+            for (grouping, (size, groups)) in groupings.iter().enumerate() {
+                let entries = Patterns::new(*size).entries();
+                for &image in &images {
+                    let reach = reach_of(groups, image);
+                    let counter = Counter::new(geometry, groups, image, range, phases.len());
+                    for (tile, tiles) in tilings(image.extent(geometry.output), reach, element, isa) {
+                        let table_rows = tiles[0] * tile.rows + reach[0];
+                        let entry = (table_rows * tile.pitch).next_multiple_of(line);
+                        let most = budget / (entry * entries * element.bytes());
+                        let (lookups, crossing) = (limits.lookups(tile), counter.crossing(tile));
+                        for block in 1..=most.min(groups.len()).min(MOST_LOOKUPS) {
+                            let shape = Shape { tile, tiles, table_rows, entry, entries, block };
+                            let cycles = counter.count(&shape, lookups, crossing).cycles(&costs);
+                            candidates.push((cycles, grouping, image, shape));
+                        }
                     }
                 }
             }

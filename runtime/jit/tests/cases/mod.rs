@@ -193,7 +193,7 @@ fn check_on(jit: &Jit, case: &Case) {
     }
     let run = |threads, edge| output(case, &kernel, &inputs, residual.as_deref(), threads, edge);
     let (output, again) = (run(case.threads, Edge::Start), run(1, Edge::End));
-    assert!(output.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()), "parts change the bits");
+    assert!(output.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()), "threads change the bits");
     let samples = case.input.first().copied().unwrap_or(1).max(1);
     let positions = match case.contraction {
         Contraction::MatMul => 1,

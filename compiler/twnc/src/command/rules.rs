@@ -1,0 +1,64 @@
+//! `twnc rules`: the rules of the e-graph, and whether a user's hold.
+
+use super::arguments::Rules;
+use super::failure::{Failure, Kind};
+use super::{counted, data, out};
+use twnc_passes::Rule;
+use twnc_passes::egraph::{Verdict, check};
+
+/// Lists the built-in rules, or checks those of a file.
+pub fn run(options: &Rules, json: bool) -> Result<(), Failure> {
+    match &options.check {
+        None => list(&Rule::built_in(), json),
+        Some(path) => {
+            let rules = Rule::parse(&data::text(path)?).map_err(|e| {
+                Failure::unacceptable(e)
+                    .in_file(path.display())
+                    .help("docs/egraph-rules.md has the grammar and the words")
+            })?;
+            checked(&rules, options.cases, json).map_err(|failure| failure.in_file(path.display()))
+        }
+    }
+}
+
+fn list(rules: &[Rule], json: bool) -> Result<(), Failure> {
+    if json {
+        let list = rules.iter().map(|rule| {
+            let (exactness, equation) = (rule.exactness().to_string(), rule.equation());
+            serde_json::json!({"name": rule.name(), "exactness": exactness, "equation": equation})
+        });
+        out!("{}", serde_json::Value::from_iter(list));
+        return Ok(());
+    }
+    for rule in rules {
+        out!("{} ({})\n    {}", rule.name(), rule.exactness(), rule.equation());
+    }
+    Ok(())
+}
+
+/// Says of each rule in how many cases it holds; fails with those that do not, or that no case was found for.
+fn checked(rules: &[Rule], cases: usize, json: bool) -> Result<(), Failure> {
+    let verdicts: Vec<(&Rule, Verdict)> = rules.iter().map(|rule| (rule, check(rule, cases, 0))).collect();
+    if json {
+        let list = verdicts.iter().map(|(rule, verdict)| match verdict {
+            Verdict::Holds(cases) => {
+                serde_json::json!({"name": rule.name(), "holds": *cases > 0, "cases": cases})
+            }
+            Verdict::Fails(case) => serde_json::json!({"name": rule.name(), "holds": false, "case": case}),
+        });
+        out!("{}", serde_json::Value::from_iter(list));
+    }
+    let mut wrong = vec![];
+    for (rule, verdict) in &verdicts {
+        match verdict {
+            Verdict::Holds(0) => wrong.push(format!("`{}` fits none of the random graphs", rule.name())),
+            Verdict::Holds(held) if !json => out!("{}: holds in {}", rule.name(), counted(*held, "case")),
+            Verdict::Holds(_) => {}
+            Verdict::Fails(case) => wrong.push(format!("`{}` does not hold: {case}", rule.name())),
+        }
+    }
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(Kind::Unacceptable, wrong.join("\n"))),
+    }
+}

@@ -1,0 +1,241 @@
+//! `saturate`: finds where scales cost least, and which accumulations become one, by equality saturation.
+//!
+//! **Exact** up to float reassociation, for numbers whose magnitudes are far from the ends of the range of f32. A region of the graph becomes an
+//! e-graph, which holds all that the [rules](Rule) make of it at once; of these the pass takes what costs least by the compiler's cost model,
+//! and leaves the region as it is where nothing costs less. `docs/egraph-rules.md` lists the rules.
+//!
+//! Regions are runs of nodes in the order of the graph. Each begins some nodes before the end of the one before it, so that a scale that was moved
+//! to the end of a region moves on in the next. The limits are numbers of nodes and of iterations, and never a time: the same graph gives
+//! the same result. A region that reaches a limit leaves a remark; what is taken of it is right, but perhaps not the least.
+
+mod build;
+mod check;
+mod coefficient;
+mod convert;
+mod explain;
+mod extract;
+mod facts;
+mod language;
+mod rules;
+
+use crate::options::{Options, OptionsError};
+use crate::{FlipSigns, FoldScales, non_negative, walk};
+pub use check::{Verdict, check, example};
+use convert::Region;
+use egg::{Rewrite, Runner, SimpleScheduler, StopReason};
+pub use extract::Strategy;
+use extract::extract;
+use facts::Tables;
+use language::Term;
+pub use rules::{Exactness, Rule, RuleError};
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+use twnc_ir::{Changed, Graph, NodeId, Op, Pass, PassContext, PassError, Rewriter, Topic, ValueId};
+
+/// How large a region and its e-graph become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Nodes of the graph in a region.
+    pub region: usize,
+    /// Nodes that a region shares with the one before.
+    pub overlap: usize,
+    /// Nodes of an e-graph.
+    pub nodes: usize,
+    /// How often all rules are applied.
+    pub iterations: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { region: 64, overlap: 16, nodes: 3000, iterations: 48 }
+    }
+}
+
+/// In how many random cases a rule of a user's is evaluated before it is applied.
+const CASES: usize = 200;
+
+/// The pass.
+#[derive(Clone)]
+pub struct Saturate {
+    rules: Vec<Rule>,
+    limits: Limits,
+    strategy: Strategy,
+    explain: Vec<String>,
+}
+
+impl Default for Saturate {
+    fn default() -> Saturate {
+        Saturate {
+            rules: Rule::built_in(),
+            limits: Limits::default(),
+            strategy: Strategy::Best,
+            explain: vec![],
+        }
+    }
+}
+
+impl Saturate {
+    /// The pass for some options. A rule of the user's is checked first; one that does not hold is refused.
+    pub fn new(options: &Options) -> Result<Saturate, OptionsError> {
+        let own = Rule::built_in();
+        let rules = Rule::parse(&options.rules)?;
+        for rule in &rules {
+            if own.iter().any(|other| other.name() == rule.name()) {
+                return Err(OptionsError::RuleName(rule.name().to_owned()));
+            }
+            if let Verdict::Fails(case) = check(rule, CASES, 0) {
+                return Err(OptionsError::WrongRule { name: rule.name().to_owned(), case });
+            }
+        }
+        let rules = own.into_iter().chain(rules).collect();
+        Ok(Saturate { rules, explain: options.explain.clone(), ..Saturate::default() })
+    }
+
+    /// The pass with other limits.
+    pub fn with_limits(self, limits: Limits) -> Saturate {
+        Saturate { limits, ..self }
+    }
+
+    /// The pass with another way to take a graph from an e-graph.
+    pub fn with_strategy(self, strategy: Strategy) -> Saturate {
+        Saturate { strategy, ..self }
+    }
+}
+
+impl Pass for Saturate {
+    fn name(&self) -> &str {
+        "saturate"
+    }
+
+    fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Changed, PassError> {
+        let rewrites: Vec<Rewrite<Term, Tables>> = self.rules.iter().filter_map(Rule::rewrite).collect();
+        let mut rewriter = Rewriter::new(graph);
+        let mut done: HashSet<NodeId> = HashSet::new();
+        loop {
+            let order: Vec<NodeId> = walk::order(rewriter.graph())?
+                .into_iter()
+                .filter(|&id| !matches!(rewriter.graph().node(id).op, Op::Constant(_)))
+                .collect();
+            let Some(next) = order.iter().position(|id| !done.contains(id)) else { break };
+            let start = next.saturating_sub(self.limits.overlap);
+            let end = (start + self.limits.region.max(self.limits.overlap + 1)).min(order.len());
+            let nodes = &order[start..end];
+            let known = non_negative::values(rewriter.graph(), &order[..end]);
+            done.extend(nodes);
+            done.extend(self.region(&mut rewriter, nodes, &rewrites, &known, cx)?);
+        }
+        let mut changed = rewriter.finish();
+        if changed.any() && self.strategy == Strategy::Best {
+            // Of equal costs, chains and signs in the form that the passes before this one left. They have made their remarks.
+            let mut again = PassContext::new(cx.cost());
+            changed.edits.extend(FoldScales.run(graph, &mut again)?.edits);
+            changed.edits.extend(FlipSigns.run(graph, &mut again)?.edits);
+        }
+        Ok(changed)
+    }
+}
+
+impl Saturate {
+    /// Rewrites one region. Returns the nodes that now stand for it.
+    fn region(
+        &self,
+        rewriter: &mut Rewriter<'_>,
+        nodes: &[NodeId],
+        rewrites: &[Rewrite<Term, Tables>],
+        non_negative: &HashSet<ValueId>,
+        cx: &mut PassContext<'_>,
+    ) -> Result<Vec<NodeId>, PassError> {
+        let (region, limit) = self.grown(rewriter.graph(), nodes, rewrites, non_negative);
+        let Some(&first) = region.nodes.first() else { return Ok(vec![]) };
+        let layer = rewriter.graph().node_name(first);
+        let before = region.price(rewriter.graph(), cx.cost());
+        if let Some(limit) = limit {
+            cx.missed(
+                Topic::Folding,
+                &layer,
+                format!("what starts here is not searched to the end: {limit}"),
+            );
+        }
+        let (roots, as_it_was) = (region.root_classes(), region.as_it_was());
+        let Some((selection, after)) = extract(&region.classes, &roots, &as_it_was, cx.cost(), self.strategy)
+        else {
+            return Ok(vec![]);
+        };
+        if self.strategy == Strategy::Best && !after.is_less_than(&before) {
+            return Ok(vec![]);
+        }
+        for value in &self.explain {
+            explain::remarks(&region, rewriter.graph(), &selection, value, cx);
+        }
+        let mut reasons: HashMap<ValueId, String> = HashMap::new();
+        for &root in &region.roots {
+            let rules = explain::rules(&region, &selection, root);
+            reasons.insert(root, format!("costs less by {}", rules.join(", ")));
+        }
+        let reason = |root: ValueId| reasons.get(&root).cloned().unwrap_or_default();
+        let built = region.replace(rewriter, &selection, &reason).map_err(PassError::at(&layer))?;
+        rewriter.remove_dead("something that costs less stands in its place");
+        let saved = |what: &str, before: u64, after: u64| match before.cmp(&after) {
+            std::cmp::Ordering::Equal => None,
+            _ => Some(format!("{before} {what} become {after}")),
+        };
+        let (before, after) = (before.cost, after.cost);
+        let saved = [
+            saved("multiplications", before.multiplications, after.multiplications),
+            saved("additions", before.additions, after.additions),
+            saved("bytes", before.bytes, after.bytes),
+            saved("steps", before.steps, after.steps),
+        ];
+        let saved: Vec<String> = saved.into_iter().flatten().collect();
+        cx.applied(Topic::Folding, &layer, format!("what starts here costs less: {}", saved.join(", ")));
+        Ok(built)
+    }
+
+    /// A region as an e-graph, saturated, and the limit that it reached, if it reached one. Nodes are added in order, and the rules applied before each
+    /// that is more than a function of the elements of one value: so what can be taken from a value is known before anything is made of it, and moves on as one.
+    fn grown(
+        &self,
+        graph: &Graph,
+        nodes: &[NodeId],
+        rewrites: &[Rewrite<Term, Tables>],
+        non_negative: &HashSet<ValueId>,
+    ) -> (Region, Option<String>) {
+        let mut region = Region::new();
+        let mut limit = None;
+        for &id in nodes {
+            let node = graph.node(id);
+            let values = node.operands.iter().filter(|&&value| graph.constant(value).is_none()).count();
+            let of_elements = matches!(node.op, Op::Unary(_) | Op::Binary(_)) && values < 2;
+            if limit.is_none() && !of_elements {
+                limit = self.saturate(&mut region, rewrites);
+            }
+            region.add(graph, id, non_negative);
+        }
+        limit = limit.or_else(|| self.saturate(&mut region, rewrites));
+        region.close(graph);
+        (region, limit)
+    }
+
+    /// Applies the rules as long as they find something new. The limit that stopped it, if one did.
+    fn saturate(&self, region: &mut Region, rewrites: &[Rewrite<Term, Tables>]) -> Option<String> {
+        let classes = std::mem::take(&mut region.classes);
+        let runner = Runner::<_, _, ()>::new(Tables::default())
+            .with_egraph(classes)
+            .with_node_limit(self.limits.nodes)
+            .with_iter_limit(self.limits.iterations)
+            // A limit of time would make the result depend on the machine.
+            .with_time_limit(Duration::MAX)
+            .with_scheduler(SimpleScheduler)
+            .run(rewrites);
+        region.classes = runner.egraph;
+        match runner.stop_reason {
+            Some(StopReason::NodeLimit(_)) => {
+                Some(format!("its e-graph has more than {} nodes", self.limits.nodes))
+            }
+            Some(StopReason::IterationLimit(_)) => {
+                Some(format!("it takes more than {} iterations", self.limits.iterations))
+            }
+            _ => None,
+        }
+    }
+}

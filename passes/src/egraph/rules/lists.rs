@@ -1,0 +1,213 @@
+//! Rules about lists of any length: what stands before or behind a `concat`, and slices of one.
+
+use super::Function;
+use super::text::Exactness;
+use crate::egraph::build::{Builder, coefficient};
+use egg::Id;
+use twnc_ir::{Binary, Dim, Op, Slice};
+
+const MUL: Op = Op::Binary(Binary::Mul);
+const ADD: Op = Op::Binary(Binary::Add);
+
+pub(super) const RULES: &[Function] = &[
+    Function {
+        name: "scale_through_concat",
+        exactness: Exactness { exact: true, numbers_only: false },
+        equation: "concat{?a}(mul(?x, ?s), mul(?y, ?t), ..) => mul(concat{?a}(?x, ?y, ..), [s, t, ..]); what has no scale has 1",
+        word: "concat",
+        apply: scaled_parts,
+        samples: &["concat{?a}(mul(?x, ?s), mul(?y, ?t))", "concat{?a}(?x, mul(?y, ?t), mul(?z, ?u))"],
+    },
+    Function {
+        name: "bias_through_concat",
+        exactness: Exactness { exact: false, numbers_only: false },
+        equation: "concat{?a}(add(?x, ?s), add(?y, ?t), ..) => add(concat{?a}(?x, ?y, ..), [s, t, ..]); what has no bias has 0",
+        word: "concat",
+        apply: biased_parts,
+        samples: &["concat{?a}(add(?x, ?s), add(?y, ?t))", "concat{?a}(add(?x, ?s), ?y)"],
+    },
+    Function {
+        name: "function_through_concat",
+        exactness: Exactness { exact: true, numbers_only: false },
+        equation: "concat{?a}(f(?x), f(?y), ..) => f(concat{?a}(?x, ?y, ..)) for a function f of one number",
+        word: "concat",
+        apply: functions_of_parts,
+        samples: &["concat{?a}(relu(?x), relu(?y))", "concat{?a}(clip{?b}(?x), clip{?b}(?y), clip{?b}(?z))"],
+    },
+    Function {
+        name: "scale_of_concat",
+        exactness: Exactness { exact: true, numbers_only: false },
+        equation: "mul(concat{?a}(?x, ?y, ..), ?s) => concat{?a}(mul(?x, part of s), mul(?y, part of s), ..)",
+        word: "mul",
+        apply: scale_of_concat,
+        samples: &["mul(concat{?a}(?x, ?y), ?s)"],
+    },
+    Function {
+        name: "bias_of_concat",
+        exactness: Exactness { exact: true, numbers_only: false },
+        equation: "add(concat{?a}(?x, ?y, ..), ?t) => concat{?a}(add(?x, part of t), add(?y, part of t), ..)",
+        word: "add",
+        apply: bias_of_concat,
+        samples: &["add(concat{?a}(?x, ?y), ?s)"],
+    },
+    Function {
+        name: "concat_of_concat",
+        exactness: Exactness { exact: true, numbers_only: false },
+        equation: "concat{?a}(.., concat{?a}(?x, ?y), ..) => concat{?a}(.., ?x, ?y, ..)",
+        word: "concat",
+        apply: flattened,
+        samples: &["concat{?a}(concat{?a}(?x, ?y), ?z)"],
+    },
+    Function {
+        name: "slice_of_concat",
+        exactness: Exactness { exact: true, numbers_only: false },
+        equation: "slice{?b}(concat{?a}(.., ?x, ..)) => ?x where the slice is this operand",
+        word: "slice",
+        apply: slice_of_concat,
+        samples: &["slice{?b}(concat{?a}(?x, ?y))"],
+    },
+];
+
+/// A way in which `f` by a coefficient may make each part: the part without it, and the coefficient.
+fn parts(build: &Builder<'_>, operands: &[Id], word: &str) -> Option<Vec<(Id, Option<Id>)>> {
+    let split = |&operand: &Id| {
+        let nodes = build.nodes(operand, word);
+        let with = nodes.iter().find_map(|(_, operands)| match operands.as_slice() {
+            &[x, s] if build.coefficient_of(s).is_some() => Some((x, Some(s))),
+            _ => None,
+        });
+        with.unwrap_or((operand, None))
+    };
+    let parts: Vec<(Id, Option<Id>)> = operands.iter().map(split).collect();
+    parts.iter().any(|(_, s)| s.is_some()).then_some(parts)
+}
+
+/// The coefficients of parts as one along the concatenated axis, or the one that all share.
+fn joined(build: &mut Builder<'_>, axis: usize, parts: &[(Id, Option<Id>)], neutral: f64) -> Option<Id> {
+    if let [(_, Some(first)), rest @ ..] = parts
+        && rest.iter().all(|(_, s)| *s == Some(*first))
+        && build.coefficient_of(*first)?.axis(build.ty(parts[0].0)?.rank()) != Some(axis)
+    {
+        return Some(*first);
+    }
+    let (mut values, mut back) = (vec![], None);
+    for (part, s) in parts {
+        let ty = build.ty(*part)?;
+        let size = ty.shape.get(axis)?.as_size()?;
+        back = Some(ty.rank() - axis);
+        match s.and_then(|s| coefficient(build.classes, s)) {
+            None => values.extend(std::iter::repeat_n(neutral, size)),
+            Some((_, &[one])) => values.extend(std::iter::repeat_n(one, size)),
+            Some((known, many)) if known.back() == back && many.len() == size => values.extend(many),
+            Some(_) => return None,
+        }
+    }
+    build.numbers(back, &values)
+}
+
+fn around(build: &mut Builder<'_>, op: &Op, operands: &[Id], f: Op, neutral: f64) -> Option<Vec<Id>> {
+    let Op::Concat { axis } = op else { return None };
+    let parts = parts(build, operands, f.mnemonic())?;
+    let one = joined(build, *axis, &parts, neutral)?;
+    let inner: Vec<Id> = parts.iter().map(|(x, _)| *x).collect();
+    let inner = build.operator(op.clone(), &inner)?;
+    Some(vec![build.operator(f, &[inner, one])?])
+}
+
+fn scaled_parts(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>> {
+    around(build, op, operands, MUL, 1.0)
+}
+
+fn biased_parts(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>> {
+    around(build, op, operands, ADD, 0.0)
+}
+
+fn functions_of_parts(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>> {
+    let functions = |id: Id| -> Vec<(Op, Id)> {
+        let nodes = build.classes[id].nodes.iter().filter_map(|node| {
+            let f = crate::egraph::facts::operator(build.classes, node)?;
+            matches!(f, Op::Unary(_)).then(|| (f.clone(), *node.children.last().unwrap_or(&id)))
+        });
+        nodes.collect()
+    };
+    let mut found = vec![];
+    for (f, first) in functions(*operands.first()?) {
+        let same = |id: &Id| functions(*id).into_iter().find(|(g, _)| *g == f).map(|(_, x)| x);
+        let Some(rest) = operands[1..].iter().map(same).collect::<Option<Vec<Id>>>() else { continue };
+        let inner: Vec<Id> = std::iter::once(first).chain(rest).collect();
+        found.push((f, inner));
+    }
+    let found = found.into_iter().filter_map(|(f, inner)| {
+        let inner = build.operator(op.clone(), &inner)?;
+        build.operator(f, &[inner])
+    });
+    Some(found.collect())
+}
+
+/// `f` by parts of a coefficient, of each operand of a `concat`.
+fn inside(build: &mut Builder<'_>, f: &Op, operands: &[Id]) -> Option<Vec<Id>> {
+    let &[whole, s] = operands else { return None };
+    let (known, values) = coefficient(build.classes, s)?;
+    let (back, values) = (known.back(), values.to_vec());
+    let rank = build.ty(whole)?.rank();
+    let mut found = vec![];
+    for (concat, parts) in build.nodes(whole, "concat") {
+        let Op::Concat { axis } = concat else { continue };
+        let along = back == Some(rank - axis);
+        let (mut new, mut at) = (vec![], 0);
+        for &part in &parts {
+            let size = build.ty(part)?.shape.get(axis)?.as_size();
+            let own = match (along, size) {
+                (false, _) => Some(s),
+                (true, Some(size)) => {
+                    let own = values.get(at..at + size)?;
+                    at += size;
+                    build.numbers(back, own)
+                }
+                (true, None) => None,
+            };
+            new.push(own.and_then(|own| build.operator(f.clone(), &[part, own])));
+        }
+        let Some(new) = new.into_iter().collect::<Option<Vec<Id>>>() else { continue };
+        found.extend(build.operator(Op::Concat { axis }, &new));
+    }
+    Some(found)
+}
+
+fn scale_of_concat(build: &mut Builder<'_>, _: &Op, operands: &[Id]) -> Option<Vec<Id>> {
+    inside(build, &MUL, operands)
+}
+
+fn bias_of_concat(build: &mut Builder<'_>, _: &Op, operands: &[Id]) -> Option<Vec<Id>> {
+    inside(build, &ADD, operands)
+}
+
+fn flattened(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>> {
+    let mut flat = vec![];
+    for &operand in operands {
+        match build.nodes(operand, "concat").into_iter().find(|(inner, _)| inner == op) {
+            Some((_, parts)) => flat.extend(parts),
+            None => flat.push(operand),
+        }
+    }
+    (flat.len() > operands.len()).then(|| build.operator(op.clone(), &flat).into_iter().collect())
+}
+
+fn slice_of_concat(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>> {
+    let Op::Slice(Slice { axis, start, size, step: 1 }) = op else { return None };
+    let mut found = vec![];
+    for (concat, parts) in build.nodes(*operands.first()?, "concat") {
+        if concat != (Op::Concat { axis: *axis }) {
+            continue;
+        }
+        let mut at = Dim::from(0usize);
+        for part in parts {
+            let length = build.ty(part)?.shape.get(*axis)?.clone();
+            if at == *start && length == *size {
+                found.push(part);
+            }
+            at = at.checked_add(&length)?;
+        }
+    }
+    Some(found)
+}

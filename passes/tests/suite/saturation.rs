@@ -1,0 +1,173 @@
+//! Whole graphs in the e-graph: where scales end, that the result does not depend on how it is found, and that limits keep it small.
+
+use crate::oracle::{Numbers, assert_same};
+use crate::random_graphs::{network, piece};
+use proptest::prelude::*;
+use std::time::Instant;
+use twnc_ir::{
+    Binary, Conv, CostModel, CountingCost, Data, Dim, Flow, Geometry, Graph, GraphBuilder, Op, Pass,
+    PassContext, Pool, Tensor, TensorType, Unary, ValueId, text, verify,
+};
+use twnc_passes::egraph::Strategy;
+use twnc_passes::{Limits, Mode, Options, Saturate, default_pipeline};
+
+/// A random ternary weight.
+fn ternary(build: &mut GraphBuilder, numbers: &mut Numbers, shape: Vec<usize>) -> ValueId {
+    let trits = (0..shape.iter().product()).map(|_| (numbers.bits() % 3) as i8 - 1).collect();
+    build.constant(Tensor::new(shape, Data::Ternary(trits)).unwrap(), "w")
+}
+
+fn scaled(build: &mut GraphBuilder, x: ValueId, scale: f32, name: &str) -> ValueId {
+    let alpha = build.constant(Tensor::scalar(scale), "alpha");
+    build.node(Op::Binary(Binary::Mul), &[x, alpha], name).unwrap()
+}
+
+/// Fully connected layers with one scale each, a bias and an activation.
+fn perceptron(layers: usize, width: usize) -> Graph {
+    let mut numbers = Numbers::new(3);
+    let mut build = GraphBuilder::new("mlp");
+    let mut x = build.input("x", TensorType::f32(vec![Dim::symbol("N"), Dim::from(width)]));
+    for i in 0..layers {
+        let name = format!("layer{i}");
+        let w = ternary(&mut build, &mut numbers, vec![width, width]);
+        x = build.node(Op::MatMul, &[x, w], &name).unwrap();
+        x = scaled(&mut build, x, 0.2 + (i % 7) as f32 / 20.0, &name);
+        let bias = Tensor::from_f32(vec![width], numbers.vector(width, -0.5, 0.5)).unwrap();
+        let bias = build.constant(bias, "bias");
+        x = build.node(Op::Binary(Binary::Add), &[x, bias], &name).unwrap();
+        if i + 1 < layers {
+            x = build.node(Op::Unary(Unary::Relu), &[x], &name).unwrap();
+        }
+    }
+    build.output("y", x);
+    build.finish()
+}
+
+/// Convolutions with one scale each, pools, a residual, and a linear layer behind a mean.
+fn images() -> Graph {
+    let mut numbers = Numbers::new(4);
+    let mut build = GraphBuilder::new("cnn");
+    let shape = vec![Dim::symbol("N"), Dim::from(3), Dim::from(16), Dim::from(16)];
+    let mut x = build.input("x", TensorType::f32(shape));
+    let padded = Geometry { pads_begin: vec![1, 1], pads_end: vec![1, 1], ..Geometry::unit(2) };
+    let halved = Pool {
+        kernel: vec![2, 2],
+        geometry: Geometry { strides: vec![2, 2], ..Geometry::unit(2) },
+        ceil: false,
+    };
+    for (i, (inputs, outputs)) in [(3, 8), (8, 8), (8, 8)].into_iter().enumerate() {
+        let name = format!("conv{i}");
+        let w = ternary(&mut build, &mut numbers, vec![outputs, inputs, 3, 3]);
+        x = build.node(Op::Conv(Conv { geometry: padded.clone(), groups: 1 }), &[x, w], &name).unwrap();
+        x = scaled(&mut build, x, 0.1 + i as f32 / 10.0, &name);
+        x = build.node(Op::Unary(Unary::Clip { min: 0.0, max: 6.0 }), &[x], &name).unwrap();
+        x = match i {
+            1 => build
+                .node(Op::AveragePool { pool: halved.clone(), count_padding: false }, &[x], "mean")
+                .unwrap(),
+            _ => build.node(Op::MaxPool(halved.clone()), &[x], "pool").unwrap(),
+        };
+    }
+    let flat =
+        build.node(Op::Reshape { shape: vec![Dim::symbol("N"), Dim::from(32)] }, &[x], "flat").unwrap();
+    let w = ternary(&mut build, &mut numbers, vec![32, 10]);
+    let y = build.node(Op::MatMul, &[flat, w], "linear").unwrap();
+    let y = scaled(&mut build, y, 0.7, "linear");
+    build.output("y", y);
+    build.finish()
+}
+
+fn saturate(graph: &Graph, pass: &Saturate) -> (Graph, Vec<String>) {
+    let (mut after, mut cx) = (graph.clone(), PassContext::new(&CountingCost));
+    pass.run(&mut after, &mut cx).unwrap();
+    verify::verify(&after).unwrap();
+    let remarks = cx.into_remarks().into_iter().map(|remark| remark.message).collect();
+    (after, remarks)
+}
+
+fn multiplications(graph: &Graph) -> Vec<String> {
+    let nodes = graph.order().unwrap().into_iter().map(|id| graph.node(id));
+    nodes.filter(|node| node.op == Op::Binary(Binary::Mul)).map(|node| node.name.clone()).collect()
+}
+
+fn weight(graph: &Graph) -> f64 {
+    CountingCost.weight(&Flow::of(graph).unwrap().cost(&CountingCost))
+}
+
+#[test]
+fn without_batch_norm_the_output_alone_is_scaled() {
+    let (mlp, _) = saturate(&perceptron(6, 12), &Saturate::default());
+    assert_eq!(multiplications(&mlp), ["layer5"]);
+    assert_same(&perceptron(6, 12), &mlp);
+    let (cnn, _) = saturate(&images(), &Saturate::default());
+    assert_eq!(multiplications(&cnn), ["linear"]);
+    // The mean of a pool is a sum, whose division joined the scale.
+    assert!(!cnn.node_ids().any(|id| matches!(cnn.node(id).op, Op::AveragePool { .. })));
+    assert_same(&images(), &cnn);
+}
+
+#[test]
+fn equal_graphs_give_equal_graphs() {
+    for graph in [perceptron(30, 4), images()] {
+        let runs = [0; 3].map(|_| text::print_full(&saturate(&graph, &Saturate::default()).0));
+        assert!(runs.iter().all(|run| *run == runs[0]));
+    }
+}
+
+#[test]
+fn a_limit_is_told_of_and_the_result_is_right() {
+    let graph = images();
+    let limits = Limits { nodes: 60, ..Limits::default() };
+    let (after, remarks) = saturate(&graph, &Saturate::default().with_limits(limits));
+    assert!(remarks.iter().any(|message| message.contains("more than 60 nodes")), "{remarks:?}");
+    assert_same(&graph, &after);
+    let limits = Limits { iterations: 1, ..Limits::default() };
+    let (after, remarks) = saturate(&graph, &Saturate::default().with_limits(limits));
+    assert!(remarks.iter().any(|message| message.contains("more than 1 iterations")), "{remarks:?}");
+    assert_same(&graph, &after);
+}
+
+#[test]
+fn a_long_chain_takes_time_in_proportion() {
+    let time = |layers: usize| {
+        let graph = perceptron(layers, 2);
+        let start = Instant::now();
+        let (after, _) = saturate(&graph, &Saturate::default());
+        assert!(weight(&after) < weight(&graph));
+        // Scales multiply to what no coefficient may be, and then one is left.
+        let left = multiplications(&after).len();
+        assert!(left * 8 < layers, "{left} of {layers} multiplications are left");
+        start.elapsed().as_secs_f64()
+    };
+    let (short, long) = (time(250), time(1000));
+    // Four times the work; the bound is generous, for machines that do other things too.
+    assert!(long < 12.0 * short, "{short} s, but {long} s for four times the layers");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is taken of the e-graph computes the same, and the best costs no more than what came in.
+    #[test]
+    fn every_extraction_computes_the_same(pieces in prop::collection::vec(piece(), 1..9), seed in 0u64..1000) {
+        let mut graph = network(&pieces, seed);
+        let options = Options { ternarise: Mode::Detected, ..Options::default() };
+        let mut cx = PassContext::new(&CountingCost);
+        for entry in default_pipeline(&options).unwrap().entries() {
+            if entry.pass.name() != "saturate" {
+                entry.pass.run(&mut graph, &mut cx).unwrap();
+            }
+        }
+        let mut weights = vec![];
+        for strategy in [Strategy::Best, Strategy::Trees, Strategy::Sets, Strategy::Worst] {
+            let (after, _) = saturate(&graph, &Saturate::default().with_strategy(strategy));
+            assert_same(&graph, &after);
+            weights.push(weight(&after));
+        }
+        // Signs are put in order behind the best, which may keep two weights where one would do.
+        let least = weights[0] * (1.0 - 2e-3);
+        prop_assert!(least <= weight(&graph), "{weights:?} and {}", weight(&graph));
+        // Both are where the best begins. That nothing at all costs less it does not promise.
+        prop_assert!(weights[1..3].iter().all(|&other| least <= other), "{weights:?}");
+    }
+}
