@@ -149,6 +149,7 @@ def classes(bench):
         "8 bits",
         "classes seen",
         "share of the first",
+        "margin of those that differ",
     )
     for network in TRAINED:
         for scale in ["as trained"] if network.ternary else ["layer", "channel"]:
@@ -188,12 +189,17 @@ def compared(bench, network, scale):
     seen = np.bincount(chosen["f32"])
     same = {bits: float((chosen[str(bits)] == chosen["f32"]).mean()) for bits in WIDTHS}
     right = {mode: None if labels is None else float((chosen[mode] == labels).mean()) for mode in ("float", "f32", "8")}
+    # How far the first class is ahead of the second, of the inputs whose class differs and of all.
+    margins = np.diff(np.sort(outputs["f32"].astype(np.float64), axis=1)[:, -2:]).ravel()
+    differs = chosen["8"] != chosen["f32"]
+    margin = float(np.median(margins[differs]) / np.median(margins)) if differs.any() else None
     cosine = float(np.mean(cosines(outputs["f32"], outputs["8"])))
     bench.json.setdefault("classes", {})[f"{network.label}, {scale}"] = {
         "same": same,
         "right": right,
         "cosine": cosine,
-        "seen": seen.tolist(),
+        "seen": {int(number): int(seen[number]) for number in seen.nonzero()[0]},
+        "margin": margin,
     }
     percent = lambda share: "" if share is None else f"{share:.2%}"
     return [
@@ -203,6 +209,7 @@ def compared(bench, network, scale):
         *map(percent, right.values()),
         f"{np.count_nonzero(seen)} of {outputs['f32'].shape[1]}",
         percent(seen.max() / seen.sum()),
+        percent(margin),
     ]
 
 

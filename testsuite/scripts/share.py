@@ -25,7 +25,7 @@ PARTS = {
     "packing": ("packed",),
     "epilogue": ("runs", "stored"),
 }
-KINDS = {"avx512": 512, "avx2": 256}
+KINDS = ("avx512", "avx2")
 
 
 def table(bench):
@@ -35,7 +35,7 @@ def table(bench):
     wanted = os.environ.get("TWNC_ISA")
     bench.table(
         "layer",
-        "vectors",
+        "code",
         "clock, GHz",
         "thousand cycles",
         "additions a cycle",
@@ -59,7 +59,7 @@ def table(bench):
             costs = dict(zip(names, costs))
             for layer in LAYERS:
                 tried = [plan for plan in first if (plan["layer"], plan["element"]) == (layer, element)]
-                row(bench, f"{KINDS[isa]} bits, {element}", tried, clock, costs, rounding.get(layer))
+                row(bench, f"{isa}, {element}", tried, clock, costs, rounding.get(layer))
 
 
 def timed(command, isa, *arguments):
@@ -67,7 +67,7 @@ def timed(command, isa, *arguments):
     return [json.loads(line) for line in lines]
 
 
-def row(bench, vectors, tried, clock, costs, rounding):
+def row(bench, code, tried, clock, costs, rounding):
     plan = min(tried, key=lambda plan: plan["cycles"])
     # The highest clock that was seen: a lower one is of a moment when others ran.
     cycles, added = plan["cycles"] / plan["clock"] * clock, plan["added"]
@@ -77,7 +77,7 @@ def row(bench, vectors, tried, clock, costs, rounding):
     share = lambda part: f"{part / cycles:.0%}"
     bench.row(
         plan["layer"].replace("->", "→").replace(" @", ", ") + "²",
-        vectors,
+        code,
         f"{clock / 1e9:.2f}",
         f"{cycles / 1e3:.0f}",
         f"{added / cycles:.2f}",
@@ -86,6 +86,6 @@ def row(bench, vectors, tried, clock, costs, rounding):
         f"{added / (adding + parts['reloading sums']) / 2:.0%}",
         *map(share, parts.values()),
         share(unexplained),
-        share(rounding) if "i16" in vectors else "",
+        share(rounding) if "i16" in code else "",
     )
     bench.json.setdefault("share", []).append({**plan, "clock": clock, "costs": costs, "parts": parts, "rounding": rounding})
