@@ -7,5 +7,5 @@ pub fn cases(usual: u32) -> Config {
     let given = Config::default();
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { given.cases } else { usual };
     // Shapes that do not fit are drawn again, whatever their number is.
-    Config { cases, max_local_rejects: u32::MAX, ..given }
+    Config { cases, max_local_rejects: u32::MAX, max_global_rejects: u32::MAX, ..given }
 }
