@@ -314,8 +314,11 @@ proptest! {
             let expected = if grouped { ElementType::F32 } else { ElementType::I16 };
             prop_assert!(weight.is_none() || element == Some(expected), "{}", node.name);
         }
+        // A second search may find a sum that costs less, and round elsewhere; no other pass finds anything that rounds.
+        let pipeline = default_pipeline(&options).unwrap();
+        let exact: Vec<&str> = pipeline.entries().iter().map(|e| e.pass.name()).filter(|&name| name != "saturate").collect();
         let mut again = graph.clone();
-        run(&mut again, &[], &Options { ternarise: Mode::Detected, ..options.clone() });
+        run(&mut again, &exact, &Options { ternarise: Mode::Detected, ..options.clone() });
         assert_identical(&graph, &again);
         prop_assert_eq!(run(&mut graph, &["fix_point"], &options).edits, 0);
     }
