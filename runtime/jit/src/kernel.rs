@@ -2,8 +2,9 @@
 //!
 //! A kernel is immutable. Its work is a number of *units*, each of which computes its own elements of the output from
 //! the inputs alone, in an order of operations that no division of the units changes: any number of threads gives the
-//! same bytes. [`run`] hands out consecutive runs of units, without a lock and without an allocation. Each thread first does a share
-//! of its own, the same share of every kernel, so that most of what it reads is in its own caches; then it helps the others.
+//! same bytes. [`run`] hands out shares, consecutive runs of units, without a lock and without an allocation. Each thread first does a share
+//! of its own, the same share of every kernel, so that most of what it reads is in its own caches; then those of threads that are late.
+//! A share is not divided further: parts of it would pack and build again what they have in common.
 
 use crate::compile::Function;
 use crate::error::JitError;
@@ -13,7 +14,7 @@ use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use twnc_program::ElementType;
 use twnc_program::interpret::{View, ViewMut};
 
@@ -208,9 +209,6 @@ impl<'a> Io<'a> {
 /// The most threads that have shares of their own.
 const MOST_SHARES: usize = 64;
 
-/// Pieces of a share: more than one, so that a thread that is late is not waited for long.
-const PIECES: usize = 2;
-
 /// Runs all of a kernel, each phase shared by `threads`, on scratch memory of as many parts.
 ///
 /// # Errors
@@ -232,27 +230,26 @@ pub fn run(
     }
     let scratch = Scratch { start: scratch.as_mut_ptr(), size: scratch.len() / count };
     let shares = count.min(MOST_SHARES);
-    let pieces = if shares == 1 { 1 } else { PIECES };
     for phase in 0..kernel.phases() {
         let units = kernel.units(phase);
+        if units < 2 || count == 1 {
+            // SAFETY: lengths were checked; all units are handed out, and the first part of the scratch memory, here alone.
+            unsafe {
+                kernel.execute(phase, 0..units, &io, std::slice::from_raw_parts_mut(scratch.of(0), want))
+            };
+            continue;
+        }
         // In 128 bits: the product may be larger than the address space.
-        let bound = |piece: usize| (units as u128 * piece as u128 / (shares * pieces) as u128) as usize;
-        // How many pieces of each share were handed out; more may have been asked for.
-        let taken = [const { AtomicUsize::new(0) }; MOST_SHARES];
+        let bound = |share: usize| (units as u128 * share as u128 / shares as u128) as usize;
+        let taken = [const { AtomicBool::new(false) }; MOST_SHARES];
         threads.run(&|thread| {
             // SAFETY: `size` lines for each of `count` threads were given, exclusively, and a number is called once at a time.
             let scratch = unsafe { std::slice::from_raw_parts_mut(scratch.of(thread), want) };
             for share in (0..shares).map(|i| (thread + i) % shares) {
-                let next =
-                    || Some(taken[share].fetch_add(1, Ordering::Relaxed)).filter(|&piece| piece < pieces);
-                while let Some(piece) = next() {
-                    let piece = share * pieces + piece;
-                    let range = bound(piece)..bound(piece + 1);
-                    if !range.is_empty() {
-                        // SAFETY: lengths were checked; each piece is handed out once, as each thread asks at most once
-                        // more than there are pieces, and its units are its own.
-                        unsafe { kernel.execute(phase, range, &io, scratch) };
-                    }
+                let range = bound(share)..bound(share + 1);
+                if !range.is_empty() && !taken[share].swap(true, Ordering::Relaxed) {
+                    // SAFETY: lengths were checked; each share is taken once, and its units are its own.
+                    unsafe { kernel.execute(phase, range, &io, scratch) };
                 }
             }
         });

@@ -201,7 +201,12 @@ proptest! {
 
     #[test]
     fn quantising_gives_the_interpreter_s_bits(
-        shape in prop::collection::vec(0..=40usize, 1..=3),
+        // A long sample is measured in parts, which threads share.
+        shape in prop_oneof![
+            3 => prop::collection::vec(0..=40usize, 1..=3),
+            1 => (1..=3usize, 0..=40_000usize).prop_map(|(samples, size)| vec![samples, size]),
+        ],
+        threads in 1..=3usize,
         bits in 2..=12u32,
         signed: bool,
         scale in prop::option::of(1e-3..2.0f32),
@@ -218,7 +223,7 @@ proptest! {
         }
         for (jit, edge) in jits().iter().flat_map(|jit| [(jit, Edge::Start), (jit, Edge::End)]) {
             let kernel = jit.quantize(&step, &shape).expect("the step is supported");
-            let outputs = fenced::execute(&step, &kernel, &[View::F32(&x)], None, 1, edge);
+            let outputs = fenced::execute(&step, &kernel, &[View::F32(&x)], None, threads, edge);
             let (q, s) = (outputs[0].i16(), outputs[1].f32());
             for (i, &scale) in s.iter().enumerate() {
                 let size = count / shape[0];

@@ -1,4 +1,7 @@
-//! Numbers rounded to integers, sample by sample: first the scales, then the integers. The same bits as the interpreter.
+//! Numbers rounded to integers, sample by sample. The same bits as the interpreter.
+//!
+//! Three phases: the largest magnitude of each part of a sample, which waits where the part's integers will be; from these the
+//! scales; the integers.
 
 #[cfg(all(target_arch = "x86_64", unix))]
 mod wide;
@@ -17,8 +20,8 @@ use std::sync::Arc;
 use twnc_program::ElementType;
 use twnc_program::step::Quantize;
 
-/// Elements of a unit of work of the second phase.
-const UNIT: usize = 4096;
+/// Elements of a part of a sample, which is a unit of work: what takes a core about as long as another needs to be told of it.
+const PART: usize = 8192;
 /// Numbers of the longest vector.
 const MOST: usize = MAX_LANES;
 /// Numbers that a turn rounds.
@@ -93,21 +96,53 @@ impl Jit {
 }
 
 impl QuantizeKernel {
-    /// Units that the integers of a sample are.
-    fn chunks(&self) -> usize {
-        self.size.div_ceil(UNIT)
+    /// How many parts a sample has: at least one, and none is empty where the sample is not.
+    fn parts(&self) -> usize {
+        (self.size / PART).max(1)
     }
 
-    fn scale(&self, sample: &[f32]) -> f32 {
+    /// The elements of a part, given by its number, which counts on from sample to sample. The last part of a sample has what is left.
+    fn part(&self, number: usize) -> Range<usize> {
+        let (sample, part) = (number / self.parts(), number % self.parts());
+        let end = if part + 1 == self.parts() { self.size } else { (part + 1) * PART };
+        sample * self.size + part * PART..sample * self.size + end
+    }
+
+    /// The largest finite magnitude (unsigned: number) of a part.
+    fn largest(&self, part: &[f32]) -> f32 {
         let mut largest = [0.0; MOST];
-        if self.step.scale.is_none() {
-            // SAFETY: the function was emitted for exactly this type; it reads the sample and writes at most so many numbers.
-            unsafe {
-                let measure = std::mem::transmute::<*const u8, MeasureFunction>(self.measure.entry());
-                measure(sample.as_ptr(), sample.len(), &mut largest);
-            }
+        // SAFETY: the function was emitted for exactly this type; it reads the part and writes at most so many numbers.
+        unsafe {
+            let measure = std::mem::transmute::<*const u8, MeasureFunction>(self.measure.entry());
+            measure(part.as_ptr(), part.len(), &mut largest);
         }
-        self.step.scale_of(largest.into_iter().fold(0.0, f32::max))
+        largest.into_iter().fold(0.0, f32::max)
+    }
+
+    /// Whether largest magnitudes of parts wait between the first phase and the second. A sample of one number measures itself.
+    fn waits(&self) -> bool {
+        self.step.scale.is_none() && self.size > 1
+    }
+
+    /// # Safety
+    /// As [`sealed::Execute::execute`] in the second phase, of a sample.
+    unsafe fn scale(&self, sample: usize, io: &Io<'_>) -> f32 {
+        let parts = sample * self.parts()..(sample + 1) * self.parts();
+        if !self.waits() {
+            let own = if self.step.scale.is_some() {
+                0.0
+            } else {
+                self.largest(&io.f32(0)[self.part(parts.start)])
+            };
+            return self.step.scale_of(own);
+        }
+        let waiting = parts.map(|part| {
+            let start = self.part(part).start;
+            // SAFETY: the first phase has written them, and nobody does in the second.
+            let halves = unsafe { [io.written::<i16>(0, start), io.written::<i16>(0, start + 1)] };
+            f32::from_bits(bytemuck::cast(halves))
+        });
+        self.step.scale_of(waiting.fold(0.0, f32::max))
     }
 }
 
@@ -118,24 +153,27 @@ impl sealed::Execute for QuantizeKernel {
         let round = unsafe { std::mem::transmute::<*const u8, RoundFunction>(self.round.entry()) };
         for unit in units {
             if phase == 0 {
-                let scale = self.scale(&input[unit * self.size..][..self.size]);
-                // SAFETY: a unit of the first phase is a sample.
-                let scales = unsafe { io.output_of::<f32>(1, unit..unit + 1) };
-                scales[0] = scale;
+                let part = self.part(unit);
+                let halves: [i16; 2] = bytemuck::cast(self.largest(&input[part.clone()]).to_bits());
+                // SAFETY: the part's integers are the unit's; a part has two or more.
+                unsafe { io.output_of::<i16>(0, part.start..part.start + 2) }.copy_from_slice(&halves);
                 continue;
             }
-            let (sample, start) = (unit / self.chunks(), unit % self.chunks() * UNIT);
-            let end = (start + UNIT).min(self.size);
-            let (from, to) = (sample * self.size + start, sample * self.size + end);
-            // SAFETY: the first phase has written the scales, and nobody writes them in the second.
-            let scale = unsafe { io.written::<f32>(1, sample) };
+            if phase == 1 {
+                // SAFETY: a unit of the second phase is a sample.
+                unsafe { io.output_of::<f32>(1, unit..unit + 1)[0] = self.scale(unit, io) };
+                continue;
+            }
+            let part = self.part(unit);
+            // SAFETY: the second phase has written the scales, and nobody writes them in the third.
+            let scale = unsafe { io.written::<f32>(1, unit / self.parts()) };
             // SAFETY: these elements are the unit's.
-            let integers = unsafe { io.output_of::<i16>(0, from..to) };
+            let integers = unsafe { io.output_of::<i16>(0, part.clone()) };
             // SAFETY: both slices have as many elements as are said.
             unsafe {
                 // Times the smallest number, as times 0, every finite number rounds to 0; what is infinite stays it.
                 let inverse = Quantize::inverse(scale).max(f32::from_bits(1));
-                round(input[from..to].as_ptr(), integers.as_mut_ptr(), integers.len(), &inverse);
+                round(input[part].as_ptr(), integers.as_mut_ptr(), integers.len(), &inverse);
             }
         }
     }
@@ -147,11 +185,15 @@ impl Kernel for QuantizeKernel {
     }
 
     fn phases(&self) -> usize {
-        2
+        3
     }
 
     fn units(&self, phase: usize) -> usize {
-        if phase == 0 { self.samples } else { self.samples * self.chunks() }
+        match phase {
+            0 if !self.waits() => 0,
+            1 => self.samples,
+            _ => self.samples * self.parts(),
+        }
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
