@@ -410,6 +410,20 @@ impl Assembler {
         Ok(())
     }
 
+    /// `to` becomes lanes 0, 2, 4 and so on of the f32 of `first`, then lanes 1, 3, 5 and so on of `second`; both are overwritten.
+    pub fn evens_and_odds(&mut self, to: usize, first: usize, second: usize) -> Emitted {
+        match self.width {
+            Width::Bits256 => {
+                self.code.vshufps(YMM[to], YMM[first], YMM[second], 0b11_01_10_00)?;
+                self.code.vpermpd(YMM[to], YMM[to], 0b11_01_10_00)
+            }
+            Width::Bits512 => {
+                self.code.vpsrlq(ZMM[second], ZMM[second], 32)?;
+                self.every_second(to, first, second)
+            }
+        }
+    }
+
     /// `to` becomes lanes 0, 2, 4 and so on of the f32 of `first`, then those of `second`, which both are overwritten.
     pub fn every_second(&mut self, to: usize, first: usize, second: usize) -> Emitted {
         match self.width {

@@ -1,11 +1,14 @@
-//! Pools over one or two spatial axes: a vertical pass over whole rows, then a horizontal one, both with positions as
-//! lanes.
+//! Pools over one or two spatial axes, with positions as lanes.
 //!
-//! Between the two a row waits in scratch memory with its padding in place, so that the horizontal pass needs no
-//! borders. The largest element does not depend on the order (of zeros of both signs either may be it); a mean's sum is taken in f32, column by column first.
+//! Where a window is small and lies inside of the plane, all of it is folded in registers ([`Inside`]). Other outputs are made row by row: a vertical
+//! pass over whole rows, then a horizontal one. Between the two a row waits in scratch memory with its padding in place, so that the horizontal pass
+//! needs no borders. The largest element does not depend on the order (of zeros of both signs either may be it); a mean's sum is taken in f32.
 
+mod inside;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod wide;
+
+use inside::{Inside, InsideFunction};
 
 use crate::Jit;
 use crate::compile::{Code, Function};
@@ -25,6 +28,8 @@ use twnc_program::window::Window;
 const FAR: usize = 1 << 24;
 /// Up to this many taps of a row a function has no loop over them.
 const UNROLLED: usize = 8;
+/// Up to this many taps a window is folded in registers: those of larger ones have too many numbers in common.
+const MOST_TAPS: usize = 4;
 
 /// A pool with concrete shapes.
 #[derive(Clone, Debug)]
@@ -46,6 +51,8 @@ pub struct PoolKernel {
     input: [usize; 2],
     output: [usize; 2],
     axes: [Axis; 2],
+    /// The outputs whose windows lie inside of the plane, by axis, and how they are made.
+    inside: Option<([Range<usize>; 2], Arc<Function>)>,
     vertical: Arc<Function>,
     horizontal: Arc<Function>,
     /// What the sums of each row of outputs are divided by; empty for a maximum.
@@ -109,6 +116,14 @@ impl Axis {
     fn count(self, position: usize, padding: bool) -> usize {
         let padded = Axis { begin: 0, size: self.padded, ..self };
         if padding { padded.taps(position).len() } else { self.taps(position).len() }
+    }
+
+    /// The first `positions` positions as far as their windows lie inside.
+    fn inside(self, positions: usize) -> Range<usize> {
+        let first = self.begin.div_ceil(self.stride);
+        let room = (self.begin + self.size).checked_sub((self.kernel - 1) * self.dilation + 1);
+        let end = room.map_or(0, |room| room / self.stride + 1).min(positions);
+        first.min(end)..end
     }
 
     /// From the padding's start to where the windows of `positions` positions end.
@@ -177,6 +192,11 @@ impl Jit {
             }
         };
         let (fold, stride) = (Fold::of(spec.kind), axes[1].stride);
+        let inside = [0, 1].map(|axis| axes[axis].inside(output[axis]));
+        let inside = match self.pool_inside(fold, axes, input[1], output[1], &inside) {
+            Some(code) => Some((inside, self.compiler.function(&code)?)),
+            None => None,
+        };
         let unrolled = (axes[1].kernel <= UNROLLED).then_some(axes[1].kernel);
         Ok(PoolKernel {
             fold,
@@ -184,6 +204,7 @@ impl Jit {
             input,
             output,
             axes,
+            inside,
             vertical: self.compiler.function(&Vertical { fold, lanes: self.lanes_of_rows(input[1]) })?,
             horizontal: self.compiler.function(&Horizontal {
                 fold,
@@ -198,6 +219,31 @@ impl Jit {
 }
 
 impl Jit {
+    /// The code for windows inside of a plane, where that is better than row by row: few taps, and few outputs of a row beside them.
+    fn pool_inside(
+        &self,
+        fold: Fold,
+        axes: [Axis; 2],
+        pitch: usize,
+        out_pitch: usize,
+        inside: &[Range<usize>; 2],
+    ) -> Option<Inside> {
+        let [kernel, strides] = [axes.map(|axis| axis.kernel), axes.map(|axis| axis.stride)];
+        let columns = inside[1].len();
+        let few = kernel[0] * kernel[1] <= MOST_TAPS && out_pitch - columns <= 2;
+        let near = axes.iter().all(|axis| axis.dilation == 1) && strides[1] <= 2;
+        let lanes = self.lanes_of_rows(columns);
+        (few && near && columns >= lanes && !inside[0].is_empty()).then_some(Inside {
+            fold,
+            lanes,
+            kernel,
+            strides,
+            pitch,
+            out_pitch,
+            columns,
+        })
+    }
+
     /// Lanes of the longest vectors that rows of so many numbers fill; portable ones fit every row.
     fn lanes_of_rows(&self, numbers: usize) -> usize {
         let mut lanes = self.isa.lanes(Element::F32);
@@ -216,6 +262,15 @@ impl Fold {
     /// What it starts from, and what padding is.
     fn identity(self) -> f32 {
         if self == Fold::Maximum { f32::NEG_INFINITY } else { 0.0 }
+    }
+
+    /// As [`Self::next`], of two numbers.
+    fn of_two(self, so_far: f32, next: f32) -> f32 {
+        match self {
+            Fold::Maximum if next > so_far => next,
+            Fold::Maximum => so_far,
+            Fold::Sum => so_far + next,
+        }
     }
 
     fn start(self, b: &mut FunctionBuilder<'_>) -> Value {
@@ -317,11 +372,10 @@ fn load_apart(b: &mut FunctionBuilder<'_>, part: Part, address: Value, stride: u
     }
 }
 
-impl sealed::Execute for PoolKernel {
-    unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
-        let column: &mut [f32] = bytemuck::cast_slice_mut(scratch);
-        column.fill(self.fold.identity());
-        let ([height, width], [out_height, out_width], [down, across]) = (self.input, self.output, self.axes);
+impl PoolKernel {
+    /// Makes some rows of a plane of outputs, row by row.
+    fn rows(&self, plane: &[f32], rows: Range<usize>, output: &mut [f32], column: &mut [f32]) {
+        let ([_, width], [_, out_width], [down, across]) = (self.input, self.output, self.axes);
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
         let (vertical, horizontal) = unsafe {
             (
@@ -329,34 +383,78 @@ impl sealed::Execute for PoolKernel {
                 std::mem::transmute::<*const u8, HorizontalFunction>(self.horizontal.entry()),
             )
         };
+        for y in rows {
+            let taps = down.taps(y);
+            let first = (y * down.stride + taps.start * down.dilation).saturating_sub(down.begin);
+            let rows = plane.get(first * width..).unwrap_or(&[]);
+            let middle = &mut column[across.begin..][..width];
+            // SAFETY: `taps` are those inside of the plane, so `taps.len()` rows of `width` numbers are at `rows`, a
+            // dilation apart; `middle` has `width` numbers.
+            unsafe {
+                let step = down.dilation * width * 4;
+                vertical(rows.as_ptr(), middle.as_mut_ptr(), width, taps.len(), step);
+            }
+            let output = &mut output[y * out_width..][..out_width];
+            let divisors = self.divisors.get(y).map_or(&[][..], |row| row);
+            // SAFETY: the scratch memory reaches as far as the windows of all outputs; a mean has a divisor for each
+            // output of each row, a maximum reads none.
+            unsafe {
+                horizontal(
+                    column.as_ptr(),
+                    output.as_mut_ptr(),
+                    out_width,
+                    across.kernel,
+                    across.dilation * 4,
+                    divisors.as_ptr(),
+                );
+            }
+        }
+    }
+
+    /// An output by itself.
+    fn single(&self, plane: &[f32], y: usize, x: usize) -> f32 {
+        let [down, across] = self.axes;
+        let (rows, columns) = (down.taps(y), across.taps(x));
+        let at = |axis: Axis, position, tap| position * axis.stride + tap * axis.dilation - axis.begin;
+        let column = |tap| {
+            let x = at(across, x, tap);
+            let numbers = rows.clone().map(|tap| plane[at(down, y, tap) * self.input[1] + x]);
+            numbers.fold(self.fold.identity(), |so_far, next| self.fold.of_two(so_far, next))
+        };
+        let folded =
+            columns.map(column).fold(self.fold.identity(), |so_far, next| self.fold.of_two(so_far, next));
+        self.divisors.get(y).map_or(folded, |row| folded / row[x])
+    }
+}
+
+impl sealed::Execute for PoolKernel {
+    unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
+        let column: &mut [f32] = bytemuck::cast_slice_mut(scratch);
+        column.fill(self.fold.identity());
+        let ([height, width], [out_height, out_width], [down, across]) = (self.input, self.output, self.axes);
         for unit in units {
             let plane = &io.f32(0)[unit * height * width..][..height * width];
-            for y in 0..out_height {
-                let taps = down.taps(y);
-                let first = (y * down.stride + taps.start * down.dilation).saturating_sub(down.begin);
-                let rows = plane.get(first * width..).unwrap_or(&[]);
-                let middle = &mut column[across.begin..][..width];
-                // SAFETY: `taps` are those inside of the plane, so `taps.len()` rows of `width` numbers are at `rows`, a
-                // dilation apart; `middle` has `width` numbers.
-                unsafe {
-                    let step = down.dilation * width * 4;
-                    vertical(rows.as_ptr(), middle.as_mut_ptr(), width, taps.len(), step);
-                }
-                let start = (unit * out_height + y) * out_width;
-                // SAFETY: the caller's promise: the output's plane is this unit's.
-                let output = unsafe { io.output(start..start + out_width) };
-                let divisors = self.divisors.get(y).map_or(&[][..], |row| row);
-                // SAFETY: the scratch memory reaches as far as the windows of all outputs; a mean has a divisor for each
-                // output of each row, a maximum reads none.
-                unsafe {
-                    horizontal(
-                        column.as_ptr(),
-                        output.as_mut_ptr(),
-                        out_width,
-                        across.kernel,
-                        across.dilation * 4,
-                        divisors.as_ptr(),
-                    );
+            let size = out_height * out_width;
+            // SAFETY: the caller's promise: the output's plane is this unit's.
+            let output = unsafe { io.output(unit * size..(unit + 1) * size) };
+            let Some(([rows, columns], inside)) = &self.inside else {
+                self.rows(plane, 0..out_height, output, column);
+                continue;
+            };
+            self.rows(plane, 0..rows.start, output, column);
+            self.rows(plane, rows.end..out_height, output, column);
+            let from = (rows.start * down.stride - down.begin) * width + columns.start * across.stride
+                - across.begin;
+            let to = &mut output[rows.start * out_width + columns.start..];
+            // SAFETY: the function was emitted for exactly this type, these pitches and as many columns, whose windows, in these rows, lie
+            // inside of the plane.
+            unsafe {
+                let inside = std::mem::transmute::<*const u8, InsideFunction>(inside.entry());
+                inside(plane[from..].as_ptr(), to.as_mut_ptr(), rows.len());
+            }
+            for y in rows.clone() {
+                for x in (0..columns.start).chain(columns.end..out_width) {
+                    output[y * out_width + x] = self.single(plane, y, x);
                 }
             }
         }
@@ -373,10 +471,15 @@ impl Kernel for PoolKernel {
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        vec![self.vertical.clone(), self.horizontal.clone()]
+        let inside = self.inside.iter().map(|(_, function)| function.clone());
+        [self.vertical.clone(), self.horizontal.clone()].into_iter().chain(inside).collect()
     }
 
     fn describe(&self) -> String {
-        format!("rows of {}, then windows of {}", self.axes[0].kernel, self.axes[1].kernel)
+        let [down, across] = self.axes;
+        match self.inside {
+            Some(_) => format!("windows of {}x{}, in registers", down.kernel, across.kernel),
+            None => format!("rows of {}, then windows of {}", down.kernel, across.kernel),
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A row has at least as many numbers as a vector: the last vector ends with the row and overlaps the one before.
 
+use super::inside::Inside;
 use super::{Fold, Horizontal, Vertical};
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use iced_x86::code_asm::*;
@@ -82,6 +83,49 @@ pub(crate) fn horizontal(code: &Horizontal) -> Assembled {
         }
         a.store(ptr(output + at), 0)?;
         advance(a, at, last, vector, next)
+    })
+}
+
+/// [`Inside`]: the result in register 0 and, of the second half of a stride of 2, 1.
+pub(crate) fn inside(code: &Inside) -> Assembled {
+    let Inside { fold, lanes, strides, pitch, out_pitch, columns, .. } = *code;
+    let displaced = |numbers: usize| i32::try_from(numbers * 4).ok();
+    // The largest displacement of a tap is less than a kernel's rows.
+    displaced((code.kernel[0] + 1) * pitch)?;
+    let (down, out_down) = (displaced(strides[0] * pitch)?, displaced(out_pitch)?);
+    assemble(lanes * 4, |a| {
+        let (source, output, rows) = (rdi, rsi, rdx);
+        let (number, identity, divisor) = (2, 3, 4);
+        let (at, last, from, vector) = (r10, r11, rax, 4 * lanes as i32);
+        let (mut row, mut next) = (a.create_label(), a.create_label());
+        a.splat(identity, fold.identity().to_bits())?;
+        a.splat(divisor, code.divisor().to_bits())?;
+        a.mov(last, (columns * 4) as i64 - i64::from(vector))?;
+        a.set_label(&mut row)?;
+        a.xor(r10d, r10d)?;
+        a.set_label(&mut next)?;
+        a.lea(from, qword_ptr(source + at * strides[1] as i32))?;
+        for half in 0..strides[1] {
+            a.copy(half, identity)?;
+            for tap in code.taps() {
+                // Of a stride of 2 the second half of the taps ends with the last that is needed.
+                a.load(number, ptr(from + (tap as i32 + half as i32 * (vector - 4))))?;
+                fold.wide(a, half, number)?;
+            }
+        }
+        if strides[1] == 2 {
+            a.evens_and_odds(0, 0, 1)?;
+        }
+        if fold == Fold::Sum {
+            a.divide_f32(0, 0, divisor)?;
+        }
+        a.store(ptr(output + at), 0)?;
+        advance(a, at, last, vector, next)?;
+        a.add(source, down)?;
+        a.add(output, out_down)?;
+        a.dec(rows)?;
+        a.jnz(row)?;
+        a.nop()
     })
 }
 
