@@ -2,8 +2,9 @@
 //!
 //! A row has at least as many numbers as a vector: the last vector ends with the row and overlaps the one before.
 
+use super::Fold;
 use super::inside::Inside;
-use super::{Fold, Horizontal, Vertical};
+use super::rows::{Horizontal, Vertical};
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use iced_x86::code_asm::*;
 
