@@ -1,8 +1,14 @@
-//! The command `testsuite`: writes generated networks to files, for the scripts that measure and compare.
+//! The command `testsuite`: writes generated networks to files, for the scripts that measure and compare, and feeds readers with what no
+//! writer writes.
 
-use std::path::PathBuf;
+mod memory;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
+use testsuite::fuzz::{Outcome, Run, Target};
 use testsuite::generate::{GenerateError, Network, Weights};
 
 /// What the test suite of twnc can do from a shell.
@@ -30,10 +36,67 @@ enum Action {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+    /// Gives a reader mutations of what the repository has for it, and tells of panics, hangs and hunger for memory
+    Fuzz {
+        /// onnx, program (model.bin), twir or rules
+        target: Target,
+        /// How many inputs
+        #[arg(long, default_value_t = 100_000)]
+        executions: u64,
+        /// Another seed gives other inputs
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Where to write the input of a failure
+        #[arg(long, default_value = "failure.bin")]
+        failure: PathBuf,
+    },
 }
 
-fn main() -> Result<(), GenerateError> {
-    match Command::parse().action {
-        Action::Generate { name, output, weights, seed } => name.write(weights, seed, &output),
+/// An execution that takes longer hangs.
+const LONGEST: Duration = Duration::from_secs(5);
+/// An execution that takes more memory, in bytes, takes too much.
+const LARGEST: usize = 512 << 20;
+
+fn main() -> ExitCode {
+    let result = match Command::parse().action {
+        Action::Generate { name, output, weights, seed } => generate(name, weights, seed, &output),
+        Action::Fuzz { target, executions, seed, failure } => {
+            fuzz(Run { target, executions, seed }, &failure)
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn generate(name: Network, weights: Weights, seed: u64, output: &Path) -> Result<(), String> {
+    name.write(weights, seed, output).map_err(|error: GenerateError| error.to_string())
+}
+
+fn fuzz(run: Run, failure: &Path) -> Result<(), String> {
+    let start = Instant::now();
+    let Outcome { accepted, slowest, largest, failure: found } =
+        run.execute(&mut memory::most_since_last_asked);
+    println!(
+        "{}: {} executions from seed {} in {:.1} s, {accepted} accepted; the longest took {:.3} s, the largest {:.1} MB",
+        run.target,
+        run.executions,
+        run.seed,
+        start.elapsed().as_secs_f64(),
+        slowest.0.as_secs_f64(),
+        largest.0 as f64 / 1e6
+    );
+    let (input, what) = match found {
+        Some((input, message)) => (input, format!("panicked: {message}")),
+        None if slowest.0 > LONGEST => (slowest.1, format!("took longer than {LONGEST:?}")),
+        None if largest.0 > LARGEST => (largest.1, format!("took more than {LARGEST} bytes of memory")),
+        None => return Ok(()),
+    };
+    let told = std::fs::write(failure, &input);
+    let place = told.map_or_else(|error| error.to_string(), |()| failure.display().to_string());
+    Err(format!("{} {what}; its input: {place}", run.target))
 }

@@ -5,7 +5,7 @@
 //! layer to the last, so that a comparison of two runtimes on such a network says something.
 
 mod layer;
-mod random;
+
 mod resnet;
 mod vgg;
 mod writer;

@@ -8,7 +8,8 @@ use onnx_protobuf::{
     TypeProto, ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType,
 };
 
-use super::{Weights, random::Random};
+use super::Weights;
+use crate::random::Random;
 
 /// The geometry of a convolution with a square kernel, padded so that a stride of 1 keeps the size.
 #[derive(Clone, Copy)]

@@ -1,29 +1,34 @@
-//! Seeded random numbers for weights. Integer arithmetic and exact float operations only, so that a seed gives the
+//! Seeded random numbers for weights and mutations. Integer arithmetic and exact float operations only, so that a seed gives the
 //! same numbers on every machine, which `ln` and `cos` of a platform's own libm would not.
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         Random(seed)
     }
 
+    /// Below `bound`, which is not 0; as good as uniform where that is small.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
     /// Uniform in `low..high`.
-    pub(super) fn uniform(&mut self, low: f32, high: f32) -> f32 {
+    pub(crate) fn uniform(&mut self, low: f32, high: f32) -> f32 {
         let unit = (self.next() >> 40) as f32 / (1u32 << 24) as f32;
         low + (high - low) * unit
     }
 
     /// Close to normal, with mean 0 and the given standard deviation: twelve uniform numbers have a variance of
     /// 1/12 each, and their sum a bell shape out to ±6 deviations.
-    pub(super) fn normal(&mut self, deviation: f32) -> f32 {
+    pub(crate) fn normal(&mut self, deviation: f32) -> f32 {
         let sum: u64 = (0..3).map(|_| sum_of_lanes(self.next())).sum();
         let centred = sum as f32 - 12.0 * f32::from(u16::MAX) / 2.0;
         centred / 65_536.0 * deviation
     }
 
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
