@@ -26,13 +26,18 @@ fn read(folder: &Path, entries: Entries<'_>) -> Result<Vec<f32>, String> {
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let floats: Vec<u8> = (0..4).flat_map(|n| (n as f32).to_le_bytes()).collect();
-    fs::create_dir_all(folder.path().join("model/below")).unwrap();
-    for name in ["model/w.bin", "model/below/w.bin", "outside.bin", "model/linked.bin"] {
+    fs::create_dir_all(folder.path().join("model/below/deep")).unwrap();
+    let inside =
+        ["w.bin", "below/w.bin", "below/deep/w.bin", "linked.bin", "..w.bin", "weights of größe 1.bin"];
+    for name in inside.map(|name| format!("model/{name}")).iter().map(String::as_str).chain(["outside.bin"]) {
         fs::write(folder.path().join(name), &floats).unwrap();
     }
     fs::hard_link(folder.path().join("model/linked.bin"), folder.path().join("other name.bin")).unwrap();
     folder
 }
+
+/// The floats 0, 1, 2 from their second byte on.
+const SHIFTED: [f32; 2] = [f32::from_bits(0x0000_0000), f32::from_bits(0x003f_8000)];
 
 #[test]
 fn accepted() {
@@ -43,6 +48,12 @@ fn accepted() {
         (&[("location", "w.bin"), ("offset", "8")], [2.0, 3.0]),
         (&[("location", "below/w.bin"), ("length", "8")], [0.0, 1.0]),
         (&[("location", "./w.bin"), ("length", "8"), ("checksum", "?")], [0.0, 1.0]),
+        (&[("location", "w.bin"), ("offset", ""), ("length", "8")], [0.0, 1.0]),
+        (&[("location", "w.bin"), ("offset", "1"), ("length", "8")], SHIFTED),
+        (&[("offset", "0"), ("length", "8"), ("location", "below/./deep/w.bin")], [0.0, 1.0]),
+        (&[("location", "..w.bin"), ("length", "8")], [0.0, 1.0]),
+        (&[("location", "weights of größe 1.bin"), ("offset", "8"), ("length", "8")], [2.0, 3.0]),
+        (&[("location", "below//w.bin"), ("length", "8")], [0.0, 1.0]),
     ];
     for (entries, expected) in cases {
         assert_eq!(read(folder.path(), entries), Ok(expected.to_vec()), "{entries:?}");
@@ -53,11 +64,22 @@ fn accepted() {
 fn refused() {
     let folder = folder();
     #[cfg(unix)]
-    for (target, link) in
-        [("../outside.bin", "model/link.bin"), ("w.bin", "model/inside.bin"), ("..", "model/up")]
-    {
+    for (target, link) in [
+        ("../outside.bin", "model/link.bin"),
+        ("w.bin", "model/inside.bin"),
+        ("..", "model/up"),
+        ("../..", "model/below/up"),
+    ] {
         std::os::unix::fs::symlink(target, folder.path().join(link)).unwrap();
     }
+    #[cfg(unix)]
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(folder.path().join("model/pipe"))
+            .status()
+            .unwrap()
+            .success()
+    );
     let absolute = folder.path().join("outside.bin");
     let at = |location| vec![("location", location), ("length", "8")];
     let cases: Vec<(Vec<(&str, &str)>, &str)> = vec![
@@ -75,6 +97,16 @@ fn refused() {
         (at(""), "is no regular file"),
         (at("absent.bin"), "the file belongs into the folder of the model"),
         (at("w.bin/x"), "cannot be read"),
+        (at(".."), "leaves the model's folder"),
+        (at("./../model/w.bin"), "leaves the model's folder"),
+        (at("below/deep/../../../outside.bin"), "leaves the model's folder"),
+        (at("/dev/zero"), "leaves the model's folder"),
+        (at("~/outside.bin"), "the file belongs into the folder of the model"),
+        (at("file:///outside.bin"), "the file belongs into the folder of the model"),
+        (at("C:\\outside.bin"), "a backslash in the path"),
+        (at("w.bin\0.txt"), "cannot be read"),
+        (at("below/up/outside.bin"), "is a symbolic link"),
+        (at("pipe"), "is no regular file"),
         (vec![], "is no regular file"),
         (
             vec![("location", "w.bin"), ("offset", "16"), ("length", "8")],
