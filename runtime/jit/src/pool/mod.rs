@@ -1,6 +1,6 @@
 //! Pools over one or two spatial axes, with positions as lanes.
 //!
-//! Where a window is small and lies inside of the plane, all of it is folded in registers ([`Inside`]). Other outputs are made row by row: a vertical
+//! Where a window is small and lies inside of the plane, all of it is folded in registers (`inside`). Other outputs are made row by row: a vertical
 //! pass over whole rows, then a horizontal one. Between the two a row waits in scratch memory with its padding in place, so that the horizontal pass
 //! needs no borders. The largest element does not depend on the order (of zeros of both signs either may be it); a mean's sum is taken in f32.
 
