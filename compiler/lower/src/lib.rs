@@ -2,9 +2,11 @@
 //!
 //! [`lower`] walks a graph in order and turns each node into a step, or into part of one:
 //!
-//! * a `conv` or `matmul` takes along the scale, bias, residual and activation that follow it (`layer`);
+//! * a `conv` or `matmul`, or a sum of ternary ones, takes along the scales, bias, residual and activation that follow;
 //! * element-wise nodes that feed only one another become one `map` (`map`);
 //! * everything else is a step of its own (`select`).
+//!
+//! Which nodes that are is found by [`twnc_ir::steps`], by which costs are counted too.
 //!
 //! A step stands where the last of its nodes stood, so that all its operands are there. Lowering is exact: a step computes
 //! what its nodes do, in their order of operations. The crate decides nothing about layouts, kernels or memory.
@@ -12,12 +14,13 @@
 #![forbid(unsafe_code)]
 
 mod builder;
-mod layer;
 mod map;
 mod select;
 
+use std::collections::{HashMap, HashSet};
 use thiserror::Error;
-use twnc_ir::{Cycle, Graph};
+use twnc_ir::steps::{Layer, Steps};
+use twnc_ir::{Cycle, Graph, NodeId, ValueId};
 use twnc_program::Program;
 
 /// Why a graph has no program.
@@ -69,16 +72,16 @@ pub enum LowerError {
 /// The program that computes what `graph` does.
 pub fn lower(graph: &Graph) -> Result<Program, LowerError> {
     let order = graph.order()?;
-    let layers = layer::find(graph, &order);
-    let maps = map::find(graph, &order, &layers);
+    let Steps { layers, inlined } = Steps::of(graph, &order);
+    let ending: HashMap<NodeId, &Layer<NodeId, ValueId>> =
+        layers.iter().filter_map(|layer| Some((*layer.nodes.last()?, layer))).collect();
+    let held: HashSet<NodeId> = layers.iter().flat_map(|layer| layer.nodes.iter().copied()).collect();
     let mut build = builder::ProgramBuilder::new(graph)?;
     for &id in &order {
-        if let Some(layer) = layers.ending_at(id) {
+        if let Some(layer) = ending.get(&id) {
             select::layer(&mut build, layer)?;
-        } else if layers.holds(id) || maps.inlines(id) {
-            continue;
-        } else {
-            select::node(&mut build, &maps, id)?;
+        } else if !held.contains(&id) && !inlined.contains(&id) {
+            select::node(&mut build, &inlined, id)?;
         }
     }
     build.finish()

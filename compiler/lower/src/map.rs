@@ -1,65 +1,27 @@
 //! Maps: element-wise nodes fused into one expression.
 //!
-//! A node is inlined into the one node that uses it when both are element-wise and of the same type, up to the size that a
-//! program's map may have. Batch normalisation that no pass folded is an expression too.
+//! Which nodes are inlined into the one that uses them is decided by [`twnc_ir::steps`]. Batch normalisation that no pass folded is an
+//! expression too.
 
 use crate::LowerError;
 use crate::builder::ProgramBuilder;
-use crate::layer::Layers;
 use std::collections::HashSet;
-use twnc_ir::{Binary, Graph, NodeId, Op, Unary, ValueId};
+use twnc_ir::{Binary, Graph, NodeId, Op, Unary, ValueId, steps};
 use twnc_program::scalar;
 use twnc_program::step::{Map, MapInstruction, Move, MoveKind};
 use twnc_program::{BufferId, ConstantData, MAX_MAP_INPUTS, MAX_MAP_VALUES, Operand, StepKind};
 
-/// Which element-wise nodes are part of the expression of their user.
-pub(crate) struct Maps {
-    inlined: HashSet<NodeId>,
-}
-
-impl Maps {
-    /// Whether the node is part of its user's expression.
-    pub(crate) fn inlines(&self, node: NodeId) -> bool {
-        self.inlined.contains(&node)
-    }
-}
-
-/// Decides which element-wise nodes are inlined.
-pub(crate) fn find(graph: &Graph, order: &[NodeId], layers: &Layers) -> Maps {
-    let mut inlined = HashSet::new();
-    // Sizes of the expressions that end at a node, operands first: (instructions, inputs).
-    let mut sizes = vec![(0usize, 0usize); order.iter().map(|id| id.index() + 1).max().unwrap_or(0)];
-    for &id in order {
-        let node = graph.node(id);
-        if layers.holds(id) || !is_elementwise(&node.op) {
-            continue;
-        }
-        let (mut instructions, mut inputs) = (1, node.operands.len());
-        for &operand in &node.operands {
-            let Some((before, definer)) = graph.definer(operand) else { continue };
-            let alone = graph.only_user(operand).is_some_and(|(user, _)| user == id);
-            let alike = graph.ty(operand) == graph.ty(node.results[0]);
-            let (more_instructions, more_inputs) = sizes[before.index()];
-            if !is_elementwise(&definer.op) || layers.holds(before) || !alone || !alike {
-                continue;
-            }
-            // The operand itself is no input any more.
-            let sum = (instructions + more_instructions, inputs + more_inputs - 1);
-            if sum.1 <= MAX_MAP_INPUTS && sum.0 + sum.1 <= MAX_MAP_VALUES {
-                inlined.insert(before);
-                (instructions, inputs) = sum;
-            }
-        }
-        sizes[id.index()] = (instructions, inputs);
-    }
-    Maps { inlined }
-}
+const _: () = assert!(steps::MOST_INPUTS == MAX_MAP_INPUTS && steps::MOST_VALUES == MAX_MAP_VALUES);
 
 /// Emits the expression that ends at an element-wise node.
-pub(crate) fn expression(build: &mut ProgramBuilder<'_>, maps: &Maps, id: NodeId) -> Result<(), LowerError> {
+pub(crate) fn expression(
+    build: &mut ProgramBuilder<'_>,
+    inlined: &HashSet<NodeId>,
+    id: NodeId,
+) -> Result<(), LowerError> {
     let graph = build.graph;
     let mut inputs: Vec<ValueId> = vec![];
-    let nodes = collect(graph, maps, id, &mut inputs);
+    let nodes = collect(graph, inlined, id, &mut inputs);
     let mut numbers: Vec<(ValueId, u16)> = inputs.iter().copied().zip(0..).collect();
     let number = |numbers: &[(ValueId, u16)], value: ValueId| {
         numbers.iter().find(|(v, _)| *v == value).map_or(0, |(_, number)| *number)
@@ -108,19 +70,14 @@ pub(crate) fn batch_norm(build: &mut ProgramBuilder<'_>, id: NodeId, epsilon: f3
     Ok(())
 }
 
-/// Whether a node is part of an expression by its nature.
-fn is_elementwise(op: &Op) -> bool {
-    matches!(op, Op::Unary(_) | Op::Binary(_))
-}
-
 /// The nodes of the expression that ends at `root`, operands first, and the values from outside that they read.
-fn collect(graph: &Graph, maps: &Maps, root: NodeId, inputs: &mut Vec<ValueId>) -> Vec<NodeId> {
+fn collect(graph: &Graph, inlined: &HashSet<NodeId>, root: NodeId, inputs: &mut Vec<ValueId>) -> Vec<NodeId> {
     let (mut stack, mut nodes) = (vec![root], vec![]);
     while let Some(id) = stack.pop() {
         nodes.push(id);
         for &operand in &graph.node(id).operands {
             match graph.definer(operand) {
-                Some((before, _)) if maps.inlines(before) => stack.push(before),
+                Some((before, _)) if inlined.contains(&before) => stack.push(before),
                 _ if !inputs.contains(&operand) => inputs.push(operand),
                 _ => {}
             }

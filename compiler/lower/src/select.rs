@@ -2,18 +2,27 @@
 
 use crate::LowerError;
 use crate::builder::ProgramBuilder;
-use crate::layer::{self, Layer};
-use crate::map::{self, Maps};
+use crate::map;
+use std::collections::HashSet;
+use twnc_ir::layer::channel_axis;
+use twnc_ir::steps::{self, Layer};
 use twnc_ir::{Attribute, ElementType, Geometry, Node, NodeId, Op, PadMode, ReduceKind, ValueId};
 use twnc_program::step::{self, Contraction, Epilogue, MoveKind, Plane, PoolKind, Term};
 use twnc_program::{StepKind, Window};
 
 /// Emits the step of a layer.
-pub(crate) fn layer(build: &mut ProgramBuilder<'_>, layer: &Layer) -> Result<(), LowerError> {
+pub(crate) fn layer(
+    build: &mut ProgramBuilder<'_>,
+    layer: &Layer<NodeId, ValueId>,
+) -> Result<(), LowerError> {
     let graph = build.graph;
-    let product = graph.node(layer.product);
+    let mut products = layer.terms.iter().flat_map(|term| &term.planes).map(|&plane| graph.node(plane));
+    let Some(product) = products.next() else {
+        return Err(build.invalid(layer.result, "a layer without a product"));
+    };
     let (input, weight) = (product.operands[0], product.operands[1]);
-    let channels = layer::channels(graph, layer.product);
+    let shape = &graph.ty(product.results[0]).shape;
+    let channels = channel_axis(&product.op, shape.len()).and_then(|axis| shape[axis].as_size());
     let bias = match (layer.bias, channels) {
         (Some(bias), Some(channels)) => Some(build.constant(bias, vec![channels])?),
         (Some(bias), None) => return Err(build.invalid(bias, "a bias along an axis of open size")),
@@ -21,27 +30,15 @@ pub(crate) fn layer(build: &mut ProgramBuilder<'_>, layer: &Layer) -> Result<(),
     };
     let residual = layer.residual.map(|value| build.buffer(value)).transpose()?;
     let epilogue = Epilogue { bias, residual, activation: layer.activation.map(map::unary) };
-    let name = build.name(product.results[0]);
+    let mut names = vec![build.name(product.results[0])];
+    names.extend(products.map(|other| build.name(other.results[0])));
+    names.dedup();
+    let name = names.join(" + ");
     if graph.ty(weight).element == ElementType::Ternary {
-        let scale = match layer.scale.and_then(|v| graph.constant(v).map(|t| (v, t.len()))) {
-            Some((value, count)) => Some(build.constant(value, vec![count])?),
-            None => None,
-        };
-        let contraction = match &product.op {
-            Op::Conv(conv) => {
-                let window = window(build, &conv.geometry, product)?;
-                Contraction::Window { window, groups: conv.groups }
-            }
-            _ => Contraction::MatMul,
-        };
-        let shape = graph.constant(weight).map(|w| w.shape().to_vec()).unwrap_or_default();
-        let (input, weight) = (build.buffer(input)?, build.constant(weight, shape)?);
-        let planes = vec![Plane { input, weight, contraction }];
         if graph.ty(layer.result).element != ElementType::F32 {
             return Err(build.invalid(layer.result, "a sum of integers is not converted to f32"));
         }
-        let input_scale = layer.input_scale.map(|scales| build.buffer(scales)).transpose()?;
-        let terms = vec![Term { planes, scale, input_scale }];
+        let terms = layer.terms.iter().map(|of| term(build, of)).collect::<Result<_, _>>()?;
         let output = build.define(layer.result)?;
         build.push(&name, StepKind::Accumulate(step::Accumulate { terms, epilogue, output }));
         return Ok(());
@@ -63,13 +60,41 @@ pub(crate) fn layer(build: &mut ProgramBuilder<'_>, layer: &Layer) -> Result<(),
     Ok(())
 }
 
+fn term(build: &mut ProgramBuilder<'_>, term: &steps::Term<NodeId, ValueId>) -> Result<Term, LowerError> {
+    let graph = build.graph;
+    let scale = match term.scale.and_then(|v| graph.constant(v).map(|t| (v, t.len()))) {
+        Some((value, count)) => Some(build.constant(value, vec![count])?),
+        None => None,
+    };
+    let mut planes = vec![];
+    for product in term.planes.iter().map(|&plane| graph.node(plane)) {
+        let contraction = match &product.op {
+            Op::Conv(conv) => {
+                let window = window(build, &conv.geometry, product)?;
+                Contraction::Window { window, groups: conv.groups }
+            }
+            _ => Contraction::MatMul,
+        };
+        let shape = graph.constant(product.operands[1]).map(|w| w.shape().to_vec()).unwrap_or_default();
+        let input = build.buffer(product.operands[0])?;
+        let weight = build.constant(product.operands[1], shape)?;
+        planes.push(Plane { input, weight, contraction });
+    }
+    let input_scale = term.input_scale.map(|scales| build.buffer(scales)).transpose()?;
+    Ok(Term { planes, scale, input_scale })
+}
+
 /// Emits the step of a node that is part of no layer and no other node's expression. Constants need none.
-pub(crate) fn node(build: &mut ProgramBuilder<'_>, maps: &Maps, id: NodeId) -> Result<(), LowerError> {
+pub(crate) fn node(
+    build: &mut ProgramBuilder<'_>,
+    inlined: &HashSet<NodeId>,
+    id: NodeId,
+) -> Result<(), LowerError> {
     let node = build.graph.node(id);
     let name = build.name(node.results[0]);
     let moved = match &node.op {
         Op::Constant(_) => return Ok(()),
-        Op::Unary(_) | Op::Binary(_) => return map::expression(build, maps, id),
+        Op::Unary(_) | Op::Binary(_) => return map::expression(build, inlined, id),
         Op::BatchNorm { epsilon } => return map::batch_norm(build, id, *epsilon),
         Op::Reshape { .. } => MoveKind::Reshape,
         Op::Transpose { perm } => MoveKind::Transpose { perm: perm.clone() },

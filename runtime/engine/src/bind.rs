@@ -5,10 +5,10 @@ use crate::tuning;
 use std::collections::HashMap;
 use std::sync::Arc;
 use twnc_jit::{
-    AccumulateSpec, ConvSpec, Epilogue, Function, IntegerRange, Jit, JitError, Kernel, MapSpec, MatMulSpec,
-    PlaneSpec, PoolSpec, Source,
+    AccumulateSpec, Before, ConvSpec, Epilogue, Function, IntegerRange, Jit, JitError, Kernel, MapSpec,
+    MatMulSpec, PlaneSpec, PoolSpec, Source,
 };
-use twnc_program::step::{self, Accumulate, Quantize, Term};
+use twnc_program::step::{self, Accumulate, Quantize};
 use twnc_program::{
     BufferId, ConstantData, ConstantId, ElementType, MAX_MAP_INPUTS, Operand, Program, Shapes, Step, StepKind,
 };
@@ -19,8 +19,6 @@ pub(crate) const MAX_INPUTS: usize = MAX_MAP_INPUTS;
 const MANY_PLANES: Execution = Execution::Interpret(Some("an accumulation of more than 16 planes"));
 const NOT_TERNARY: Execution = Execution::Interpret(Some("a plane whose weight is not ternary"));
 const NOT_FLOAT: Execution = Execution::Interpret(Some("operands that are not f32"));
-
-const SEVERAL_PLANES: Execution = Execution::Interpret(Some("a sum over several planes with a factor"));
 
 /// The quantize step that writes each buffer of integers whose range is known.
 pub(crate) type Ranges<'p> = HashMap<BufferId, &'p Quantize>;
@@ -216,17 +214,23 @@ fn epilogue(program: &Program, epilogue: &step::Epilogue) -> Epilogue {
     Epilogue {
         scale: None,
         input_scale: None,
-        carry: false,
+        before: Before::Nothing,
+        partial: false,
         bias: epilogue.bias.and_then(|id| floats(program, id)).map(<[f32]>::to_vec),
         residual: epilogue.residual.is_some(),
         activation: epilogue.activation,
     }
 }
 
-/// The buffers that a kernel of the step would read, beside the residual.
-fn buffers(step: &Accumulate) -> usize {
-    let of = |term: &Term| term.planes.len() + usize::from(term.input_scale.is_some()) * term.planes.len();
-    step.terms.iter().map(of).sum()
+/// The buffers that a kernel of the step reads, beside the residual: those of its planes, each once, then the scales of its terms.
+fn buffers(step: &Accumulate) -> (Vec<BufferId>, Vec<BufferId>) {
+    let mut inputs = vec![];
+    for plane in step.terms.iter().flat_map(|term| &term.planes) {
+        if !inputs.contains(&plane.input) {
+            inputs.push(plane.input);
+        }
+    }
+    (inputs, step.terms.iter().filter_map(|term| term.input_scale).collect())
 }
 
 /// An accumulate step, ready for kernels of several ranks.
@@ -248,10 +252,8 @@ impl Accumulation<'_> {
     /// As [`bind`].
     pub(crate) fn bind(&mut self, jit: &Jit, rank: usize) -> Result<Execution, JitError> {
         self.spec.rank = rank;
-        let planes =
-            || self.step.terms.iter().flat_map(|term| term.planes.iter().map(move |plane| (term, plane)));
-        let inputs = planes().map(|(_, plane)| plane.input);
-        let inputs = inputs.chain(planes().filter_map(|(term, _)| term.input_scale)).collect();
+        let (inputs, scales) = buffers(self.step);
+        let inputs = [inputs, scales].concat();
         let operands = Operands { program: self.program, inputs };
         operands.bind(jit.accumulate(&self.spec), self.step.epilogue.residual, &[self.step.output])
     }
@@ -278,27 +280,28 @@ pub(crate) fn accumulation<'p>(
     step: &'p Accumulate,
     threads: usize,
 ) -> Result<Accumulation<'p>, Execution> {
-    if buffers(step) > MAX_INPUTS {
+    let (inputs, scales) = buffers(step);
+    let planes = step.terms.iter().map(|term| term.planes.len()).sum::<usize>();
+    if planes.max(inputs.len() + scales.len()) > MAX_INPUTS {
         return Err(MANY_PLANES);
     }
-    // A kernel sums plane by plane. Where a term has a factor or integers, the sum over its planes has to be one sum.
-    let factor = |term: &Term| term.scale.is_some() || term.input_scale.is_some();
-    let integers = |term: &Term| term.planes.iter().any(|plane| ranges.contains_key(&plane.input));
-    if step.terms.iter().any(|term| term.planes.len() > 1 && (factor(term) || integers(term))) {
-        return Err(SEVERAL_PLANES);
-    }
-    let planes = step.terms.iter().flat_map(|term| term.planes.iter().map(move |plane| (term, plane)));
-    let planes = planes.map(|(term, plane)| {
+    let planes = step.terms.iter().flat_map(|term| term.planes.iter().enumerate().map(move |p| (term, p)));
+    let planes = planes.map(|(term, (i, plane))| {
         let ConstantData::Ternary(weight) = &program.constant(plane.weight).data else { return None };
         let range = ranges.get(&plane.input);
+        // The last plane of a term has its factor.
+        let partial = i + 1 < term.planes.len();
+        let factor = Some(term).filter(|_| !partial);
         Some(PlaneSpec {
+            source: inputs.iter().position(|&input| input == plane.input)?,
             input: shapes.of(plane.input),
             weight_shape: shapes.operand(program, Operand::Constant(plane.weight)),
             weight,
             contraction: &plane.contraction,
-            scale: term.scale.and_then(|id| floats(program, id)),
+            partial,
+            scale: factor.and_then(|term| term.scale).and_then(|id| floats(program, id)),
             integers: range.map(|step| IntegerRange { largest: step.largest(), signed: step.signed }),
-            input_scale: term.input_scale.is_some(),
+            input_scale: factor.is_some_and(|term| term.input_scale.is_some()),
         })
     });
     let spec = AccumulateSpec {

@@ -174,9 +174,13 @@ fn parse(line: &str) -> Result<(String, Choice), &'static str> {
 /// What a choice is for: everything that the plans of an accumulation depend on, in words.
 pub(crate) fn key(isa: Isa, spec: &AccumulateSpec<'_>) -> String {
     let mut key = format!("{}{BETWEEN}threads {}", isa.name(), spec.threads);
-    for plane in &spec.planes {
+    for (i, plane) in spec.planes.iter().enumerate() {
         // Writing to a string does not fail.
         let _ = describe(&mut key, plane);
+        // Planes of one input may share tables.
+        if let Some(first) = spec.planes[..i].iter().position(|other| other.source == plane.source) {
+            let _ = write!(key, " as {first}");
+        }
     }
     key
 }

@@ -98,6 +98,8 @@ fn kernels(session: &Session) -> Vec<String> {
 fn kernel(jit: &Jit, integers: bool, rank: usize) -> String {
     let (weight, contraction) = (trits(1), contraction());
     let plane = PlaneSpec {
+        source: 0,
+        partial: false,
         input: &SHAPE,
         weight_shape: &WEIGHT,
         weight: &weight,

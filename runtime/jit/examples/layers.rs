@@ -223,6 +223,8 @@ fn measure(
     let start = Instant::now();
     let spec = AccumulateSpec {
         planes: vec![PlaneSpec {
+            source: 0,
+            partial: false,
             input: input_shape,
             weight_shape,
             weight: &weight,

@@ -6,6 +6,7 @@
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::Io;
+use crate::number::Total;
 use std::ops::Range;
 use twnc_program::scalar::Unary;
 
@@ -16,14 +17,28 @@ pub struct Epilogue {
     pub scale: Option<Vec<f32>>,
     /// The number of the kernel's input that holds a factor per sample.
     pub input_scale: Option<usize>,
-    /// Whether the result is added to what an earlier plane left in the output.
-    pub carry: bool,
+    /// What earlier planes left in the output.
+    pub before: Before,
+    /// Whether the sum is left in the output as it is, for the next plane; of integers, the bits of an i32. There is nothing else then.
+    pub partial: bool,
     /// One number per output channel.
     pub bias: Option<Vec<f32>>,
     /// Whether a residual is added.
     pub residual: bool,
     /// Applied last.
     pub activation: Option<Unary>,
+}
+
+/// What is in the output before an epilogue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A sum, to which the sum is added before it is multiplied.
+    Sum,
+    /// A value, to which the sum is added behind its factor.
+    Value,
 }
 
 impl Epilogue {
@@ -72,10 +87,10 @@ impl Epilogue {
         geometry: &Geometry,
         row: usize,
         outputs: Range<usize>,
-        sums: impl Iterator<Item = f32>,
+        sums: impl Iterator<Item = impl Total>,
         io: &Io<'_>,
     ) {
-        let at = row * geometry.outputs;
+        let at = row * geometry.output_strides.x;
         let range = at + outputs.start..at + outputs.end;
         let residual = io.residual.map(|r| &r[range.clone()]);
         // SAFETY: the caller's promise.
@@ -89,15 +104,27 @@ impl Epilogue {
         &self,
         first: usize,
         sample_scale: Option<f32>,
-        sums: impl Iterator<Item = f32>,
+        sums: impl Iterator<Item = impl Total>,
         residual: Option<&[f32]>,
         output: &mut [f32],
     ) {
+        if self.partial {
+            let places = output.iter_mut().zip(sums);
+            return places.for_each(|(output, sum)| {
+                let sum = if self.before == Before::Sum { sum.plus(output) } else { sum };
+                sum.wait(output);
+            });
+        }
         // Only the last of several planes adds the step's residual.
         let residual = residual.filter(|_| self.residual);
         // One loop for each operation: what is constant is decided outside, and each becomes one of vectors.
-        let carry = |output: &mut f32, x: f32| *output = if self.carry { *output + x } else { x };
-        let places = output.iter_mut().zip(sums);
+        let carry = |output: &mut f32, x: f32| {
+            *output = if self.before == Before::Value { *output + x } else { x };
+        };
+        let places = output.iter_mut().zip(sums).map(|(output, sum)| {
+            let sum = if self.before == Before::Sum { sum.plus(output) } else { sum };
+            (output, sum.to_f32())
+        });
         match (self.scale.as_deref(), sample_scale) {
             (Some(scale), sample_scale) if scale.len() > 1 => {
                 let factors = scale[first..].iter().map(|&s| sample_scale.map_or(s, |factor| s * factor));

@@ -35,7 +35,7 @@ pub mod threads;
 pub use accumulate::{AccumulateKernel, AccumulateSpec, Counts, IntegerRange, PlaneSpec};
 pub use audit::Audit;
 pub use compile::Function;
-pub use epilogue::Epilogue;
+pub use epilogue::{Before, Epilogue};
 pub use error::JitError;
 pub use float::{ConvKernel, ConvSpec, MatMulKernel, MatMulSpec, Source};
 pub use kernel::{Interface, Kernel, Line, Slot, run};

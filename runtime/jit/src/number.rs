@@ -12,16 +12,54 @@ pub(crate) trait Number: Pod + Send + Sync {
     /// Its type in programs.
     const TYPE: ElementType;
     /// What single numbers are summed in.
-    type Wide: Pod;
+    type Wide: Total;
 
     /// The elements of an input; none if they are of another type.
     fn elements(view: View<'_>) -> &[Self];
 
-    /// A single sum as f32.
-    fn to_f32(wide: Self::Wide) -> f32;
+    /// A sum of which `widened` was taken off before.
+    fn total(self, widened: i32) -> Self::Wide;
+}
 
-    /// A sum of which `widened` was taken off before, as f32.
-    fn total(self, widened: i32) -> f32;
+/// A whole sum. In the place of an output it has as many bits.
+pub(crate) trait Total: Pod {
+    /// As f32.
+    fn to_f32(self) -> f32;
+
+    /// Together with the sum that waits in the place of an output.
+    fn plus(self, place: &f32) -> Self;
+
+    /// Leaves it in the place of an output.
+    fn wait(self, place: &mut f32);
+}
+
+impl Total for f32 {
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    fn plus(self, place: &f32) -> f32 {
+        *place + self
+    }
+
+    fn wait(self, place: &mut f32) {
+        *place = self;
+    }
+}
+
+impl Total for i32 {
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
+
+    fn plus(self, place: &f32) -> i32 {
+        // Plans are made for sums that fit.
+        self.wrapping_add(*bytemuck::cast_ref::<f32, i32>(place))
+    }
+
+    fn wait(self, place: &mut f32) {
+        *bytemuck::cast_mut::<f32, i32>(place) = self;
+    }
 }
 
 impl Number for f32 {
@@ -31,10 +69,6 @@ impl Number for f32 {
 
     fn elements(view: View<'_>) -> &[f32] {
         if let View::F32(elements) = view { elements } else { &[] }
-    }
-
-    fn to_f32(wide: f32) -> f32 {
-        wide
     }
 
     fn total(self, _: i32) -> f32 {
@@ -51,11 +85,7 @@ impl Number for i16 {
         if let View::I16(elements) = view { elements } else { &[] }
     }
 
-    fn to_f32(wide: i32) -> f32 {
-        wide as f32
-    }
-
-    fn total(self, widened: i32) -> f32 {
-        (widened + i32::from(self)) as f32
+    fn total(self, widened: i32) -> i32 {
+        widened + i32::from(self)
     }
 }

@@ -2,12 +2,13 @@
 
 mod cases;
 mod fenced;
+mod planes;
 mod random;
 
 use cases::{Case, check, plain, run};
 use fenced::jits;
 use proptest::prelude::*;
-use twnc_jit::{AccumulateKernel, AccumulateSpec, IntegerRange, Jit, JitError, Kernel, PlaneSpec};
+use twnc_jit::{AccumulateKernel, AccumulateSpec, IntegerRange, Jit, JitError, Kernel};
 use twnc_program::constant::Trits;
 use twnc_program::interpret::View;
 use twnc_program::scalar::Unary;
@@ -274,38 +275,6 @@ fn infinity_reaches_the_outputs_that_select_it() {
         for kernel in kernels(&spec) {
             let output = run(&kernel, &[View::F32(&input)], None);
             assert_eq!(output[..3], [f32::INFINITY, f32::NEG_INFINITY, 7.0], "{}", kernel.describe());
-        }
-    }
-}
-
-#[test]
-fn planes_are_scaled_and_added() {
-    let weights = [vec![1i8; 20], vec![-1; 20]].map(|w| Trits::pack(&w).expect("trits"));
-    for rows in [1usize, 9] {
-        let input_shape = [rows, 4];
-        let plane = |weight, scale| PlaneSpec {
-            input: &input_shape,
-            weight_shape: &[4, 5],
-            weight,
-            contraction: &Contraction::MatMul,
-            scale: Some(scale),
-            integers: None,
-            input_scale: false,
-        };
-        let spec = AccumulateSpec {
-            planes: vec![plane(&weights[0], &[0.5]), plane(&weights[1], &[0.25])],
-            bias: Some(&[1.0, 2.0, 3.0, 4.0, 5.0]),
-            residual: true,
-            activation: None,
-            threads: 1,
-            rank: 0,
-        };
-        let (a, b) = (vec![1.0; rows * 4], vec![2.0; rows * 4]);
-        for kernel in kernels(&spec) {
-            let residual = vec![10.0; rows * 5];
-            let output = run(&kernel, &[View::F32(&a), View::F32(&b)], Some(&residual));
-            // 0.5 * 4 - 0.25 * 8 = 0; the residual comes once.
-            assert!(output.chunks(5).all(|row| row == [11.0, 12.0, 13.0, 14.0, 15.0]), "{output:?}");
         }
     }
 }

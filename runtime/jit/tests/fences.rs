@@ -70,6 +70,8 @@ fn layer(jit: &Jit) -> AccumulateKernel {
     let weight = Trits::pack(&[1; 16 * 8 * 9]).expect("trits");
     let contraction = Contraction::Window { window, groups: 1 };
     let plane = PlaneSpec {
+        source: 0,
+        partial: false,
         input: &[1, 8, 9, 9],
         weight_shape: &[16, 8, 3, 3],
         weight: &weight,

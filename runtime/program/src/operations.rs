@@ -18,7 +18,7 @@ use std::ops::Add;
 pub struct Operations {
     /// Additions inside of a sum of products. A ternary weight takes one where it is not zero.
     pub additions_kernel: u64,
-    /// All other additions: terms, biases, residuals, activations.
+    /// All other additions: of products to one another, biases, residuals, activations.
     pub additions_epilogue: u64,
     /// Multiplications inside of a sum of products; a ternary sum has none.
     pub multiplications_kernel: u64,
@@ -125,8 +125,9 @@ fn accumulate(program: &Program, shapes: &Shapes, step: &Accumulate, output: u64
         }
         _ => output,
     });
+    let products: usize = step.terms.iter().map(|term| term.planes.len()).sum();
     let terms = Operations {
-        additions_epilogue: output.saturating_mul(step.terms.len().saturating_sub(1) as u64),
+        additions_epilogue: output.saturating_mul(products.saturating_sub(1) as u64),
         multiplications_epilogue: scales.fold(0, u64::saturating_add),
         ..Operations::default()
     };

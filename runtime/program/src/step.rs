@@ -58,9 +58,9 @@ pub enum StepKind {
 
 /// `output = activation(Σₜ scaleₜ · Σₚ (weightₜₚ ∗ inputₜₚ) + bias + residual)`.
 ///
-/// For one term that is, rounded after each operation and in this order: the sum over its planes, times the factor, plus
-/// the bias, plus the residual, then the activation; what is absent is skipped. Further terms get their factor and are
-/// then added to the first before the bias. Output is `[N, M, spatial...]` for windows, `[..., R, M]` for matrix products.
+/// That is, rounded after each operation and in this order: the sum over the first term's planes, times its factor, plus the bias,
+/// plus each further term, a sum times its factor, plus the residual, then the activation; what is absent is skipped.
+/// Output is `[N, M, spatial...]` for windows, `[..., R, M]` for matrix products.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accumulate {
     /// One or more.

@@ -1,9 +1,10 @@
-//! Networks with seeded random weights, as ONNX (opset 13): architectures whose trained weights we may not ship, and
-//! single layers of any size.
+//! Networks with seeded random weights, as ONNX (opset 13): architectures whose trained weights we may not ship, blocks of
+//! such, and single layers of any size.
 //!
 //! The same name, [`Weights`] and seed give the same bytes on every machine. Activations stay in range from the first
 //! layer to the last, so that a comparison of two runtimes on such a network says something.
 
+mod blocks;
 mod layer;
 
 mod resnet;
@@ -15,6 +16,7 @@ use std::str::FromStr;
 
 use onnx_protobuf::{Message, ModelProto};
 
+use blocks::Block;
 use layer::Layer;
 use writer::Writer;
 
@@ -36,7 +38,7 @@ pub enum Weights {
 pub enum GenerateError {
     /// The name fits no architecture.
     #[error(
-        "no network is called `{0}`: write resnet18, vgg7, conv3x3-64-64-56[-s2], depthwise3x3-128-56[-s2] or fc-4096-4096"
+        "no network is called `{0}`: write resnet18, vgg7, fire, inception, planes, conv3x3-64-64-56[-s2], depthwise3x3-128-56[-s2] or fc-4096-4096"
     )]
     UnknownName(String),
     /// The name asks for a layer that does not exist, such as one without channels, or for one beyond 2 GB.
@@ -57,12 +59,13 @@ pub enum GenerateError {
 
 impl Network {
     /// The network as an ONNX model. Its batch dimension is the symbol `N`; networks read `image` and give `logits`,
-    /// single layers read `x` and give `y`.
+    /// blocks and single layers read `x` and give `y`.
     pub fn model(self, weights: Weights, seed: u64) -> ModelProto {
         let writer = Writer::new(weights, seed);
         match self.0 {
             Architecture::ResNet18 => resnet::resnet18(writer),
             Architecture::Vgg7 => vgg::vgg7(writer),
+            Architecture::Block(block) => block.model(writer),
             Architecture::Layer(layer) => layer.model(writer),
         }
     }
@@ -84,7 +87,10 @@ impl FromStr for Network {
         let architecture = match name {
             "resnet18" => Architecture::ResNet18,
             "vgg7" => Architecture::Vgg7,
-            _ => Architecture::Layer(Layer::parse(name)?),
+            _ => match Block::parse(name) {
+                Some(block) => Architecture::Block(block),
+                None => Architecture::Layer(Layer::parse(name)?),
+            },
         };
         Ok(Network(architecture))
     }
@@ -97,6 +103,7 @@ const MAX_WEIGHTS: usize = 1 << 28;
 enum Architecture {
     ResNet18,
     Vgg7,
+    Block(Block),
     Layer(Layer),
 }
 

@@ -119,6 +119,11 @@ impl Writer {
         self.node("Add", name, vec![a.to_owned(), b.to_owned()], vec![])
     }
 
+    /// `Concat` of channels.
+    pub(super) fn concat(&mut self, name: &str, parts: Vec<String>) -> String {
+        self.node("Concat", name, parts, vec![int("axis", 1)])
+    }
+
     /// The model, whose output is what the last node makes, under a new name and as f32[N, sizes..].
     pub(super) fn finish(mut self, graph: &str, output: &str, sizes: &[usize]) -> ModelProto {
         if let Some(last) = self.graph.node.last_mut() {

@@ -60,7 +60,11 @@ fn body(program: &Program, step: &Step) -> String {
                 let planes: Vec<_> = term.planes.iter().map(plane).collect();
                 let scale = term.scale.map_or(String::new(), |scale| format!(" * {scale}"));
                 let input_scale = term.input_scale.map_or(String::new(), |scale| format!(" * {scale}"));
-                format!("{}{scale}{input_scale}", planes.join(" + "))
+                let planes = match &planes[..] {
+                    [plane] => plane.clone(),
+                    _ => format!("[{}]", planes.join(" + ")),
+                };
+                format!("{planes}{scale}{input_scale}")
             };
             let terms: Vec<_> = s.terms.iter().map(term).collect();
             format!("{kind} {}{}", terms.join(" + "), epilogue(&s.epilogue))

@@ -4,14 +4,18 @@ use crate::listing::listing;
 use crate::opaque::parse;
 use std::fmt::Write as _;
 use std::path::Path;
-use twnc_ir::{CountingCost, Graph, PassContext, RunOptions};
+use twnc_ir::{CountingCost, Flow, Graph, Op, PassContext, RunOptions};
 use twnc_passes::{Mode, Options};
+use twnc_program::step::MoveKind;
 use twnc_program::{Program, StepKind};
 
 #[test]
 fn each_graph_has_its_program() {
     for (name, source) in cases("tests/cases") {
-        let program = lowered(&parse(&source));
+        let graph = parse(&source);
+        let program = lowered(&graph);
+        let steps = Flow::of(&graph).unwrap().cost(&CountingCost).steps as usize;
+        assert_eq!(steps + copies(&graph, &program), program.steps.len(), "{name}");
         assert_eq!(Program::from_bytes(&program.to_bytes()).unwrap(), program, "{name}");
         insta::assert_snapshot!(name, format!("{source}\n{}", listing(&program)));
     }
@@ -53,6 +57,17 @@ fn a_map_ends_where_it_grows_too_large() {
         });
         assert_eq!(sizes.collect::<Vec<_>>(), expected);
     }
+}
+
+/// The steps of a program that copy constants to buffers or give them another shape: no node is one.
+fn copies(graph: &Graph, program: &Program) -> usize {
+    let reshapes = program
+        .steps
+        .iter()
+        .filter(|step| matches!(&step.kind, StepKind::Move(step) if step.kind == MoveKind::Reshape));
+    let order = graph.order().unwrap();
+    let nodes = order.iter().filter(|&&id| matches!(graph.node(id).op, Op::Reshape { .. }));
+    reshapes.count() - nodes.count()
 }
 
 /// The graphs of a folder, by the names of their files.

@@ -120,7 +120,7 @@ fn layer(
     functions: &[Arc<Function>],
     why_not: &BTreeMap<String, String>,
 ) -> Option<LayerReport> {
-    let (op, weight, scale) = match &step.kind {
+    let (op, weights, scale) = match &step.kind {
         StepKind::Accumulate(s) => {
             let term = s.terms.first()?;
             let plane = term.planes.first()?;
@@ -130,18 +130,20 @@ fn layer(
             };
             let scale =
                 term.scale.map(|id| if program.constant(id).len() == 1 { "layer" } else { "channel" });
-            (op, plane.weight, scale)
+            (op, s.terms.iter().flat_map(|term| &term.planes).map(|plane| plane.weight).collect(), scale)
         }
-        StepKind::Conv(s) => ("conv", constant(s.weight)?, None),
-        StepKind::MatMul(s) => ("matmul", constant(s.right)?, None),
+        StepKind::Conv(s) => ("conv", vec![constant(s.weight)?], None),
+        StepKind::MatMul(s) => ("matmul", vec![constant(s.right)?], None),
         _ => return None,
     };
-    let weight = program.constant(weight);
-    let zeros = match &weight.data {
+    let weights: Vec<_> = weights.into_iter().map(|id| program.constant(id)).collect();
+    let zeros = weights.iter().map(|weight| match &weight.data {
         ConstantData::Ternary(trits) => trits.iter().filter(|&t| t == 0).count(),
         ConstantData::F32(v) => v.iter().filter(|&&w| w == 0.0).count(),
         _ => 0,
-    };
+    });
+    let (zeros, all): (usize, usize) = (zeros.sum(), weights.iter().map(|weight| weight.len()).sum());
+    let weight = weights.first()?;
     let ternary = matches!(weight.data, ConstantData::Ternary(_));
     let audits: Vec<_> = functions.iter().filter_map(|f| f.audit()).collect();
     let total = |count: fn(&Audit) -> usize| audits.iter().map(count).sum();
@@ -152,7 +154,7 @@ fn layer(
         ternary,
         why_not: why_not.get(&step.name).filter(|_| !ternary).cloned(),
         scale,
-        sparsity: zeros as f64 / weight.len().max(1) as f64,
+        sparsity: zeros as f64 / all.max(1) as f64,
         bits_per_weight: if ternary { 1.6 } else { 32.0 },
         counts: LayerCounts::of(counts),
         code: (!audits.is_empty()).then(|| CodeReport {

@@ -8,6 +8,7 @@ mod fix_point;
 mod fixture;
 mod networks;
 mod operations;
+mod planes;
 mod random_dags;
 mod random_graphs;
 mod random_layers;

@@ -7,6 +7,7 @@
 //!     cargo test -p twnc --test suite ternary_networks -- --nocapture
 
 use crate::networks::shared;
+use crate::operations::assert_steps;
 use onnx_protobuf::Message;
 use std::collections::BTreeMap;
 use testsuite::generate::{Network, Weights};
@@ -55,6 +56,7 @@ fn check(network: &str, compiled: Compiled) {
     assert!(compiled.ternary_layers() > 0, "{network} has no ternary layer");
     let mut steps = compiled.program.steps.iter();
     assert!(!steps.any(|step| matches!(step.kind, StepKind::Conv(_))), "{network} has a float convolution");
+    assert_steps(network, &compiled);
     let module = Module::new(compiled.program, Functions::default()).unwrap();
     let inputs = synthetic::inputs(&module, &synthetic::shapes(&module, 1, &[]), 1);
     let tensors: BTreeMap<String, Tensor> = inputs

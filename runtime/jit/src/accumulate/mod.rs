@@ -1,6 +1,8 @@
 //! Sums of inputs that ternary weights select and sign, without a multiplication.
 //!
-//! One step becomes an [`AccumulateKernel`]. Per plane it takes one of four families, by a count of cycles:
+//! One step becomes an [`AccumulateKernel`]: plane by plane, each adds to what the ones before have left in the output. Planes that read the
+//! same windows of one input are one product whose outputs take turns, so that they share tables, if an estimate says that this
+//! takes less time. Each takes one of four families, by a count of cycles:
 //! partial-sum tables with lanes over positions (`table`); for the few rows of fully connected layers tables in registers with
 //! lanes over outputs (`registers`), or of single numbers where there are no such vectors (`rows`); or signed sums of
 //! shifted rows for depthwise layers (`direct`).
@@ -29,10 +31,11 @@ mod wide_shifted;
 
 use crate::Jit;
 use crate::compile::Function;
-use crate::epilogue::Epilogue;
+use crate::epilogue::{Before, Epilogue};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Interface, Io, Kernel, Line, Slot, sealed};
+use crate::machine::Isa;
 use crate::number::Number;
 pub use blocks::IntegerRange;
 pub use cost::Counts;
@@ -52,6 +55,8 @@ use twnc_program::step::Contraction;
 /// A plane of an accumulation, with concrete shapes and its constants.
 #[derive(Clone, Debug)]
 pub struct PlaneSpec<'a> {
+    /// The number of the kernel's input that it reads. Several planes may read one.
+    pub source: usize,
     /// Shape of the input.
     pub input: &'a [usize],
     /// Shape of the weight, as in [`twnc_program::step::Plane`].
@@ -60,12 +65,22 @@ pub struct PlaneSpec<'a> {
     pub weight: &'a Trits,
     /// Which of the two.
     pub contraction: &'a Contraction,
+    /// Whether its sum is a part of that of the next plane, whose factor they have in common.
+    pub partial: bool,
     /// f32 `[1]` or `[M]`.
     pub scale: Option<&'a [f32]>,
     /// The range of the input if it is i16; otherwise it is f32.
     pub integers: Option<IntegerRange>,
     /// Whether a factor for each sample is an input.
     pub input_scale: bool,
+}
+
+impl PlaneSpec<'_> {
+    /// Whether it reads what another does, in the same windows, and has as many outputs.
+    fn reads_as(&self, other: &PlaneSpec<'_>) -> bool {
+        (self.source, self.contraction, self.weight_shape, self.integers)
+            == (other.source, other.contraction, other.weight_shape, other.integers)
+    }
 }
 
 /// An accumulate step with concrete shapes and its constants.
@@ -85,14 +100,15 @@ pub struct AccumulateSpec<'a> {
     pub rank: usize,
 }
 
-/// Generated code for an accumulate step. Its inputs are those of its planes, then the planes' input scales; its planes are
-/// phases.
+/// Generated code for an accumulate step. Its inputs are the sources of its planes, then the planes' input scales; each of its phases is a
+/// plane, or several that share tables.
 pub struct AccumulateKernel {
-    planes: Vec<Box<dyn Family>>,
+    /// With the number of the input that each reads.
+    phases: Vec<(usize, Box<dyn Family>)>,
     interface: Interface,
 }
 
-/// A kernel of one plane.
+/// A kernel of one input.
 trait Family: Send + Sync {
     /// Units of work.
     fn units(&self) -> usize;
@@ -116,7 +132,7 @@ trait Family: Send + Sync {
     }
 
     /// # Safety
-    /// As [`sealed::Execute::execute`], with the input of this plane.
+    /// As [`sealed::Execute::execute`], with the input that it reads.
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]);
 }
 
@@ -125,26 +141,52 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::Shape`] if shapes and constants do not fit together, [`JitError::Unsupported`] for windows of three
-    /// and more axes, for sizes beyond the limits of the generated code, and for integers whose sums could overflow.
+    /// and more axes, for sizes beyond the limits of the generated code, for integers whose sums could overflow, and for products that share a
+    /// factor behind others.
     pub fn accumulate(&self, spec: &AccumulateSpec<'_>) -> Result<AccumulateKernel, JitError> {
         let last = spec.planes.len().checked_sub(1);
         let Some(last) = last else { return Err(JitError::Shape("an accumulation without planes".into())) };
-        let mut planes = Vec::new();
-        let mut interface = Interface { residual: spec.residual, ..Interface::default() };
+        let sources = spec.planes.iter().map(|plane| plane.source + 1).max().unwrap_or(0);
+        let mut slots: Vec<Option<Slot>> = vec![None; sources.min(spec.planes.len())];
         let mut scales = Vec::new();
-        let mut shape = None;
+        let mut planes: Vec<(Geometry, Epilogue)> = Vec::new();
+        // What the integers of a sum may amount to.
+        let mut largest = 0;
         for (i, plane) in spec.planes.iter().enumerate() {
             let geometry = Geometry::new(plane.input, plane.weight_shape, plane.contraction)?;
+            if !spec.planes[..i].last().is_some_and(|earlier| earlier.partial) {
+                largest = 0;
+            }
+            let before = match spec.planes[..i].last() {
+                None => Before::Nothing,
+                Some(earlier) if earlier.partial => Before::Sum,
+                Some(_) => Before::Value,
+            };
+            if plane.partial {
+                let alike = spec
+                    .planes
+                    .get(i + 1)
+                    .is_some_and(|next| next.integers.is_some() == plane.integers.is_some());
+                if !alike || plane.scale.is_some() || plane.input_scale {
+                    return Err(JitError::Shape("a part of a sum without the rest".into()));
+                }
+                if before == Before::Value {
+                    return Err(JitError::Unsupported("a sum over several planes behind another"));
+                }
+            }
+            // The bias is that of the first term, whose sum is whole with the first plane that is no part.
+            let first = spec.planes[..i].iter().all(|earlier| earlier.partial) && !plane.partial;
             let epilogue = Epilogue {
                 scale: plane.scale.map(<[f32]>::to_vec),
-                input_scale: plane.input_scale.then_some(spec.planes.len() + scales.len()),
-                carry: i > 0,
-                bias: spec.bias.filter(|_| i == last).map(<[f32]>::to_vec),
+                input_scale: plane.input_scale.then_some(slots.len() + scales.len()),
+                before,
+                partial: plane.partial,
+                bias: spec.bias.filter(|_| first).map(<[f32]>::to_vec),
                 residual: spec.residual && i == last,
                 activation: spec.activation.filter(|_| i == last),
             };
             epilogue.check(geometry.groups * geometry.outputs)?;
-            if shape.get_or_insert_with(|| geometry.output_shape.clone()) != &geometry.output_shape {
+            if planes.first().is_some_and(|(other, _)| other.output_shape != geometry.output_shape) {
                 return Err(JitError::Shape("planes with different output shapes".into()));
             }
             if plane.weight.len() != plane.weight_shape.iter().product::<usize>() {
@@ -155,78 +197,174 @@ impl Jit {
                 )));
             }
             if let Some(range) = plane.integers {
-                let largest = geometry.depth() as u64 * u64::from(range.largest.unsigned_abs());
+                largest += geometry.depth() as u64 * u64::from(range.largest.unsigned_abs());
                 if range.largest < 1 || largest > i32::MAX as u64 {
                     return Err(JitError::Unsupported("sums of integers that may overflow"));
                 }
             }
             let element = if plane.integers.is_some() { ElementType::I16 } else { ElementType::F32 };
-            interface.inputs.push(Slot { element, len: geometry.input_len() });
+            let slot = Slot { element, len: geometry.input_len() };
+            let place = slots.get_mut(plane.source).map(|place| *place.get_or_insert(slot));
+            if place != Some(slot) {
+                return Err(JitError::Shape("inputs that are not numbered, or of two shapes".into()));
+            }
             if plane.input_scale {
                 scales.push(Slot::f32(plane.input.first().copied().unwrap_or(1)));
             }
-            interface.outputs = vec![Slot::f32(geometry.output_len())];
-            let family = match plane.integers {
-                None => self.family::<f32>(geometry, plane, epilogue, spec)?,
-                Some(_) => self.family::<i16>(geometry, plane, epilogue, spec)?,
+            planes.push((geometry, epilogue));
+        }
+        let slots = slots.into_iter().collect::<Option<Vec<_>>>();
+        let mut inputs = slots.ok_or_else(|| JitError::Shape("an input that no plane reads".into()))?;
+        inputs.append(&mut scales);
+        let outputs = planes.iter().take(1).map(|(geometry, _)| Slot::f32(geometry.output_len())).collect();
+        let mut interface = Interface { inputs, residual: spec.residual, outputs, scratch: 0 };
+        let mut phases = Vec::new();
+        let mut rest = planes.as_slice();
+        while let Some(plane) = spec.planes.get(spec.planes.len() - rest.len()) {
+            let (stack, family) = match plane.integers {
+                None => self.phase::<f32>(rest, spec)?,
+                Some(_) => self.phase::<i16>(rest, spec)?,
             };
             interface.scratch = interface.scratch.max(family.scratch());
-            planes.push(family);
+            phases.push((plane.source, family));
+            rest = &rest[stack..];
         }
-        interface.inputs.extend(scales);
-        Ok(AccumulateKernel { planes, interface })
+        Ok(AccumulateKernel { phases, interface })
     }
 
-    fn family<T: Number + 'static>(
+    /// The kernel of the first of some planes, or of the first few that read the same windows of one input, where that should take
+    /// less time; and of how many.
+    fn phase<T: Number + 'static>(
         &self,
-        geometry: Geometry,
-        plane: &PlaneSpec<'_>,
-        epilogue: Epilogue,
+        planes: &[(Geometry, Epilogue)],
         spec: &AccumulateSpec<'_>,
-    ) -> Result<Box<dyn Family>, JitError> {
-        let (threads, range) = (spec.threads.max(1), plane.integers);
-        let matmul = *plane.contraction == Contraction::MatMul;
-        let weights = Weights { trits: plane.weight.unpack(), transposed: matmul };
-        let compiler = &self.compiler;
-        let passes = Passes::of(&geometry, T::ELEMENT, range, self.isa);
-        if passes.is_none() && geometry.output_len() > 0 && RowsKernel::<T>::suits(&geometry) {
-            return Ok(Box::new(RowsKernel::<T>::new(compiler, geometry, &weights, epilogue)?));
-        }
-        let choose = |rank| Plan::choose(&geometry, T::ELEMENT, range, self.isa, rank);
-        let plan = match passes {
-            None => choose(spec.rank),
-            Some(passes) => {
-                let best = choose(0);
-                // Where it is among the plans of tables: the first, or behind the best.
-                let place = best.as_ref().map(|plan| usize::from(plan.cycles <= passes.cycles));
-                if place.is_none_or(|place| spec.rank == place) {
-                    let kernel = RegisterKernel::<T>::new(compiler, geometry, passes, &weights, epilogue)?;
-                    return Ok(Box::new(kernel));
-                }
-                spec.rank.checked_sub(1).map_or(best, choose)
-            }
+    ) -> Result<(usize, Box<dyn Family>), JitError> {
+        let specs = &spec.planes[spec.planes.len() - planes.len()..];
+        let product = |stack: usize| Product {
+            geometry: Geometry { outputs: planes[0].0.outputs * stack, ..planes[0].0.clone() },
+            weights: Weights::in_turns(&specs[..stack]),
+            epilogues: planes[..stack].iter().map(|(_, epilogue)| epilogue.clone()).collect(),
+            range: specs[0].integers,
         };
-        let direct = DirectKernel::<T>::cycles(&geometry, &weights, self.isa, range);
-        match (plan, direct) {
-            (Some(plan), direct) if spec.rank > 0 || direct.is_none_or(|direct| plan.cycles < direct) => {
-                let isa = self.isa;
-                let kernel =
-                    TableKernel::<T>::new(compiler, isa, geometry, plan, &weights, range, epilogue, threads)?;
-                Ok(Box::new(kernel))
-            }
-            (_, None) => Err(JitError::Unsupported("sums of integers that may overflow")),
-            (_, Some(cycles)) => {
-                let isa = self.isa;
-                Ok(Box::new(DirectKernel::<T>::new(compiler, isa, geometry, cycles, &weights, epilogue)?))
-            }
+        let alike = specs.iter().take_while(|plane| plane.reads_as(&specs[0])).count();
+        // A power of two, so that a vector of outputs has whole turns.
+        let stack = if planes[0].0.groups == 1 { 1 << alike.ilog2() } else { 1 };
+        let cycles = |stack| {
+            let choice = product(stack).choose::<T>(self.isa, 0).ok()?;
+            Some(choice.cycles()? / stack as f64)
+        };
+        let pays = || cycles(stack).zip(cycles(1)).is_some_and(|(together, apart)| together < apart);
+        let stack = if stack > 1 && pays() { stack } else { 1 };
+        let product = product(stack);
+        let choice = product.choose::<T>(self.isa, spec.rank)?;
+        Ok((stack, product.family::<T>(self, choice, spec.threads.max(1))?))
+    }
+}
+
+/// A product of one input. With several epilogues it is several products in turns: each output of the geometry is one of as many
+/// planes.
+struct Product {
+    geometry: Geometry,
+    weights: Weights,
+    epilogues: Vec<Epilogue>,
+    range: Option<IntegerRange>,
+}
+
+/// Which family a product takes.
+enum Choice {
+    Rows,
+    Registers(Passes),
+    Tables(Plan),
+    /// With what it should take, in cycles.
+    Direct(f64),
+}
+
+impl Choice {
+    /// What a run should take, in cycles, where a model says.
+    fn cycles(&self) -> Option<f64> {
+        match self {
+            Choice::Rows => None,
+            Choice::Registers(passes) => Some(passes.cycles),
+            Choice::Tables(plan) => Some(plan.cycles),
+            Choice::Direct(cycles) => Some(*cycles),
         }
     }
 }
 
+impl Product {
+    fn choose<T: Number>(&self, isa: Isa, rank: usize) -> Result<Choice, JitError> {
+        let Product { geometry, weights, range, .. } = self;
+        let single = self.epilogues.len() == 1;
+        let passes = Passes::of(geometry, T::ELEMENT, *range, isa);
+        if passes.is_none() && geometry.output_len() > 0 && RowsKernel::<T>::suits(geometry) {
+            return if single {
+                Ok(Choice::Rows)
+            } else {
+                Err(JitError::Unsupported("planes in turns, by rows"))
+            };
+        }
+        let choose = |rank| Plan::choose(geometry, T::ELEMENT, *range, isa, rank);
+        let plan = match passes {
+            None => choose(rank),
+            Some(passes) => {
+                let best = choose(0);
+                // Where it is among the plans of tables: the first, or behind the best.
+                let place = best.as_ref().map(|plan| usize::from(plan.cycles <= passes.cycles));
+                if place.is_none_or(|place| rank == place) {
+                    return Ok(Choice::Registers(passes));
+                }
+                rank.checked_sub(1).map_or(best, choose)
+            }
+        };
+        let direct = DirectKernel::<T>::cycles(geometry, weights, isa, *range).filter(|_| single);
+        match (plan, direct) {
+            (Some(plan), direct) if rank > 0 || direct.is_none_or(|direct| plan.cycles < direct) => {
+                Ok(Choice::Tables(plan))
+            }
+            (_, Some(cycles)) => Ok(Choice::Direct(cycles)),
+            (_, None) => Err(JitError::Unsupported("sums of integers that may overflow")),
+        }
+    }
+
+    fn family<T: Number + 'static>(
+        mut self,
+        jit: &Jit,
+        choice: Choice,
+        threads: usize,
+    ) -> Result<Box<dyn Family>, JitError> {
+        let (compiler, isa) = (&jit.compiler, jit.isa);
+        let mut single = || {
+            let epilogue = self.epilogues.pop().filter(|_| self.epilogues.is_empty());
+            epilogue.ok_or(JitError::Unsupported("planes in turns, without tables"))
+        };
+        Ok(match choice {
+            Choice::Rows => {
+                let epilogue = single()?;
+                Box::new(RowsKernel::<T>::new(compiler, self.geometry, &self.weights, epilogue)?)
+            }
+            Choice::Direct(cycles) => {
+                let epilogue = single()?;
+                let (geometry, weights) = (self.geometry, &self.weights);
+                Box::new(DirectKernel::<T>::new(compiler, isa, geometry, cycles, weights, epilogue)?)
+            }
+            Choice::Registers(passes) => {
+                let (geometry, weights) = (self.geometry, &self.weights);
+                Box::new(RegisterKernel::<T>::new(compiler, geometry, passes, weights, self.epilogues)?)
+            }
+            Choice::Tables(plan) => {
+                let Product { geometry, weights, epilogues, range } = self;
+                Box::new(TableKernel::<T>::new(
+                    compiler, isa, geometry, plan, &weights, range, epilogues, threads,
+                )?)
+            }
+        })
+    }
+}
+
 impl AccumulateKernel {
-    /// What a run of each plane does, where that is counted: with tables.
+    /// What a run of each phase does, where that is counted: with tables.
     pub fn counts(&self) -> Vec<Option<Counts>> {
-        self.planes.iter().map(|plane| plane.counts()).collect()
+        self.phases.iter().map(|(_, family)| family.counts()).collect()
     }
 }
 
@@ -238,6 +376,20 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
+    /// Those of planes of one shape whose outputs take turns: output `o` of plane `p` of `n` is output `o·n + p`.
+    fn in_turns(planes: &[PlaneSpec<'_>]) -> Weights {
+        let transposed = planes.iter().all(|plane| *plane.contraction == Contraction::MatMul);
+        let mut each: Vec<Vec<i8>> = planes.iter().map(|plane| plane.weight.unpack()).collect();
+        if let [trits] = each.as_mut_slice() {
+            return Weights { trits: std::mem::take(trits), transposed };
+        }
+        // Weights of an output that lie side by side.
+        let run = if transposed { 1 } else { planes[0].weight_shape[1..].iter().product() };
+        let count = each.first().map_or(0, |trits| trits.len().checked_div(run).unwrap_or(0));
+        let runs = (0..count).flat_map(|i| each.iter().flat_map(move |trits| &trits[i * run..][..run]));
+        Weights { trits: runs.copied().collect(), transposed }
+    }
+
     /// That of an output and of a channel of its group, at a tap.
     pub fn at(&self, g: &Geometry, output: usize, channel: usize, tap: [usize; 2]) -> i8 {
         self.trits[self.place(g, output, channel, tap)]
@@ -275,8 +427,9 @@ impl Weights {
 
 impl sealed::Execute for AccumulateKernel {
     unsafe fn execute(&self, phase: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
+        let (source, family) = &self.phases[phase];
         // SAFETY: the caller's promise, passed on.
-        unsafe { self.planes[phase].execute(units, io.inputs[phase], io, scratch) };
+        unsafe { family.execute(units, io.inputs[*source], io, scratch) };
     }
 }
 
@@ -286,27 +439,27 @@ impl Kernel for AccumulateKernel {
     }
 
     fn phases(&self) -> usize {
-        self.planes.len()
+        self.phases.len()
     }
 
     fn units(&self, phase: usize) -> usize {
-        self.planes.get(phase).map_or(0, |plane| plane.units())
+        self.phases.get(phase).map_or(0, |(_, family)| family.units())
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
         let mut functions: Vec<Arc<Function>> =
-            self.planes.iter().flat_map(|plane| plane.functions()).collect();
+            self.phases.iter().flat_map(|(_, family)| family.functions()).collect();
         functions.sort_by(|a, b| a.name().cmp(b.name()));
         functions.dedup_by(|a, b| a.name() == b.name());
         functions
     }
 
     fn describe(&self) -> String {
-        let planes = self.planes.iter().map(|plane| plane.describe());
+        let planes = self.phases.iter().map(|(_, family)| family.describe());
         planes.collect::<Vec<_>>().join(" + ")
     }
 
     fn estimate(&self) -> Option<f64> {
-        self.planes.iter().map(|plane| plane.estimate()).sum()
+        self.phases.iter().map(|(_, family)| family.estimate()).sum()
     }
 }

@@ -86,7 +86,7 @@ impl Passes {
     }
 }
 
-/// A kernel of one plane with inputs of type `T`.
+/// A kernel with inputs of type `T`, of one plane or of several whose outputs take turns ([`super::Weights::in_turns`]).
 pub(crate) struct RegisterKernel<T> {
     input: PhantomData<T>,
     geometry: Geometry,
@@ -95,7 +95,8 @@ pub(crate) struct RegisterKernel<T> {
     constants: Vec<u8>,
     /// Adds sums of i16 to totals.
     widen: Option<Arc<Function>>,
-    epilogue: Epilogue,
+    /// Of each of the planes whose outputs take turns.
+    epilogues: Vec<Epilogue>,
 }
 
 /// The lookups in the tables that exist at once.
@@ -114,7 +115,7 @@ impl<T: Number> RegisterKernel<T> {
         geometry: Geometry,
         plan: Passes,
         weights: &Weights,
-        epilogue: Epilogue,
+        epilogues: Vec<Epilogue>,
     ) -> Result<RegisterKernel<T>, JitError> {
         let Passes { form, groups, widen_after, .. } = plan;
         let widen = match (form.element, form.bytes()) {
@@ -140,7 +141,7 @@ impl<T: Number> RegisterKernel<T> {
         };
         let passes = packed.into_iter().enumerate().map(pass).collect::<Result<_, JitError>>()?;
         let constants = form.constants();
-        Ok(RegisterKernel { input: PhantomData, geometry, plan, passes, constants, widen, epilogue })
+        Ok(RegisterKernel { input: PhantomData, geometry, plan, passes, constants, widen, epilogues })
     }
 
     fn chunks(&self) -> usize {
@@ -175,8 +176,13 @@ impl<T: Number> Family for RegisterKernel<T> {
     fn describe(&self) -> String {
         let Passes { form, groups, .. } = &self.plan;
         let sums = if form.signed { "signed sums" } else { "subsets" };
+        let planes = if self.epilogues.len() > 1 {
+            format!("{} planes; ", self.epilogues.len())
+        } else {
+            String::new()
+        };
         format!(
-            "tables in registers: {sums} of {}, {groups} tables; {} outputs at once",
+            "tables in registers: {planes}{sums} of {}, {groups} tables; {} outputs at once",
             form.group,
             form.outputs()
         )
@@ -236,15 +242,20 @@ impl<T: Number> Family for RegisterKernel<T> {
                 }
             }
         }
-        let outputs = units.start * form.outputs()..(units.end * form.outputs()).min(self.geometry.outputs);
+        // A unit has whole outputs: so many, or as many sums, are a multiple of how many planes there are.
+        let stacked = self.epilogues.len();
+        let all = units.start * form.outputs()..(units.end * form.outputs()).min(self.geometry.outputs);
+        let outputs = all.start / stacked..all.end / stacked;
         for position in 0..positions {
             let sums: &[T::Wide] = match T::ELEMENT {
                 Element::F32 => bytemuck::cast_slice(&sums[position * self.sum_lines()..]),
                 Element::I16 => bytemuck::cast_slice(&totals[position * self.total_lines()..]),
             };
-            let sums = sums.iter().map(|&sum| T::to_f32(sum));
-            // SAFETY: these outputs belong to the units that the caller gave over.
-            unsafe { self.epilogue.row(&self.geometry, position, outputs.clone(), sums, io) };
+            for (i, epilogue) in self.epilogues.iter().enumerate() {
+                let sums = sums.iter().copied().skip(i).step_by(stacked);
+                // SAFETY: these outputs belong to the units that the caller gave over.
+                unsafe { epilogue.row(&self.geometry, position, outputs.clone(), sums, io) };
+            }
         }
     }
 }

@@ -144,7 +144,7 @@ impl<T: Number> Family for RowsKernel<T> {
                     accumulate(tables.as_ptr(), sums.as_mut_ptr(), indices.as_ptr(), units.len(), groups);
                 }
             }
-            let sums = sums.iter().map(|&sum| T::to_f32(sum));
+            let sums = sums.iter().copied();
             // SAFETY: these outputs belong to the units that the caller gave over.
             unsafe { self.epilogue.row(&self.geometry, position, outputs.clone(), sums, io) };
         }

@@ -22,14 +22,15 @@ use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::interpret::View;
 
-/// A table kernel of one plane with inputs of type `T`.
+/// A table kernel with inputs of type `T`, of one plane or of several whose outputs take turns ([`super::Weights::in_turns`]).
 pub(crate) struct TableKernel<T> {
     geometry: Geometry,
     plan: Plan,
     packing: Packing<T>,
     blocks: Blocks,
     build: Arc<Function>,
-    finish: Finish,
+    /// One for each plane.
+    finishes: Vec<Finish>,
     chunks: Vec<Chunk>,
 }
 
@@ -44,18 +45,22 @@ impl<T: Number> TableKernel<T> {
         plan: Plan,
         weights: &Weights,
         range: Option<IntegerRange>,
-        epilogue: Epilogue,
+        epilogues: Vec<Epilogue>,
         threads: usize,
     ) -> Result<TableKernel<T>, JitError> {
         let planes = planes(&geometry, &plan, plan.reach());
-        let chunks = chunks(&geometry, plan.regions().iter().product::<usize>() * geometry.samples, threads);
+        let places = plan.regions().iter().product::<usize>() * geometry.samples;
+        let chunks = chunks(&geometry, places, epilogues.len(), threads);
         let blocks = blocks(compiler, &geometry, &plan, planes, weights, range, &chunks)?;
         let Shape { tile, entry, .. } = plan.shape;
         let (element, lanes, pitch) = (tile.element, tile.lanes, tile.pitch);
         let build = compiler.function(&Build { element, lanes, group: plan.size, entry, pitch })?;
-        let finish = Finish::new(compiler, isa, element, blocks.widened, epilogue)?;
+        let finishes = epilogues
+            .into_iter()
+            .map(|epilogue| Finish::new(compiler, isa, element, blocks.widened, epilogue))
+            .collect::<Result<_, JitError>>()?;
         let packing = Packing::new(compiler, isa, &geometry, &plan.phases, planes)?;
-        Ok(TableKernel { geometry, packing, blocks, build, finish, chunks, plan })
+        Ok(TableKernel { geometry, packing, blocks, build, finishes, chunks, plan })
     }
 
     fn table_lines(&self) -> usize {
@@ -81,6 +86,11 @@ impl<T: Number> TableKernel<T> {
     /// Lines for widened sums.
     fn total_lines(&self) -> usize {
         if self.blocks.widened { lines::<i32>(self.most_sums()) } else { 0 }
+    }
+
+    /// Channels of the output.
+    fn channels(&self) -> usize {
+        self.geometry.groups * self.geometry.outputs / self.finishes.len()
     }
 
     /// Lines for factors and biases.
@@ -219,10 +229,10 @@ impl<T: Number> TableKernel<T> {
         }
     }
 
-    /// Epilogue of a region's sums.
+    /// Epilogues of a region's sums, one plane after the other.
     ///
     /// # Safety
-    /// Nobody else accesses the output's elements of this region and these outputs.
+    /// Nobody else accesses the output's elements of this region and these outputs, which are whole ones of all planes.
     #[allow(clippy::too_many_arguments)] // What is finished, and from where.
     unsafe fn finish_region(
         &self,
@@ -252,29 +262,38 @@ impl<T: Number> TableKernel<T> {
                     count += 1;
                 }
             }
-            let pieces = &pieces[..count];
-            match self.geometry.rows_of_a_sample {
-                Some(rows) => {
-                    // SAFETY: the caller's promise, passed on.
-                    unsafe { self.finish_rows(rows, outputs.clone(), sums, totals, pieces, io) };
-                }
-                None => {
-                    let origin = sample * strides.sample + outputs.start * strides.channel;
-                    let (numbers, stride) = (&numbers[outputs.clone()], strides.channel);
-                    let sums = Sums { sums, totals, step, pieces, numbers, origin, stride };
-                    // SAFETY: as above.
-                    unsafe { self.finish.channels(&sums, io) };
+            let (pieces, stacked) = (&pieces[..count], self.finishes.len());
+            let channels = outputs.start / stacked..outputs.end / stacked;
+            for (i, finish) in self.finishes.iter().enumerate() {
+                let (sums, totals) =
+                    (sums.get(i * step..).unwrap_or(&[]), totals.get(i * step..).unwrap_or(&[]));
+                match self.geometry.rows_of_a_sample {
+                    Some(rows) => {
+                        let channels = channels.clone();
+                        // SAFETY: the caller's promise, passed on.
+                        unsafe { self.finish_rows(finish, rows, channels, sums, totals, pieces, io) };
+                    }
+                    None => {
+                        let numbers = &numbers[i * self.channels()..][channels.clone()];
+                        let origin = sample * strides.sample + channels.start * strides.channel;
+                        let (step, stride) = (step * stacked, strides.channel);
+                        let sums = Sums { sums, totals, step, pieces, numbers, origin, stride };
+                        // SAFETY: as above.
+                        unsafe { finish.channels(&sums, io) };
+                    }
                 }
             }
         }
     }
 
-    /// Epilogue of the sums of a tile of a matrix product, whose outputs are neighbours.
+    /// Epilogue of a plane's sums of a tile of a matrix product, whose outputs are neighbours.
     ///
     /// # Safety
     /// As [`Self::finish_region`].
+    #[allow(clippy::too_many_arguments)] // What is finished, and from where.
     unsafe fn finish_rows(
         &self,
+        finish: &Finish,
         rows_of_a_sample: usize,
         outputs: Range<usize>,
         sums: &[T],
@@ -282,10 +301,11 @@ impl<T: Number> TableKernel<T> {
         pieces: &[Piece],
         io: &Io<'_>,
     ) {
-        let (step, stride) = (self.plan.shape.tile.positions(), self.geometry.output_strides.x);
+        let step = self.plan.shape.tile.positions() * self.finishes.len();
+        let stride = self.geometry.output_strides.x;
         for (piece, i) in pieces.iter().flat_map(|p| (0..p.count as usize).map(move |i| (p, i))) {
             let row = piece.to as usize + i * stride;
-            let scale = self.finish.epilogue.sample_scale(row / stride / rows_of_a_sample, io);
+            let scale = finish.epilogue.sample_scale(row / stride / rows_of_a_sample, io);
             let range = row + outputs.start..row + outputs.end;
             let residual = io.residual.map(|r| &r[range.clone()]);
             // SAFETY: elements of the region and outputs that the caller gave over.
@@ -293,7 +313,7 @@ impl<T: Number> TableKernel<T> {
             let at = |output: usize| output * step + piece.from as usize + i;
             let widened = |output: usize| totals.get(at(output)).copied().unwrap_or(0);
             let sums = (0..outputs.len()).map(|o| sums[at(o)].total(widened(o)));
-            self.finish.epilogue.position(outputs.start, scale, sums, residual, output);
+            finish.epilogue.position(outputs.start, scale, sums, residual, output);
         }
     }
 
@@ -344,8 +364,10 @@ impl<T: Number> Family for TableKernel<T> {
             Image::Bands { bands, .. } => format!("{bands} bands"),
             Image::Flat { .. } => "flat".to_owned(),
         };
+        let planes =
+            if self.finishes.len() > 1 { format!("{} planes; ", self.finishes.len()) } else { String::new() };
         format!(
-            "tables: groups of {size}, {block} a block; {kind}, {}x{} positions a tile, {}x{} tiles a table, pitch {}; \
+            "tables: {planes}groups of {size}, {block} a block; {kind}, {}x{} positions a tile, {}x{} tiles a table, pitch {}; \
              {:.2} M cycles",
             tile.rows,
             tile.width(),
@@ -400,12 +422,11 @@ impl<T: Number> Family for TableKernel<T> {
                 self.pack(sample, down, across, &mut cleared, input, packed);
             }
             if numbered.replace(sample) != Some(sample) && self.geometry.rows_of_a_sample.is_none() {
-                let epilogue = &self.finish.epilogue;
-                let scale = epilogue.sample_scale(sample, io);
-                numbers
-                    .iter_mut()
-                    .zip(0..self.geometry.groups * self.geometry.outputs)
-                    .for_each(|(numbers, channel)| *numbers = epilogue.numbers(channel, scale));
+                for (numbers, finish) in numbers.chunks_mut(self.channels().max(1)).zip(&self.finishes) {
+                    let scale = finish.epilogue.sample_scale(sample, io);
+                    let places = numbers.iter_mut().zip(0..self.channels());
+                    places.for_each(|(place, channel)| *place = finish.epilogue.numbers(channel, scale));
+                }
             }
             let chunk = unit % self.chunks.len();
             let (conv_groups, outputs) = &self.chunks[chunk];
@@ -450,8 +471,13 @@ fn planes(geometry: &Geometry, plan: &Plan, reach: [usize; 2]) -> Planes {
     }
 }
 
-/// Divides the outputs if samples and regions alone are too few to keep `threads` busy.
-fn chunks(geometry: &Geometry, places: usize, threads: usize) -> Vec<(Range<usize>, Range<usize>)> {
+/// Divides the outputs, `together` at a time, if samples and regions alone are too few to keep `threads` busy.
+fn chunks(
+    geometry: &Geometry,
+    places: usize,
+    together: usize,
+    threads: usize,
+) -> Vec<(Range<usize>, Range<usize>)> {
     // Each part of the outputs builds tables of its own.
     let enough = places >= 4 * threads || (places > 0 && places.is_multiple_of(threads));
     let wanted = if enough { 1 } else { threads };
@@ -462,9 +488,9 @@ fn chunks(geometry: &Geometry, places: usize, threads: usize) -> Vec<(Range<usiz
     if geometry.groups >= wanted {
         split(geometry.groups, wanted).into_iter().map(|g| (g, 0..geometry.outputs)).collect()
     } else {
-        split(geometry.outputs, wanted.min(geometry.outputs / 16))
+        split(geometry.outputs / together, wanted.min(geometry.outputs / 16))
             .into_iter()
-            .map(|o| (0..geometry.groups, o))
+            .map(|o| (0..geometry.groups, o.start * together..o.end * together))
             .collect()
     }
 }

@@ -8,7 +8,7 @@ pub(crate) mod wide;
 
 use crate::compile::{Code, Compiler, Function};
 use crate::elementwise::Elementwise;
-use crate::epilogue::Epilogue;
+use crate::epilogue::{Before, Epilogue};
 use crate::error::JitError;
 use crate::kernel::Io;
 use crate::loops::{count, flags, load, run, splat_from};
@@ -69,7 +69,8 @@ struct Channels {
     /// Bytes of a vector.
     vector: usize,
     widened: bool,
-    carry: bool,
+    before: Before,
+    partial: bool,
     residual: bool,
     finishing: Finishing,
 }
@@ -113,7 +114,8 @@ impl Finishing {
     /// That of an epilogue which is nothing else, if registers suffice for it.
     pub fn alone(epilogue: &Epilogue) -> Option<Finishing> {
         let finishing = Finishing::of(epilogue);
-        (!epilogue.carry && !epilogue.residual && finishing.is_simple()).then_some(finishing)
+        let fresh = epilogue.before == Before::Nothing && !epilogue.partial;
+        (fresh && !epilogue.residual && finishing.is_simple()).then_some(finishing)
     }
 
     /// Whether its activation is a few instructions.
@@ -166,7 +168,8 @@ impl Finish {
             element,
             vector: isa.bytes(),
             widened,
-            carry: epilogue.carry,
+            before: epilogue.before,
+            partial: epilogue.partial,
             residual: epilogue.residual,
             finishing: Finishing::of(&epilogue),
         })?;
@@ -259,13 +262,24 @@ impl Code for Channels {
                                 let total = part.load_i32(b, totals);
                                 sum = b.ins().iadd(sum, total);
                             }
+                            if self.before == Before::Sum {
+                                let before = part.load_i32(b, output);
+                                sum = b.ins().iadd(before, sum);
+                            }
+                            if self.partial {
+                                return part.store(b, sum, output);
+                            }
                             b.ins().fcvt_from_sint(types::F32X4, sum)
                         }
                     };
+                    if self.before == Before::Sum && self.element == Element::F32 {
+                        let before = part.load(b, output);
+                        x = b.ins().fadd(before, x);
+                    }
                     if self.finishing.factor {
                         x = b.ins().fmul(x, factor);
                     }
-                    if self.carry {
+                    if self.before == Before::Value {
                         let before = part.load(b, output);
                         x = b.ins().fadd(before, x);
                     }

@@ -4,6 +4,7 @@
 
 use super::{Channels, Finishing, Operands, Piece};
 use crate::assemble::{Assembled, Assembler, Emitted, Mask, assemble};
+use crate::epilogue::Before;
 use crate::machine::Element;
 use iced_x86::code_asm::*;
 use std::mem::offset_of;
@@ -38,12 +39,25 @@ pub(super) fn channels(code: &Channels) -> Assembled {
         let vector = |a: &mut Assembler, mask: Mask| -> Emitted {
             let [x, other] = TEMPORARY;
             match code.element {
-                Element::F32 => a.load_masked(x, sums + from * 4, mask)?,
+                Element::F32 => {
+                    a.load_masked(x, sums + from * 4, mask)?;
+                    if code.before == Before::Sum {
+                        a.load_masked(other, output + to * 4, mask)?;
+                        a.add_f32(x, other, x)?;
+                    }
+                }
                 Element::I16 => {
                     a.load_masked_i16_as_i32(x, sums + from * 2, mask)?;
                     if code.widened {
                         a.load_masked(other, totals + from * 4, mask)?;
                         a.add_i32(x, x, other)?;
+                    }
+                    if code.before == Before::Sum {
+                        a.load_masked(other, output + to * 4, mask)?;
+                        a.add_i32(x, x, other)?;
+                    }
+                    if code.partial {
+                        return a.store_masked(output + to * 4, x, mask);
                     }
                     a.i32_to_f32(x, x)?;
                 }
@@ -51,7 +65,7 @@ pub(super) fn channels(code: &Channels) -> Assembled {
             if code.finishing.factor {
                 a.multiply_f32(x, x, 0)?;
             }
-            if code.carry {
+            if code.before == Before::Value {
                 a.load_masked(other, output + to * 4, mask)?;
                 a.add_f32(x, other, x)?;
             }

@@ -8,19 +8,31 @@ use twnc_program::scalar::Unary;
 use twnc_program::step::Contraction;
 
 /// A small generator, so that a failing case is reproduced by its seed.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
 
-    fn floats(&mut self, n: usize) -> Vec<f32> {
+    pub fn floats(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| (self.next() % 2001) as f32 / 1000.0 - 1.0).collect()
     }
 
-    fn trits(&mut self, n: usize) -> Vec<i8> {
+    /// Many are the largest, so that sums come close to what may overflow.
+    pub fn integers(&mut self, n: usize, range: IntegerRange) -> Vec<i16> {
+        let (largest, signed) = (i32::from(range.largest), range.signed);
+        let low = if signed { -largest } else { 0 };
+        let mut integer = || match self.next() % 4 {
+            0 => low as i16,
+            1 | 2 => largest as i16,
+            _ => (low + (self.next() % (largest - low + 1) as u64) as i32) as i16,
+        };
+        (0..n).map(|_| integer()).collect()
+    }
+
+    pub fn trits(&mut self, n: usize) -> Vec<i8> {
         (0..n).map(|_| (self.next() % 3) as i8 - 1).collect()
     }
 }
@@ -43,12 +55,18 @@ pub struct Case {
 }
 
 /// Per output: the sum, the sum of magnitudes, the number of terms.
-fn reference(case: &Case, input: &[f32], weights: &[i8]) -> (Vec<(f64, f64)>, usize) {
+pub fn reference(
+    input_shape: &[usize],
+    weight_shape: &[usize],
+    contraction: &Contraction,
+    input: &[f32],
+    weights: &[i8],
+) -> (Vec<(f64, f64)>, usize) {
     let mut sums = Vec::new();
-    match &case.contraction {
+    match contraction {
         Contraction::MatMul => {
-            let &[k, m] = &case.weight[..] else { panic!("a matrix") };
-            let rows: usize = case.input[..case.input.len() - 1].iter().product();
+            let &[k, m] = weight_shape else { panic!("a matrix") };
+            let rows: usize = input_shape[..input_shape.len() - 1].iter().product();
             for row in (0..rows).map(|row| &input[row * k..][..k]) {
                 for output in 0..m {
                     let terms = row
@@ -63,20 +81,20 @@ fn reference(case: &Case, input: &[f32], weights: &[i8]) -> (Vec<(f64, f64)>, us
         Contraction::Window { window, groups } => {
             let rank = window.rank();
             let pair = |v: &[usize], absent: usize| if rank == 1 { [absent, v[0]] } else { [v[0], v[1]] };
-            let (size, kernel) = (pair(&case.input[2..], 1), pair(&window.kernel, 1));
+            let (size, kernel) = (pair(&input_shape[2..], 1), pair(&window.kernel, 1));
             let (strides, dilations) = (pair(&window.strides, 1), pair(&window.dilations, 1));
             let (begin, end) = (pair(&window.pads_begin, 0), pair(&window.pads_end, 0));
             let out: Vec<usize> = (0..2)
                 .map(|a| (size[a] + begin[a] + end[a] - (kernel[a] - 1) * dilations[a] - 1) / strides[a] + 1)
                 .collect();
-            let (c, m) = (case.weight[1], case.weight[0] / groups);
+            let (c, m) = (weight_shape[1], weight_shape[0] / groups);
             let taps = kernel[0] * kernel[1];
-            for (sample, output) in (0..case.input[0]).flat_map(|n| (0..m * groups).map(move |o| (n, o))) {
+            for (sample, output) in (0..input_shape[0]).flat_map(|n| (0..m * groups).map(move |o| (n, o))) {
                 let mut plane = vec![(0.0, 0.0); out[0] * out[1]];
                 let selected = weights[output * c * taps..][..c * taps].iter().enumerate();
                 for (i, &w) in selected.filter(|(_, w)| **w != 0) {
                     let (channel, ky, kx) = (i / taps, i / kernel[1] % kernel[0], i % kernel[1]);
-                    let from = sample * case.input[1] + output / m * c + channel;
+                    let from = sample * input_shape[1] + output / m * c + channel;
                     for (y, sums) in plane.chunks_mut(out[1].max(1)).enumerate() {
                         let iy = (y * strides[0] + ky * dilations[0]).wrapping_sub(begin[0]);
                         if iy >= size[0] {
@@ -107,7 +125,9 @@ pub fn plain<'a>(
     integers: Option<IntegerRange>,
 ) -> AccumulateSpec<'a> {
     let (scale, input_scale) = (None, false);
-    let plane = PlaneSpec { input, weight_shape, weight, contraction, scale, integers, input_scale };
+    let (source, partial) = (0, false);
+    let plane =
+        PlaneSpec { source, input, weight_shape, weight, contraction, partial, scale, integers, input_scale };
     let planes = vec![plane];
     AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 }
 }
@@ -139,15 +159,7 @@ fn check_on(jit: &Jit, case: &Case) {
     let mut input = random.floats(case.input.iter().product());
     let mut integers = vec![];
     if let Some(range) = case.integers {
-        // Many are the largest, so that sums come close to what may overflow.
-        let (largest, signed) = (i32::from(range.largest), range.signed);
-        let low = if signed { -largest } else { 0 };
-        let mut integer = || match random.next() % 4 {
-            0 => low as i16,
-            1 | 2 => largest as i16,
-            _ => (low + (random.next() % (largest - low + 1) as u64) as i32) as i16,
-        };
-        integers = (0..input.len()).map(|_| integer()).collect();
+        integers = random.integers(input.len(), range);
         input = integers.iter().map(|&q| f32::from(q)).collect();
     }
     let input_scale = random.floats(case.input.first().copied().unwrap_or(1));
@@ -165,6 +177,8 @@ fn check_on(jit: &Jit, case: &Case) {
     let bias = case.bias.then(|| random.floats(channels));
     let spec = AccumulateSpec {
         planes: vec![PlaneSpec {
+            source: 0,
+            partial: false,
             input: &case.input,
             weight_shape: &case.weight,
             weight: &weight,
@@ -184,7 +198,7 @@ fn check_on(jit: &Jit, case: &Case) {
         Err(JitError::Unsupported("sums of integers that may overflow")) => return,
         kernel => kernel.unwrap_or_else(|e| panic!("{e}")),
     };
-    let (sums, terms) = reference(case, &input, &weights);
+    let (sums, terms) = reference(&case.input, &case.weight, &case.contraction, &input, &weights);
     assert_eq!(sums.len(), kernel.interface().outputs[0].len);
     let residual = case.residual.then(|| random.floats(sums.len()));
     let mut inputs = vec![if case.integers.is_none() { View::F32(&input) } else { View::I16(&integers) }];

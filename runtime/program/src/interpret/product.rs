@@ -94,6 +94,7 @@ pub(super) fn accumulate(
     let out = cx.f32_output(step.output, output)?;
     let shape = cx.shapes.of(step.output);
     let matmul = matches!(step.terms[0].planes[0].contraction, Contraction::MatMul);
+    let bias = step.epilogue.bias.map(|id| constant(cx, id)).transpose()?;
     for (i, term) in step.terms.iter().enumerate() {
         let scale = term.scale.map(|id| constant(cx, id)).transpose()?;
         let input_scale = term.input_scale.map(|id| cx.f32(Operand::Buffer(id))).transpose()?;
@@ -107,7 +108,11 @@ pub(super) fn accumulate(
         };
         let finish = |sum: f64, sample: usize, channel: usize, earlier: f32| {
             let value = factor(sample, channel).map_or(sum as f32, |factor| sum as f32 * factor);
-            if i == 0 { value } else { earlier + value }
+            match bias {
+                _ if i > 0 => earlier + value,
+                Some(bias) => value + bias[channel],
+                None => value,
+            }
         };
         // Found wanting here, before a sum begins.
         term.planes.iter().try_for_each(|plane| Product::of(cx, plane).map(|_| ()))?;
@@ -145,7 +150,8 @@ pub(super) fn accumulate(
             }
         }
     }
-    epilogue(cx, &step.epilogue, step.output, matmul, out)
+    // The bias is in the first term.
+    epilogue(cx, &Epilogue { bias: None, ..step.epilogue }, step.output, matmul, out)
 }
 
 pub(super) fn conv(cx: &Context<'_>, step: &Conv, output: &mut ViewMut<'_>) -> Result<(), RunError> {

@@ -7,6 +7,7 @@ mod format;
 mod maps;
 mod moves;
 mod operations;
+mod planes;
 mod products;
 mod random;
 mod refusals;

@@ -143,6 +143,22 @@ fn terms_are_scaled_and_added() {
 }
 
 #[test]
+fn a_bias_is_added_to_the_first_term() {
+    // 2^24 + 1 rounds to 2^24; added to -2^24 first, the bias is not lost. The second term comes behind it.
+    let large = 16_777_216.0;
+    let constants =
+        [ternary(&[1, 1, 1], &[1]), ternary(&[1, 1, 1], &[-1]), dense(&[1], &[large]), dense(&[1], &[1.])];
+    let terms = |first: u32, second: u32| {
+        let of = |weight| term(weight, windowed(window(&[1]), 1), Some(2));
+        let epilogue = Epilogue { bias: Some(ConstantId(3)), ..Epilogue::default() };
+        accumulate(vec![of(first), of(second)], epilogue, 1)
+    };
+    let one = f32s(&[1, 1, 1], &[1.]);
+    check(std::slice::from_ref(&one), &constants, terms(0, 1), &f32s(&[1, 1, 1], &[0.]));
+    check(&[one], &constants, terms(1, 0), &f32s(&[1, 1, 1], &[1.]));
+}
+
+#[test]
 fn a_zero_trit_ignores_its_input_but_a_float_zero_does_not() {
     let input = f32s(&[1, 2], &[f32::NAN, 3.]);
     let step = accumulate(vec![term(0, Contraction::MatMul, None)], Epilogue::default(), 1);

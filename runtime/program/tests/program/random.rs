@@ -351,16 +351,24 @@ impl Growth {
         Some(match ternary {
             true => {
                 let contraction = Contraction::Window { window, groups };
-                let scale = self.choices.flip().then(|| self.floats(&[channels]));
-                let (input, input_scale) = match self.choices.flip() {
-                    true => {
-                        let (integers, scales) = self.quantized(input, shape);
-                        (integers, Some(scales))
-                    }
-                    false => (input, None),
-                };
-                let planes = vec![Plane { input, weight: self.trits(&weight), contraction }];
-                let terms = vec![Term { planes, scale, input_scale }];
+                let terms = (0..1 + self.choices.below(3)).map(|_| {
+                    let scale = self.choices.flip().then(|| self.floats(&[channels]));
+                    let (input, input_scale) = match self.choices.flip() {
+                        true => {
+                            let (integers, scales) = self.quantized(input, shape);
+                            (integers, Some(scales))
+                        }
+                        false => (input, None),
+                    };
+                    let plane = |random: &mut Self| Plane {
+                        input,
+                        weight: random.trits(&weight),
+                        contraction: contraction.clone(),
+                    };
+                    let planes = (0..1 + self.choices.below(2)).map(|_| plane(self)).collect();
+                    Term { planes, scale, input_scale }
+                });
+                let terms = terms.collect();
                 StepKind::Accumulate(Accumulate { terms, epilogue, output })
             }
             false => {

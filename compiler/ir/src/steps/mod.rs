@@ -1,17 +1,46 @@
 //! Flows: operators and the values between them, and which of them the lowering makes one step of.
 //!
 //! A [`Flow`] is a graph, or a candidate that is no graph yet. [`Flow::cost`] counts it as it will run: what a step hands on inside of itself is
-//! never stored, so its bytes do not count. Which nodes join is by form alone, as in the lowering:
+//! never stored, so its bytes do not count. Which nodes join is by form alone, and found here for the lowering too ([`Steps`]):
 //!
-//! * a `conv` or `matmul` takes along the scale (behind a ternary weight), bias, residual and activation that follow it;
-//! * element-wise nodes that feed only one another are one expression.
+//! * a `conv` or `matmul`, or a sum of ternary ones, takes along what an epilogue computes ([`Layer`]);
+//! * element-wise nodes that feed only one another are one expression, up to [`MOST_INPUTS`] and [`MOST_VALUES`].
+
+mod layers;
 
 use crate::cost::{Cost, CostModel, OperandInfo};
-use crate::graph::{Cycle, Graph, ValueId};
-use crate::layer::channel_axis;
-use crate::op::{Binary, Op};
-use crate::types::{ElementType, TensorType};
-use std::collections::HashMap;
+use crate::graph::{Cycle, Graph, NodeId, ValueId};
+use crate::op::Op;
+use crate::types::TensorType;
+pub use layers::{Layer, MOST_PLANES, Term};
+use std::collections::{HashMap, HashSet};
+
+/// Inputs of an element-wise expression, at most.
+pub const MOST_INPUTS: usize = 16;
+/// Inputs and operations of an element-wise expression, at most.
+pub const MOST_VALUES: usize = 64;
+
+/// Which nodes of a graph are one step.
+#[derive(Clone, Debug)]
+pub struct Steps {
+    /// The layers.
+    pub layers: Vec<Layer<NodeId, ValueId>>,
+    /// The element-wise nodes that are part of the expression of the one node that reads them.
+    pub inlined: HashSet<NodeId>,
+}
+
+impl Steps {
+    /// Those of a graph whose [`Graph::order`] is `order`.
+    pub fn of(graph: &Graph, order: &[NodeId]) -> Steps {
+        let (flow, values) = Flow::ordered(graph, order);
+        let mut taken = vec![false; flow.nodes.len()];
+        let layers = layers::find(&flow, &mut taken);
+        let layers = layers.into_iter().map(|layer| layer.map(|node| order[node], |value| values[value]));
+        let inlined = flow.inlined(&taken);
+        let inlined = order.iter().zip(inlined).filter(|(_, inlined)| *inlined).map(|(&node, _)| node);
+        Steps { layers: layers.collect(), inlined: inlined.collect() }
+    }
+}
 
 /// Operators and the values between them.
 #[derive(Clone, Debug, Default)]
@@ -43,12 +72,19 @@ struct FlowNode<'a> {
 impl<'a> Flow<'a> {
     /// The flow of a graph.
     pub fn of(graph: &'a Graph) -> Result<Flow<'a>, Cycle> {
+        Ok(Flow::ordered(graph, &graph.order()?).0)
+    }
+
+    /// The flow of a graph with this order, which its nodes are in, and the values that its values are.
+    fn ordered(graph: &'a Graph, order: &[NodeId]) -> (Flow<'a>, Vec<ValueId>) {
         let mut flow = Flow::default();
         let mut places: HashMap<ValueId, usize> = HashMap::new();
+        let mut values = vec![];
         for port in graph.inputs() {
             places.insert(port.value, flow.value(graph.ty(port.value)));
+            values.push(port.value);
         }
-        for id in graph.order()? {
+        for &id in order {
             let node = graph.node(id);
             let operands: Vec<usize> =
                 node.operands.iter().filter_map(|value| places.get(value).copied()).collect();
@@ -56,13 +92,14 @@ impl<'a> Flow<'a> {
             let nonzeros = node.op.as_constant().map(|tensor| tensor.nonzeros() as u64);
             let results = flow.node(&node.op, &operands, &types, nonzeros);
             places.extend(node.results.iter().copied().zip(results));
+            values.extend(&node.results);
         }
         graph
             .outputs()
             .iter()
             .filter_map(|port| places.get(&port.value))
             .for_each(|&value| flow.output(value));
-        Ok(flow)
+        (flow, values)
     }
 
     /// Adds a value that comes from outside, and returns its number.
@@ -128,28 +165,46 @@ impl<'a> Flow<'a> {
 
     /// For each node, whether its result goes nowhere but into the step of the node that reads it.
     fn joined(&self) -> Vec<bool> {
-        let mut joined = vec![false; self.nodes.len()];
         let mut taken = vec![false; self.nodes.len()];
-        for (i, node) in self.nodes.iter().enumerate() {
-            if matches!(node.op, Op::Conv(_) | Op::MatMul) {
-                self.follow(i, &mut joined, &mut taken);
-            }
-        }
-        for (i, node) in self.nodes.iter().enumerate() {
-            let elementwise = |node: &FlowNode<'_>| matches!(node.op, Op::Unary(_) | Op::Binary(_));
-            if taken[i] || !elementwise(node) || node.results.is_empty() {
-                continue;
-            }
-            for &operand in &node.operands {
-                let value = &self.values[operand];
-                let Some(before) = value.definer else { continue };
-                let alike = value.ty == self.values[node.results[0]].ty;
-                if value.uses == 1 && alike && !taken[before] && elementwise(&self.nodes[before]) {
-                    joined[before] = true;
-                }
-            }
+        let layers = layers::find(self, &mut taken);
+        let mut joined = self.inlined(&taken);
+        for layer in layers {
+            let inner = layer.nodes.split_last().map_or(&[][..], |(_, inner)| inner);
+            inner.iter().for_each(|&node| joined[node] = true);
         }
         joined
+    }
+
+    /// For each node, whether it is part of the expression of the one node that reads it: both are element-wise, of the same type,
+    /// and `taken` by no layer.
+    fn inlined(&self, taken: &[bool]) -> Vec<bool> {
+        let elementwise = |node: &FlowNode<'_>| matches!(node.op, Op::Unary(_) | Op::Binary(_));
+        let mut inlined = vec![false; self.nodes.len()];
+        // Sizes of the expressions that end at a node, operands first: (operations, inputs).
+        let mut sizes = vec![(0usize, 0usize); self.nodes.len()];
+        for (i, node) in self.nodes.iter().enumerate() {
+            let &[result] = node.results.as_slice() else { continue };
+            if taken[i] || !elementwise(node) {
+                continue;
+            }
+            let (mut operations, mut inputs) = (1, node.operands.len());
+            for &operand in &node.operands {
+                let value = &self.values[operand];
+                let Some(before) = value.definer.filter(|&before| !taken[before]) else { continue };
+                let alike = value.uses == 1 && value.ty == self.values[result].ty;
+                if !alike || !elementwise(&self.nodes[before]) {
+                    continue;
+                }
+                // The operand itself is no input any more.
+                let sum = (operations + sizes[before].0, inputs + sizes[before].1 - 1);
+                if sum.1 <= MOST_INPUTS && sum.0 + sum.1 <= MOST_VALUES {
+                    inlined[before] = true;
+                    (operations, inputs) = sum;
+                }
+            }
+            sizes[i] = (operations, inputs);
+        }
+        inlined
     }
 
     /// The one node that reads a value, with the operand's number.
@@ -158,81 +213,5 @@ impl<'a> Flow<'a> {
         let user = value_info.user?;
         let operand = self.nodes[user].operands.iter().position(|&operand| operand == value)?;
         Some((user, operand))
-    }
-
-    /// Joins what follows a product to its step, in the order of an epilogue: scale, bias, residual, activation.
-    fn follow(&self, product: usize, joined: &mut [bool], taken: &mut [bool]) {
-        let node = &self.nodes[product];
-        let (&[_, weight], Some(&result)) = (node.operands.as_slice(), node.results.first()) else { return };
-        let ternary = self.values[weight].ty.element == ElementType::Ternary;
-        let (mut end, mut at) = (result, product);
-        taken[product] = true;
-        let (mut scaled, mut biased, mut added) = (false, false, false);
-        if self.values[end].ty.element != ElementType::F32 {
-            // Whole numbers are converted and multiplied by the scales of their input, which may stand in a product with others.
-            for _ in 0..2 {
-                let Some((user, operand)) = self.only_user(end) else { return };
-                let next = &self.nodes[user];
-                let factor =
-                    next.operands.get(1 - operand.min(1)).and_then(|&value| self.values[value].definer);
-                if !matches!(next.op, Op::Cast { .. } | Op::Binary(Binary::Mul)) || taken[user] {
-                    return;
-                }
-                if let (Op::Binary(Binary::Mul), Some(factor)) = (next.op, factor)
-                    && self.nodes[factor].results.first().is_some_and(|&v| self.values[v].uses == 1)
-                    && matches!(self.nodes[factor].op, Op::Binary(Binary::Mul))
-                {
-                    (joined[factor], taken[factor]) = (true, true);
-                }
-                joined[at] = true;
-                taken[user] = true;
-                (at, end) = (user, next.results[0]);
-            }
-            scaled = true;
-        }
-        while let Some((user, operand)) = self.only_user(end) {
-            let next = &self.nodes[user];
-            if taken[user] {
-                return;
-            }
-            let other = next.operands.get(1 - operand.min(1)).copied();
-            let per_channel = other.is_some_and(|other| self.is_per_channel(other, end, node.op));
-            match next.op {
-                Op::Binary(Binary::Mul) if ternary && per_channel && !scaled && !biased && !added => {
-                    scaled = true
-                }
-                Op::Binary(Binary::Add) if per_channel && !biased && !added => biased = true,
-                Op::Binary(Binary::Add)
-                    if !added
-                        && other.is_some_and(|other| {
-                            self.values[other].ty == self.values[end].ty
-                                && self.values[other].nonzeros.is_none()
-                        }) =>
-                {
-                    added = true;
-                }
-                Op::Unary(_) => {
-                    (joined[at], taken[user]) = (true, true);
-                    return;
-                }
-                _ => return,
-            }
-            joined[at] = true;
-            taken[user] = true;
-            (at, end) = (user, next.results[0]);
-        }
-    }
-
-    /// Whether a value is a constant that broadcasts over `result` along the channel axis of `product` alone.
-    fn is_per_channel(&self, value: usize, result: usize, product: &Op) -> bool {
-        let (constant, over) = (&self.values[value], self.values[result].ty);
-        if constant.nonzeros.is_none() || constant.ty.element != ElementType::F32 {
-            return false;
-        }
-        let Some(first) = over.rank().checked_sub(constant.ty.rank()) else { return false };
-        let axis = channel_axis(product, over.rank());
-        let channels = axis.and_then(|axis| over.shape[axis].as_size()).filter(|&channels| channels > 0);
-        let mut wide = constant.ty.shape.iter().enumerate().filter(|(_, size)| size.as_size() != Some(1));
-        channels.is_some() && wide.all(|(i, size)| Some(first + i) == axis && size.as_size() == channels)
     }
 }

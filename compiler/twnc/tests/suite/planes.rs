@@ -1,0 +1,172 @@
+//! Random sums of ternary products: the program, on every path, against the reference evaluator, and the steps that they are.
+//!
+//! Products of one input and of several, in windows of one size and of several, strided as shortcuts are, of images and of rows; with scales that agree or do
+//! not, a bias on any side, in any order of addition, with and without an activation.
+
+use crate::operations::assert_steps;
+use crate::random_graphs::{Random, cases, run};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use twnc::{Compiled, Compiler};
+use twnc_ir::{
+    Binary, Conv, Dim, Geometry, Graph, GraphBuilder, Op, RunOptions, Tensor, TensorType, Unary, ValueId,
+    evaluate,
+};
+use twnc_passes::{Activations, Mode, Options};
+use twnc_program::StepKind;
+use twnc_runtime::Backend;
+
+/// What all products of a sum have in common.
+struct Sum {
+    matmul: bool,
+    channels: usize,
+    outputs: usize,
+    stride: usize,
+}
+
+impl Sum {
+    /// A weight that is a scale times trits.
+    fn weight(&self, b: &mut GraphBuilder, r: &mut Random, shape: Vec<usize>, name: &str) -> ValueId {
+        let alpha = [0.5, 0.1 + r.size(0, 100) as f32 / 64.0][r.size(0, 1)];
+        let trit = |&x: &f32| if x.abs() < 0.3 { 0.0 } else { alpha.copysign(x) };
+        let elements = r.tensor(&shape).as_f32().unwrap().iter().map(trit).collect();
+        b.constant(Tensor::from_f32(shape, elements).unwrap(), name)
+    }
+
+    fn product(
+        &self,
+        b: &mut GraphBuilder,
+        r: &mut Random,
+        x: ValueId,
+        stride: usize,
+        outputs: usize,
+    ) -> ValueId {
+        let name = format!("product{}", b.graph().node_ids().count());
+        if self.matmul {
+            let weight = self.weight(b, r, vec![self.channels, outputs], &name);
+            return b.node(Op::MatMul, &[x, weight], &name).unwrap();
+        }
+        let (kernel, dilation) = (1 + 2 * r.size(0, 1), r.size(1, 2));
+        let pad = kernel / 2 * dilation;
+        let geometry = Geometry {
+            strides: vec![stride; 2],
+            dilations: vec![dilation; 2],
+            pads_begin: vec![pad; 2],
+            pads_end: vec![pad; 2],
+        };
+        let weight = self.weight(b, r, vec![outputs, self.channels, kernel, kernel], &name);
+        b.node(Op::Conv(Conv { geometry, groups: 1 }), &[x, weight], &name).unwrap()
+    }
+}
+
+fn graph(seed: u64) -> (Graph, Vec<usize>) {
+    let mut r = Random(seed);
+    let sum = Sum {
+        matmul: r.size(0, 2) == 0,
+        channels: r.size(1, 12),
+        outputs: r.size(1, 20),
+        stride: r.size(1, 2),
+    };
+    let shape = if sum.matmul {
+        vec![r.size(1, 3) * r.size(1, 9), sum.channels]
+    } else {
+        vec![r.size(1, 2), sum.channels, r.size(2, 9), r.size(2, 12)]
+    };
+    let mut b = GraphBuilder::new("planes");
+    let open = std::iter::once(Dim::symbol("N")).chain(shape[1..].iter().map(|&n| Dim::from(n)));
+    let image = b.input("image", TensorType::f32(open.collect()));
+    let hidden = sum.product(&mut b, &mut r, image, 1, sum.channels);
+    let hidden = b.node(Op::Unary(Unary::Relu), &[hidden], "hidden").unwrap();
+    let mut sides: Vec<ValueId> = vec![];
+    for _ in 0..r.size(2, 4) {
+        let x = [image, hidden][r.size(0, 1)];
+        let mut side = sum.product(&mut b, &mut r, x, sum.stride, sum.outputs);
+        if r.size(0, 2) == 0 {
+            let ones = if sum.matmul { 0 } else { 2 };
+            let bias = r.tensor(&[&[sum.outputs][..], &vec![1; ones]].concat());
+            let bias = b.constant(bias, "bias");
+            side = b.node(Op::Binary(Binary::Add), &[side, bias], "biased").unwrap();
+        }
+        if r.size(0, 5) == 0 {
+            side = b.node(Op::Unary(Unary::Tanh), &[side], "bent").unwrap();
+        }
+        sides.push(side);
+    }
+    while sides.len() > 1 {
+        let [x, y] = [0; 2].map(|_| sides.remove(r.size(0, sides.len() - 1)));
+        sides.push(b.node(Op::Binary(Binary::Add), &[x, y], "sum").unwrap());
+    }
+    let mut y = sides[0];
+    if r.size(0, 1) == 0 {
+        y = b.node(Op::Unary(Unary::Relu), &[y], "activation").unwrap();
+    }
+    b.output("y", y);
+    (b.finish(), shape)
+}
+
+fn compiled(graph: Graph, activations: Activations, skipped: &[&str]) -> Compiled {
+    let options = Options { ternarise: Mode::All, ..Options::default() };
+    let skip = skipped.iter().map(|&pass| pass.to_owned()).collect();
+    let run = RunOptions { skip, ..RunOptions::default() };
+    let compiler = Compiler::builder().passes(options).activations(activations).run(run);
+    compiler.build().unwrap().compile(graph, &mut |_, _| {}).unwrap()
+}
+
+/// Products of each accumulate step.
+fn planes(compiled: &Compiled) -> Vec<usize> {
+    let steps = compiled.program.steps.iter().filter_map(|step| match &step.kind {
+        StepKind::Accumulate(s) => Some(s.terms.iter().map(|term| term.planes.len()).sum()),
+        _ => None,
+    });
+    steps.collect()
+}
+
+fn check(seed: u64, activations: Activations, skipped: &[&str]) {
+    let (graph, shape) = graph(seed);
+    let compiled = compiled(graph, activations, skipped);
+    assert_steps(&format!("seed {seed}"), &compiled);
+    let image = Random(seed ^ 1).tensor(&shape);
+    let outputs = evaluate(&compiled.graph, &BTreeMap::from([("image".to_owned(), image.clone())])).unwrap();
+    let expected = outputs["y"].as_f32().unwrap();
+    let whole = activations == Activations::Int;
+    let largest = expected.iter().fold(1f32, |largest, x| largest.max(x.abs()));
+    for backend in Backend::available() {
+        for threads in [1, 3] {
+            let found = run(&compiled.program, &image, backend, threads);
+            assert_eq!(expected.len(), found.len());
+            for (i, (&e, &f)) in expected.iter().zip(&found).enumerate() {
+                let right = if whole { e.to_bits() == f.to_bits() } else { (e - f).abs() <= 2e-5 * largest };
+                assert!(
+                    right || e == f,
+                    "seed {seed}, {backend:?}, {threads} threads, {shape:?}: {i} is {f}, not {e}"
+                );
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(120))]
+
+    #[test]
+    fn sums_of_floats_are_those_of_the_evaluator(seed: u64, plain: bool) {
+        check(seed, Activations::F32, if plain { &["saturate"] } else { &[] });
+    }
+
+    #[test]
+    fn sums_of_whole_numbers_have_its_bits(seed: u64, plain: bool) {
+        check(seed, Activations::Int, if plain { &["saturate"] } else { &[] });
+    }
+}
+
+/// Random sums do become steps of several planes, or the tests above are of nothing.
+#[test]
+fn most_sums_are_steps_of_several_planes() {
+    for activations in [Activations::F32, Activations::Int] {
+        let several = (0..40).filter(|&seed| {
+            let compiled = compiled(graph(seed).0, activations, &[]);
+            planes(&compiled).into_iter().any(|planes| planes > 1)
+        });
+        assert!(several.count() >= 20, "{activations:?}");
+    }
+}
