@@ -1,7 +1,7 @@
 //! Rules about sums that ternary weights select: which of them become one.
 //!
-//! Two products of one input are one where their windows agree. A smaller window is placed inside of a larger one, where it has zeros around,
-//! which cost nothing: that is done for ternary weights alone.
+//! Two products of one input are one where their windows agree. In a sum, a smaller window is placed inside of a larger one, where it has zeros
+//! around: that is done for ternary weights alone. Products that are concatenated stay in their own windows, since a kernel looks up zeros too.
 
 use super::Function;
 use super::text::Exactness;
@@ -24,11 +24,11 @@ pub(super) const RULES: &[Function] = &[
     Function {
         name: "stacked_products",
         exactness: Exactness { exact: true, numbers_only: false },
-        equation: "concat{1}(conv{?a}(?x, ?T1), conv{?b}(?x, ?T2), ..) => conv(?x, [T1; T2; ..]), and for matmul along the last axis",
+        equation: "concat{1}(conv{?a}(?x, ?T1), conv{?a}(?x, ?T2), ..) => conv(?x, [T1; T2; ..]), and for matmul along the last axis",
         word: "concat",
         apply: stacked,
         samples: &[
-            "concat{?c}(conv{?a}(?x, ?w), conv{?b}(?x, ?v))",
+            "concat{?c}(conv{?a}(?x, ?w), conv{?a}(?x, ?v))",
             "concat{?c}(matmul(?x, ?w), matmul(?x, ?v))",
         ],
     },
@@ -69,14 +69,21 @@ fn products(build: &Builder<'_>, id: Id) -> Vec<Product> {
     products.collect()
 }
 
-/// The operator and weight that do what a product does with the windows of another; `None` if there are none.
+/// The weight of a product that reads the same windows of the same input as another.
+fn beside_windows_of<'b>(build: &'b Builder<'_>, product: &Product, other: &Product) -> Option<&'b Tensor> {
+    let (tensor, second) = (build.tensor_of(product.weight)?, build.tensor_of(other.weight)?);
+    let alike = product.x == other.x && product.op == other.op && tensor.element() == second.element();
+    (alike && tensor.shape().get(2..) == second.shape().get(2..)).then_some(tensor)
+}
+
+/// The weight that does what a product does with the windows of another; `None` if there is none.
 fn with_windows_of(build: &Builder<'_>, product: &Product, other: &Product) -> Option<Tensor> {
+    if let Some(tensor) = beside_windows_of(build, product, other) {
+        return Some(tensor.clone());
+    }
     let (tensor, larger) = (build.tensor_of(product.weight)?, build.tensor_of(other.weight)?);
     if product.x != other.x || tensor.element() != larger.element() {
         return None;
-    }
-    if product.op == other.op && tensor.shape().get(2..) == larger.shape().get(2..) {
-        return Some(tensor.clone());
     }
     let (Op::Conv(from), Op::Conv(to)) = (&product.op, &other.op) else { return None };
     (from.groups == to.groups).then(|| embedded(tensor, from, larger.shape(), to)).flatten()
@@ -191,7 +198,7 @@ fn stacked(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>>
     if choices.len() < 2 {
         return None;
     }
-    // Each product whose windows might hold those of all others.
+    // Each product whose windows might be those of all others.
     let mut found = vec![];
     let mut tried = BTreeSet::new();
     for outer in choices.iter().flatten() {
@@ -202,8 +209,9 @@ fn stacked(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>>
         {
             continue;
         }
-        let weights =
-            choices.iter().map(|list| list.iter().find_map(|inner| with_windows_of(build, inner, outer)));
+        let weights = choices
+            .iter()
+            .map(|list| list.iter().find_map(|inner| beside_windows_of(build, inner, outer).cloned()));
         let Some(weights) = weights.collect::<Option<Vec<Tensor>>>() else { continue };
         if let Some(weight) = stack(&outer.op, &weights) {
             found.push((outer.op.clone(), outer.x, weight, build.constant_name(outer.weight)));

@@ -8,6 +8,7 @@
 //! shifted rows for depthwise layers (`direct`).
 
 mod blocks;
+mod choice;
 mod code;
 mod cost;
 mod direct;
@@ -35,17 +36,12 @@ use crate::epilogue::{Before, Epilogue};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Interface, Io, Kernel, Line, Slot, sealed};
-use crate::machine::Isa;
 use crate::number::Number;
 pub use blocks::IntegerRange;
+use choice::Product;
 pub use cost::Counts;
-use direct::DirectKernel;
-use plan::Plan;
-use registers::{Passes, RegisterKernel};
-use rows::RowsKernel;
 use std::ops::Range;
 use std::sync::Arc;
-use table::TableKernel;
 use twnc_program::ElementType;
 use twnc_program::constant::Trits;
 use twnc_program::interpret::View;
@@ -258,106 +254,6 @@ impl Jit {
         let product = product(stack);
         let choice = product.choose::<T>(self.isa, spec.rank)?;
         Ok((stack, product.family::<T>(self, choice, spec.threads.max(1))?))
-    }
-}
-
-/// A product of one input. With several epilogues it is several products in turns: each output of the geometry is one of as many
-/// planes.
-struct Product {
-    geometry: Geometry,
-    weights: Weights,
-    epilogues: Vec<Epilogue>,
-    range: Option<IntegerRange>,
-}
-
-/// Which family a product takes.
-enum Choice {
-    Rows,
-    Registers(Passes),
-    Tables(Plan),
-    /// With what it should take, in cycles.
-    Direct(f64),
-}
-
-impl Choice {
-    /// What a run should take, in cycles, where a model says.
-    fn cycles(&self) -> Option<f64> {
-        match self {
-            Choice::Rows => None,
-            Choice::Registers(passes) => Some(passes.cycles),
-            Choice::Tables(plan) => Some(plan.cycles),
-            Choice::Direct(cycles) => Some(*cycles),
-        }
-    }
-}
-
-impl Product {
-    fn choose<T: Number>(&self, isa: Isa, rank: usize) -> Result<Choice, JitError> {
-        let Product { geometry, weights, range, .. } = self;
-        let single = self.epilogues.len() == 1;
-        let passes = Passes::of(geometry, T::ELEMENT, *range, isa);
-        if passes.is_none() && geometry.output_len() > 0 && RowsKernel::<T>::suits(geometry) {
-            return if single {
-                Ok(Choice::Rows)
-            } else {
-                Err(JitError::Unsupported("planes in turns, by rows"))
-            };
-        }
-        let choose = |rank| Plan::choose(geometry, T::ELEMENT, *range, isa, rank);
-        let plan = match passes {
-            None => choose(rank),
-            Some(passes) => {
-                let best = choose(0);
-                // Where it is among the plans of tables: the first, or behind the best.
-                let place = best.as_ref().map(|plan| usize::from(plan.cycles <= passes.cycles));
-                if place.is_none_or(|place| rank == place) {
-                    return Ok(Choice::Registers(passes));
-                }
-                rank.checked_sub(1).map_or(best, choose)
-            }
-        };
-        let direct = DirectKernel::<T>::cycles(geometry, weights, isa, *range).filter(|_| single);
-        match (plan, direct) {
-            (Some(plan), direct) if rank > 0 || direct.is_none_or(|direct| plan.cycles < direct) => {
-                Ok(Choice::Tables(plan))
-            }
-            (_, Some(cycles)) => Ok(Choice::Direct(cycles)),
-            (_, None) => Err(JitError::Unsupported("sums of integers that may overflow")),
-        }
-    }
-
-    fn family<T: Number + 'static>(
-        mut self,
-        jit: &Jit,
-        choice: Choice,
-        threads: usize,
-    ) -> Result<Box<dyn Family>, JitError> {
-        let (compiler, isa) = (&jit.compiler, jit.isa);
-        let mut single = || {
-            let epilogue = self.epilogues.pop().filter(|_| self.epilogues.is_empty());
-            epilogue.ok_or(JitError::Unsupported("planes in turns, without tables"))
-        };
-        Ok(match choice {
-            Choice::Rows => {
-                let epilogue = single()?;
-                Box::new(RowsKernel::<T>::new(compiler, self.geometry, &self.weights, epilogue)?)
-            }
-            Choice::Direct(cycles) => {
-                let epilogue = single()?;
-                let (geometry, weights) = (self.geometry, &self.weights);
-                Box::new(DirectKernel::<T>::new(compiler, isa, geometry, cycles, weights, epilogue)?)
-            }
-            Choice::Registers(passes) => {
-                let (geometry, weights) = (self.geometry, &self.weights);
-                Box::new(RegisterKernel::<T>::new(compiler, geometry, passes, weights, self.epilogues)?)
-            }
-            Choice::Tables(plan) => {
-                let Product { geometry, weights, epilogues, range } = self;
-                Box::new(TableKernel::<T>::new(
-                    compiler, isa, geometry, plan, &weights, range, epilogues, threads,
-                )?)
-            }
-        })
     }
 }
 
