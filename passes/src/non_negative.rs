@@ -38,14 +38,21 @@ pub(crate) fn results(op: &Op, operands: usize, operand: &dyn Fn(usize) -> bool)
             | Unary::Sigmoid
             | Unary::Exp => true,
             Unary::Clip { min, max } => (min >= 0.0 || operand(0)) && positive(max),
-            Unary::LeakyRelu { .. } | Unary::HardSwish | Unary::Tanh | Unary::Erf => operand(0),
+            Unary::LeakyRelu { .. }
+            | Unary::HardSwish
+            | Unary::Tanh
+            | Unary::Erf
+            | Unary::Atan
+            | Unary::Floor
+            | Unary::Round => operand(0),
             // The reciprocal of -0, which `relu` keeps, is -Inf.
-            Unary::Neg | Unary::Reciprocal | Unary::Log => false,
+            Unary::Neg | Unary::Reciprocal | Unary::Log | Unary::Sin | Unary::Cos => false,
         },
         Op::Binary(f) => match f {
             Binary::Add | Binary::Mul | Binary::Min => operand(0) && operand(1),
             Binary::Max => operand(0) || operand(1),
-            Binary::PRelu => operand(0),
+            Binary::PRelu | Binary::Keep => operand(0),
+            Binary::Less | Binary::Equal => true,
             // Of -0, a quotient and a power may be -Inf.
             Binary::Sub | Binary::Div | Binary::Pow => false,
         },
@@ -60,7 +67,11 @@ pub(crate) fn results(op: &Op, operands: usize, operand: &dyn Fn(usize) -> bool)
         | Op::Slice(_)
         | Op::Broadcast { .. }
         | Op::Gather { .. }
+        | Op::Cumulative { .. }
+        | Op::TopK { .. }
         | Op::Cast { .. } => operand(0),
+        Op::Scatter { .. } => operand(0) && operand(2),
+        Op::Iota { .. } => true,
         Op::Dims(_) | Op::Conv(_) | Op::MatMul | Op::BatchNorm { .. } | Op::Quantize(_) | Op::Custom(_) => {
             false
         }

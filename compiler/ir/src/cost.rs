@@ -75,6 +75,13 @@ impl CostModel for CountingCost {
             Op::BatchNorm { .. } => each(elements, (3, 3)),
             Op::MaxPool(pool) => (0, elements.saturating_mul(product(&pool.kernel))),
             Op::AveragePool { pool, .. } => (elements, elements.saturating_mul(product(&pool.kernel))),
+            // Each update is combined with what is there.
+            Op::Scatter { combine: Some(combine) } => {
+                each(operands.get(2).map_or(0, |updates| count(updates.ty)), binary_cost(combine.binary()))
+            }
+            Op::Cumulative { combine, .. } => each(inputs, binary_cost(combine.binary())),
+            // A comparison with the least that is kept so far.
+            Op::TopK { .. } => (0, inputs),
             Op::Reduce { kind: ReduceKind::Mean, .. } => (elements, inputs),
             Op::Reduce { .. } => (0, inputs),
             // Each element is multiplied; a scale that is not given is looked for with a comparison.
@@ -90,6 +97,8 @@ impl CostModel for CountingCost {
             | Op::Pad(_)
             | Op::Broadcast { .. }
             | Op::Gather { .. }
+            | Op::Iota { .. }
+            | Op::Scatter { combine: None }
             | Op::Cast { .. }
             | Op::Custom(_) => (0, 0),
         };
@@ -150,7 +159,7 @@ fn each(elements: u64, (multiplications, additions): (u64, u64)) -> (u64, u64) {
 /// Multiplications and additions for one element.
 fn unary_cost(f: Unary) -> (u64, u64) {
     match f {
-        Unary::Relu | Unary::Neg | Unary::Abs => (0, 1),
+        Unary::Relu | Unary::Neg | Unary::Abs | Unary::Floor | Unary::Round => (0, 1),
         Unary::Clip { .. } => (0, 2),
         Unary::LeakyRelu { .. } => (1, 1),
         Unary::HardSigmoid { .. } => (1, 3),
@@ -161,7 +170,10 @@ fn unary_cost(f: Unary) -> (u64, u64) {
         | Unary::Tanh
         | Unary::Exp
         | Unary::Log
-        | Unary::Erf => (1, 0),
+        | Unary::Erf
+        | Unary::Sin
+        | Unary::Cos
+        | Unary::Atan => (1, 0),
     }
 }
 
@@ -169,7 +181,13 @@ fn unary_cost(f: Unary) -> (u64, u64) {
 fn binary_cost(f: Binary) -> (u64, u64) {
     match f {
         Binary::Mul | Binary::Div | Binary::Pow => (1, 0),
-        Binary::Add | Binary::Sub | Binary::Min | Binary::Max => (0, 1),
+        Binary::Add
+        | Binary::Sub
+        | Binary::Min
+        | Binary::Max
+        | Binary::Less
+        | Binary::Equal
+        | Binary::Keep => (0, 1),
         Binary::PRelu => (1, 1),
     }
 }

@@ -44,7 +44,7 @@ pub use eval::{EvalError, evaluate};
 pub use graph::{Cycle, Definition, Graph, GraphBuilder, Node, NodeId, Port, Use, Value, ValueId};
 pub use infer::{TypeError, infer};
 pub use layer::{Layer, PerChannel};
-pub use op::{Binary, Conv, Geometry, Op, Pad, PadMode, Pool, Quantize, ReduceKind, Slice, Unary};
+pub use op::{Binary, Combine, Conv, Geometry, Op, Pad, PadMode, Pool, Quantize, ReduceKind, Slice, Unary};
 pub use pass::{Pass, PassContext, PassError, Remark, RemarkKind, Topic};
 pub use pipeline::{Entry, Pipeline, PipelineError, PrintAfter, RunOptions, Timing};
 pub use rewrite::{Changed, Edit, Rewriter};

@@ -90,6 +90,36 @@ pub enum Op {
         /// The axis.
         axis: usize,
     },
+    /// The whole numbers from 0 up, as many as `size`, as an i64 vector. No operands.
+    Iota {
+        /// How many.
+        size: Dim,
+    },
+    /// `scatter(data, indices, updates)`: `data` with the rows along axis 0 that `indices` (an i64 or i32 vector; negative ones count from
+    /// the end) names combined, in order, with the rows of `updates`. Any element type without a combination, f32, i64 and i32 with one.
+    /// An index outside the axis is an error.
+    Scatter {
+        /// How a row of `updates` and what is there combine; without, it replaces it.
+        combine: Option<Combine>,
+    },
+    /// The sums or products of the elements of each line along `axis` up to each element, itself included. Of f32 in f64, rounded for each
+    /// element; of i64 and i32, wrapping.
+    Cumulative {
+        /// [`Combine::Add`] or [`Combine::Mul`].
+        combine: Combine,
+        /// The axis.
+        axis: usize,
+    },
+    /// Two results: the `k` largest (or smallest) elements of each line along `axis`, in that order, and their indices as i64. Of f32, i64 and i32;
+    /// of equal elements the one with the lower index comes first; NaN counts as larger than Inf, and -0 as equal to 0.
+    TopK {
+        /// The axis.
+        axis: usize,
+        /// How many; at most the size of the axis.
+        k: Dim,
+        /// Whether the largest are taken.
+        largest: bool,
+    },
     /// Float to integer truncates towards zero and saturates, NaN gives 0; integer to narrower integer wraps; to bool is
     /// `!= 0` (of NaN, true), from bool 0 or 1; integer to f32 rounds to nearest, ties to even.
     Cast {
@@ -199,8 +229,21 @@ pub enum ReduceKind {
     Min,
 }
 
-/// A function of one number. `Sigmoid`, `Tanh`, `Exp`, `Log` and `Erf` compute in f64 and round once; the others compute in f32,
-/// where every operation is rounded.
+/// How two elements become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Combine {
+    /// Their sum; integers wrap.
+    Add,
+    /// Their product; integers wrap.
+    Mul,
+    /// The smaller, as [`Binary::Min`].
+    Min,
+    /// The larger, as [`Binary::Max`].
+    Max,
+}
+
+/// A function of one number. Those from `Sigmoid` to `Atan` compute in f64 and round once; the others compute in f32, where every operation
+/// is rounded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unary {
     /// `0` if `x < 0`, else `x`: NaN and -0 stay. Also of integers.
@@ -244,6 +287,16 @@ pub enum Unary {
     Log,
     /// The error function.
     Erf,
+    /// The sine of an angle in radians; NaN for infinities.
+    Sin,
+    /// The cosine of an angle in radians; NaN for infinities.
+    Cos,
+    /// The angle whose tangent it is, in radians.
+    Atan,
+    /// The largest whole number that is not larger; -0 stays.
+    Floor,
+    /// The nearest whole number, ties to even; keeps the sign.
+    Round,
 }
 
 /// A function of two numbers.
@@ -266,6 +319,12 @@ pub enum Binary {
     Pow,
     /// `b·a` if `a < 0`, else `a`: NaN and -0 stay; f32 only.
     PRelu,
+    /// 1 if `a < b`, else 0; so 0 if either is NaN.
+    Less,
+    /// 1 if `a` and `b` are equal, else 0; so 0 if either is NaN, and 1 for 0 and -0.
+    Equal,
+    /// `a` where `b` is not 0 (NaN is not), else 0.
+    Keep,
 }
 
 impl Unary {
@@ -286,13 +345,23 @@ impl Unary {
             Unary::Exp => "exp",
             Unary::Log => "log",
             Unary::Erf => "erf",
+            Unary::Sin => "sin",
+            Unary::Cos => "cos",
+            Unary::Atan => "atan",
+            Unary::Floor => "floor",
+            Unary::Round => "round",
         }
+    }
+
+    /// Whether a layer computes it as its activation. The others, for which there is no generated code, would keep the layer from having any.
+    pub fn is_activation(self) -> bool {
+        !matches!(self, Unary::Sin | Unary::Cos | Unary::Atan)
     }
 }
 
 impl Binary {
     /// Every function.
-    pub const ALL: [Binary; 8] = [
+    pub const ALL: [Binary; 11] = [
         Binary::Add,
         Binary::Sub,
         Binary::Mul,
@@ -301,6 +370,9 @@ impl Binary {
         Binary::Max,
         Binary::Pow,
         Binary::PRelu,
+        Binary::Less,
+        Binary::Equal,
+        Binary::Keep,
     ];
 
     /// The word that the text form has for it.
@@ -314,7 +386,31 @@ impl Binary {
             Binary::Max => "max",
             Binary::Pow => "pow",
             Binary::PRelu => "prelu",
+            Binary::Less => "less",
+            Binary::Equal => "equal",
+            Binary::Keep => "keep",
         }
+    }
+}
+
+impl Combine {
+    /// Every combination, with the word that the text form has for it.
+    pub const ALL: [(Combine, &'static str); 4] =
+        [(Combine::Add, "add"), (Combine::Mul, "mul"), (Combine::Min, "min"), (Combine::Max, "max")];
+
+    /// The function of two numbers that it is.
+    pub fn binary(self) -> Binary {
+        match self {
+            Combine::Add => Binary::Add,
+            Combine::Mul => Binary::Mul,
+            Combine::Min => Binary::Min,
+            Combine::Max => Binary::Max,
+        }
+    }
+
+    /// The word that the text form has for it.
+    pub fn word(self) -> &'static str {
+        Combine::ALL.iter().find(|(c, _)| *c == self).map_or("add", |(_, word)| word)
     }
 }
 
@@ -352,6 +448,10 @@ impl Op {
             Op::Pad(_) => "pad",
             Op::Broadcast { .. } => "broadcast",
             Op::Gather { .. } => "gather",
+            Op::Iota { .. } => "iota",
+            Op::Scatter { .. } => "scatter",
+            Op::Cumulative { .. } => "cumulative",
+            Op::TopK { .. } => "top_k",
             Op::Cast { .. } => "cast",
             Op::Quantize(_) => "quantize",
             Op::Custom(_) => "custom",
@@ -365,6 +465,8 @@ impl Op {
             Op::Dims(dims) => Op::Dims(each(dims)?),
             Op::Reshape { shape } => Op::Reshape { shape: each(shape)? },
             Op::Broadcast { shape } => Op::Broadcast { shape: each(shape)? },
+            Op::Iota { size } => Op::Iota { size: map(size)? },
+            Op::TopK { axis, k, largest } => Op::TopK { axis: *axis, k: map(k)?, largest: *largest },
             Op::Slice(s) => {
                 Op::Slice(Slice { start: map(&s.start)?, size: map(&s.size)?, axis: s.axis, step: s.step })
             }

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 use twnc_ir::{
-    Attributes, Binary, Conv, CustomCall, CustomOperator, CustomRegistry, Dim, ElementType, Geometry, Op,
-    Pad, PadMode, Pool, Quantize, ReduceKind, Slice, Tensor, TensorType, Unary, infer, text,
+    Attributes, Binary, Combine, Conv, CustomCall, CustomOperator, CustomRegistry, Dim, ElementType,
+    Geometry, Op, Pad, PadMode, Pool, Quantize, ReduceKind, Slice, Tensor, TensorType, Unary, infer, text,
 };
 
 /// An operator, the types of its operands, and what is inferred: types, or an error.
@@ -433,6 +433,40 @@ fn parts_and_surroundings() {
         (gather(0), "f32[] i64[1]", "gather: axes [0] do not fit rank 0"),
         (gather(0), "ternary[9] i64[1]", "gather does not take ternary[9] as operand 0"),
         (gather(0), "f32[9]", "gather takes 2 operands, not 1"),
+    ]);
+}
+
+#[test]
+fn what_order_decides() {
+    let iota = |count: &str| Op::Iota { size: size(count) };
+    let scatter = |combine| Op::Scatter { combine };
+    let cumulative = |combine, axis| Op::Cumulative { combine, axis };
+    let top_k = |axis, k: &str| Op::TopK { axis, k: size(k), largest: true };
+    check(&[
+        (iota("N"), "", "i64[N]"),
+        (iota("0"), "", "i64[0]"),
+        (iota("-1"), "", "iota: a size is -1"),
+        (iota("3"), "f32[3]", "iota takes no operands, not 1"),
+        (scatter(None), "bool[N,3] i64[K] bool[K,3]", "bool[N,3]"),
+        (scatter(Some(Combine::Max)), "i32[9] i32[2] i32[2]", "i32[9]"),
+        (scatter(Some(Combine::Add)), "u8[9] i64[2] u8[2]", "scatter does not take u8[9] as operand 0"),
+        (scatter(None), "ternary[9] i64[2] ternary[2]", "scatter does not take ternary[9] as operand 0"),
+        (scatter(None), "f32[9] f32[2] f32[2]", "scatter does not take f32[2] as operand 1"),
+        (scatter(None), "f32[9,2] i64[2] f32[2]", "scatter: updates: f32[2,2] against f32[2]"),
+        (scatter(None), "f32[9] i64[2] i64[2]", "scatter: updates: f32[2] against i64[2]"),
+        (scatter(None), "f32[9] i64[2,1] f32[2]", "scatter needs rank 1 as operand 1, not i64[2,1]"),
+        (scatter(None), "f32[] i64[2] f32[2]", "scatter needs rank 1 or more as operand 0, not f32[]"),
+        (cumulative(Combine::Add, 1), "f32[N,L]", "f32[N,L]"),
+        (cumulative(Combine::Mul, 0), "i64[0]", "i64[0]"),
+        (cumulative(Combine::Min, 0), "f32[2]", "cumulative: combine is min; it is add or mul"),
+        (cumulative(Combine::Add, 1), "f32[2]", "cumulative: axes [1] do not fit rank 1"),
+        (cumulative(Combine::Add, 0), "i8[2]", "cumulative does not take i8[2] as operand 0"),
+        (top_k(1, "2"), "i32[N,L]", "i32[N,2] i64[N,2]"),
+        (top_k(0, "K"), "f32[5]", "f32[K] i64[K]"),
+        (top_k(0, "6"), "f32[5]", "top_k: k is 6; the axis has 5 elements"),
+        (top_k(0, "-1"), "f32[5]", "top_k: k is -1; the axis has 5 elements"),
+        (top_k(0, "1"), "bool[5]", "top_k does not take bool[5] as operand 0"),
+        (top_k(0, "1"), "f32[]", "top_k: axes [0] do not fit rank 0"),
     ]);
 }
 

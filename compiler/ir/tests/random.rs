@@ -8,9 +8,9 @@ use proptest::test_runner::TestRunner;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use twnc_ir::{
-    Attribute, Attributes, Binary, Conv, CustomCall, CustomOperator, CustomRegistry, Data, Dim, ElementType,
-    Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, Quantize, ReduceKind, Slice, Tensor, TensorType,
-    Unary, ValueId, evaluate, text, verify,
+    Attribute, Attributes, Binary, Combine, Conv, CustomCall, CustomOperator, CustomRegistry, Data, Dim,
+    ElementType, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, Quantize, ReduceKind, Slice, Tensor,
+    TensorType, Unary, ValueId, evaluate, text, verify,
 };
 
 const SYMBOLS: [&str; 5] = ["N", "H", "two words", "min", ""];
@@ -121,6 +121,11 @@ impl Choices<'_> {
                 Unary::Exp,
                 Unary::Log,
                 Unary::Erf,
+                Unary::Sin,
+                Unary::Cos,
+                Unary::Atan,
+                Unary::Floor,
+                Unary::Round,
             ]),
         }
     }
@@ -134,7 +139,7 @@ impl Choices<'_> {
         let mut axes = [vec![axis], self.few(2, |c| c.below(rank))].concat();
         axes.sort_unstable();
         axes.dedup();
-        match self.below(23) {
+        match self.below(25) {
             0 => (Op::Dims(self.list(2, Self::size)), vec![]),
             1 | 2 => {
                 let channels = shape.get(1).and_then(small).unwrap_or(2);
@@ -204,6 +209,26 @@ impl Choices<'_> {
                 let scale = if self.yes() { Some(self.float()) } else { None };
                 let bits = 1 + self.below(13);
                 (Op::Quantize(Quantize { bits, signed: self.yes(), scale }), vec![x])
+            }
+            22 if self.yes() => (Op::Iota { size: self.size() }, vec![]),
+            22 => {
+                let combine = self.of(&Combine::ALL).0;
+                (Op::Cumulative { combine, axis }, vec![x])
+            }
+            23 if self.yes() => (Op::TopK { axis, k: self.size(), largest: self.yes() }, vec![x]),
+            23 => {
+                let combine = if self.yes() { Some(self.of(&Combine::ALL).0) } else { None };
+                let element = self.of(&[ElementType::I64, ElementType::I32]);
+                let indices = self.list(2, |c| c.below(4) as i64 - 1);
+                let indices = match element {
+                    ElementType::I32 => Data::I32(indices.iter().map(|&n| n as i32).collect()),
+                    _ => Data::I64(indices.into()),
+                };
+                let indices = build.constant(Tensor::new(vec![2], indices).unwrap(), "rows");
+                let mut row: Option<Vec<usize>> = shape.iter().skip(1).map(small).collect();
+                row.get_or_insert_default().insert(0, 2);
+                let updates = self.tensor(build.graph().ty(x).element, row.unwrap_or_default());
+                (Op::Scatter { combine }, vec![x, indices, build.constant(updates, "updates")])
             }
             _ => {
                 let attributes = [
@@ -344,6 +369,6 @@ fn every_operator_is_among_them() {
         words.extend(graph.node_ids().map(|id| graph.node(id).op.mnemonic()));
         values += usize::from(evaluate(&graph, &inputs(&graph, 2, &mut choices)).is_ok());
     }
-    assert_eq!(words.len(), 44, "{words:?}");
+    assert_eq!(words.len(), 56, "{words:?}");
     assert!(values > 1000, "only {values} of 2000 graphs have a value");
 }

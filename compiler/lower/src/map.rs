@@ -126,6 +126,11 @@ pub(crate) fn unary(f: Unary) -> scalar::Unary {
         Unary::Exp => scalar::Unary::Exp,
         Unary::Log => scalar::Unary::Log,
         Unary::Erf => scalar::Unary::Erf,
+        Unary::Sin => scalar::Unary::Sin,
+        Unary::Cos => scalar::Unary::Cos,
+        Unary::Atan => scalar::Unary::Atan,
+        Unary::Floor => scalar::Unary::Floor,
+        Unary::Round => scalar::Unary::Round,
     }
 }
 
@@ -139,5 +144,8 @@ fn binary(f: Binary) -> scalar::Binary {
         Binary::Max => scalar::Binary::Max,
         Binary::Pow => scalar::Binary::Pow,
         Binary::PRelu => scalar::Binary::PRelu,
+        Binary::Less => scalar::Binary::Less,
+        Binary::Equal => scalar::Binary::Equal,
+        Binary::Keep => scalar::Binary::Keep,
     }
 }

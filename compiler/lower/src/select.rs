@@ -6,7 +6,7 @@ use crate::map;
 use std::collections::HashSet;
 use twnc_ir::layer::channel_axis;
 use twnc_ir::steps::{self, Layer};
-use twnc_ir::{Attribute, ElementType, Geometry, Node, NodeId, Op, PadMode, ReduceKind, ValueId};
+use twnc_ir::{Attribute, Combine, ElementType, Geometry, Node, NodeId, Op, PadMode, ReduceKind, ValueId};
 use twnc_program::step::{self, Contraction, Epilogue, MoveKind, Plane, PoolKind, Term};
 use twnc_program::{StepKind, Window};
 
@@ -149,6 +149,27 @@ fn compute(build: &mut ProgramBuilder<'_>, id: NodeId, name: &str) -> Result<(),
             let values = dims.iter().map(|dim| build.dim(name, dim)).collect::<Result<_, _>>()?;
             StepKind::Dims(step::Dims { values, output: build.define(node.results[0])? })
         }
+        Op::Iota { .. } => StepKind::Iota(step::Iota { output: build.define(node.results[0])? }),
+        Op::Scatter { combine } => {
+            let (data, indices) = (build.operand(node.operands[0])?, build.operand(node.operands[1])?);
+            let (updates, output) = (build.operand(node.operands[2])?, build.define(node.results[0])?);
+            let combine = combine.map(combination);
+            StepKind::Scatter(step::Scatter { combine, data, indices, updates, output })
+        }
+        Op::Cumulative { combine, axis } => {
+            let (input, output) = (build.operand(node.operands[0])?, build.define(node.results[0])?);
+            StepKind::Cumulative(step::Cumulative {
+                combine: combination(*combine),
+                input,
+                axis: *axis,
+                output,
+            })
+        }
+        Op::TopK { axis, largest, .. } => {
+            let input = build.operand(node.operands[0])?;
+            let outputs = [build.define(node.results[0])?, build.define(node.results[1])?];
+            StepKind::TopK(step::TopK { input, axis: *axis, largest: *largest, outputs })
+        }
         Op::Quantize(quantize) => {
             let input = build.buffer(node.operands[0])?;
             let outputs = [build.define(node.results[0])?, build.define(node.results[1])?];
@@ -166,6 +187,15 @@ fn compute(build: &mut ProgramBuilder<'_>, id: NodeId, name: &str) -> Result<(),
     };
     build.push(name, kind);
     Ok(())
+}
+
+fn combination(combine: Combine) -> step::Combine {
+    match combine {
+        Combine::Add => step::Combine::Add,
+        Combine::Mul => step::Combine::Mul,
+        Combine::Min => step::Combine::Min,
+        Combine::Max => step::Combine::Max,
+    }
 }
 
 fn pooling(

@@ -10,6 +10,7 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use std::f32::consts::{LOG2_E, SQRT_2};
 use twnc_program::scalar::{Binary, Unary};
+use twnc_program::step::MapInstruction;
 
 /// Adding it rounds a number below 2^22 to an integer, which then is in the lowest bits.
 const ROUND: f32 = 12_582_912.0;
@@ -19,13 +20,16 @@ const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 /// Emits functions of vectors of four f32.
 pub(crate) struct Elementwise<'a, 'f>(pub &'a mut FunctionBuilder<'f>);
 
-/// Whether [`Elementwise::binary`] can emit it.
-pub(crate) fn emits(function: Binary) -> bool {
-    function != Binary::Pow
+/// Whether [`Elementwise`] can emit it.
+pub(crate) fn emits(instruction: &MapInstruction) -> bool {
+    match instruction {
+        MapInstruction::Unary(f, _) => f.is_activation(),
+        MapInstruction::Binary(f, ..) => *f != Binary::Pow,
+    }
 }
 
 impl Elementwise<'_, '_> {
-    /// `function(x)`.
+    /// `function(x)`, for one that this module [`emits`] (an activation always is); otherwise `x`.
     pub fn unary(&mut self, function: Unary, x: Value) -> Value {
         match function {
             Unary::Relu => {
@@ -66,6 +70,9 @@ impl Elementwise<'_, '_> {
             Unary::Exp => self.exp(x),
             Unary::Log => self.log(x),
             Unary::Erf => self.erf(x),
+            Unary::Floor => self.floor(x),
+            Unary::Round => self.round(x),
+            Unary::Sin | Unary::Cos | Unary::Atan => x,
         }
     }
 
@@ -82,6 +89,18 @@ impl Elementwise<'_, '_> {
                 let zero = self.number(0.0);
                 let scaled = self.mul(b, a);
                 self.replace_less(a, zero, scaled)
+            }
+            Binary::Less => {
+                let (one, zero) = (self.number(1.0), self.number(0.0));
+                self.choose(FloatCC::LessThan, a, b, one, zero)
+            }
+            Binary::Equal => {
+                let (one, zero) = (self.number(1.0), self.number(0.0));
+                self.choose(FloatCC::Equal, a, b, one, zero)
+            }
+            Binary::Keep => {
+                let zero = self.number(0.0);
+                self.choose(FloatCC::Equal, b, zero, zero, a)
             }
             Binary::Pow => a,
         }
@@ -250,6 +269,21 @@ impl Elementwise<'_, '_> {
         let far = self.with_sign_of(far, x);
         let bound = self.number(0.921_875);
         self.choose(FloatCC::LessThan, magnitude, bound, near, far)
+    }
+
+    /// Ties to even, with the sign of `x`: from 2^23 on every number is whole, and below adding it leaves no place for a fraction.
+    fn round(&mut self, x: Value) -> Value {
+        let (magnitude, whole) = (self.0.ins().fabs(x), self.number(8_388_608.0));
+        let sum = self.add(magnitude, whole);
+        let rounded = self.0.ins().fsub(sum, whole);
+        let rounded = self.with_sign_of(rounded, x);
+        self.choose(FloatCC::LessThan, magnitude, whole, rounded, x)
+    }
+
+    fn floor(&mut self, x: Value) -> Value {
+        let (rounded, one) = (self.round(x), self.number(1.0));
+        let below = self.0.ins().fsub(rounded, one);
+        self.choose(FloatCC::GreaterThan, rounded, x, below, rounded)
     }
 
     /// By Horner's rule, the highest coefficient first.

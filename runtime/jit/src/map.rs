@@ -70,8 +70,7 @@ impl Jit {
         if spec.inputs.is_empty() || spec.inputs.len() > MAX_MAP_INPUTS {
             return Err(JitError::Unsupported("a map of this many inputs"));
         }
-        let powers =
-            |i: &MapInstruction| matches!(i, MapInstruction::Binary(f, ..) if !elementwise::emits(*f));
+        let powers = |i: &MapInstruction| !elementwise::emits(i);
         if spec.code.iter().any(powers) {
             return Err(JitError::Unsupported("a power whose exponent is a tensor"));
         }

@@ -96,12 +96,14 @@ fn exact_unary() -> impl Strategy<Value = Unary> {
         Just(Unary::Abs),
         Just(Unary::Sqrt),
         Just(Unary::Reciprocal),
+        Just(Unary::Floor),
+        Just(Unary::Round),
     ]
 }
 
 fn binary() -> impl Strategy<Value = Binary> {
-    use Binary::{Add, Div, Max, Min, Mul, PRelu, Sub};
-    prop::sample::select(vec![Add, Sub, Mul, Div, Min, Max, PRelu])
+    use Binary::{Add, Div, Equal, Keep, Less, Max, Min, Mul, PRelu, Sub};
+    prop::sample::select(vec![Add, Sub, Mul, Div, Min, Max, PRelu, Less, Equal, Keep])
 }
 
 /// Shapes of inputs that broadcast to the shape that comes last, and code for them.

@@ -8,7 +8,7 @@ use crate::program::Program;
 use crate::resolve::Shapes;
 use crate::scalar::{Binary, Unary};
 use crate::step::{
-    Accumulate, Contraction, Epilogue, MapInstruction, Operand, PoolKind, ReduceKind, Step, StepKind,
+    Accumulate, Contraction, Epilogue, MapInstruction, Operand, PoolKind, ReduceKind, Scatter, Step, StepKind,
 };
 use std::iter::Sum;
 use std::ops::Add;
@@ -91,6 +91,13 @@ pub fn count(program: &Program, shapes: &Shapes, step: &Step) -> Operations {
         }
         // The exponential and a division; the maximum, a subtraction and the sum.
         StepKind::Softmax(_) => each(output, (2, 3)),
+        StepKind::Scatter(Scatter { combine: Some(combine), updates, .. }) => {
+            each(size(shapes.operand(program, *updates)), of_binary(combine.binary()))
+        }
+        StepKind::Cumulative(s) => each(output, of_binary(s.combine.binary())),
+        // A comparison with the least that is kept so far.
+        StepKind::TopK(s) => outside(0, size(shapes.operand(program, s.input))),
+        StepKind::Scatter(_) | StepKind::Iota(_) => Operations::default(),
         StepKind::Move(_) | StepKind::Cast(_) | StepKind::Dims(_) | StepKind::Custom(_) => {
             Operations::default()
         }
@@ -175,7 +182,7 @@ fn of_instruction(instruction: &MapInstruction) -> (u64, u64) {
 /// Multiplications and additions for one element.
 fn of_unary(f: Unary) -> (u64, u64) {
     match f {
-        Unary::Relu | Unary::Neg | Unary::Abs => (0, 1),
+        Unary::Relu | Unary::Neg | Unary::Abs | Unary::Floor | Unary::Round => (0, 1),
         Unary::Clip { .. } => (0, 2),
         Unary::LeakyRelu { .. } => (1, 1),
         Unary::HardSigmoid { .. } => (1, 3),
@@ -186,7 +193,10 @@ fn of_unary(f: Unary) -> (u64, u64) {
         | Unary::Tanh
         | Unary::Exp
         | Unary::Log
-        | Unary::Erf => (1, 0),
+        | Unary::Erf
+        | Unary::Sin
+        | Unary::Cos
+        | Unary::Atan => (1, 0),
     }
 }
 
@@ -194,7 +204,13 @@ fn of_unary(f: Unary) -> (u64, u64) {
 fn of_binary(f: Binary) -> (u64, u64) {
     match f {
         Binary::Mul | Binary::Div | Binary::Pow => (1, 0),
-        Binary::Add | Binary::Sub | Binary::Min | Binary::Max => (0, 1),
+        Binary::Add
+        | Binary::Sub
+        | Binary::Min
+        | Binary::Max
+        | Binary::Less
+        | Binary::Equal
+        | Binary::Keep => (0, 1),
         Binary::PRelu => (1, 1),
     }
 }

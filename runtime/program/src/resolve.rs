@@ -221,6 +221,24 @@ impl<'a> Check<'a> {
                 })?;
                 same("output", self.shapes.of(s.output), &[s.values.len()])
             }
+            StepKind::Iota(_) => Ok(()),
+            StepKind::Scatter(s) => {
+                let (data, indices) = (self.operand(s.data), self.operand(s.indices));
+                same("output", self.shapes.of(s.output), data)?;
+                same("updates", self.operand(s.updates), &[indices, &data[1..]].concat())
+            }
+            StepKind::Cumulative(s) => same("output", self.shapes.of(s.output), self.operand(s.input)),
+            StepKind::TopK(s) => {
+                let [values, indices] = s.outputs.map(|output| self.shapes.of(output));
+                let mut expected = self.operand(s.input).to_vec();
+                let size = expected[s.axis];
+                expected[s.axis] = values.get(s.axis).copied().unwrap_or(0);
+                if expected[s.axis] > size {
+                    return Err(format!("{} elements of an axis of {size}", expected[s.axis]));
+                }
+                same("output", values, &expected)?;
+                same("output", indices, &expected)
+            }
             // The function checks what it is given; every buffer has the size that its shape says.
             StepKind::Custom(_) => Ok(()),
         }

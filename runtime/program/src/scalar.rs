@@ -45,6 +45,16 @@ pub enum Unary {
     Log,
     /// The error function.
     Erf,
+    /// The sine of an angle in radians.
+    Sin,
+    /// The cosine of an angle in radians.
+    Cos,
+    /// The angle whose tangent it is, in radians.
+    Atan,
+    /// The largest whole number that is not larger. Exact.
+    Floor,
+    /// The nearest whole number, ties to even; keeps the sign. Exact.
+    Round,
 }
 
 /// A function of two numbers.
@@ -66,12 +76,23 @@ pub enum Binary {
     Pow,
     /// `b * a` if `a < 0`, else `a`: a leaky relu whose slope is a tensor. Exact.
     PRelu,
+    /// 1 if `a < b`, else 0. Exact.
+    Less,
+    /// 1 if `a` and `b` are equal, else 0. Exact.
+    Equal,
+    /// `a` where `b` is not 0 (NaN is not), else 0. Exact.
+    Keep,
 }
 
 impl Unary {
     /// Whether it is defined for i32 and i64 too, wrapping on overflow.
     pub fn takes_integers(self) -> bool {
         matches!(self, Unary::Relu | Unary::Neg | Unary::Abs)
+    }
+
+    /// Whether the epilogue of a layer may end with it.
+    pub fn is_activation(self) -> bool {
+        !matches!(self, Unary::Sin | Unary::Cos | Unary::Atan)
     }
 
     /// The function's value for an i32 (sign-extended) or i64; for one that does not [take integers](Unary::takes_integers), its
@@ -117,6 +138,11 @@ impl Unary {
             Unary::Exp => x.exp(),
             Unary::Log => x.ln(),
             Unary::Erf => erf(f64::from(x)) as f32,
+            Unary::Sin => f64::from(x).sin() as f32,
+            Unary::Cos => f64::from(x).cos() as f32,
+            Unary::Atan => f64::from(x).atan() as f32,
+            Unary::Floor => x.floor(),
+            Unary::Round => x.round_ties_even(),
         }
     }
 }
@@ -138,6 +164,10 @@ impl Binary {
             Binary::Div => a.wrapping_div(b),
             Binary::Min => a.min(b),
             Binary::Max => a.max(b),
+            Binary::Less => i64::from(a < b),
+            Binary::Equal => i64::from(a == b),
+            Binary::Keep if b == 0 => 0,
+            Binary::Keep => a,
             Binary::Pow | Binary::PRelu => return None,
         })
     }
@@ -159,6 +189,10 @@ impl Binary {
                     a
                 }
             }
+            Binary::Less => f32::from(u8::from(a < b)),
+            Binary::Equal => f32::from(u8::from(a == b)),
+            Binary::Keep if b == 0.0 => 0.0,
+            Binary::Keep => a,
         }
     }
 }

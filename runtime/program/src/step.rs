@@ -9,6 +9,10 @@ use crate::program::{BufferId, ConstantId};
 use crate::scalar::{Binary, Unary};
 use crate::window::Window;
 
+mod order;
+
+pub use order::{Combine, Cumulative, Scatter, TopK};
+
 /// One step, with the name of the layer it came from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
@@ -52,6 +56,14 @@ pub enum StepKind {
     Cast(Cast),
     /// The values of dimensions, as data.
     Dims(Dims),
+    /// The whole numbers from 0 up.
+    Iota(Iota),
+    /// Rows written to where indices say.
+    Scatter(Scatter),
+    /// Running sums or products.
+    Cumulative(Cumulative),
+    /// The largest or smallest elements.
+    TopK(TopK),
     /// A function that the application registers.
     Custom(Custom),
 }
@@ -215,7 +227,7 @@ pub struct MatMul {
 
 /// A fused element-wise expression. Inputs broadcast to the output's shape as in NumPy. All elements are of the
 /// output's type: f32 takes every instruction; i64 and i32 take `Neg`, `Abs`, `Relu`, `Add`, `Sub`, `Mul`, `Div` (truncating; by
-/// zero is an error), `Min` and `Max`, wrapping on overflow.
+/// zero is an error), `Min`, `Max`, `Less`, `Equal` and `Keep`, wrapping on overflow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Map {
     /// One or more; value `i` of the expression is input `i`.
@@ -384,6 +396,13 @@ pub struct Dims {
     pub output: BufferId,
 }
 
+/// The whole numbers from 0 up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Iota {
+    /// i64, of rank 1.
+    pub output: BufferId,
+}
+
 /// A call of a function that the application registers with the runtime.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Custom {
@@ -427,6 +446,10 @@ impl Step {
             StepKind::Move(s) => &s.output,
             StepKind::Cast(s) => &s.output,
             StepKind::Dims(s) => &s.output,
+            StepKind::Iota(s) => &s.output,
+            StepKind::Scatter(s) => &s.output,
+            StepKind::Cumulative(s) => &s.output,
+            StepKind::TopK(s) => return &s.outputs,
             StepKind::Custom(s) => return &s.outputs,
         };
         std::slice::from_ref(output)
@@ -435,7 +458,7 @@ impl Step {
     /// What it reads, constants included, in no particular order; an operand used twice is there twice. Allocates nothing.
     pub fn operands(&self) -> impl Iterator<Item = Operand> + '_ {
         let (mut terms, mut list, mut epilogue): (&[Term], &[Operand], Option<&Epilogue>) = (&[], &[], None);
-        let mut pair = [None, None];
+        let (mut pair, mut third) = ([None, None], None);
         let buffer = |id: BufferId| [Some(Operand::Buffer(id)), None];
         match &self.kind {
             StepKind::Accumulate(s) => (terms, epilogue) = (&s.terms, Some(&s.epilogue)),
@@ -450,11 +473,14 @@ impl Step {
             StepKind::Softmax(s) => pair = buffer(s.input),
             StepKind::Move(s) => list = &s.inputs,
             StepKind::Cast(s) => pair = [Some(s.input), None],
-            StepKind::Dims(_) => {}
+            StepKind::Dims(_) | StepKind::Iota(_) => {}
+            StepKind::Scatter(s) => (pair, third) = ([Some(s.data), Some(s.indices)], Some(s.updates)),
+            StepKind::Cumulative(s) => pair = [Some(s.input), None],
+            StepKind::TopK(s) => pair = [Some(s.input), None],
             StepKind::Custom(s) => list = &s.inputs,
         }
         let of_terms = terms.iter().flat_map(Term::operands);
-        let rest = list.iter().copied().chain(pair.into_iter().flatten());
+        let rest = list.iter().copied().chain(pair.into_iter().flatten()).chain(third);
         of_terms.chain(rest).chain(epilogue.into_iter().flat_map(Epilogue::operands))
     }
 
@@ -480,6 +506,10 @@ impl Step {
             },
             StepKind::Cast(_) => "cast",
             StepKind::Dims(_) => "dims",
+            StepKind::Iota(_) => "iota",
+            StepKind::Scatter(_) => "scatter",
+            StepKind::Cumulative(_) => "cumulative",
+            StepKind::TopK(_) => "top_k",
             StepKind::Custom(_) => "custom",
         }
     }

@@ -9,7 +9,9 @@ use crate::element::ElementType;
 use crate::error::ProgramError;
 use crate::program::{BufferId, ConstantId, Port, Program};
 use crate::resolve::element_count;
-use crate::step::{Contraction, Epilogue, Map, MapInstruction, Move, MoveKind, Operand, StepKind, Term};
+use crate::step::{
+    Combine, Contraction, Epilogue, Map, MapInstruction, Move, MoveKind, Operand, StepKind, Term,
+};
 use crate::window::Window;
 use crate::{MAX_DIM_NODES, MAX_MAP_INPUTS, MAX_MAP_VALUES, MAX_RANK, MAX_WINDOW};
 use std::collections::{HashMap, HashSet};
@@ -225,6 +227,39 @@ impl Program {
                 s.values.iter().try_for_each(|dim| self.check_dim(&what, dim)).map_err(|e| e.to_string())?;
                 self.expect(Operand::Buffer(s.output), ElementType::I64)
             }
+            StepKind::Iota(s) => match self.rank(Operand::Buffer(s.output)) {
+                1 => self.expect(Operand::Buffer(s.output), ElementType::I64),
+                rank => Err(format!("its output has {rank} axes, not one")),
+            },
+            StepKind::Scatter(s) => {
+                if s.combine.is_some() {
+                    self.expect_number(s.data)?;
+                }
+                let element = self.element(Operand::Buffer(s.output));
+                self.expect(s.data, element)?;
+                self.expect(s.updates, element)?;
+                if !matches!(self.element(s.indices), ElementType::I32 | ElementType::I64) {
+                    return Err(format!("its indices are {}", self.element(s.indices)));
+                }
+                match (self.rank(s.data), self.rank(s.indices)) {
+                    (1.., 1) => Ok(()),
+                    (data, indices) => Err(format!("data of {data} axes and indices of {indices}")),
+                }
+            }
+            StepKind::Cumulative(s) => {
+                self.expect_number(s.input)?;
+                self.expect(s.input, self.element(Operand::Buffer(s.output)))?;
+                if !matches!(s.combine, Combine::Add | Combine::Mul) {
+                    return Err("it neither sums nor multiplies".into());
+                }
+                check_axes(&[s.axis], self.rank(s.input))
+            }
+            StepKind::TopK(s) => {
+                self.expect_number(s.input)?;
+                self.expect(Operand::Buffer(s.outputs[0]), self.element(s.input))?;
+                self.expect(Operand::Buffer(s.outputs[1]), ElementType::I64)?;
+                check_axes(&[s.axis], self.rank(s.input))
+            }
             StepKind::Custom(s) => {
                 if s.function.is_empty() || s.outputs.is_empty() {
                     return Err("it names no function or has no output".into());
@@ -356,6 +391,9 @@ impl Program {
 
     fn check_epilogue(&self, epilogue: &Epilogue) -> Result<(), String> {
         epilogue.bias.map_or(Ok(()), |bias| self.expect_vector(bias))?;
+        if epilogue.activation.is_some_and(|f| !f.is_activation()) {
+            return Err("it ends with a function that is no activation".into());
+        }
         epilogue.residual.map_or(Ok(()), |r| self.expect(Operand::Buffer(r), ElementType::F32))
     }
 
@@ -363,6 +401,13 @@ impl Program {
         match self.element(operand) {
             found if found == element => Ok(()),
             found => Err(format!("an operand is {found}, not {element}")),
+        }
+    }
+
+    fn expect_number(&self, operand: Operand) -> Result<(), String> {
+        match self.element(operand) {
+            ElementType::F32 | ElementType::I64 | ElementType::I32 => Ok(()),
+            found => Err(format!("an operand is {found}, not f32, i64 or i32")),
         }
     }
 

@@ -38,6 +38,9 @@ pub(super) fn binary(f: Binary, a: &Tensor, b: &Tensor, result: &[usize]) -> Res
             Binary::Div => m.wrapping_div(n),
             Binary::Min => m.min(n),
             Binary::Max => m.max(n),
+            Binary::Less => i64::from(m < n),
+            Binary::Equal => i64::from(m == n),
+            Binary::Keep => m * i64::from(n != 0),
             Binary::Pow | Binary::PRelu => return Err(not_defined(f.mnemonic(), a)),
         })
     };
@@ -100,6 +103,11 @@ pub(super) fn unary_f32(f: Unary, x: f32) -> f32 {
         Unary::Exp => wide.exp() as f32,
         Unary::Log => wide.ln() as f32,
         Unary::Erf => erf(wide) as f32,
+        Unary::Sin => wide.sin() as f32,
+        Unary::Cos => wide.cos() as f32,
+        Unary::Atan => wide.atan() as f32,
+        Unary::Floor => x.floor(),
+        Unary::Round => x.round_ties_even(),
     }
 }
 
@@ -121,6 +129,10 @@ pub(super) fn binary_f32(f: Binary, a: f32, b: f32) -> f32 {
                 a
             }
         }
+        Binary::Less => f32::from(u8::from(a < b)),
+        Binary::Equal => f32::from(u8::from(a == b)),
+        Binary::Keep if b == 0.0 => 0.0,
+        Binary::Keep => a,
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod elementwise;
 mod moves;
+mod order;
 mod pools;
 mod products;
 mod quantize;
@@ -106,7 +107,7 @@ pub enum EvalError {
     /// A division of integers by zero.
     #[error("an integer is divided by zero")]
     DivisionByZero,
-    /// An index of a `gather` outside its axis.
+    /// An index of a `gather` or `scatter` outside its axis.
     #[error("index {index} is outside an axis of {size}")]
     Index {
         /// The index.
@@ -211,6 +212,9 @@ pub fn apply(op: &Op, operands: &[Tensor]) -> Result<Vec<Tensor>, EvalError> {
     if let (Op::Quantize(attributes), [x]) = (op, operands) {
         return quantize::quantize(attributes, x);
     }
+    if let (Op::TopK { axis, largest, .. }, [x], [values, _]) = (op, operands, results.as_slice()) {
+        return order::top_k(*axis, *largest, x, &concrete_shape(values)?);
+    }
     let shape = match results.as_slice() {
         [ty] => concrete_shape(ty)?,
         _ => return Err(EvalError::Undetermined(format!("the results of {}", op.mnemonic()))),
@@ -236,6 +240,11 @@ pub fn apply(op: &Op, operands: &[Tensor]) -> Result<Vec<Tensor>, EvalError> {
         (Op::Slice(slice), [x]) => moves::slice(slice, x, &shape)?,
         (Op::Pad(pad), [x]) => moves::pad(pad, x)?,
         (Op::Broadcast { .. }, [x]) => moves::broadcast(x, &shape),
+        (Op::Iota { .. }, _) => Data::I64((0..shape.first().map_or(0, |&n| n as i64)).collect()),
+        (Op::Scatter { combine }, [data, indices, updates]) => {
+            order::scatter(*combine, data, indices, updates)?
+        }
+        (Op::Cumulative { combine, axis }, [x]) => order::cumulative(*combine, *axis, x)?,
         (Op::Gather { axis }, [data, indices]) => moves::gather(*axis, data, indices)?,
         _ => return Err(EvalError::Undetermined(format!("the result of {}", op.mnemonic()))),
     };

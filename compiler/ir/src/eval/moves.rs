@@ -83,20 +83,23 @@ pub(super) fn broadcast_index(from: &[usize], result: &[usize]) -> Vec<usize> {
 }
 
 pub(super) fn gather(axis: usize, data: &Tensor, indices: &Tensor) -> Result<Data, EvalError> {
-    let size = data.shape()[axis];
-    let element = |&index: &i64| {
-        let from_start = if index < 0 { index.checked_add(size as i64) } else { Some(index) };
-        let inside = from_start.and_then(|i| usize::try_from(i).ok()).filter(|&i| i < size);
-        inside.ok_or(EvalError::Index { index, size })
-    };
-    let indices = elementwise::integers(indices.data());
-    let indices: Vec<usize> = indices.iter().map(element).collect::<Result<_, _>>()?;
+    let indices = places(indices, data.shape()[axis])?;
     let strides = strides(data.shape());
     let axes = data.shape().iter().zip(&strides).enumerate().map(|(i, (&size, &stride))| match i == axis {
         true => indices.iter().map(|&index| Some(index * stride)).collect(),
         false => (0..size).map(|i| Some(i * stride)).collect(),
     });
     Ok(select(data.data(), &cross(axes)))
+}
+
+/// Indices of an axis of this size; negative ones count from the end.
+pub(super) fn places(indices: &Tensor, size: usize) -> Result<Vec<usize>, EvalError> {
+    let place = |&index: &i64| {
+        let from_start = if index < 0 { index.checked_add(size as i64) } else { Some(index) };
+        let inside = from_start.and_then(|i| usize::try_from(i).ok()).filter(|&i| i < size);
+        inside.ok_or(EvalError::Index { index, size })
+    };
+    elementwise::integers(indices.data()).iter().map(place).collect()
 }
 
 /// For each position of a grid, in row-major order, the sum of what its axes list for its coordinates; none if one lists none.
@@ -112,7 +115,7 @@ fn strides(shape: &[usize]) -> Vec<usize> {
 }
 
 /// The elements of these indices. Every index is one, by construction of the callers.
-fn select(data: &Data, chosen: &[Option<usize>]) -> Data {
+pub(super) fn select(data: &Data, chosen: &[Option<usize>]) -> Data {
     fn pick<T: Copy>(from: &[T], chosen: &[Option<usize>]) -> Arc<[T]> {
         chosen.iter().filter_map(|i| from.get((*i)?).copied()).collect()
     }
@@ -129,7 +132,7 @@ fn select(data: &Data, chosen: &[Option<usize>]) -> Data {
 }
 
 /// The elements of all parts, which have the type of the first, one after the other.
-fn join(parts: &[&Data]) -> Data {
+pub(super) fn join(parts: &[&Data]) -> Data {
     macro_rules! join {
         ($variant:ident) => {
             Data::$variant(

@@ -10,7 +10,7 @@ pub use error::TypeError;
 pub use windows::window_size;
 
 use crate::dim::Dim;
-use crate::op::{Binary, Op, Pad, PadMode, Quantize, Slice, Unary};
+use crate::op::{Binary, Combine, Op, Pad, PadMode, Quantize, Slice, Unary};
 use crate::types::{ElementType, TensorType};
 
 /// The types of the results of `op` on operands of the given types.
@@ -116,6 +116,21 @@ pub fn infer(op: &Op, operands: &[&TensorType]) -> Result<Vec<TensorType>, TypeE
             let (before, after) = (&data.shape[..*axis], &data.shape[axis + 1..]);
             one(TensorType::new(data.element, [before, &indices.shape, after].concat()))
         }
+        Op::Iota { size } => {
+            rule.arity::<0>()?;
+            one(TensorType::new(ElementType::I64, rule.sizes(std::slice::from_ref(size))?))
+        }
+        Op::Scatter { combine } => one(rule.scatter(combine.is_some())?),
+        Op::Cumulative { combine, axis } => {
+            let [x] = rule.arity()?;
+            rule.number(0)?;
+            rule.axes(&[*axis], x.rank())?;
+            if !matches!(combine, Combine::Add | Combine::Mul) {
+                return Err(rule.attribute(format!("combine is {}; it is add or mul", combine.word())));
+            }
+            one(x.clone())
+        }
+        Op::TopK { axis, k, .. } => rule.top_k(*axis, k),
         Op::Cast { to } => {
             let [x] = rule.arity()?;
             rule.not_ternary(0)?;
@@ -163,6 +178,46 @@ impl<'a> Rule<'a> {
             ElementType::F32 => Ok(()),
             _ => Err(self.element(operand)),
         }
+    }
+
+    /// f32, i64 or i32.
+    fn number(&self, operand: usize) -> Result<(), TypeError> {
+        match self.operands[operand].element {
+            ElementType::F32 | ElementType::I64 | ElementType::I32 => Ok(()),
+            _ => Err(self.element(operand)),
+        }
+    }
+
+    fn scatter(&self, combines: bool) -> Result<TensorType, TypeError> {
+        let [data, indices, updates] = self.arity()?;
+        if combines {
+            self.number(0)?
+        } else {
+            self.not_ternary(0)?
+        }
+        if !matches!(indices.element, ElementType::I64 | ElementType::I32) {
+            return Err(self.element(1));
+        }
+        let [_, row @ ..] = data.shape.as_slice() else { return Err(self.rank(0, "rank 1 or more")) };
+        let [count] = indices.shape.as_slice() else { return Err(self.rank(1, "rank 1")) };
+        let expected = TensorType::new(data.element, [std::slice::from_ref(count), row].concat());
+        match updates.is_consistent_with(&expected) {
+            true => Ok(data.clone()),
+            false => Err(self.mismatch("updates", expected, updates)),
+        }
+    }
+
+    fn top_k(&self, axis: usize, k: &Dim) -> Result<Vec<TensorType>, TypeError> {
+        let [x] = self.arity()?;
+        self.number(0)?;
+        self.axes(&[axis], x.rank())?;
+        let size = &x.shape[axis];
+        if k.is_negative() || size.checked_sub(k).is_some_and(|rest| rest.is_negative()) {
+            return Err(self.attribute(format!("k is {k}; the axis has {size} elements")));
+        }
+        let mut shape = x.shape.clone();
+        shape[axis] = k.clone();
+        Ok(vec![TensorType::new(x.element, shape.clone()), TensorType::new(ElementType::I64, shape)])
     }
 
     fn not_ternary(&self, operand: usize) -> Result<(), TypeError> {

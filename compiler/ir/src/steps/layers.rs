@@ -143,7 +143,7 @@ impl Search<'_> {
                         layer.residual = Some(other);
                     }
                 }
-                (Op::Unary(f), _) if until.is_none() => layer.activation = Some(*f),
+                (Op::Unary(f), _) if until.is_none() && f.is_activation() => layer.activation = Some(*f),
                 _ => break,
             }
             self.take(&mut layer, user);

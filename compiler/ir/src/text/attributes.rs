@@ -2,7 +2,9 @@
 
 use crate::custom::{Attribute, Attributes, CustomCall, CustomRegistry};
 use crate::dim::Dim;
-use crate::op::{Binary, Conv, Geometry, Op, Pad, PadMode, Pool, Quantize, ReduceKind, Slice, Unary};
+use crate::op::{
+    Binary, Combine, Conv, Geometry, Op, Pad, PadMode, Pool, Quantize, ReduceKind, Slice, Unary,
+};
 use crate::types::ElementType;
 use std::collections::BTreeMap;
 
@@ -74,6 +76,21 @@ pub(super) fn of(op: &Op) -> Vec<(String, Value)> {
                 PadMode::Edge => list.push("mode", word("edge")),
             }
         }
+        Op::Iota { size } => list.push("size", Value::Dim(size.clone())),
+        Op::Scatter { combine } => {
+            if let Some(combine) = combine {
+                list.push("combine", word(combine.word()));
+            }
+        }
+        Op::Cumulative { combine, axis } => {
+            list.push("combine", word(combine.word()));
+            list.size("axis", *axis);
+        }
+        Op::TopK { axis, k, largest } => {
+            list.size("axis", *axis);
+            list.push("k", Value::Dim(k.clone()));
+            list.flag("largest", *largest);
+        }
         Op::Cast { to } => list.push("to", word(&to.to_string())),
         Op::Quantize(quantize) => {
             list.size("bits", quantize.bits);
@@ -108,6 +125,11 @@ pub(super) fn operator(word: &str, attributes: BTreeMap<String, Value>, rank: us
         "exp" => unary(Unary::Exp),
         "log" => unary(Unary::Log),
         "erf" => unary(Unary::Erf),
+        "sin" => unary(Unary::Sin),
+        "cos" => unary(Unary::Cos),
+        "atan" => unary(Unary::Atan),
+        "floor" => unary(Unary::Floor),
+        "round" => unary(Unary::Round),
         _ => Binary::ALL.iter().find(|f| f.mnemonic() == word).map(|f| Op::Binary(*f)),
     };
     let reduction = ReduceKind::ALL.iter().find(|(_, name)| *name == word).map(|(kind, _)| *kind);
@@ -159,6 +181,18 @@ pub(super) fn operator(word: &str, attributes: BTreeMap<String, Value>, rank: us
                 other => return Err(format!("there is no mode `{other}` of padding")),
             },
         })),
+        "iota" => Some(Op::Iota { size: read.dim("size")? }),
+        "scatter" => {
+            let given = read.optional("combine", |v| v.word(), String::new())?;
+            Some(Op::Scatter { combine: if given.is_empty() { None } else { Some(combine(&given)?) } })
+        }
+        "cumulative" => Some(Op::Cumulative {
+            combine: combine(&read.required("combine", |v| v.word())?)?,
+            axis: read.size("axis")?,
+        }),
+        "top_k" => {
+            Some(Op::TopK { axis: read.size("axis")?, k: read.dim("k")?, largest: read.flag("largest")? })
+        }
         "cast" => {
             let to = read.required("to", |v| v.word())?;
             Some(Op::Cast { to: element(&to).ok_or_else(|| format!("there is no element type `{to}`"))? })
@@ -189,6 +223,12 @@ pub(super) fn custom(
     });
     let attributes = attributes.collect::<Result<Attributes, String>>()?;
     Ok(Op::Custom(CustomCall { operator: operator.clone(), attributes }))
+}
+
+/// The combination of a word.
+fn combine(word: &str) -> Result<Combine, String> {
+    let found = Combine::ALL.iter().find(|(_, name)| *name == word).map(|(combine, _)| *combine);
+    found.ok_or_else(|| format!("there is no combination `{word}`"))
 }
 
 /// The element type of a word.

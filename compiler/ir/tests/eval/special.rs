@@ -2,7 +2,9 @@
 
 use crate::{INF, NAN, conv, expect, expect_data, f32s, geometry, i64s, trits};
 use twnc_ir::eval::{EvalError, apply};
-use twnc_ir::{Binary, Data, ElementType, Op, Pad, PadMode, Pool, Quantize, ReduceKind, Tensor, Unary};
+use twnc_ir::{
+    Binary, Combine, Data, ElementType, Op, Pad, PadMode, Pool, Quantize, ReduceKind, Tensor, Unary,
+};
 
 /// The page whose section on special values is tested.
 const PAGE: &str = include_str!("../../../../docs/ir.md");
@@ -206,7 +208,46 @@ fn documented_special_values() {
             }
             expect(around(NAN), &[f32s(&[1], &[7.0])], &[2], &[NAN, 7.0]);
         }),
-        ("An index of a `gather` outside its axis is an error.", || {
+        (
+            "`sin` and `cos` of infinities are NaN, `atan` of them is half of pi with their sign; `sin` and `atan` keep -0.",
+            || {
+                unary(Unary::Sin, &[INF, -INF, -0.0], &[NAN, NAN, -0.0]);
+                unary(Unary::Cos, &[INF, -INF, -0.0], &[NAN, NAN, 1.0]);
+                let quarter = std::f32::consts::FRAC_PI_2;
+                unary(Unary::Atan, &[INF, -INF, -0.0], &[quarter, -quarter, -0.0]);
+            },
+        ),
+        (
+            "`floor` keeps -0, NaN and infinities, and so does `round`, which gives -0 for what is between -0.5 and 0.",
+            || {
+                unary(Unary::Floor, &[-0.0, NAN, INF, -INF, -0.5], &[-0.0, NAN, INF, -INF, -1.0]);
+                unary(Unary::Round, &[-0.0, NAN, INF, -INF, -0.4], &[-0.0, NAN, INF, -INF, -0.0]);
+                unary(Unary::Round, &[0.5, 1.5, -2.5, 8_388_609.0], &[0.0, 2.0, -2.0, 8_388_609.0]);
+            },
+        ),
+        (
+            "`less` and `equal` are 0 beside NaN; 0 and -0 are equal. `keep` by NaN keeps, by -0 it does not.",
+            || {
+                binary(Binary::Less, &[NAN, 1.0, -0.0, -INF], &[1.0, NAN, 0.0, INF], &[0.0, 0.0, 0.0, 1.0]);
+                binary(Binary::Equal, &[NAN, 0.0, INF], &[NAN, -0.0, INF], &[0.0, 1.0, 1.0]);
+                binary(Binary::Keep, &[2.0, NAN, NAN, -0.0], &[NAN, -0.0, 1.0, 1.0], &[2.0, 0.0, NAN, -0.0]);
+            },
+        ),
+        (
+            "Of equal elements `top_k` takes the one with the lower index first; NaN counts as larger than Inf.",
+            || {
+                let x = f32s(&[4], &[0.0, INF, NAN, -0.0]);
+                let of = |largest| apply(&Op::TopK { axis: 0, k: 4.into(), largest }, &[x.clone()]).unwrap();
+                assert_eq!(of(true)[1].as_i64(), Some(&[2, 1, 0, 3][..]));
+                assert_eq!(of(false)[1].as_i64(), Some(&[0, 3, 1, 2][..]));
+            },
+        ),
+        ("A `scatter` to one row more than once combines or replaces in order.", || {
+            let operands = [f32s(&[2], &[1.0, 2.0]), i64s(&[3], &[1, -1, 1]), f32s(&[3], &[3.0, 4.0, 5.0])];
+            expect(Op::Scatter { combine: None }, &operands, &[2], &[1.0, 5.0]);
+            expect(Op::Scatter { combine: Some(Combine::Add) }, &operands, &[2], &[1.0, 14.0]);
+        }),
+        ("An index of a `gather` or `scatter` outside its axis is an error.", || {
             for index in [2, -3] {
                 let found = apply(&Op::Gather { axis: 0 }, &[f32s(&[2], &[0.0; 2]), i64s(&[], &[index])]);
                 assert_eq!(found, Err(EvalError::Index { index, size: 2 }));

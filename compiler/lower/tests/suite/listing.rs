@@ -104,6 +104,12 @@ fn body(program: &Program, step: &Step) -> String {
         StepKind::Softmax(s) => format!("{kind} ({}) axes {:?}", s.input, s.axes),
         StepKind::Move(s) => format!("{kind} ({}){}", operands(&s.inputs), how(program, &s.kind)),
         StepKind::Cast(s) => format!("{kind} ({})", operand(s.input)),
+        StepKind::Iota(_) => kind.to_owned(),
+        StepKind::Scatter(s) => {
+            format!("{kind} ({}) {:?}", operands(&[s.data, s.indices, s.updates]), s.combine)
+        }
+        StepKind::Cumulative(s) => format!("{kind} ({}) {:?} axis {}", operand(s.input), s.combine, s.axis),
+        StepKind::TopK(s) => format!("{kind} ({}) axis {} largest {}", operand(s.input), s.axis, s.largest),
         StepKind::Dims(s) => format!("{kind} {}", shape(program, &s.values)),
         StepKind::Custom(s) => {
             format!("{kind} {:?} ({}) {:?}", s.function, operands(&s.inputs), s.attributes)

@@ -1,11 +1,11 @@
 //! Each operator of a graph as ONNX operators.
 
 use super::{Writer, custom, float, int, sizes, string};
-use crate::proto::{AttributeProto, NodeProto};
+use crate::proto::{AttributeProto, DataType, NodeProto};
 use crate::tensor::stored_as;
 use twnc_ir::{
-    Binary, Conv, Data, Dim, ElementType, Geometry, Node, Op, Pad, PadMode, Pool, ReduceKind, Slice, Tensor,
-    Unary,
+    Binary, Combine, Conv, Data, Dim, ElementType, Geometry, Node, Op, Pad, PadMode, Pool, ReduceKind, Slice,
+    Tensor, Unary,
 };
 
 impl Writer<'_> {
@@ -27,7 +27,7 @@ impl Writer<'_> {
             }
             Op::MatMul => self.product("MatMul", node, input, output, vec![])?,
             Op::Unary(f) => self.unary(*f, input, output),
-            Op::Binary(f) => self.push(binary(*f), input, output, vec![]),
+            Op::Binary(f) => self.binary(*f, node, input, output),
             Op::BatchNorm { epsilon } => {
                 self.push("BatchNormalization", input, output, vec![float("epsilon", *epsilon)]);
             }
@@ -67,6 +67,39 @@ impl Writer<'_> {
                 self.push("Expand", [input, vec![shape]].concat(), output, vec![]);
             }
             Op::Gather { axis } => self.push("Gather", input, output, vec![int("axis", *axis as i64)]),
+            Op::Iota { size } => {
+                let limit = self.dims(std::slice::from_ref(size), &format!("{name}_size"))?;
+                let scalar = self.extra_ints(&format!("{name}_scalar"), vec![]);
+                let limit = self.extra("Reshape", vec![limit, scalar], vec![], &name);
+                let mut number = |n| self.extra_constant(&name, &whole(n));
+                let (start, step) = (number(0), number(1));
+                self.push("Range", vec![start, limit, step], output, vec![]);
+            }
+            Op::Scatter { combine } => {
+                let [data, indices, updates] = input.as_slice() else { return Ok(()) };
+                let reduction = match combine {
+                    None => "none",
+                    Some(Combine::Add) => "add",
+                    Some(Combine::Mul) => "mul",
+                    Some(_) => return Err("a scatter by minimum or maximum is not in operator set 17".into()),
+                };
+                let axis = self.extra_ints(&format!("{name}_axis"), vec![1]);
+                let indices =
+                    self.extra("Cast", vec![indices.clone()], vec![int("to", DataType::Int64 as i64)], &name);
+                let columns = self.extra("Unsqueeze", vec![indices, axis], vec![], &name);
+                let input = vec![data.clone(), columns, updates.clone()];
+                self.push("ScatterND", input, output, vec![string("reduction", reduction)]);
+            }
+            Op::Cumulative { combine: Combine::Add, axis } => {
+                let axis = self.extra_constant(&format!("{name}_axis"), &whole(*axis as i64));
+                self.push("CumSum", [input, vec![axis]].concat(), output, vec![]);
+            }
+            Op::Cumulative { .. } => return Err("a running product is not in operator set 17".into()),
+            Op::TopK { axis, k, largest } => {
+                let k = self.dims(std::slice::from_ref(k), &format!("{name}_k"))?;
+                let attributes = vec![int("axis", *axis as i64), int("largest", i64::from(*largest))];
+                self.push("TopK", [input, vec![k]].concat(), output, attributes);
+            }
             Op::Cast { to } => self.push("Cast", input, output, vec![int("to", stored_as(*to) as i64)]),
             Op::Quantize(quantize) => self.quantize(quantize, node, input, output),
             Op::Custom(call) => {
@@ -110,8 +143,43 @@ impl Writer<'_> {
             Unary::Exp => ("Exp", vec![]),
             Unary::Log => ("Log", vec![]),
             Unary::Erf => ("Erf", vec![]),
+            Unary::Sin => ("Sin", vec![]),
+            Unary::Cos => ("Cos", vec![]),
+            Unary::Atan => ("Atan", vec![]),
+            Unary::Floor => ("Floor", vec![]),
+            Unary::Round => ("Round", vec![]),
         };
         self.push(op_type, input, output, attributes);
+    }
+
+    /// Comparisons are truth values in ONNX, and numbers here.
+    fn binary(&mut self, f: Binary, node: &Node, input: Vec<String>, output: Vec<String>) {
+        let element = node.results.first().map_or(ElementType::F32, |&value| self.graph.ty(value).element);
+        let hint = output[0].clone();
+        let op_type = match f {
+            Binary::Add => "Add",
+            Binary::Sub => "Sub",
+            Binary::Mul => "Mul",
+            Binary::Div => "Div",
+            Binary::Min => "Min",
+            Binary::Max => "Max",
+            Binary::Pow => "Pow",
+            Binary::PRelu => "PRelu",
+            Binary::Less | Binary::Equal => {
+                let op_type = if f == Binary::Less { "Less" } else { "Equal" };
+                let truth = self.extra(op_type, input, vec![], &hint);
+                return self.push("Cast", vec![truth], output, vec![int("to", stored_as(element) as i64)]);
+            }
+            Binary::Keep => {
+                let [x, condition] = input.as_slice() else { return };
+                let to = vec![int("to", DataType::Bool as i64)];
+                let truth = self.extra("Cast", vec![condition.clone()], to, &hint);
+                let zero = Tensor::new(vec![], number(0.0, element)).unwrap_or_else(|_| Tensor::scalar(0.0));
+                let zero = self.extra_constant(&format!("{hint}_zero"), &zero);
+                return self.push("Where", vec![truth, x.clone(), zero], output, vec![]);
+            }
+        };
+        self.push(op_type, input, output, vec![]);
     }
 
     /// `ReduceSum` takes its axes as an operand in operator set 17, the others as an attribute.
@@ -193,19 +261,6 @@ impl Writer<'_> {
     }
 }
 
-fn binary(f: Binary) -> &'static str {
-    match f {
-        Binary::Add => "Add",
-        Binary::Sub => "Sub",
-        Binary::Mul => "Mul",
-        Binary::Div => "Div",
-        Binary::Min => "Min",
-        Binary::Max => "Max",
-        Binary::Pow => "Pow",
-        Binary::PRelu => "PRelu",
-    }
-}
-
 fn window(geometry: &Geometry, dilations: bool) -> Vec<AttributeProto> {
     let mut attributes = vec![
         sizes("strides", &geometry.strides),
@@ -222,6 +277,11 @@ fn pooled(pool: &Pool, dilations: bool) -> Vec<AttributeProto> {
     attributes.push(sizes("kernel_shape", &pool.kernel));
     attributes.push(int("ceil_mode", i64::from(pool.ceil)));
     attributes
+}
+
+/// A whole number, of rank 0.
+fn whole(n: i64) -> Tensor {
+    Tensor::new(vec![], Data::I64([n].into())).unwrap_or_else(|_| Tensor::scalar(n as f32))
 }
 
 /// One number of a type; as `cast` converts it.

@@ -1,7 +1,7 @@
 //! Messages and sections to a program. Every number is checked to be representable, every length to be there.
 
 use super::FormatError;
-use super::encode::{BINARIES, DENSE_ALIGNMENT, ELEMENTS, REDUCTIONS};
+use super::encode::{BINARIES, COMBINATIONS, DENSE_ALIGNMENT, ELEMENTS, REDUCTIONS};
 use super::message as m;
 use crate::MAX_DIM_NODES;
 use crate::constant::{Constant, ConstantData, Trits};
@@ -11,8 +11,9 @@ use crate::program::{Buffer, BufferId, ConstantId, Port, Program, SymbolId};
 use crate::resolve::element_count;
 use crate::scalar::Unary;
 use crate::step::{
-    Accumulate, Attribute, Cast, Contraction, Conv, Custom, Dims, Epilogue, Map, MapInstruction, MatMul,
-    Move, MoveKind, Operand, PadMode, Plane, Pool, PoolKind, Quantize, Reduce, Softmax, Step, StepKind, Term,
+    Accumulate, Attribute, Cast, Contraction, Conv, Cumulative, Custom, Dims, Epilogue, Iota, Map,
+    MapInstruction, MatMul, Move, MoveKind, Operand, PadMode, Plane, Pool, PoolKind, Quantize, Reduce,
+    Scatter, Softmax, Step, StepKind, Term, TopK,
 };
 use crate::window::Window;
 
@@ -146,6 +147,26 @@ fn step(step: &m::Step) -> Decoded<Step> {
             values: s.values.iter().map(dim).collect::<Decoded<_>>()?,
             output: BufferId(s.output),
         }),
+        m::Kind::Iota(output) => StepKind::Iota(Iota { output: BufferId(*output) }),
+        m::Kind::Scatter(s) => StepKind::Scatter(Scatter {
+            combine: s.combine.map(|code| coded(&COMBINATIONS, code, "combination")).transpose()?,
+            data: operand(s.data)?,
+            indices: operand(s.indices)?,
+            updates: operand(s.updates)?,
+            output: BufferId(s.output),
+        }),
+        m::Kind::Cumulative(s) => StepKind::Cumulative(Cumulative {
+            combine: coded(&COMBINATIONS, s.combine, "combination")?,
+            input: operand(s.input)?,
+            axis: size(s.axis)?,
+            output: BufferId(s.output),
+        }),
+        m::Kind::TopK(s) => StepKind::TopK(TopK {
+            input: operand(s.input)?,
+            axis: size(s.axis)?,
+            largest: s.largest,
+            outputs: [BufferId(s.values), BufferId(s.indices)],
+        }),
         m::Kind::Custom(s) => StepKind::Custom(Custom {
             function: s.function.clone(),
             attributes: s.attributes.iter().map(attribute).collect::<Decoded<_>>()?,
@@ -208,6 +229,11 @@ fn unary(function: &m::Function) -> Decoded<Unary> {
         (11, []) => Unary::Exp,
         (12, []) => Unary::Log,
         (13, []) => Unary::Erf,
+        (14, []) => Unary::Sin,
+        (15, []) => Unary::Cos,
+        (16, []) => Unary::Atan,
+        (17, []) => Unary::Floor,
+        (18, []) => Unary::Round,
         _ => return Err(damaged("an unknown function, or one with other parameters")),
     })
 }

@@ -7,8 +7,8 @@ use crate::element::ElementType;
 use crate::program::{BufferId, Port, Program};
 use crate::scalar::{Binary, Unary};
 use crate::step::{
-    Attribute, Contraction, Epilogue, MapInstruction, MoveKind, Operand, PadMode, PoolKind, ReduceKind, Step,
-    StepKind,
+    Attribute, Combine, Contraction, Epilogue, MapInstruction, MoveKind, Operand, PadMode, PoolKind,
+    ReduceKind, Step, StepKind,
 };
 use crate::window::Window;
 
@@ -29,7 +29,7 @@ pub(super) const REDUCTIONS: [ReduceKind; 4] =
     [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min];
 
 /// Every function of two numbers, at the place of its code.
-pub(super) const BINARIES: [Binary; 8] = [
+pub(super) const BINARIES: [Binary; 11] = [
     Binary::Add,
     Binary::Sub,
     Binary::Mul,
@@ -38,7 +38,13 @@ pub(super) const BINARIES: [Binary; 8] = [
     Binary::Max,
     Binary::Pow,
     Binary::PRelu,
+    Binary::Less,
+    Binary::Equal,
+    Binary::Keep,
 ];
+
+/// Every combination of two elements, at the place of its code.
+pub(super) const COMBINATIONS: [Combine; 4] = [Combine::Add, Combine::Mul, Combine::Min, Combine::Max];
 
 /// Dense constants start at multiples of this in their section.
 pub(super) const DENSE_ALIGNMENT: usize = 64;
@@ -156,6 +162,27 @@ fn step(step: &Step) -> m::Step {
         StepKind::Dims(s) => {
             m::Kind::Dims(m::Dims { values: s.values.iter().map(dim).collect(), output: s.output.0 })
         }
+        StepKind::Iota(s) => m::Kind::Iota(s.output.0),
+        StepKind::Scatter(s) => m::Kind::Scatter(m::Scatter {
+            combine: s.combine.map(|combine| code(&COMBINATIONS, &combine)),
+            data: operand(&s.data),
+            indices: operand(&s.indices),
+            updates: operand(&s.updates),
+            output: s.output.0,
+        }),
+        StepKind::Cumulative(s) => m::Kind::Cumulative(m::Cumulative {
+            combine: code(&COMBINATIONS, &s.combine),
+            input: operand(&s.input),
+            axis: s.axis as u64,
+            output: s.output.0,
+        }),
+        StepKind::TopK(s) => m::Kind::TopK(m::TopK {
+            input: operand(&s.input),
+            axis: s.axis as u64,
+            largest: s.largest,
+            values: s.outputs[0].0,
+            indices: s.outputs[1].0,
+        }),
         StepKind::Custom(s) => m::Kind::Custom(m::Custom {
             function: s.function.clone(),
             attributes: s.attributes.iter().map(attribute).collect(),
@@ -219,6 +246,11 @@ fn unary(f: Unary) -> m::Function {
         Unary::Exp => (11, vec![]),
         Unary::Log => (12, vec![]),
         Unary::Erf => (13, vec![]),
+        Unary::Sin => (14, vec![]),
+        Unary::Cos => (15, vec![]),
+        Unary::Atan => (16, vec![]),
+        Unary::Floor => (17, vec![]),
+        Unary::Round => (18, vec![]),
     };
     m::Function { code, parameters: parameters.into_iter().map(f32::to_bits).collect() }
 }

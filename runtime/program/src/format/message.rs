@@ -60,7 +60,7 @@ pub(super) struct Constant {
 pub(super) struct Step {
     #[prost(string, tag = "1")]
     pub name: String,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
     pub kind: Option<Kind>,
 }
 
@@ -90,6 +90,57 @@ pub(super) enum Kind {
     Custom(Custom),
     #[prost(message, tag = "13")]
     Quantize(Quantize),
+    /// The output.
+    #[prost(uint32, tag = "14")]
+    Iota(u32),
+    #[prost(message, tag = "15")]
+    Scatter(Scatter),
+    #[prost(message, tag = "16")]
+    Cumulative(Cumulative),
+    #[prost(message, tag = "17")]
+    TopK(TopK),
+}
+
+/// combine: 0 sum, 1 product, 2 minimum, 3 maximum; without it, updates replace.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Scatter {
+    #[prost(uint32, optional, tag = "1")]
+    pub combine: Option<u32>,
+    #[prost(uint64, tag = "2")]
+    pub data: u64,
+    #[prost(uint64, tag = "3")]
+    pub indices: u64,
+    #[prost(uint64, tag = "4")]
+    pub updates: u64,
+    #[prost(uint32, tag = "5")]
+    pub output: u32,
+}
+
+/// combine: 0 sum, 1 product.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Cumulative {
+    #[prost(uint32, tag = "1")]
+    pub combine: u32,
+    #[prost(uint64, tag = "2")]
+    pub input: u64,
+    #[prost(uint64, tag = "3")]
+    pub axis: u64,
+    #[prost(uint32, tag = "4")]
+    pub output: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TopK {
+    #[prost(uint64, tag = "1")]
+    pub input: u64,
+    #[prost(uint64, tag = "2")]
+    pub axis: u64,
+    #[prost(bool, tag = "3")]
+    pub largest: bool,
+    #[prost(uint32, tag = "4")]
+    pub values: u32,
+    #[prost(uint32, tag = "5")]
+    pub indices: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]

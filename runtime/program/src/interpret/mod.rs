@@ -9,6 +9,7 @@
 mod cast;
 mod elementwise;
 mod movement;
+mod order;
 mod product;
 mod quantize;
 mod reduction;
@@ -91,7 +92,7 @@ pub enum RunError {
         /// The output's shape.
         shape: Vec<usize>,
     },
-    /// An index of a gather is out of range.
+    /// An index of a gather or scatter is out of range.
     #[error("`{step}` takes element {index} of an axis of {size}")]
     Index {
         /// The layer.
@@ -159,6 +160,9 @@ pub fn run_step(
     if let StepKind::Quantize(s) = &step.kind {
         return quantize::quantize(&cx, s, outputs);
     }
+    if let StepKind::TopK(s) = &step.kind {
+        return order::top_k(&cx, s, outputs);
+    }
     let [output] = outputs else { return Err(cx.wrong_buffer("the one output")) };
     match &step.kind {
         StepKind::Accumulate(s) => product::accumulate(&cx, s, output),
@@ -180,7 +184,14 @@ pub fn run_step(
             }
             Ok(())
         }
-        StepKind::Quantize(_) | StepKind::Custom(_) => Ok(()),
+        StepKind::Iota(_) => {
+            let ViewMut::I64(output) = output else { return Err(cx.wrong_buffer("i64")) };
+            (0..).zip(output.iter_mut()).for_each(|(i, element)| *element = i);
+            Ok(())
+        }
+        StepKind::Scatter(s) => order::scatter(&cx, s, output),
+        StepKind::Cumulative(s) => order::cumulative(&cx, s, output),
+        StepKind::Quantize(_) | StepKind::TopK(_) | StepKind::Custom(_) => Ok(()),
     }
 }
 

@@ -273,7 +273,7 @@ fn metadata_that_is_refused() {
         (step(5, &bytes(2, &[])), "damaged: an instruction's function is missing"),
         (step(5, &bytes(2, &bytes(1, &[]))), "damaged: an instruction has neither one operand nor two"),
         (
-            step(5, &bytes(2, &[bytes(1, &number(1, 14)), bytes(2, &[0])].concat())),
+            step(5, &bytes(2, &[bytes(1, &number(1, 99)), bytes(2, &[0])].concat())),
             "damaged: an unknown function, or one with other parameters",
         ),
         (

@@ -3,10 +3,12 @@
 // A table's type is its columns.
 #![allow(clippy::type_complexity)]
 
+mod damage;
 mod format;
 mod maps;
 mod moves;
 mod operations;
+mod order;
 mod planes;
 mod products;
 mod random;

@@ -1,13 +1,15 @@
 //! Random programs: valid ones, grown step by step from a list of choices, and such with wrong numbers put into them.
 
+use crate::damage::damage;
 use crate::single::{constant, count_up, dense, i64s, ternary};
 use proptest::prelude::*;
 use std::sync::Arc;
 use twnc_program::interpret::{self, CustomFunction, Functions, Tensor, View, ViewMut};
 use twnc_program::scalar::{Binary, Unary};
 use twnc_program::step::{
-    Accumulate, Attribute, Cast, Contraction, Conv, Custom, Dims, Epilogue, Map, MapInstruction, MatMul,
-    Move, MoveKind, PadMode, Plane, Pool, PoolKind, Quantize, Reduce, ReduceKind, Softmax, Term,
+    Accumulate, Attribute, Cast, Combine, Contraction, Conv, Cumulative, Custom, Dims, Epilogue, Iota, Map,
+    MapInstruction, MatMul, Move, MoveKind, PadMode, Plane, Pool, PoolKind, Quantize, Reduce, ReduceKind,
+    Scatter, Softmax, Term, TopK,
 };
 use twnc_program::{
     Buffer, BufferId, Constant, ConstantId, Dim, ElementType, Operand, Port, Program, Step, StepKind,
@@ -67,10 +69,10 @@ pub fn attempt(program: &Program, inputs: &[Tensor]) -> bool {
 }
 
 /// Numbers that decide; 0 when there are no more.
-struct Choices(std::vec::IntoIter<u32>);
+pub struct Choices(std::vec::IntoIter<u32>);
 
 impl Choices {
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0.next().map_or(0, |n| n as usize % bound.max(1))
     }
 
@@ -78,7 +80,7 @@ impl Choices {
         self.below(2) == 1
     }
 
-    fn of<T: Clone>(&mut self, table: &[T]) -> T {
+    pub fn of<T: Clone>(&mut self, table: &[T]) -> T {
         table[self.below(table.len())].clone()
     }
 }
@@ -188,7 +190,7 @@ impl Growth {
         let (input, shape) = self.float_buffer();
         let x = Operand::Buffer(input);
         let (rank, count) = (shape.len(), element_count(&shape)?);
-        match self.choices.below(12) {
+        match self.choices.below(15) {
             0 => self.windowed(input, &shape, true),
             1 => self.windowed(input, &shape, false),
             2 | 3 if rank < 2 => None,
@@ -270,7 +272,41 @@ impl Growth {
                     outputs,
                 }))
             }
+            10..=12 => self.ordered(x, &shape),
             _ => self.movement(x, &shape, count),
+        }
+    }
+
+    /// A step in which the order of elements counts.
+    fn ordered(&mut self, input: Operand, shape: &[usize]) -> Option<StepKind> {
+        let axis = self.choices.below(shape.len().max(1));
+        let combine = self.choices.of(&[Combine::Add, Combine::Mul]);
+        match self.choices.below(4) {
+            0 => {
+                let size = self.choices.below(5);
+                Some(StepKind::Iota(Iota { output: self.define(ElementType::I64, vec![size]) }))
+            }
+            _ if shape.is_empty() => None,
+            1 => {
+                let output = self.define(ElementType::F32, shape.to_vec());
+                Some(StepKind::Cumulative(Cumulative { combine, input, axis, output }))
+            }
+            2 => {
+                let mut kept = shape.to_vec();
+                kept[axis] = self.choices.below(shape[axis] + 1);
+                let outputs =
+                    [ElementType::F32, ElementType::I64].map(|element| self.define(element, kept.clone()));
+                Some(StepKind::TopK(TopK { input, axis, largest: self.choices.flip(), outputs }))
+            }
+            _ => {
+                let combine = self.choices.of(&[None, Some(combine), Some(Combine::Min), Some(Combine::Max)]);
+                let (data, indices) = (input, Operand::Buffer(BufferId(1)));
+                let mut rows = shape.to_vec();
+                rows[0] = self.shapes[1][0];
+                let updates = Operand::Constant(self.floats(&rows));
+                let output = self.define(ElementType::F32, shape.to_vec());
+                Some(StepKind::Scatter(Scatter { combine, data, indices, updates, output }))
+            }
         }
     }
 
@@ -302,6 +338,8 @@ impl Growth {
             Unary::Exp,
             Unary::Log,
             Unary::Erf,
+            Unary::Floor,
+            Unary::Round,
         ])
     }
 
@@ -316,9 +354,16 @@ impl Growth {
             Binary::Max,
             Binary::Pow,
             Binary::PRelu,
+            Binary::Less,
+            Binary::Equal,
+            Binary::Keep,
         ];
         match self.choices.flip() {
-            true => MapInstruction::Unary(self.function(), a),
+            true => {
+                let angle =
+                    self.choices.of(&[None, None, Some(Unary::Sin), Some(Unary::Cos), Some(Unary::Atan)]);
+                MapInstruction::Unary(angle.unwrap_or_else(|| self.function()), a)
+            }
             false => MapInstruction::Binary(self.choices.of(&binaries), a, b),
         }
     }
@@ -446,130 +491,6 @@ impl Growth {
             return None;
         }
         Some(StepKind::Move(Move { kind, inputs, output: self.define(ElementType::F32, to) }))
-    }
-}
-
-/// Puts one number somewhere it need not fit.
-fn damage(program: &mut Program, choices: &mut Choices) {
-    let size = choices.of(&[0, 1, 2, 3, 5, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 62, usize::MAX]);
-    let number = choices.of(&[0, 1, -1, 2, -3, 1 << 31, i64::MAX, i64::MIN]);
-    let id = choices.below(12) as u32;
-    let fixed = |n| Box::new(Dim::Fixed(n));
-    let dim = choices.of(&[
-        Dim::Fixed(number),
-        Dim::Symbol(SymbolId(id)),
-        Dim::Mul(Box::new(Dim::Symbol(SymbolId(0))), fixed(number)),
-        Dim::FloorDiv(fixed(7), fixed(number)),
-    ]);
-    let (buffers, steps) = (program.buffers.len(), program.steps.len());
-    match choices.below(6) {
-        0 => {
-            let shape = &mut program.buffers[choices.below(buffers)].shape;
-            match choices.below(shape.len() + 1) {
-                axis if axis < shape.len() => shape[axis] = dim,
-                _ => shape.push(dim),
-            }
-        }
-        1 if !program.constants.is_empty() => {
-            let constant = choices.below(program.constants.len());
-            let shape = &mut program.constants[constant].shape;
-            match choices.below(shape.len() + 1) {
-                axis if axis < shape.len() => shape[axis] = size,
-                _ => shape.push(size),
-            }
-        }
-        2 => program.outputs[0].buffer = BufferId(id),
-        3 => {
-            program.buffers[choices.below(buffers)].element = choices.of(&[ElementType::I64, ElementType::U8])
-        }
-        _ if steps == 0 => program.name.clear(),
-        _ => {
-            let step = &mut program.steps[choices.below(steps)].kind;
-            let mut places = places(step);
-            if !places.is_empty() {
-                let place = choices.below(places.len());
-                match &mut places[place] {
-                    Place::Size(place) => **place = size,
-                    Place::Id(place) => **place = id,
-                    Place::Number(place) => **place = number,
-                    Place::Dim(place) => **place = dim,
-                }
-            }
-        }
-    }
-}
-
-enum Place<'a> {
-    Size(&'a mut usize),
-    Id(&'a mut u32),
-    Number(&'a mut i64),
-    Dim(&'a mut Dim),
-}
-
-/// The numbers of a step that may be damaged.
-fn places(step: &mut StepKind) -> Vec<Place<'_>> {
-    fn window(window: &mut Window) -> impl Iterator<Item = Place<'_>> {
-        let Window { kernel, strides, dilations, pads_begin, pads_end } = window;
-        [kernel, strides, dilations, pads_begin, pads_end].into_iter().flatten().map(Place::Size)
-    }
-    fn operand(operand: &mut Operand) -> Place<'_> {
-        match operand {
-            Operand::Buffer(BufferId(id)) => Place::Id(id),
-            Operand::Constant(ConstantId(id)) => Place::Id(id),
-        }
-    }
-    fn sizes(sizes: &mut [usize]) -> impl Iterator<Item = Place<'_>> {
-        sizes.iter_mut().map(Place::Size)
-    }
-    match step {
-        StepKind::Accumulate(s) => {
-            let terms = s.terms.iter_mut().flat_map(|term| {
-                let scales =
-                    [term.scale.as_mut().map(|id| &mut id.0), term.input_scale.as_mut().map(|id| &mut id.0)];
-                let scales = scales.into_iter().flatten().map(Place::Id);
-                let planes = term.planes.iter_mut().flat_map(|plane| {
-                    let geometry: Vec<_> = match &mut plane.contraction {
-                        Contraction::Window { window: w, groups } => {
-                            window(w).chain([Place::Size(groups)]).collect()
-                        }
-                        Contraction::MatMul => vec![],
-                    };
-                    let ids = [&mut plane.input.0, &mut plane.weight.0].map(Place::Id);
-                    ids.into_iter().chain(geometry)
-                });
-                planes.chain(scales).collect::<Vec<_>>()
-            });
-            let epilogue = s.epilogue.bias.as_mut().map(|bias| Place::Id(&mut bias.0));
-            terms.chain(epilogue).chain([Place::Id(&mut s.output.0)]).collect()
-        }
-        StepKind::Quantize(s) => {
-            let [integers, scales] = &mut s.outputs;
-            [&mut s.input.0, &mut integers.0, &mut scales.0].map(Place::Id).into_iter().collect()
-        }
-        StepKind::Conv(s) => {
-            let ids = [Place::Id(&mut s.input.0), operand(&mut s.weight), Place::Size(&mut s.groups)];
-            ids.into_iter().chain(window(&mut s.window)).collect()
-        }
-        StepKind::MatMul(s) => vec![operand(&mut s.left), operand(&mut s.right)],
-        StepKind::Map(s) => s.inputs.iter_mut().map(operand).collect(),
-        StepKind::Pool(s) => window(&mut s.window).chain([Place::Id(&mut s.input.0)]).collect(),
-        StepKind::Reduce(s) => sizes(&mut s.axes).chain([Place::Id(&mut s.input.0)]).collect(),
-        StepKind::Softmax(s) => sizes(&mut s.axes).chain([Place::Id(&mut s.input.0)]).collect(),
-        StepKind::Move(s) => {
-            let numbers: Vec<_> = match &mut s.kind {
-                MoveKind::Reshape | MoveKind::Broadcast => vec![],
-                MoveKind::Transpose { perm } => sizes(perm).collect(),
-                MoveKind::Concat { axis } | MoveKind::Gather { axis } => vec![Place::Size(axis)],
-                MoveKind::Slice { axis, start, step } => {
-                    vec![Place::Size(axis), Place::Dim(start), Place::Number(step)]
-                }
-                MoveKind::Pad { begin, end, .. } => sizes(begin).chain(sizes(end)).collect(),
-            };
-            s.inputs.iter_mut().map(operand).chain(numbers).collect()
-        }
-        StepKind::Cast(s) => vec![operand(&mut s.input)],
-        StepKind::Dims(s) => s.values.iter_mut().map(Place::Dim).collect(),
-        StepKind::Custom(s) => s.outputs.iter_mut().map(|id| Place::Id(&mut id.0)).collect(),
     }
 }
 

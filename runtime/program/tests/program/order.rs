@@ -1,0 +1,109 @@
+//! Iota, scatter, running sums, the largest elements.
+
+use crate::single::{buffer, check, f32s, i32s, i64s, program, run};
+use twnc_program::interpret::{self, Functions, RunError, Tensor, TensorData};
+use twnc_program::step::{Combine, Cumulative, Iota, Scatter, TopK};
+use twnc_program::{Buffer, BufferId, Dim, ElementType, Port, Program, StepKind};
+
+const NAN: f32 = f32::NAN;
+
+fn scatter(combine: Option<Combine>) -> StepKind {
+    let (data, indices, updates) = (buffer(0), buffer(1), buffer(2));
+    StepKind::Scatter(Scatter { combine, data, indices, updates, output: BufferId(3) })
+}
+
+#[test]
+fn iota_counts_from_zero() {
+    check(&[], &[], StepKind::Iota(Iota { output: BufferId(0) }), &i64s(&[4], &[0, 1, 2, 3]));
+    check(&[], &[], StepKind::Iota(Iota { output: BufferId(0) }), &i64s(&[0], &[]));
+}
+
+#[test]
+fn scatter_replaces_or_combines_in_order() {
+    let data = f32s(&[3, 2], &[1., 2., 3., 4., 5., 6.]);
+    let (indices, updates) = (i64s(&[3], &[-1, 0, -1]), f32s(&[3, 2], &[7., 8., -1., 0., 9., NAN]));
+    let table: [(Option<Combine>, [f32; 6]); 5] = [
+        (None, [-1., 0., 3., 4., 9., NAN]),
+        (Some(Combine::Add), [0., 2., 3., 4., 21., NAN]),
+        (Some(Combine::Mul), [-1., 0., 3., 4., 315., NAN]),
+        (Some(Combine::Min), [-1., 0., 3., 4., 5., NAN]),
+        (Some(Combine::Max), [1., 2., 3., 4., 9., NAN]),
+    ];
+    for (combine, expected) in table {
+        let inputs = [data.clone(), indices.clone(), updates.clone()];
+        check(&inputs, &[], scatter(combine), &f32s(&[3, 2], &expected));
+    }
+    let inputs = [i32s(&[2], &[i32::MAX, 1]), i32s(&[1], &[0]), i32s(&[1], &[1])];
+    check(&inputs, &[], scatter(Some(Combine::Add)), &i32s(&[2], &[i32::MIN, 1]));
+    let bytes =
+        |shape: &[usize], v: &[u8]| Tensor { shape: shape.to_vec(), data: TensorData::U8(v.to_vec()) };
+    let inputs = [bytes(&[2], &[1, 2]), i64s(&[1], &[1]), bytes(&[1], &[9])];
+    check(&inputs, &[], scatter(None), &bytes(&[2], &[1, 9]));
+}
+
+#[test]
+fn a_scatter_outside_of_the_data_is_an_error() {
+    for index in [2, -3, i64::MIN, i64::MAX] {
+        let inputs = [f32s(&[2], &[1., 2.]), i64s(&[1], &[index]), f32s(&[1], &[3.])];
+        let outcome = run(&inputs, &[], scatter(None), ElementType::F32, &[2]);
+        assert_eq!(outcome, Err(RunError::Index { step: "layer".into(), index, size: 2 }));
+    }
+}
+
+#[test]
+fn running_sums_and_products() {
+    let cumulative = |combine, axis| {
+        StepKind::Cumulative(Cumulative { combine, input: buffer(0), axis, output: BufferId(1) })
+    };
+    let matrix = f32s(&[2, 3], &[1., 2., 3., 4., 5., 6.]);
+    check(&[matrix.clone()], &[], cumulative(Combine::Add, 1), &f32s(&[2, 3], &[1., 3., 6., 4., 9., 15.]));
+    check(&[matrix.clone()], &[], cumulative(Combine::Add, 0), &f32s(&[2, 3], &[1., 2., 3., 5., 7., 9.]));
+    check(&[matrix], &[], cumulative(Combine::Mul, 1), &f32s(&[2, 3], &[1., 2., 6., 4., 20., 120.]));
+    // The sum is in f64: in f32 the small number would be lost.
+    let wide = f32s(&[3], &[1e8, 1., -1e8]);
+    check(&[wide], &[], cumulative(Combine::Add, 0), &f32s(&[3], &[1e8, 1e8, 1.]));
+    check(
+        &[i64s(&[2], &[i64::MAX, 1])],
+        &[],
+        cumulative(Combine::Add, 0),
+        &i64s(&[2], &[i64::MAX, i64::MIN]),
+    );
+    check(&[i32s(&[2], &[1 << 20, 1 << 12])], &[], cumulative(Combine::Mul, 0), &i32s(&[2], &[1 << 20, 0]));
+}
+
+/// What the step makes of an input of one line.
+fn top_k(largest: bool, k: usize, input: &Tensor) -> (TensorData, Vec<i64>) {
+    let kind =
+        StepKind::TopK(TopK { input: buffer(0), axis: 0, largest, outputs: [BufferId(1), BufferId(2)] });
+    let element = input.data.view().element();
+    let mut program: Program = program(std::slice::from_ref(input), &[], kind, element, &[k]);
+    program.buffers.push(Buffer { element: ElementType::I64, shape: vec![Dim::from(k)] });
+    program.outputs.push(Port { name: "indices".into(), buffer: BufferId(2) });
+    program.validate().expect("the program is valid");
+    let outputs =
+        interpret::run(&program, std::slice::from_ref(input), &Functions::default()).expect("it runs");
+    let [values, Tensor { data: TensorData::I64(indices), .. }] = &outputs[..] else {
+        panic!("two outputs, the second whole numbers")
+    };
+    (values.data.clone(), indices.clone())
+}
+
+#[test]
+fn the_largest_come_in_order_and_the_first_of_equal_ones_first() {
+    let numbers = f32s(&[6], &[1., 3., -0., 3., NAN, 0.]);
+    let table: [(bool, usize, &[f32], &[i64]); 4] = [
+        (true, 3, &[NAN, 3., 3.], &[4, 1, 3]),
+        (true, 0, &[], &[]),
+        (false, 3, &[-0., 0., 1.], &[2, 5, 0]),
+        (false, 6, &[-0., 0., 1., 3., 3., NAN], &[2, 5, 0, 1, 3, 4]),
+    ];
+    for (largest, k, values, indices) in table {
+        let (found, at) = top_k(largest, k, &numbers);
+        assert_eq!(format!("{found:?}"), format!("{:?}", TensorData::F32(values.to_vec())));
+        assert_eq!(at, indices);
+    }
+    assert_eq!(
+        top_k(true, 2, &i64s(&[3], &[-5, i64::MAX, 0])),
+        (TensorData::I64(vec![i64::MAX, 0]), vec![1, 2])
+    );
+}
