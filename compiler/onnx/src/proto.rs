@@ -356,7 +356,22 @@ pub struct FunctionProto {
     /// The operator.
     #[prost(string, tag = "1")]
     pub name: String,
+    /// Names of its operands.
+    #[prost(string, repeated, tag = "4")]
+    pub input: Vec<String>,
+    /// Names of its results.
+    #[prost(string, repeated, tag = "5")]
+    pub output: Vec<String>,
+    /// What it computes.
+    #[prost(message, repeated, tag = "7")]
+    pub node: Vec<NodeProto>,
+    /// Which versions of which operator sets its nodes use.
+    #[prost(message, repeated, tag = "9")]
+    pub opset_import: Vec<OperatorSetIdProto>,
     /// Its domain.
     #[prost(string, tag = "10")]
     pub domain: String,
+    /// Attributes with their defaults.
+    #[prost(message, repeated, tag = "11")]
+    pub attribute_proto: Vec<AttributeProto>,
 }

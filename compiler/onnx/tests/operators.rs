@@ -303,7 +303,8 @@ fn movement() {
 #[test]
 fn constants_and_casts() {
     check(vec![
-        (9, "ConstantOfShape", &[], vec![indices("s", &[2, 3])], vec![], "broadcast : f32[2,3]"),
+        (9, "ConstantOfShape", &[], vec![indices("s", &[2, 3])], vec![], ": f32[2,3]"),
+        (9, "ConstantOfShape", &[], vec![indices("s", &[99, 99])], vec![], "broadcast : f32[99,99]"),
         (
             9,
             "ConstantOfShape",

@@ -97,6 +97,11 @@ impl<'m> Attributes<'m> {
         }
     }
 
+    /// Marks all attributes as read: another translation of the node has read them.
+    pub fn ignore_all(&self) {
+        self.read.borrow_mut().extend(self.node.attribute.iter().map(|a| a.name.as_str()));
+    }
+
     /// The first attribute that nothing has read.
     pub fn unread(&self) -> Option<&'m str> {
         let read = self.read.borrow();

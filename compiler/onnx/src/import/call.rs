@@ -66,6 +66,8 @@ pub struct Translation<'m> {
     pub known: HashMap<&'m str, Known>,
     /// Constants and sizes that joined the graph.
     pub placed: HashMap<&'m str, ValueId>,
+    /// For truth values that came from a comparison, the number 0 or 1 that they came from.
+    pub truths: HashMap<ValueId, ValueId>,
 }
 
 /// One node.
@@ -77,10 +79,16 @@ pub struct Call<'a, 'm> {
     pub attributes: Attributes<'m>,
     /// The version of ONNX's operators.
     pub opset: i64,
-    translation: &'a mut Translation<'m>,
+    pub(super) translation: &'a mut Translation<'m>,
 }
 
-impl Translation<'_> {
+impl<'m> Translation<'m> {
+    /// Says what a name of the file stands for from now on.
+    pub fn define(&mut self, name: &'m str, known: Known) {
+        self.placed.remove(name);
+        self.known.insert(name, known);
+    }
+
     /// The value of a name as one of the graph.
     pub fn place(&mut self, name: &str) -> Result<ValueId, Reason> {
         if let Some(value) = self.placed.get(name) {
@@ -146,6 +154,15 @@ impl<'a, 'm> Call<'a, 'm> {
     /// An operand as a value of the graph, if it is given.
     pub fn optional(&mut self, operand: usize) -> Result<Option<ValueId>, Reason> {
         if self.has(operand) { self.value(operand).map(Some) } else { Ok(None) }
+    }
+
+    /// What is known, as a value of the graph.
+    pub fn place_known(&mut self, known: Known) -> Result<ValueId, Reason> {
+        match known {
+            Known::Value(value) => Ok(value),
+            Known::Constant { tensor, name, .. } => Ok(self.place_named(tensor, &name)),
+            Known::Sizes { sizes, name } => place_sizes(&mut self.translation.build, sizes, &name),
+        }
     }
 
     /// All operands as values of the graph.

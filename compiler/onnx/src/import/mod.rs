@@ -6,6 +6,10 @@
 
 mod attributes;
 mod call;
+mod compute;
+mod control;
+mod fold;
+mod functions;
 mod inputs;
 mod model;
 mod ops;

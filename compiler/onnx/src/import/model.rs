@@ -1,5 +1,6 @@
 //! The file as ONNX sees it: decoded, its versions and names checked, its nodes in an order in which they can be computed.
 
+use super::functions;
 use crate::error::ImportProblem;
 use crate::proto::{GraphProto, ModelProto, NodeProto};
 use prost::Message;
@@ -9,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=13;
 
 /// The oldest operator set that is read, and the newest that is known.
-pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=27;
+pub const OPSETS: std::ops::RangeInclusive<i64> = 1..=27;
 
 /// A model whose versions are accepted.
 #[derive(Debug)]
@@ -18,14 +19,12 @@ pub struct Model {
     pub graph: GraphProto,
     /// The version of ONNX's own operators.
     pub opset: i64,
-    /// `domain::name` of the operators that the file defines by others.
-    pub functions: HashSet<String>,
 }
 
-/// Reads a file. Nesting is limited by the decoder, to 100 messages.
-pub fn decode(bytes: &[u8]) -> Result<Model, ImportProblem> {
+/// Reads a file. Nesting is limited by the decoder, to 100 messages. `own` says which operators are known by others than the file's functions.
+pub fn decode(bytes: &[u8], own: &dyn Fn(&str) -> bool) -> Result<Model, ImportProblem> {
     let model = ModelProto::decode(bytes).map_err(|error| ImportProblem::NotOnnx(error.to_string()))?;
-    let Some(graph) = model.graph else {
+    let Some(mut graph) = model.graph else {
         return Err(ImportProblem::NotOnnx("it holds no graph".into()));
     };
     if !IR_VERSIONS.contains(&model.ir_version) {
@@ -36,9 +35,9 @@ pub fn decode(bytes: &[u8]) -> Result<Model, ImportProblem> {
             remedy: "write the model with a current exporter, or with `onnx.version_converter`",
         });
     }
-    let own = model.opset_import.iter().find(|set| is_onnx(&set.domain));
+    let set = model.opset_import.iter().find(|set| is_onnx(&set.domain));
     // A model of custom operators alone may leave ONNX's own domain out.
-    let opset = own.map_or(*OPSETS.end(), |set| set.version);
+    let opset = set.map_or(*OPSETS.end(), |set| set.version);
     if opset < *OPSETS.start() {
         return Err(ImportProblem::Version {
             what: "the operator set".into(),
@@ -47,8 +46,8 @@ pub fn decode(bytes: &[u8]) -> Result<Model, ImportProblem> {
             remedy: "convert the model with `onnx.version_converter.convert_version(model, 13)`",
         });
     }
-    let functions = model.functions.iter().map(|f| operator_name(&f.domain, &f.name)).collect();
-    Ok(Model { graph, opset, functions })
+    functions::inline(&mut graph, &model.functions, opset, own)?;
+    Ok(Model { graph, opset })
 }
 
 /// Whether a domain is ONNX's own.
@@ -65,6 +64,22 @@ pub fn operator_name(domain: &str, op_type: &str) -> String {
 pub fn label(node: &NodeProto) -> &str {
     let first = node.output.iter().find(|name| !name.is_empty());
     if node.name.is_empty() { first.map_or("", String::as_str) } else { &node.name }
+}
+
+/// The names of the values that a node reads: its operands, and what graphs inside of it read from around them.
+pub fn reads(node: &NodeProto) -> Vec<&str> {
+    let operands = node.input.iter().map(String::as_str).filter(|name| !name.is_empty());
+    let mut names: Vec<&str> = operands.collect();
+    // The decoder limits how deep graphs nest.
+    for graph in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
+        let mut own: HashSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
+        own.extend(graph.initializer.iter().map(|tensor| tensor.name.as_str()));
+        own.extend(graph.node.iter().flat_map(|node| &node.output).map(String::as_str));
+        let inside = graph.node.iter().flat_map(reads);
+        let results = graph.output.iter().map(|output| output.name.as_str());
+        names.extend(inside.chain(results).filter(|name| !own.contains(name)));
+    }
+    names
 }
 
 /// The nodes that the named values need, each after those whose results it reads. A file may hold them in any order
@@ -87,11 +102,11 @@ pub fn needed<'m>(graph: &'m GraphProto, outputs: &[&'m str]) -> Result<Vec<&'m 
                 "output `{output}` is a value that nothing defines"
             )));
         };
-        let mut stack: Vec<(usize, usize)> = vec![(root, 0)];
-        while let Some((index, next)) = stack.last_mut() {
+        let mut stack = vec![(root, to_visit(&graph.node[root]))];
+        while let Some((index, names)) = stack.last_mut() {
             let (index, node) = (*index, &graph.node[*index]);
             open.insert(index);
-            let Some(name) = node.input.get(*next).filter(|_| !done.contains(&index)) else {
+            let Some(name) = names.pop().filter(|_| !done.contains(&index)) else {
                 open.remove(&index);
                 if done.insert(index) {
                     order.push(node);
@@ -99,8 +114,7 @@ pub fn needed<'m>(graph: &'m GraphProto, outputs: &[&'m str]) -> Result<Vec<&'m 
                 stack.pop();
                 continue;
             };
-            *next += 1;
-            match producers.get(name.as_str()) {
+            match producers.get(name) {
                 Some(before) if open.contains(before) => {
                     let path = stack.iter().map(|(node, _)| *node).skip_while(|node| node != before);
                     let names: Vec<_> = path.map(|node| format!("`{}`", label(&graph.node[node]))).collect();
@@ -109,8 +123,10 @@ pub fn needed<'m>(graph: &'m GraphProto, outputs: &[&'m str]) -> Result<Vec<&'m 
                         names.join(", ")
                     )));
                 }
-                Some(before) if !done.contains(before) => stack.push((*before, 0)),
-                None if !name.is_empty() && !sources.contains(name.as_str()) => {
+                Some(before) if !done.contains(before) => {
+                    stack.push((*before, to_visit(&graph.node[*before])))
+                }
+                None if !sources.contains(name) => {
                     return Err(ImportProblem::Structure(format!(
                         "node `{}` reads `{name}`, a value that nothing defines",
                         label(node)
@@ -121,6 +137,13 @@ pub fn needed<'m>(graph: &'m GraphProto, outputs: &[&'m str]) -> Result<Vec<&'m 
         }
     }
     Ok(order)
+}
+
+/// What a node reads, the first at the end.
+fn to_visit(node: &NodeProto) -> Vec<&str> {
+    let mut names = reads(node);
+    names.reverse();
+    names
 }
 
 /// Which node defines a value. Every value has one definition.

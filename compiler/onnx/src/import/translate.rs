@@ -3,7 +3,7 @@
 
 use super::call::{Call, Known, Reason, Translated, Translation};
 use super::model::{self, Model};
-use super::{Import, ImportOptions, Operator, inputs, ops, sizes};
+use super::{Import, ImportOptions, Operator, control, fold, inputs, ops, sizes};
 use crate::error::{ImportProblem, NodeProblem, Setting};
 use crate::external::ExternalData;
 use crate::proto::{GraphProto, NodeProto, ValueInfoProto};
@@ -18,7 +18,7 @@ pub fn import(
     external: &ExternalData,
     options: &ImportOptions,
 ) -> Result<Import, ImportProblem> {
-    let model = model::decode(bytes)?;
+    let model = model::decode(bytes, &|name| options.custom.get(name).is_some())?;
     let mut notes = vec![];
     if model.opset > *model::OPSETS.end() {
         notes.push(format!(
@@ -31,19 +31,48 @@ pub fn import(
     let nodes = model::needed(&model.graph, &outputs)?;
     let mut translation = start(&model.graph, &nodes, &outputs, external, options, &mut notes)?;
 
-    let mut problems = vec![];
+    let mut scope = Scope { model: &model, options, translation: &mut translation, depth: 0 };
+    let problems = walk(nodes.into_iter(), &mut scope);
+    if !problems.is_empty() {
+        return Err(ImportProblem::Nodes(problems));
+    }
+    for name in outputs {
+        let value = translation.place(name).map_err(|reason| ImportProblem::Structure(reason.text))?;
+        translation.build.output(name, value);
+    }
+    Ok(Import { graph: translation.build.finish(), notes })
+}
+
+/// What nodes are translated in.
+pub struct Scope<'a, 'm> {
+    /// The file.
+    pub model: &'a Model,
+    /// What the user asks for.
+    pub options: &'a ImportOptions,
+    /// The graph so far.
+    pub translation: &'a mut Translation<'m>,
+    /// How many nodes this one is inside of.
+    pub depth: usize,
+}
+
+/// Branches and bodies inside of one another.
+const MAX_DEPTH: usize = 16;
+
+/// Translates nodes in their order; what cannot be translated is collected.
+pub fn walk<'m>(nodes: impl Iterator<Item = &'m NodeProto>, scope: &mut Scope<'_, 'm>) -> Vec<NodeProblem> {
+    let mut problems: Vec<NodeProblem> = vec![];
     for node in nodes {
-        let handler = handler(node, &model, options);
+        let handler = handler(node, scope.model, scope.options);
         // What reads a result of a node that failed is not at fault, unless nothing translates it either.
-        let reads_failed =
-            node.input.iter().any(|n| !n.is_empty() && !translation.known.contains_key(n.as_str()));
+        let known = &scope.translation.known;
+        let reads_failed = node.input.iter().any(|n| !n.is_empty() && !known.contains_key(n.as_str()));
         if handler.is_ok() && reads_failed && !problems.is_empty() {
             continue;
         }
-        match handler.and_then(|handler| translate(node, handler, model.opset, &mut translation)) {
+        match handler.and_then(|handler| translate(node, handler, scope)) {
             Ok(results) => {
                 let named = node.output.iter().zip(results).filter(|(name, _)| !name.is_empty());
-                translation.known.extend(named.map(|(name, known)| (name.as_str(), known)));
+                named.for_each(|(name, known)| scope.translation.define(name, known));
             }
             Err(Reason { text, settings }) => problems.push(NodeProblem {
                 node: model::label(node).to_owned(),
@@ -53,14 +82,7 @@ pub fn import(
             }),
         }
     }
-    if !problems.is_empty() {
-        return Err(ImportProblem::Nodes(problems));
-    }
-    for name in outputs {
-        let value = translation.place(name).map_err(|reason| ImportProblem::Structure(reason.text))?;
-        translation.build.output(name, value);
-    }
-    Ok(Import { graph: translation.build.finish(), notes })
+    problems
 }
 
 /// The names of the values that are to be outputs.
@@ -94,7 +116,7 @@ fn start<'m>(
         let reason = format!("initialiser `{name}` is sparse; export it dense");
         return Err(ImportProblem::Structure(reason));
     }
-    let mut used: HashSet<&str> = nodes.iter().flat_map(|node| &node.input).map(String::as_str).collect();
+    let mut used: HashSet<&str> = nodes.iter().flat_map(|node| model::reads(node)).collect();
     used.extend(outputs);
     let mut build = GraphBuilder::new(&graph.name);
     let mut known: HashMap<&str, Known> = HashMap::new();
@@ -112,13 +134,15 @@ fn start<'m>(
     for (input, ty) in data.iter().zip(inputs::types(&data, options, notes)?) {
         known.insert(input.name.as_str(), Known::Value(build.input(&input.name, ty)));
     }
-    Ok(Translation { build, known, placed: HashMap::new() })
+    Ok(Translation { build, known, placed: HashMap::new(), truths: HashMap::new() })
 }
 
 /// What translates a node.
 enum Handler<'a> {
     Operator(&'static Operator),
     Custom(&'a Arc<dyn CustomOperator>),
+    /// `If` or `Loop`.
+    Control,
 }
 
 fn handler<'a>(node: &NodeProto, model: &Model, options: &'a ImportOptions) -> Result<Handler<'a>, Reason> {
@@ -126,31 +150,35 @@ fn handler<'a>(node: &NodeProto, model: &Model, options: &'a ImportOptions) -> R
     if let Some(custom) = options.custom.get(&name) {
         return Ok(Handler::Custom(custom));
     }
-    if model.functions.contains(&name) {
-        return Err(Reason::new(
-            "is a function of the file, which is not supported; export with functions inlined".into(),
-        ));
+    if model::is_onnx(&node.domain) && control::handles(&node.op_type) {
+        return Ok(Handler::Control);
     }
     let operator = if model::is_onnx(&node.domain) { ops::find(&node.op_type) } else { None };
     match operator {
         None => Err(Reason::new("is not supported; register a custom operator, or cut it off".into())
             .with(&[Setting::Outputs])),
         Some(operator) if model.opset < operator.since => Err(Reason::new(format!(
-            "exists since operator set {}, the file has {}",
+            "is accepted from operator set {} on, and the file has {}; convert it with \
+             `onnx.version_converter`",
             operator.since, model.opset
         ))),
         Some(operator) => Ok(Handler::Operator(operator)),
     }
 }
 
-fn translate<'m>(
-    node: &'m NodeProto,
-    handler: Handler<'_>,
-    opset: i64,
-    translation: &mut Translation<'m>,
-) -> Translated {
-    let mut call = Call::new(node, opset, translation)?;
+fn translate<'m>(node: &'m NodeProto, handler: Handler<'_>, scope: &mut Scope<'_, 'm>) -> Translated {
+    let opset = scope.model.opset;
+    if let Handler::Control = handler {
+        if scope.depth == MAX_DEPTH {
+            return Err(Reason::new(format!("is inside of {MAX_DEPTH} others")));
+        }
+        let (model, options, depth) = (scope.model, scope.options, scope.depth + 1);
+        let mut inner = Scope { model, options, translation: &mut *scope.translation, depth };
+        return control::translate(node, &mut inner);
+    }
+    let mut call = Call::new(node, opset, &mut *scope.translation)?;
     let results = match handler {
+        Handler::Control => vec![],
         Handler::Custom(operator) => {
             let (operator, attributes) = (operator.clone(), call.attributes.custom()?);
             let operands = call.values()?;
@@ -168,7 +196,13 @@ fn translate<'m>(
             }
             match sizes::fold(&call)? {
                 Some(results) => results,
-                None => (operator.translate)(&mut call)?,
+                None => match fold::fold(node, operator, opset, call.translation) {
+                    Some(results) => {
+                        call.attributes.ignore_all();
+                        results
+                    }
+                    None => (operator.translate)(&mut call)?,
+                },
             }
         }
     };

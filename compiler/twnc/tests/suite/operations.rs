@@ -135,6 +135,11 @@ fn every_function_costs_what_its_map_does() {
         Unary::Exp,
         Unary::Log,
         Unary::Erf,
+        Unary::Sin,
+        Unary::Cos,
+        Unary::Atan,
+        Unary::Floor,
+        Unary::Round,
     ];
     let attributes = |f: &Unary| match f {
         Unary::LeakyRelu { .. } => "{slope=0.1} ",

@@ -2,27 +2,29 @@
 
 use super::super::call::{Call, Reason, Translated, one};
 use super::{Operator, operator};
-use twnc_ir::{Binary, ElementType, Unary, ValueId};
+use twnc_ir::{Binary, Dim, ElementType, Unary, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
-    operator("Relu", 7, (1, 1), "relu", |call| unary(call, Unary::Relu)),
-    operator("LeakyRelu", 7, (1, 1), "leaky_relu", leaky_relu),
-    operator("PRelu", 7, (2, 2), "prelu", prelu),
-    operator("Clip", 7, (1, 3), "clip; max, min where a bound is not constant or not f32", clip),
-    operator("Sigmoid", 7, (1, 1), "sigmoid", |call| unary(call, Unary::Sigmoid)),
-    operator("Tanh", 7, (1, 1), "tanh", |call| unary(call, Unary::Tanh)),
-    operator("HardSigmoid", 7, (1, 1), "hard_sigmoid", hard_sigmoid),
+    operator("Relu", 6, (1, 1), "relu", |call| unary(call, Unary::Relu)),
+    operator("LeakyRelu", 6, (1, 1), "leaky_relu", leaky_relu),
+    operator("PRelu", 6, (2, 2), "prelu", prelu),
+    operator("Clip", 6, (1, 3), "clip; max, min where a bound is not constant or not f32", clip),
+    operator("Sigmoid", 6, (1, 1), "sigmoid", |call| unary(call, Unary::Sigmoid)),
+    operator("Tanh", 6, (1, 1), "tanh", |call| unary(call, Unary::Tanh)),
+    operator("HardSigmoid", 6, (1, 1), "hard_sigmoid", hard_sigmoid),
     operator("HardSwish", 14, (1, 1), "hard_swish", |call| unary(call, Unary::HardSwish)),
-    operator("Elu", 7, (1, 1), "relu, neg, exp, sub, mul, add", elu),
+    operator("Elu", 6, (1, 1), "relu, neg, exp, sub, mul, add", elu),
     operator("Celu", 12, (1, 1), "relu, neg, div, exp, sub, mul, add", celu),
-    operator("Selu", 7, (1, 1), "relu, neg, exp, sub, mul, add", selu),
-    operator("Softplus", 7, (1, 1), "relu, abs, neg, exp, log, add", |call| {
+    operator("Selu", 6, (1, 1), "relu, neg, exp, sub, mul, add", selu),
+    operator("Softplus", 1, (1, 1), "relu, abs, neg, exp, log, add", |call| {
         let x = call.value(0)?;
         one(softplus(call, x)?)
     }),
-    operator("Softsign", 7, (1, 1), "abs, add, div", softsign),
+    operator("Softsign", 1, (1, 1), "abs, add, div", softsign),
     operator("Mish", 18, (1, 1), "relu, abs, neg, exp, log, add, tanh, mul", mish),
     operator("Gelu", 20, (1, 1), "erf or tanh, add, mul", gelu),
+    operator("ThresholdedRelu", 10, (1, 1), "less, keep", thresholded_relu),
+    operator("Shrink", 9, (1, 1), "less, add, keep", shrink),
     operator("Swish", 24, (1, 1), "mul, sigmoid", swish),
 ];
 
@@ -44,7 +46,11 @@ fn hard_sigmoid(call: &mut Call<'_, '_>) -> Translated {
 }
 
 fn prelu(call: &mut Call<'_, '_>) -> Translated {
-    let (x, slope) = (call.value(0)?, call.value(1)?);
+    let (x, mut slope) = (call.value(0)?, call.value(1)?);
+    // Before operator set 7 a slope of more than one element is one a channel.
+    if call.opset < 7 && call.ty(slope).rank() == 1 && call.shape(slope)[0] != Dim::from(1) {
+        slope = call.along_channels(1, call.ty(x).rank())?;
+    }
     let y = call.binary(Binary::PRelu, x, slope)?;
     if !call.ty(y).is_consistent_with(call.ty(x)) {
         return Err(Reason::new(format!(
@@ -178,6 +184,31 @@ fn gelu(call: &mut Call<'_, '_>) -> Translated {
     let gate = call.with_scalar(Binary::Add, gate, 1.0)?;
     let half = call.with_scalar(Binary::Mul, x, 0.5)?;
     one(call.binary(Binary::Mul, half, gate)?)
+}
+
+/// `x` where it is above `alpha`, else 0.
+fn thresholded_relu(call: &mut Call<'_, '_>) -> Translated {
+    let alpha = call.attributes.float("alpha")?.unwrap_or(1.0);
+    let x = call.value(0)?;
+    let bound = call.scalar(alpha);
+    let above = call.binary(Binary::Less, bound, x)?;
+    one(call.binary(Binary::Keep, x, above)?)
+}
+
+/// `x - bias` above `lambd`, `x + bias` below its opposite, else 0.
+fn shrink(call: &mut Call<'_, '_>) -> Translated {
+    let bound = call.attributes.float("lambd")?.unwrap_or(0.5);
+    let bias = call.attributes.float("bias")?.unwrap_or(0.0);
+    let x = call.value(0)?;
+    let element = call.ty(x).element;
+    let x = call.cast(x, ElementType::F32)?;
+    let positive = call.scalar(bound);
+    let above = call.binary(Binary::Less, positive, x)?;
+    let below = call.with_scalar(Binary::Less, x, -bound)?;
+    let (down, up) = (call.with_scalar(Binary::Add, x, -bias)?, call.with_scalar(Binary::Add, x, bias)?);
+    let (down, up) = (call.binary(Binary::Keep, down, above)?, call.binary(Binary::Keep, up, below)?);
+    let y = call.binary(Binary::Add, down, up)?;
+    one(call.cast(y, element)?)
 }
 
 fn swish(call: &mut Call<'_, '_>) -> Translated {

@@ -7,23 +7,12 @@ use crate::proto::DataType;
 use twnc_ir::{Data, Dim, Op, Tensor};
 
 pub(super) const OPERATORS: &[Operator] = &[
-    operator("Constant", 7, (0, 0), "const", constant),
+    operator("Constant", 1, (0, 0), "const", constant),
     operator("ConstantOfShape", 9, (1, 1), "const, broadcast", constant_of_shape),
-    operator("Shape", 7, (1, 1), "const or dims", shape),
-    operator("Size", 7, (1, 1), "const or dims", size),
-    operator("Range", 11, (3, 3), "const", |_| {
-        Err(Reason::new("is supported for small constant whole numbers only".into()))
-    }),
-    operator("Equal", 7, (2, 2), "const", shapes_only),
-    operator("Where", 9, (3, 3), "const or dims", shapes_only),
-    operator("ReduceProd", 7, (1, 2), "const or dims", shapes_only),
-    operator("Dropout", 7, (1, 3), "nothing", dropout),
+    operator("Shape", 1, (1, 1), "const or dims", shape),
+    operator("Size", 1, (1, 1), "const or dims", size),
+    operator("Dropout", 6, (1, 3), "nothing", dropout),
 ];
-
-/// What arithmetic on shapes has not folded.
-fn shapes_only(_call: &mut Call<'_, '_>) -> Translated {
-    Err(Reason::new("is supported in computations of shapes only, and this one depends on data, or on sizes that are not known".into()))
-}
 
 fn constant(call: &mut Call<'_, '_>) -> Translated {
     let a = &call.attributes;
@@ -78,6 +67,9 @@ fn size(call: &mut Call<'_, '_>) -> Translated {
 /// Inference drops nothing: the operand, and a mask that keeps everything.
 fn dropout(call: &mut Call<'_, '_>) -> Translated {
     call.attributes.ignore(&["ratio", "seed"]);
+    if call.opset < 7 {
+        call.attributes.ignore(&["is_test"]);
+    }
     if let Some(training) = call.constant(2, "training_mode")?
         && !matches!(training.data(), Data::Bool(v) if v.iter().all(|&b| !b))
     {

@@ -6,7 +6,7 @@ use super::{Operator, operator};
 use crate::error::Setting;
 use twnc_ir::{Binary, Conv, Dim, Geometry, Op};
 
-pub(super) const OPERATORS: &[Operator] = &[operator("Conv", 7, (2, 3), "conv, add", conv)];
+pub(super) const OPERATORS: &[Operator] = &[operator("Conv", 1, (2, 3), "conv, add", conv)];
 
 fn conv(call: &mut Call<'_, '_>) -> Translated {
     let (x, w) = (call.value(0)?, call.value(1)?);

@@ -6,14 +6,14 @@ use crate::error::Setting;
 use twnc_ir::Dim;
 
 pub(super) const OPERATORS: &[Operator] = &[
-    operator("Reshape", 7, (2, 2), "reshape", reshape),
-    operator("Flatten", 7, (1, 1), "reshape", reshape),
-    operator("Squeeze", 7, (1, 2), "reshape", reshape),
-    operator("Unsqueeze", 7, (1, 2), "reshape", reshape),
-    operator("Transpose", 7, (1, 1), "transpose", transpose),
-    operator("DepthToSpace", 7, (1, 1), "reshape, transpose", depth_to_space),
-    operator("SpaceToDepth", 7, (1, 1), "reshape, transpose", space_to_depth),
-    operator("Identity", 7, (1, 1), "nothing", |call| {
+    operator("Reshape", 6, (2, 2), "reshape", reshape),
+    operator("Flatten", 1, (1, 1), "reshape", reshape),
+    operator("Squeeze", 1, (1, 2), "reshape", reshape),
+    operator("Unsqueeze", 1, (1, 2), "reshape", reshape),
+    operator("Transpose", 1, (1, 1), "transpose", transpose),
+    operator("DepthToSpace", 1, (1, 1), "reshape, transpose", depth_to_space),
+    operator("SpaceToDepth", 1, (1, 1), "reshape, transpose", space_to_depth),
+    operator("Identity", 1, (1, 1), "nothing", |call| {
         let known = call.known(0).cloned();
         known.map(|known| vec![known]).ok_or_else(|| Reason::new("operand 0 is missing".into()))
     }),

@@ -5,14 +5,18 @@ use super::{Operator, operator};
 use twnc_ir::{Binary, Dim, Op};
 
 pub(super) const OPERATORS: &[Operator] = &[
-    operator("Gemm", 7, (2, 3), "transpose, matmul, mul, add", gemm),
-    operator("MatMul", 7, (2, 2), "matmul, reshape", matmul),
+    operator("Gemm", 6, (2, 3), "transpose, matmul, mul, add", gemm),
+    operator("MatMul", 1, (2, 2), "matmul, reshape", matmul),
 ];
 
 fn gemm(call: &mut Call<'_, '_>) -> Translated {
     let alpha = call.attributes.float("alpha")?.unwrap_or(1.0);
     let beta = call.attributes.float("beta")?.unwrap_or(1.0);
     let (trans_a, trans_b) = (call.attributes.flag("transA", false)?, call.attributes.flag("transB", false)?);
+    if call.opset < 7 {
+        // A bias that must not broadcast has the product's shape anyhow.
+        call.attributes.ignore(&["broadcast"]);
+    }
     let a = if trans_a { call.transposed_matrix(0)? } else { call.value(0)? };
     let b = if trans_b { call.transposed_matrix(1)? } else { call.value(1)? };
     if call.ty(a).rank() != 2 || call.ty(b).rank() != 2 {

@@ -1,18 +1,27 @@
 //! The operators of ONNX, one file a family. Each file opens with the table of its operators.
 
 mod activation;
+mod attention;
 mod constant;
 mod convolution;
+mod einsum;
 mod elementwise;
+mod indexing;
+mod integer;
 mod layout;
 mod linear;
+mod logic;
 mod movement;
 mod normalisation;
+mod order;
 mod pool;
 mod quantise;
 mod reduce;
 mod resample;
+mod sampling;
 mod softmax;
+mod transposed;
+mod trigonometry;
 
 pub(super) use layout::reshaped;
 pub(super) use movement::slice_ranges;
@@ -24,7 +33,7 @@ use super::call::{Call, Translated};
 pub struct Operator {
     /// Its name in ONNX's own domain.
     pub name: &'static str,
-    /// The first operator set (7 or newer) in which it is accepted.
+    /// The first operator set (1 or newer) in which it is accepted.
     pub since: i64,
     /// The least and the largest number of operands.
     pub operands: (usize, usize),
@@ -40,18 +49,27 @@ pub(super) type Translate = fn(&mut Call<'_, '_>) -> Translated;
 pub fn operators() -> impl Iterator<Item = &'static Operator> {
     [
         convolution::OPERATORS,
+        transposed::OPERATORS,
         linear::OPERATORS,
+        einsum::OPERATORS,
         pool::OPERATORS,
         normalisation::OPERATORS,
         activation::OPERATORS,
         elementwise::OPERATORS,
+        trigonometry::OPERATORS,
+        logic::OPERATORS,
         softmax::OPERATORS,
         reduce::OPERATORS,
         layout::OPERATORS,
         movement::OPERATORS,
+        indexing::OPERATORS,
+        order::OPERATORS,
         resample::OPERATORS,
+        sampling::OPERATORS,
+        attention::OPERATORS,
         constant::OPERATORS,
         quantise::OPERATORS,
+        integer::OPERATORS,
     ]
     .into_iter()
     .flatten()

@@ -7,13 +7,12 @@ use crate::error::Setting;
 use twnc_ir::{Data, Dim, Op, Pad, PadMode, Slice, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
-    operator("Concat", 7, (1, MANY), "concat", concat),
-    operator("Split", 7, (1, 2), "slice", split),
-    operator("Slice", 7, (1, 5), "slice", slice),
-    operator("Gather", 7, (2, 2), "gather", gather),
-    operator("Pad", 7, (1, 4), "pad; slice where a pad is negative", pad),
+    operator("Concat", 6, (1, MANY), "concat", concat),
+    operator("Split", 6, (1, 2), "slice", split),
+    operator("Slice", 1, (1, 5), "slice", slice),
+    operator("Pad", 6, (1, 4), "pad; slice where a pad is negative", pad),
     operator("Expand", 8, (2, 2), "broadcast", expand),
-    operator("Tile", 7, (2, 2), "reshape, broadcast", tile),
+    operator("Tile", 6, (2, 2), "reshape, broadcast", tile),
 ];
 
 /// The slices, one an axis, that a `Slice` takes of an operand of this shape. Starts and ends beyond the operand are clamped, as
@@ -157,12 +156,6 @@ fn split(call: &mut Call<'_, '_>) -> Translated {
     Ok(results)
 }
 
-fn gather(call: &mut Call<'_, '_>) -> Translated {
-    let (data, indices) = (call.value(0)?, call.value(1)?);
-    let axis = axis(call.attributes.int("axis")?.unwrap_or(0), call.ty(data).rank())?;
-    one(call.op(Op::Gather { axis }, &[data, indices])?)
-}
-
 /// Pads are an attribute before operator set 11 and an operand from then on. A negative pad takes elements away.
 fn pad(call: &mut Call<'_, '_>) -> Translated {
     let mut x = call.value(0)?;
@@ -185,13 +178,16 @@ fn pad(call: &mut Call<'_, '_>) -> Translated {
             on.len()
         )));
     }
+    if call.attributes.string("mode")? == Some("wrap") {
+        return wrapped(call, x, &on, &pads);
+    }
     let mode = match call.attributes.string("mode")?.unwrap_or("constant") {
         "constant" => PadMode::Constant(value),
         "reflect" => PadMode::Reflect,
         "edge" => PadMode::Edge,
         other => {
             return Err(Reason::new(format!(
-                "mode `{other}` is not supported; constant, reflect and edge are"
+                "attribute `mode` is `{other}`; accepted are constant, reflect, edge and wrap"
             )));
         }
     };
@@ -217,6 +213,26 @@ fn pad(call: &mut Call<'_, '_>) -> Translated {
         return one(x);
     }
     one(call.op(Op::Pad(Pad { begin, end, mode }), &[x])?)
+}
+
+/// The elements of the other end before the first, and those of this end behind the last.
+fn wrapped(call: &mut Call<'_, '_>, mut x: ValueId, on: &[usize], pads: &[i64]) -> Translated {
+    for (i, &axis) in on.iter().enumerate() {
+        let size = call.shape(x)[axis].clone();
+        let [before, after] = [pads[i], pads[pads.len() / 2 + i]].map(Dim::fixed);
+        let mut parts = vec![];
+        for (start, count) in [(size.checked_sub(&before), before), (Some(Dim::from(0)), after)] {
+            let start = start.ok_or_else(overflow)?;
+            let fits = size.checked_sub(&count).is_some_and(|rest| !rest.is_negative());
+            if count.is_negative() || !fits {
+                return Err(Reason::new(format!("wraps {count} elements around an axis of {size}")));
+            }
+            parts.push(call.slice(x, axis, start, count, 1)?);
+        }
+        parts.insert(1, x);
+        x = call.op(Op::Concat { axis }, &parts)?;
+    }
+    one(x)
 }
 
 /// The number to pad with, which must be one that an f32 holds.

@@ -1,15 +1,18 @@
 //! Normalisations. All but batch normalisation are written out as the mathematics that defines them.
 
-use super::super::call::{Call, Known, Reason, Translated, axis, one, overflow};
+use super::super::call::{Call, Known, Reason, Translated, axes, axis, one, overflow};
 use super::{Operator, operator};
-use twnc_ir::{Binary, Dim, Op, ReduceKind, Unary, ValueId};
+use twnc_ir::{Binary, Dim, Geometry, Op, Pool, ReduceKind, Unary, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
-    operator("BatchNormalization", 7, (5, 5), "batch_norm", batch),
-    operator("InstanceNormalization", 7, (3, 3), "reduce_mean, sub, mul, sqrt, div, add", instance),
+    operator("BatchNormalization", 6, (5, 5), "batch_norm", batch),
+    operator("InstanceNormalization", 6, (3, 3), "reduce_mean, sub, mul, sqrt, div, add", instance),
     operator("GroupNormalization", 18, (3, 3), "reshape, reduce_mean, sub, mul, sqrt, div, add", group),
     operator("LayerNormalization", 17, (2, 3), "reduce_mean, sub, mul, sqrt, div, add", layer),
     operator("RMSNormalization", 23, (2, 2), "mul, reduce_mean, sqrt, div", root_mean_square),
+    operator("LRN", 1, (1, 1), "mul, reshape, average_pool, add, pow, div", local_response),
+    operator("LpNormalization", 1, (1, 1), "abs or mul, reduce_sum, sqrt, equal, add, div", norm_of_one),
+    operator("MeanVarianceNormalization", 9, (1, 1), "reduce_mean, sub, mul, sqrt, add, div", mean_variance),
 ];
 
 fn batch(call: &mut Call<'_, '_>) -> Translated {
@@ -22,6 +25,9 @@ fn batch(call: &mut Call<'_, '_>) -> Translated {
         ));
     }
     call.attributes.ignore(&["momentum"]);
+    if call.opset < 7 && !call.attributes.flag("is_test", false)? {
+        return Err(Reason::new("is_test is 0; export the model for inference".into()));
+    }
     let epsilon = call.attributes.float("epsilon")?.unwrap_or(1e-5);
     let operands = call.values()?;
     one(call.op(Op::BatchNorm { epsilon }, &operands)?)
@@ -100,6 +106,65 @@ fn root_mean_square(call: &mut Call<'_, '_>) -> Translated {
     let y = call.binary(Binary::Div, x, deviation)?;
     let scale = call.value(1)?;
     one(call.binary(Binary::Mul, y, scale)?)
+}
+
+/// `x/(bias + alpha·m)^beta` with m the mean of the squares of `size` neighbouring channels, which counts those that are not there as 0.
+fn local_response(call: &mut Call<'_, '_>) -> Translated {
+    let alpha = call.attributes.float("alpha")?.unwrap_or(1e-4);
+    let beta = call.attributes.float("beta")?.unwrap_or(0.75);
+    let bias = call.attributes.float("bias")?.unwrap_or(1.0);
+    let size = call.attributes.int("size")?.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
+    let size = size.ok_or_else(|| Reason::new("attribute `size` is missing or not positive".into()))?;
+    let x = call.value(0)?;
+    let shape = call.shape(x);
+    let [batch, channels, spatial @ ..] = shape.as_slice() else {
+        return Err(Reason::new(format!("needs rank 2 or more; the operand is {}", call.ty(x))));
+    };
+    let squares = call.binary(Binary::Mul, x, x)?;
+    let positions = Dim::product(spatial).ok_or_else(overflow)?;
+    let rows = vec![batch.clone(), Dim::from(1), channels.clone(), positions];
+    let squares = call.reshape(squares, rows)?;
+    let geometry =
+        Geometry { pads_begin: vec![(size - 1) / 2, 0], pads_end: vec![size / 2, 0], ..Geometry::unit(2) };
+    let pool = Pool { kernel: vec![size, 1], geometry, ceil: false };
+    let means = call.op(Op::AveragePool { pool, count_padding: true }, &[squares])?;
+    let means = call.reshape(means, shape)?;
+    let scaled = call.with_scalar(Binary::Mul, means, alpha)?;
+    let base = call.with_scalar(Binary::Add, scaled, bias)?;
+    let divisor = call.with_scalar(Binary::Pow, base, beta)?;
+    one(call.binary(Binary::Div, x, divisor)?)
+}
+
+/// `x` divided by its norm along an axis; 0 where that is 0.
+fn norm_of_one(call: &mut Call<'_, '_>) -> Translated {
+    let x = call.value(0)?;
+    let on = axis(call.attributes.int("axis")?.unwrap_or(-1), call.ty(x).rank())?;
+    let norm = match call.attributes.int("p")?.unwrap_or(2) {
+        1 => {
+            let magnitudes = call.unary(Unary::Abs, x)?;
+            call.reduced(ReduceKind::Sum, &[on], magnitudes)?
+        }
+        2 => {
+            let squares = call.binary(Binary::Mul, x, x)?;
+            let sum = call.reduced(ReduceKind::Sum, &[on], squares)?;
+            call.unary(Unary::Sqrt, sum)?
+        }
+        p => return Err(Reason::new(format!("attribute `p` is {p}; accepted are 1 and 2"))),
+    };
+    let nothing = call.is_zero(norm)?;
+    let divisor = call.binary(Binary::Add, norm, nothing)?;
+    one(call.binary(Binary::Div, x, divisor)?)
+}
+
+/// `(x - mean)/(√variance + 1e-9)` over `axes`.
+fn mean_variance(call: &mut Call<'_, '_>) -> Translated {
+    let x = call.value(0)?;
+    let axes = axes(call.attributes.ints("axes")?.unwrap_or(&[0, 2, 3]), call.ty(x).rank())?;
+    let mean = call.reduced(ReduceKind::Mean, &axes, x)?;
+    let centred = call.binary(Binary::Sub, x, mean)?;
+    let deviation = deviation(call, centred, axes, 0.0)?;
+    let divisor = call.with_scalar(Binary::Add, deviation, 1e-9)?;
+    one(call.binary(Binary::Div, centred, divisor)?)
 }
 
 /// `(x - mean)/√(variance + epsilon)` over `axes`, with the mean and the root.

@@ -1,15 +1,18 @@
 //! Pools. Of 8-bit integers, a maximum is taken in f32, which holds them exactly.
 
-use super::super::call::{Call, Reason, Translated, one};
+use super::super::call::{Call, Reason, Translated, one, overflow};
 use super::convolution::geometry;
 use super::{Operator, operator};
-use twnc_ir::{Dim, ElementType, Op, Pool, ReduceKind, ValueId};
+use crate::error::Setting;
+use twnc_ir::{Binary, Conv, Dim, ElementType, Geometry, Op, Pool, ReduceKind, Tensor, Unary, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
-    operator("MaxPool", 7, (1, 1), "max_pool", max_pool),
-    operator("AveragePool", 7, (1, 1), "average_pool", average_pool),
-    operator("GlobalAveragePool", 7, (1, 1), "reduce_mean", |call| global(call, ReduceKind::Mean)),
-    operator("GlobalMaxPool", 7, (1, 1), "reduce_max", |call| global(call, ReduceKind::Max)),
+    operator("MaxPool", 1, (1, 1), "max_pool", max_pool),
+    operator("AveragePool", 1, (1, 1), "average_pool", average_pool),
+    operator("GlobalAveragePool", 1, (1, 1), "reduce_mean", |call| global(call, ReduceKind::Mean)),
+    operator("LpPool", 6, (1, 1), "abs, mul or pow, reshape, conv, sqrt or pow", norm_pool),
+    operator("GlobalLpPool", 6, (1, 1), "abs, mul or pow, reduce_sum, sqrt or pow", global_norm),
+    operator("GlobalMaxPool", 1, (1, 1), "reduce_max", |call| global(call, ReduceKind::Max)),
 ];
 
 fn max_pool(call: &mut Call<'_, '_>) -> Translated {
@@ -40,6 +43,85 @@ fn global(call: &mut Call<'_, '_>, kind: ReduceKind) -> Translated {
     let x = call.value(0)?;
     let axes: Vec<usize> = (2..call.ty(x).rank()).collect();
     one(if axes.is_empty() { x } else { call.op(Op::Reduce { kind, axes, keep_dims: true }, &[x])? })
+}
+
+/// The norm of each window: the sum of powers is a convolution of each channel by ones.
+fn norm_pool(call: &mut Call<'_, '_>) -> Translated {
+    let p = norm(call)?;
+    let x = call.value(0)?;
+    let Pool { kernel, mut geometry, ceil } = pool(call, x)?;
+    let shape = call.shape(x);
+    let powers = power(call, x, p)?;
+    let lines =
+        [vec![Dim::product(&shape[..2]).ok_or_else(overflow)?, Dim::from(1)], shape[2..].to_vec()].concat();
+    let powers = call.reshape(powers, lines)?;
+    if ceil {
+        for (axis, kernel) in kernel.iter().enumerate() {
+            geometry.pads_end[axis] += beyond(&geometry, axis, *kernel, &shape[axis + 2])?;
+        }
+    }
+    let taps = kernel.iter().try_fold(1usize, |taps, &n| taps.checked_mul(n)).filter(|&n| n <= MAX_TAPS);
+    let taps = taps.ok_or_else(|| Reason::new(format!("kernel_shape {kernel:?} has too many taps")))?;
+    let ones = Tensor::from_f32([vec![1, 1], kernel].concat(), vec![1.0; taps])?;
+    let ones = call.place_tensor(ones);
+    let sums = call.op(Op::Conv(Conv { geometry, groups: 1 }), &[powers, ones])?;
+    let mut result = call.shape(sums);
+    result.splice(..2, shape[..2].iter().cloned());
+    let sums = call.reshape(sums, result)?;
+    one(root(call, sums, p)?)
+}
+
+/// The most elements of a window of ones.
+const MAX_TAPS: usize = 1 << 20;
+
+/// How far the last window of `ceil_mode` reaches beyond the padding.
+fn beyond(geometry: &Geometry, axis: usize, kernel: usize, size: &Dim) -> Result<usize, Reason> {
+    let Some(size) = size.as_size() else {
+        return Err(Reason::new("ceil_mode needs the size of every spatial axis; fix it".into())
+            .with(&[Setting::InputShapes]));
+    };
+    let whole = || {
+        let (before, stride) = (size.checked_add(geometry.pads_begin[axis])?, geometry.strides[axis]);
+        let padded = before.checked_add(geometry.pads_end[axis])?;
+        let reach = kernel.checked_sub(1)?.checked_mul(geometry.dilations[axis])?.checked_add(1)?;
+        let mut last = padded.checked_sub(reach)?.div_ceil(stride).checked_mul(stride)?;
+        // A window starts before the end of what is there.
+        if last >= before {
+            last -= stride;
+        }
+        Some(last.checked_add(reach)?.saturating_sub(padded))
+    };
+    whole().ok_or_else(|| Reason::new(format!("a window of {kernel} does not fit into {size} elements")))
+}
+
+fn global_norm(call: &mut Call<'_, '_>) -> Translated {
+    let p = norm(call)?;
+    let x = call.value(0)?;
+    let axes: Vec<usize> = (2..call.ty(x).rank()).collect();
+    let powers = power(call, x, p)?;
+    let sums = call.reduced(ReduceKind::Sum, &axes, powers)?;
+    one(root(call, sums, p)?)
+}
+
+fn norm(call: &Call<'_, '_>) -> Result<i64, Reason> {
+    let p = call.attributes.int("p")?.unwrap_or(2);
+    if p < 1 { Err(Reason::new(format!("attribute `p` is {p}; it must be positive"))) } else { Ok(p) }
+}
+
+fn power(call: &mut Call<'_, '_>, x: ValueId, p: i64) -> Result<ValueId, Reason> {
+    if p == 2 {
+        return call.binary(Binary::Mul, x, x);
+    }
+    let magnitudes = call.unary(Unary::Abs, x)?;
+    if p == 1 { Ok(magnitudes) } else { call.with_scalar(Binary::Pow, magnitudes, p as f32) }
+}
+
+fn root(call: &mut Call<'_, '_>, x: ValueId, p: i64) -> Result<ValueId, Reason> {
+    match p {
+        1 => Ok(x),
+        2 => call.unary(Unary::Sqrt, x),
+        _ => call.with_scalar(Binary::Pow, x, 1.0 / p as f32),
+    }
 }
 
 fn pool(call: &Call<'_, '_>, x: ValueId) -> Result<Pool, Reason> {

@@ -10,7 +10,13 @@ use twnc_ir::{Binary, Data, Dim, ElementType, Tensor};
 
 pub(super) const OPERATORS: &[Operator] = &[
     operator("DequantizeLinear", 10, (2, 3), "const; cast, sub, mul where it is of data", dequantise),
-    operator("QuantizeLinear", 10, (2, 3), "const", quantise),
+    operator(
+        "QuantizeLinear",
+        10,
+        (2, 3),
+        "const; div, round, add, clip, cast where it is of data",
+        quantise,
+    ),
 ];
 
 fn dequantise(call: &mut Call<'_, '_>) -> Translated {
@@ -80,15 +86,13 @@ fn dequantise_data(call: &mut Call<'_, '_>) -> Translated {
 
 /// `round(x / scale) + zero_point`, ties to even, saturated.
 fn quantise(call: &mut Call<'_, '_>) -> Translated {
-    let (Some(Known::Constant { tensor: x, name, .. }), Some(scale)) = (call.known(0), call.tensor(1)) else {
-        return Err(Reason::new(
-            "is supported for constants only; export the model without quantised activations".into(),
-        ));
-    };
     if !matches!(call.attributes.int("precision")?.unwrap_or(0), 0 | 1) {
         return Err(Reason::new("attribute `precision` asks for another precision than FLOAT".into()));
     }
     call.attributes.ignore(&["saturate"]);
+    let (Some(Known::Constant { tensor: x, name, .. }), Some(scale)) = (call.known(0), call.tensor(1)) else {
+        return super::integer::quantise_data(call);
+    };
     let stored = match (call.known(2), call.attributes.int("output_dtype")?.unwrap_or(0)) {
         (Some(Known::Constant { stored, .. }), _) => *stored,
         (Some(_), _) => return Err(Reason::new("the zero point (operand 2) is not constant".into())),
@@ -212,7 +216,7 @@ fn whole_numbers(data: &Data) -> Option<Vec<i64>> {
 }
 
 /// The smallest and the largest code.
-fn range(stored: DataType) -> Option<(i64, i64)> {
+pub(super) fn range(stored: DataType) -> Option<(i64, i64)> {
     Some(match stored {
         DataType::Int2 => (-2, 1),
         DataType::Uint2 => (0, 3),

@@ -1,75 +1,124 @@
-//! Resampling: `Resize`, `Upsample` and `ConvTranspose`, by what the closed set has.
+//! Resampling: `Resize` and `Upsample`.
 //!
-//! Along each axis a resized tensor is a `gather` at the nearest element, or two of them and their weighted sum. Where the
-//! nearest elements are each one repeated, which does not depend on the size of the axis, it is a `broadcast` along a new one. A
-//! transposed convolution is a convolution, by the mirrored kernel, of the operand with zeros between its elements.
+//! Along each axis an element of the result is a few elements of the operand, each with a weight. One with the weight 1 is a `gather`, or, where each
+//! element stands so many times whatever the size of the axis, a `broadcast` along a new one; two are two `gather` and their weighted sum; more are a
+//! product with the matrix of the weights.
 
-use super::super::call::{Call, Known, Reason, Translated, axis, one, overflow};
-use super::convolution::{list, positive};
+use super::super::call::{Call, Reason, Translated, axis, one, overflow};
 use super::{Operator, operator};
 use crate::error::Setting;
-use twnc_ir::{Binary, Conv, Data, Dim, Geometry, Op, Pad, PadMode, Slice, Tensor, ValueId};
+use twnc_ir::{Binary, Data, Dim, Op, Tensor, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
-    operator("Resize", 10, (2, 4), "reshape, broadcast; gather, mul, add", resize),
+    operator("Resize", 10, (2, 4), "reshape, broadcast; gather, mul, add; matmul", resize),
     operator("Upsample", 7, (1, 2), "reshape, broadcast; gather, mul, add", resize),
-    operator("ConvTranspose", 7, (2, 3), "reshape, pad, slice, conv, add", conv_transpose),
 ];
 
+/// Between which elements a place lies, and how they count.
+#[derive(Clone, Copy, PartialEq)]
+enum Kernel {
+    Nearest,
+    Linear,
+    /// By Keys, with this parameter.
+    Cubic(f32),
+}
+
+/// How all axes are resized.
+struct Manner<'m> {
+    kernel: Kernel,
+    coordinates: &'m str,
+    rounding: &'m str,
+    /// Whether the kernel widens where the result is smaller.
+    antialias: bool,
+    /// Whether elements that are not there have no weight, or are those at the edge.
+    exclude_outside: bool,
+    /// What a place outside of the operand gives, of `tf_crop_and_resize`.
+    extrapolation: f32,
+}
+
 /// How one axis is resized.
-struct Axis<'m> {
+struct Axis {
     /// Its size, if it is not open.
     from: Option<usize>,
     /// The size of the result.
     to: Dim,
     scale: f32,
-    coordinates: &'m str,
-    rounding: &'m str,
+    /// The part that is resized, as parts of the axis, of `tf_crop_and_resize`.
+    region: (f32, f32),
 }
 
 fn resize(call: &mut Call<'_, '_>) -> Translated {
     let mut x = call.value(0)?;
     let shape = call.shape(x);
-    let old = call.opset < 11;
-    // Operator sets 7 to 10 have neither of these attributes, and mean these.
-    let default = if old { ("asymmetric", "floor") } else { ("half_pixel", "round_prefer_floor") };
-    let coordinates = call.attributes.string("coordinate_transformation_mode")?.unwrap_or(default.0);
-    let rounding = call.attributes.string("nearest_mode")?.unwrap_or(default.1);
-    let linear = match call.attributes.string("mode")?.unwrap_or("nearest") {
-        "nearest" => false,
-        "linear" | "bilinear" => true,
-        other => return Err(Reason::new(format!("mode `{other}` is not supported; nearest and linear are"))),
-    };
-    if !matches!(
-        coordinates,
-        "half_pixel" | "half_pixel_symmetric" | "pytorch_half_pixel" | "align_corners" | "asymmetric"
-    ) {
-        return Err(Reason::new(format!("coordinate_transformation_mode `{coordinates}` is not supported")));
-    }
-    if call.attributes.flag("antialias", false)? {
-        return Err(Reason::new("antialias is not supported".into()));
-    }
-    if !matches!(call.attributes.string("keep_aspect_ratio_policy")?.unwrap_or("stretch"), "stretch") {
-        return Err(Reason::new("keep_aspect_ratio_policy is not supported".into()));
-    }
-    // They say how cubic interpolation and cropping behave, which are refused.
-    call.attributes.ignore(&["cubic_coeff_a", "exclude_outside", "extrapolation_value"]);
+    let manner = manner(call)?;
     let on: Vec<usize> = match call.attributes.ints("axes")? {
         Some(list) => list.iter().map(|&a| axis(a, shape.len())).collect::<Result<_, _>>()?,
         None => (0..shape.len()).collect(),
     };
+    let crops = manner.coordinates == "tf_crop_and_resize";
+    let regions = match call.constant(1, "the region")?.filter(|_| crops).map(Tensor::as_f32) {
+        Some(Some(region)) if region.len() == 2 * on.len() => {
+            region[..on.len()].iter().copied().zip(region[on.len()..].iter().copied()).collect()
+        }
+        None if !crops => vec![(0.0, 1.0); on.len()],
+        _ => {
+            return Err(Reason::new("the region (operand 1) does not have two numbers for each axis".into()));
+        }
+    };
     let axes = targets(call, &shape, &on)?;
-    for (&on, (scale, to)) in on.iter().zip(axes) {
-        let from = shape[on].as_size();
-        if shape[on] != to {
-            x = resized(call, x, on, linear, &Axis { from, to, scale, coordinates, rounding })?;
+    for ((&on, (scale, to)), region) in on.iter().zip(axes).zip(regions) {
+        let axis = Axis { from: shape[on].as_size(), to, scale, region };
+        if shape[on] != axis.to || crops {
+            x = resized(call, x, on, &manner, &axis)?;
         }
     }
     one(x)
 }
 
+fn manner<'m>(call: &Call<'_, 'm>) -> Result<Manner<'m>, Reason> {
+    // Operator sets 7 to 10 have neither of these attributes, and mean these.
+    let old = call.opset < 11;
+    let default = if old { ("asymmetric", "floor") } else { ("half_pixel", "round_prefer_floor") };
+    let a = &call.attributes;
+    let coordinates = a.string("coordinate_transformation_mode")?.unwrap_or(default.0);
+    let rounding = a.string("nearest_mode")?.unwrap_or(default.1);
+    let parameter = a.float("cubic_coeff_a")?.unwrap_or(-0.75);
+    let kernel = match a.string("mode")?.unwrap_or("nearest") {
+        "nearest" => Kernel::Nearest,
+        "linear" | "bilinear" => Kernel::Linear,
+        "cubic" => Kernel::Cubic(parameter),
+        other => {
+            return Err(Reason::new(format!(
+                "attribute `mode` is `{other}`; accepted are nearest, linear and cubic"
+            )));
+        }
+    };
+    if !matches!(
+        coordinates,
+        "half_pixel"
+            | "half_pixel_symmetric"
+            | "pytorch_half_pixel"
+            | "align_corners"
+            | "asymmetric"
+            | "tf_crop_and_resize"
+    ) {
+        return Err(Reason::new(format!(
+            "coordinate_transformation_mode `{coordinates}` is not one that ONNX has"
+        )));
+    }
+    Ok(Manner {
+        kernel,
+        coordinates,
+        rounding,
+        antialias: a.flag("antialias", false)?,
+        exclude_outside: a.flag("exclude_outside", false)?,
+        extrapolation: a.float("extrapolation_value")?.unwrap_or(0.0),
+    })
+}
+
 /// The scale and the new size of each axis that is resized.
 fn targets(call: &Call<'_, '_>, shape: &[Dim], on: &[usize]) -> Result<Vec<(f32, Dim)>, Reason> {
+    let policy = call.attributes.string("keep_aspect_ratio_policy")?.unwrap_or("stretch");
     let operand = if call.opset < 11 { 1 } else { 2 };
     let scales = match call.attributes.floats("scales")? {
         Some(scales) => Some(scales.to_vec()),
@@ -95,6 +144,9 @@ fn targets(call: &Call<'_, '_>, shape: &[Dim], on: &[usize]) -> Result<Vec<(f32,
     let Some(sizes) = call.dims(3, "sizes")?.filter(|sizes| sizes.len() == on.len()) else {
         return Err(Reason::new("has neither scales nor sizes for the axes".into()));
     };
+    if policy != "stretch" {
+        return kept_ratio(shape, on, &sizes, policy);
+    }
     let target = |(&axis, to): (&usize, Dim)| {
         let from = &shape[axis];
         let scale = match (from.as_size(), to.as_size()) {
@@ -112,14 +164,41 @@ fn targets(call: &Call<'_, '_>, shape: &[Dim], on: &[usize]) -> Result<Vec<(f32,
     on.iter().zip(sizes).map(target).collect()
 }
 
+/// One scale for all axes: the largest with which no size is beyond what is asked for, or the smallest with which none is below.
+fn kept_ratio(shape: &[Dim], on: &[usize], sizes: &[Dim], policy: &str) -> Result<Vec<(f32, Dim)>, Reason> {
+    let pairs: Option<Vec<(usize, usize)>> = on
+        .iter()
+        .zip(sizes)
+        .map(|(&axis, to)| Some((shape[axis].as_size().filter(|&n| n > 0)?, to.as_size()?)))
+        .collect();
+    let Some(pairs) = pairs else {
+        return Err(Reason::new("keep_aspect_ratio_policy needs the sizes of all axes; fix them".into())
+            .with(&[Setting::InputShapes]));
+    };
+    let scales = pairs.iter().map(|&(from, to)| to as f32 / from as f32);
+    let scale = match policy {
+        "not_larger" => scales.fold(f32::INFINITY, f32::min),
+        "not_smaller" => scales.fold(0.0, f32::max),
+        other => {
+            return Err(Reason::new(format!("keep_aspect_ratio_policy `{other}` is not one that ONNX has")));
+        }
+    };
+    Ok(pairs
+        .iter()
+        .map(|&(from, _)| (scale, Dim::fixed((from as f32 * scale + 0.5).floor() as i64)))
+        .collect())
+}
+
 fn resized(
     call: &mut Call<'_, '_>,
     x: ValueId,
     on: usize,
-    linear: bool,
-    axis: &Axis<'_>,
+    manner: &Manner<'_>,
+    axis: &Axis,
 ) -> Result<ValueId, Reason> {
-    if !linear && let Some(times) = axis.repeats() {
+    if manner.kernel == Kernel::Nearest
+        && let Some(times) = repeats(manner, axis)
+    {
         return repeated(call, x, on, times);
     }
     let (Some(from), Some(to)) = (axis.from, axis.to.as_size().filter(|&n| n <= MAX_SIZE)) else {
@@ -129,56 +208,72 @@ fn resized(
     let Some(last) = from.checked_sub(1) else {
         return Err(Reason::new(format!("axis {on} is empty")));
     };
-    let positions = (0..to).map(|i| axis.position(i, from, to));
-    if !linear {
-        let nearest = positions.map(|at| rounded(at, axis.rounding).clamp(0.0, last as f32) as i64);
-        return taken(call, x, on, nearest.collect());
+    let positions: Vec<f32> = (0..to).map(|i| position(manner.coordinates, axis, i, from, to)).collect();
+    let y = match manner.kernel {
+        Kernel::Nearest => {
+            let nearest = |at: &f32| rounded(*at, manner.rounding).clamp(0.0, last as f32) as i64;
+            taken(call, x, on, positions.iter().map(nearest).collect())?
+        }
+        Kernel::Linear if !manner.antialias && !manner.exclude_outside => {
+            let held: Vec<f32> = positions.iter().map(|at| at.clamp(0.0, last as f32)).collect();
+            between(call, x, on, &held)?
+        }
+        _ => weighted(
+            call,
+            x,
+            on,
+            (from, to),
+            &positions.iter().map(|&at| taps(manner, axis, at, from)).collect::<Vec<_>>(),
+        )?,
+    };
+    if manner.coordinates != "tf_crop_and_resize" {
+        return Ok(y);
     }
-    let positions: Vec<f32> = positions.map(|at| at.clamp(0.0, last as f32)).collect();
-    let below = taken(call, x, on, positions.iter().map(|at| at.floor() as i64).collect())?;
-    let above = taken(call, x, on, positions.iter().map(|at| at.ceil() as i64).collect())?;
-    let mut shape = vec![1; call.ty(x).rank()];
+    let outside = |at: &f32| f32::from(u8::from(*at < 0.0 || *at > last as f32));
+    let mut shape = vec![1; call.ty(y).rank()];
     shape[on] = to;
-    let weights =
-        call.place_tensor(Tensor::from_f32(shape, positions.iter().map(|at| at.fract()).collect())?);
-    let difference = call.binary(Binary::Sub, above, below)?;
-    let part = call.binary(Binary::Mul, difference, weights)?;
-    call.binary(Binary::Add, below, part)
+    let outside = call.place_tensor(Tensor::from_f32(shape, positions.iter().map(outside).collect())?);
+    let value = call.scalar(manner.extrapolation);
+    call.choose(outside, value, y)
 }
 
-/// The longest axis that is resized element by element.
+/// The longest axis that is resized element by element, and the largest matrix of weights.
 const MAX_SIZE: usize = 1 << 20;
+const MAX_WEIGHTS: usize = 1 << 24;
 
-impl Axis<'_> {
-    /// Where the element `i` of the result lies in the operand.
-    fn position(&self, i: usize, from: usize, to: usize) -> f32 {
-        let (i, from, to) = (i as f32, from as f32, to as f32);
-        // The size of the result before it is rounded down to a whole number.
-        let whole = self.scale * from;
-        let half_pixel = (i + 0.5) / self.scale - 0.5;
-        match self.coordinates {
-            "asymmetric" => i / self.scale,
-            "align_corners" if whole == 1.0 => 0.0,
-            "align_corners" => i * (from - 1.0) / (whole - 1.0),
-            "pytorch_half_pixel" if to == 1.0 => 0.0,
-            "half_pixel_symmetric" => {
-                let adjustment = to / whole;
-                from / 2.0 * (1.0 - adjustment) + half_pixel
-            }
-            _ => half_pixel,
+/// Where the element `i` of the result lies in the operand.
+fn position(coordinates: &str, axis: &Axis, i: usize, from: usize, to: usize) -> f32 {
+    let (i, from, to) = (i as f32, from as f32, to as f32);
+    // The size of the result before it is rounded down to a whole number.
+    let whole = axis.scale * from;
+    let half_pixel = (i + 0.5) / axis.scale - 0.5;
+    let (start, end) = axis.region;
+    match coordinates {
+        "asymmetric" => i / axis.scale,
+        "align_corners" if whole == 1.0 => 0.0,
+        "align_corners" => i * (from - 1.0) / (whole - 1.0),
+        "pytorch_half_pixel" if to == 1.0 => 0.0,
+        "half_pixel_symmetric" => {
+            let adjustment = to / whole;
+            from / 2.0 * (1.0 - adjustment) + half_pixel
         }
+        "tf_crop_and_resize" if to > 1.0 => {
+            start * (from - 1.0) + i * (end - start) * (from - 1.0) / (to - 1.0)
+        }
+        "tf_crop_and_resize" => 0.5 * (start + end) * (from - 1.0),
+        _ => half_pixel,
     }
+}
 
-    /// The number of times that each element of the operand stands in the result, whatever its size.
-    fn repeats(&self) -> Option<i64> {
-        let whole = self.scale.fract() == 0.0 && self.scale >= 1.0 && self.scale < 1e6;
-        let repeats = matches!(
-            (self.coordinates, self.rounding),
-            ("asymmetric", "floor")
-                | ("half_pixel" | "half_pixel_symmetric", "round_prefer_floor" | "round_prefer_ceil")
-        );
-        (whole && repeats).then_some(self.scale as i64)
-    }
+/// The number of times that each element of the operand stands in the result, whatever its size.
+fn repeats(manner: &Manner<'_>, axis: &Axis) -> Option<i64> {
+    let whole = axis.scale.fract() == 0.0 && axis.scale >= 1.0 && axis.scale < 1e6;
+    let repeats = matches!(
+        (manner.coordinates, manner.rounding),
+        ("asymmetric", "floor")
+            | ("half_pixel" | "half_pixel_symmetric", "round_prefer_floor" | "round_prefer_ceil")
+    );
+    (whole && repeats).then_some(axis.scale as i64)
 }
 
 fn rounded(at: f32, rounding: &str) -> f32 {
@@ -188,6 +283,71 @@ fn rounded(at: f32, rounding: &str) -> f32 {
         "round_prefer_ceil" => (at + 0.5).floor(),
         _ => (at - 0.5).ceil(),
     }
+}
+
+/// The elements around a place, and their weights, which sum to 1.
+fn taps(manner: &Manner<'_>, axis: &Axis, at: f32, from: usize) -> Vec<(usize, f32)> {
+    let reach = if let Kernel::Cubic(_) = manner.kernel { 2.0 } else { 1.0 };
+    let narrowed = if manner.antialias { axis.scale.min(1.0) } else { 1.0 };
+    let first = (at - reach / narrowed).floor() as i64 + 1;
+    let last = (at + reach / narrowed).ceil() as i64 - 1;
+    let weight = |i: i64| {
+        let distance = ((i as f32 - at) * narrowed).abs();
+        match manner.kernel {
+            Kernel::Cubic(a) if distance <= 1.0 => {
+                ((a + 2.0) * distance - (a + 3.0)) * distance * distance + 1.0
+            }
+            Kernel::Cubic(a) if distance < 2.0 => {
+                ((a * distance - 5.0 * a) * distance + 8.0 * a) * distance - 4.0 * a
+            }
+            Kernel::Cubic(_) => 0.0,
+            Kernel::Nearest | Kernel::Linear => (1.0 - distance).max(0.0),
+        }
+    };
+    let inside = |i: i64| usize::try_from(i).is_ok_and(|i| i < from);
+    // A scale that is almost 0 would reach over everything, many times.
+    let taps = (first..=last.min(first.saturating_add(4 * MAX_SIZE as i64))).map(|i| (i, weight(i)));
+    let taps: Vec<(i64, f32)> = taps.filter(|&(i, _)| !manner.exclude_outside || inside(i)).collect();
+    let sum: f32 = taps.iter().map(|(_, weight)| weight).sum();
+    taps.iter().map(|&(i, weight)| (i.clamp(0, from as i64 - 1) as usize, weight / sum)).collect()
+}
+
+/// The product with the matrix of weights along an axis.
+fn weighted(
+    call: &mut Call<'_, '_>,
+    x: ValueId,
+    on: usize,
+    (from, to): (usize, usize),
+    taps: &[Vec<(usize, f32)>],
+) -> Result<ValueId, Reason> {
+    let count = from.checked_mul(to).filter(|&n| n <= MAX_WEIGHTS);
+    let count = count.ok_or_else(|| {
+        Reason::new(format!("resizes {from} to {to} elements, which takes too many weights"))
+    })?;
+    let mut matrix = vec![0.0; count];
+    for (row, taps) in taps.iter().enumerate() {
+        taps.iter().for_each(|&(i, weight)| matrix[row * from + i] += weight);
+    }
+    let matrix = call.place_tensor(Tensor::from_f32(vec![to, from], matrix)?);
+    let mut shape = call.shape(x);
+    let inner = Dim::product(&shape[on + 1..]).ok_or_else(overflow)?;
+    let columns = [&shape[..=on], &[inner]].concat();
+    let columns = call.reshape(x, columns)?;
+    let y = call.op(Op::MatMul, &[matrix, columns])?;
+    shape[on] = Dim::from(to);
+    call.reshape(y, shape)
+}
+
+/// The weighted sums of the elements on both sides of places inside of the axis.
+fn between(call: &mut Call<'_, '_>, x: ValueId, on: usize, places: &[f32]) -> Result<ValueId, Reason> {
+    let below = taken(call, x, on, places.iter().map(|at| at.floor() as i64).collect())?;
+    let above = taken(call, x, on, places.iter().map(|at| at.ceil() as i64).collect())?;
+    let mut shape = vec![1; call.ty(x).rank()];
+    shape[on] = places.len();
+    let weights = call.place_tensor(Tensor::from_f32(shape, places.iter().map(|at| at.fract()).collect())?);
+    let difference = call.binary(Binary::Sub, above, below)?;
+    let part = call.binary(Binary::Mul, difference, weights)?;
+    call.binary(Binary::Add, below, part)
 }
 
 fn taken(call: &mut Call<'_, '_>, x: ValueId, axis: usize, indices: Vec<i64>) -> Result<ValueId, Reason> {
@@ -205,108 +365,4 @@ fn repeated(call: &mut Call<'_, '_>, x: ValueId, axis: usize, times: i64) -> Res
     shape.remove(axis + 1);
     shape[axis] = size;
     call.reshape(wide, shape)
-}
-
-fn conv_transpose(call: &mut Call<'_, '_>) -> Translated {
-    let mut x = call.value(0)?;
-    let rank = call.ty(x).rank();
-    let groups = positive(call.attributes.int("group")?.unwrap_or(1), "group")?;
-    let Some(Known::Constant { tensor, name, .. }) = call.known(1) else {
-        return Err(Reason::new("the weight (operand 1) is not constant".into()));
-    };
-    let (weight, name) = (mirrored(tensor, groups)?, name.clone());
-    let kernel = weight.shape().get(2..).unwrap_or_default().to_vec();
-    let spatial = kernel.len();
-    if spatial == 0 || spatial + 2 != rank {
-        return Err(Reason::new(format!(
-            "needs an input and a weight of the same rank, 3 or more; the input is {}",
-            call.ty(x)
-        )));
-    }
-    if call.attributes.sizes("kernel_shape")?.is_some_and(|stated| stated != kernel) {
-        return Err(Reason::new(format!("kernel_shape is not that of the weight, {kernel:?}")));
-    }
-    if !matches!(call.attributes.string("auto_pad")?.unwrap_or("NOTSET"), "NOTSET" | "VALID" | "") {
-        return Err(Reason::new(
-            "auto_pad is supported as NOTSET and VALID only; export explicit pads".into(),
-        ));
-    }
-    if call.attributes.ints("output_shape")?.is_some() {
-        return Err(Reason::new("output_shape is not supported; export explicit pads".into()));
-    }
-    let a = &call.attributes;
-    let (strides, dilations) = (list(a, "strides", spatial, 1)?, list(a, "dilations", spatial, 1)?);
-    let (pads, extra) = (list(a, "pads", 2 * spatial, 0)?, list(a, "output_padding", spatial, 0)?);
-    if strides.contains(&0) || dilations.contains(&0) {
-        return Err(Reason::new("a stride or dilation is 0".into()));
-    }
-    let w = call.place_named(weight, &name);
-    let mut geometry = Geometry { dilations: dilations.clone(), ..Geometry::unit(spatial) };
-    for i in 0..spatial {
-        x = spread(call, x, i + 2, strides[i])?;
-        let number = |n: usize| i64::try_from(n).map_err(|_| overflow());
-        let reach =
-            kernel[i].checked_sub(1).and_then(|n| n.checked_mul(dilations[i])).ok_or_else(overflow)?;
-        let (reach, trailing) = (number(reach)?, number(strides[i] - 1)?);
-        let begin = reach.checked_sub(number(pads[i])?).ok_or_else(overflow)?;
-        let end = reach
-            .checked_sub(number(pads[spatial + i])?)
-            .and_then(|n| n.checked_add(number(extra[i]).ok()?)?.checked_sub(trailing));
-        let end = end.ok_or_else(overflow)?;
-        geometry.pads_begin[i] = usize::try_from(begin.max(0)).map_err(|_| overflow())?;
-        geometry.pads_end[i] = usize::try_from(end.max(0)).map_err(|_| overflow())?;
-        if begin < 0 || end < 0 {
-            let (start, tail) = (Dim::fixed(begin.min(0).saturating_neg()), Dim::fixed(end.min(0)));
-            let size = call.shape(x)[i + 2]
-                .checked_sub(&start)
-                .and_then(|n| n.checked_add(&tail))
-                .ok_or_else(overflow)?;
-            x = call.op(Op::Slice(Slice { axis: i + 2, start, size, step: 1 }), &[x])?;
-        }
-    }
-    let y = call.op(Op::Conv(Conv { geometry, groups }), &[x, w])?;
-    if !call.has(2) {
-        return one(y);
-    }
-    let bias = call.along_channels(2, rank)?;
-    one(call.binary(Binary::Add, y, bias)?)
-}
-
-/// The operand with `stride - 1` zeros after each element along an axis.
-fn spread(call: &mut Call<'_, '_>, x: ValueId, axis: usize, stride: usize) -> Result<ValueId, Reason> {
-    if stride == 1 {
-        return Ok(x);
-    }
-    let mut shape = call.shape(x);
-    let size = shape[axis].checked_mul(&Dim::from(stride)).ok_or_else(overflow)?;
-    shape.insert(axis + 1, Dim::from(1));
-    let split = call.reshape(x, shape.clone())?;
-    let (begin, mut end) = (vec![0; shape.len()], vec![0; shape.len()]);
-    end[axis + 1] = stride - 1;
-    let spread = call.op(Op::Pad(Pad { begin, end, mode: PadMode::Constant(0.0) }), &[split])?;
-    shape.remove(axis + 1);
-    shape[axis] = size;
-    call.reshape(spread, shape)
-}
-
-/// A weight `[C,M/groups,k...]` as the convolution that goes the other way has it: `[M,C/groups,k...]`, its spatial axes mirrored.
-fn mirrored(weight: &Tensor, groups: usize) -> Result<Tensor, Reason> {
-    let misfit = || Reason::new(format!("a weight {} does not fit {groups} groups", weight.ty()));
-    let (Some(elements), &[channels, filters, ref kernel @ ..]) = (weight.as_f32(), weight.shape()) else {
-        return Err(misfit());
-    };
-    let taps: usize = kernel.iter().product();
-    let per_group = channels.checked_div(groups).filter(|n| n * groups == channels).ok_or_else(misfit)?;
-    let mut result = Vec::with_capacity(elements.len());
-    for group in 0..groups {
-        for filter in 0..filters {
-            for channel in 0..per_group {
-                let start = ((group * per_group + channel) * filters + filter) * taps;
-                // Mirroring every spatial axis reverses their elements.
-                result.extend(elements.iter().skip(start).take(taps).rev());
-            }
-        }
-    }
-    let shape = [&[filters * groups, per_group], kernel].concat();
-    Ok(Tensor::from_f32(shape, result)?)
 }

@@ -5,8 +5,8 @@ use super::{Operator, operator};
 use twnc_ir::{Binary, Op, ReduceKind, Unary, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
-    operator("Softmax", 7, (1, 1), "softmax", softmax),
-    operator("LogSoftmax", 7, (1, 1), "reduce_max, sub, exp, reduce_sum, log", log_softmax),
+    operator("Softmax", 1, (1, 1), "softmax", softmax),
+    operator("LogSoftmax", 1, (1, 1), "reduce_max, sub, exp, reduce_sum, log", log_softmax),
 ];
 
 fn softmax(call: &mut Call<'_, '_>) -> Translated {

@@ -1,0 +1,166 @@
+//! Functions of the file: each use of one is replaced by its nodes, before anything is translated.
+//!
+//! Values inside of a function get the name of the node that uses it in front of theirs, and a number, so that they are nobody else's. An attribute that
+//! refers to one of the function's is that of the node, or the function's default, or is left out.
+
+use super::model::{is_onnx, label, operator_name};
+use crate::error::ImportProblem;
+use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
+use std::collections::{HashMap, HashSet};
+
+/// Functions that use one another, and all nodes that come of it.
+const MAX_DEPTH: usize = 32;
+const MAX_NODES: usize = 1 << 17;
+
+/// Replaces the uses of functions in a graph and the graphs inside of its nodes. `own` says which operators stay what they are.
+pub fn inline(
+    graph: &mut GraphProto,
+    functions: &[FunctionProto],
+    opset: i64,
+    own: &dyn Fn(&str) -> bool,
+) -> Result<(), ImportProblem> {
+    let by_name = functions.iter().map(|f| (operator_name(&f.domain, &f.name), f));
+    let by_name: HashMap<String, &FunctionProto> = by_name.filter(|(name, _)| !own(name)).collect();
+    if by_name.is_empty() {
+        return Ok(());
+    }
+    let mut inliner = Inliner { functions: by_name, opset, uses: 0, nodes: 0 };
+    inliner.graph(graph, 0)
+}
+
+struct Inliner<'f> {
+    functions: HashMap<String, &'f FunctionProto>,
+    opset: i64,
+    uses: usize,
+    nodes: usize,
+}
+
+impl Inliner<'_> {
+    fn graph(&mut self, graph: &mut GraphProto, depth: usize) -> Result<(), ImportProblem> {
+        let mut nodes = vec![];
+        for node in std::mem::take(&mut graph.node) {
+            self.node(node, depth, &mut nodes)?;
+        }
+        graph.node = nodes;
+        Ok(())
+    }
+
+    fn node(
+        &mut self,
+        mut node: NodeProto,
+        depth: usize,
+        out: &mut Vec<NodeProto>,
+    ) -> Result<(), ImportProblem> {
+        let refuse = |reason: &str| {
+            let operator = operator_name(&node.domain, &node.op_type);
+            Err(ImportProblem::Structure(format!("node `{}` ({operator}): {reason}", label(&node))))
+        };
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return refuse("functions of the file make too many nodes; export with functions inlined");
+        }
+        let Some(&function) = self.functions.get(&operator_name(&node.domain, &node.op_type)) else {
+            for graph in node.attribute.iter_mut().filter_map(|attribute| attribute.g.as_mut()) {
+                self.graph(graph, depth)?;
+            }
+            out.push(node);
+            return Ok(());
+        };
+        if depth == MAX_DEPTH {
+            return refuse("functions of the file use one another too deeply, or in a circle");
+        }
+        if function.opset_import.iter().any(|set| is_onnx(&set.domain) && set.version != self.opset) {
+            return refuse(
+                "is a function of another operator set than the file's; export with functions inlined",
+            );
+        }
+        if node.input.len() > function.input.len() || node.output.len() > function.output.len() {
+            return refuse("has more operands or results than the function of the file that it uses");
+        }
+        self.uses += 1;
+        let scope = Scope::new(&node, function, self.uses);
+        for inner in &function.node {
+            self.node(scope.node(inner), depth + 1, out)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the names and attributes of a function's body stand for, for one use of it.
+struct Scope<'u> {
+    names: HashMap<&'u str, &'u str>,
+    attributes: HashMap<&'u str, &'u AttributeProto>,
+    prefix: String,
+}
+
+impl<'u> Scope<'u> {
+    fn new(node: &'u NodeProto, function: &'u FunctionProto, number: usize) -> Scope<'u> {
+        let given = |formal: &'u [String], actual: &'u [String]| {
+            formal
+                .iter()
+                .enumerate()
+                .map(|(i, name)| (name.as_str(), actual.get(i).map_or("", String::as_str)))
+        };
+        let mut names: HashMap<&str, &str> = given(&function.input, &node.input).collect();
+        // A result that is not wanted is a value of the body like any other.
+        names.extend(given(&function.output, &node.output).filter(|(_, actual)| !actual.is_empty()));
+        let defaults = function.attribute_proto.iter().chain(&node.attribute);
+        let attributes = defaults.map(|attribute| (attribute.name.as_str(), attribute)).collect();
+        Scope { names, attributes, prefix: format!("{}/{number}/", label(node)) }
+    }
+
+    fn name(&self, name: &str) -> String {
+        match self.names.get(name) {
+            Some(actual) => (*actual).to_owned(),
+            None if name.is_empty() => String::new(),
+            None => format!("{}{name}", self.prefix),
+        }
+    }
+
+    fn node(&self, node: &NodeProto) -> NodeProto {
+        let names = |list: &[String]| list.iter().map(|name| self.name(name)).collect();
+        let mut input: Vec<String> = names(&node.input);
+        // An operand that the use leaves out is one left out, at the end too.
+        while input.last().is_some_and(String::is_empty) {
+            input.pop();
+        }
+        NodeProto {
+            input,
+            output: names(&node.output),
+            name: format!("{}{}", self.prefix, label(node)),
+            attribute: node.attribute.iter().filter_map(|attribute| self.attribute(attribute)).collect(),
+            ..node.clone()
+        }
+    }
+
+    fn attribute(&self, attribute: &AttributeProto) -> Option<AttributeProto> {
+        if !attribute.ref_attr_name.is_empty() {
+            let value = *self.attributes.get(attribute.ref_attr_name.as_str())?;
+            return Some(AttributeProto { name: attribute.name.clone(), ..value.clone() });
+        }
+        let mut attribute = attribute.clone();
+        attribute.g = attribute.g.map(|graph| self.graph(graph));
+        Some(attribute)
+    }
+
+    /// A graph inside of a node: its own names are the function's, too.
+    fn graph(&self, mut graph: GraphProto) -> GraphProto {
+        let mut own: HashSet<String> = graph.input.iter().map(|input| input.name.clone()).collect();
+        own.extend(graph.initializer.iter().map(|tensor| tensor.name.clone()));
+        own.extend(graph.node.iter().flat_map(|node| node.output.iter().cloned()));
+        let names = self
+            .names
+            .iter()
+            .filter(|(name, _)| !own.contains(**name))
+            .map(|(&name, &actual)| (name, actual));
+        let inner = Scope {
+            names: names.collect(),
+            attributes: self.attributes.clone(),
+            prefix: self.prefix.clone(),
+        };
+        graph.node = graph.node.iter().map(|node| inner.node(node)).collect();
+        graph.input.iter_mut().chain(&mut graph.output).for_each(|port| port.name = inner.name(&port.name));
+        graph.initializer.iter_mut().for_each(|tensor| tensor.name = inner.name(&tensor.name));
+        graph
+    }
+}

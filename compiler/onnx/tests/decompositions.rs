@@ -1,0 +1,254 @@
+//! Operators that are written out as several: what they become with open sizes, and which parameters are refused, in sentences that name the node.
+
+mod fixture;
+
+use fixture::{
+    float, floats, import, index, indices, int, ints, model, node, ones, single, summary, text, value,
+};
+use onnx_protobuf::tensor_proto::DataType;
+use onnx_protobuf::{AttributeProto, ModelProto, TensorProto};
+
+#[test]
+fn open_sizes_stay_open() {
+    // Operator set, operator, shapes of inputs, constants, attributes, and the type of the first result.
+    type Case =
+        (i64, &'static str, &'static [&'static str], Vec<TensorProto>, Vec<AttributeProto>, &'static str);
+    let cases: Vec<Case> = vec![
+        (13, "LRN", &["N,8,H,W"], vec![], vec![int("size", 5)], "f32[N,8,H,W]"),
+        (13, "ArgMax", &["N,8,H,W"], vec![], vec![int("axis", 1), int("keepdims", 0)], "i64[N,H,W]"),
+        (13, "ArgMin", &["N,8"], vec![], vec![int("select_last_index", 1)], "i64[1,8]"),
+        (
+            13,
+            "CumSum",
+            &["N,L"],
+            vec![index("axis", -1)],
+            vec![int("exclusive", 1), int("reverse", 1)],
+            "f32[N,L]",
+        ),
+        (13, "ReduceProd", &["N,L"], vec![], vec![ints("axes", &[1])], "f32[N,1]"),
+        (13, "Hardmax", &["N,L"], vec![], vec![], "f32[N,L]"),
+        (14, "Trilu", &["N,L,L"], vec![], vec![], "f32[N,L,L]"),
+        (13, "Einsum", &["N,L,4", "N,M,4"], vec![], vec![text("equation", "bij, bkj -> bik")], "f32[N,L,M]"),
+        (13, "Einsum", &["N,4,4"], vec![], vec![text("equation", "...ii->...i")], "f32[N,4]"),
+        (16, "GridSample", &["N,3,H,W", "N,5,7,2"], vec![], vec![], "f32[N,3,5,7]"),
+        (
+            16,
+            "GridSample",
+            &["N,3,H,W", "N,P,Q,2"],
+            vec![],
+            vec![text("mode", "bicubic"), text("padding_mode", "reflection")],
+            "f32[N,3,P,Q]",
+        ),
+        (13, "LpNormalization", &["N,8"], vec![], vec![int("p", 1)], "f32[N,8]"),
+        (13, "LpPool", &["N,8,H,W"], vec![], vec![ints("kernel_shape", &[3, 3])], "f32[N,8,H-2,W-2]"),
+        (
+            23,
+            "Attention",
+            &["N,4,L,8", "N,2,M,8", "N,2,M,16"],
+            vec![],
+            vec![int("is_causal", 1)],
+            "f32[N,4,L,16]",
+        ),
+        (11, "Pad", &["N,5"], vec![indices("pads", &[0, 2, 0, 1])], vec![text("mode", "wrap")], "f32[N,8]"),
+        (6, "Add", &["N,3,H,W", "3"], vec![], vec![int("broadcast", 1), int("axis", 1)], "f32[N,3,H,W]"),
+        (6, "PRelu", &["N,3,H,W", "3"], vec![], vec![], "f32[N,3,H,W]"),
+        (1, "MaxPool", &["N,3,8,8"], vec![], vec![ints("kernel_shape", &[2, 2])], "f32[N,3,7,7]"),
+    ];
+    for (opset, op, inputs, constants, attributes, expected) in cases {
+        let import = import(&single(opset, op, inputs, constants, attributes));
+        let import = import.unwrap_or_else(|error| panic!("{op} of {inputs:?}: {error}"));
+        assert_eq!(
+            import.graph.ty(import.graph.outputs()[0].value).to_string(),
+            expected,
+            "{op} of {inputs:?}"
+        );
+    }
+}
+
+/// What reads a truth value computes with the number behind it: the two casts are dead.
+#[test]
+fn a_choice_reads_the_comparison() {
+    let nodes = vec![
+        node("Less", "", &["x", "zero"], &["c"], vec![]),
+        node("Not", "", &["c"], &["d"], vec![]),
+        node("Where", "", &["d", "x", "zero"], &["y"], vec![]),
+    ];
+    let graph = fixture::graph(
+        nodes,
+        vec![value("x", DataType::FLOAT, "N,4")],
+        vec![floats("zero", &[], &[0.0])],
+        &["y"],
+    );
+    let import = import(&model(13, graph)).unwrap();
+    assert_eq!(summary(&import.graph), "less equal keep equal keep add cast cast : f32[N,4]");
+}
+
+#[test]
+fn parameters_that_are_refused() {
+    const HUGE: i64 = i64::MAX;
+    let pool = |attributes: Vec<AttributeProto>| single(13, "LpPool", &["1,1,4,4"], vec![], attributes);
+    let grid =
+        |mode: &str| single(16, "GridSample", &["1,1,4,4", "1,2,2,2"], vec![], vec![text("mode", mode)]);
+    let einsum =
+        |equation: &str| single(13, "Einsum", &["2,3", "3,4"], vec![], vec![text("equation", equation)]);
+    let of_one = |op: &str, attributes| single(13, op, &["1,3,4,4"], vec![], attributes);
+    let cases: Vec<(ModelProto, &str)> = vec![
+        (of_one("LRN", vec![]), "attribute `size` is missing or not positive"),
+        (of_one("LRN", vec![int("size", -1)]), "attribute `size` is missing or not positive"),
+        (of_one("LRN", vec![int("size", HUGE)]), "(LRN): "),
+        (single(13, "LRN", &["3"], vec![], vec![int("size", 3)]), "needs rank 2 or more"),
+        (of_one("LpNormalization", vec![int("p", 3)]), "attribute `p` is 3; accepted are 1 and 2"),
+        (of_one("ArgMax", vec![int("axis", 4)]), "axis 4 does not exist"),
+        (pool(vec![]), "attribute `kernel_shape` is missing"),
+        (pool(vec![ints("kernel_shape", &[HUGE, HUGE])]), "(LpPool): "),
+        (pool(vec![ints("kernel_shape", &[2, 2]), int("p", 0)]), "attribute `p` is 0; it must be positive"),
+        (pool(vec![ints("kernel_shape", &[9, 9]), int("ceil_mode", 1)]), "does not fit"),
+        (single(13, "TopK", &["4"], vec![indices("k", &[5])], vec![]), "k is 5; the axis has 4 elements"),
+        (single(13, "TopK", &["4"], vec![indices("k", &[-1])], vec![]), "k is -1"),
+        (single(13, "TopK", &["4", "1"], vec![], vec![]), "k (operand 1) is computed from data"),
+        (single(13, "CumSum", &["4"], vec![index("axis", 1)], vec![]), "axis 1 does not exist"),
+        (single(13, "Trilu", &["4"], vec![], vec![]), "is accepted from operator set 14 on"),
+        (single(14, "Trilu", &["4"], vec![], vec![]), "needs two axes or more"),
+        (
+            single(13, "OneHot", &["4"], vec![index("depth", 0), ones("v", &[2])], vec![]),
+            "it must be positive",
+        ),
+        (single(13, "OneHot", &["4"], vec![index("depth", HUGE), ones("v", &[1])], vec![]), "(OneHot): "),
+        (
+            single(13, "GatherND", &["4,4"], vec![indices("i", &[0, 0, 0])], vec![]),
+            "indices of shape [3] for data of shape [4, 4]",
+        ),
+        (
+            single(13, "GatherND", &["4,4"], vec![indices("i", &[0])], vec![int("batch_dims", -1)]),
+            "attribute `batch_dims` is -1",
+        ),
+        (
+            single(13, "GatherElements", &["4,4"], vec![indices("i", &[0])], vec![]),
+            "indices i64[1] for data f32[4,4]",
+        ),
+        (
+            single(
+                16,
+                "ScatterND",
+                &["4"],
+                vec![indices("i", &[0]), ones("u", &[])],
+                vec![text("reduction", "mean")],
+            ),
+            "attribute `reduction` is `mean`; accepted are none, add, mul, min and max",
+        ),
+        (einsum("ij,jk"), ": f32[2,4]"),
+        (einsum("ij"), "is not one of 2 operands"),
+        (einsum("ijk,jk->ik"), "does not name the axes of its operand"),
+        (einsum("ij,jk->iz"), "names an axis that no operand has, or one twice"),
+        (einsum("ij,jk->ii"), "names an axis that no operand has, or one twice"),
+        (einsum("i1,1k->ik"), "does not name the axes of its operand"),
+        (grid("cubist"), "attribute `mode` is `cubist`"),
+        (single(16, "GridSample", &["1,1,4,4", "1,2,2,3"], vec![], vec![]), "does not fit"),
+        (single(16, "RoiAlign", &["1,1,4,4", "1,4", "1"], vec![], vec![]), "sampling_ratio is 0"),
+        (
+            single(
+                16,
+                "RoiAlign",
+                &["1,1,4,4", "1,4", "1"],
+                vec![],
+                vec![int("sampling_ratio", HUGE), int("output_width", HUGE)],
+            ),
+            "bins of",
+        ),
+        (single(20, "AffineGrid", &["1,2,3"], vec![indices("s", &[1, 1, HUGE, HUGE])], vec![]), "fix it"),
+        (single(18, "CenterCropPad", &["N,4"], vec![indices("s", &[3, 3])], vec![]), "axis 0 of"),
+        (
+            single(23, "Attention", &["1,2,8", "1,2,8", "1,2,8"], vec![], vec![]),
+            "attribute `q_num_heads` is missing or not positive",
+        ),
+        (
+            single(23, "Attention", &["1,3,2,8", "1,2,2,8", "1,2,2,8"], vec![], vec![]),
+            "3 heads of queries for 2 of keys and values",
+        ),
+        (
+            single(
+                23,
+                "RotaryEmbedding",
+                &["1,2,2,8", "1,2,4", "1,2,4"],
+                vec![],
+                vec![int("rotary_embedding_dim", 3)],
+            ),
+            "attribute `rotary_embedding_dim` is 3; it must be even",
+        ),
+        (
+            single(
+                13,
+                "Range",
+                &[],
+                vec![floats("a", &[], &[0.0]), floats("b", &[], &[1e30]), floats("c", &[], &[1.0])],
+                vec![],
+            ),
+            "elements from 0 to",
+        ),
+        (
+            single(
+                13,
+                "Range",
+                &[],
+                vec![floats("a", &[], &[0.0]), floats("b", &[], &[1.0]), floats("c", &[], &[0.0])],
+                vec![],
+            ),
+            "elements from 0 to",
+        ),
+        (single(13, "Range", &[""], vec![index("b", 5), index("c", 1)], vec![]), "(operand 0)"),
+        (single(13, "Compress", &["4", "4"], vec![], vec![]), "the size of its result depends on data"),
+        (
+            single(11, "Pad", &["5"], vec![indices("pads", &[6, 0])], vec![text("mode", "wrap")]),
+            "wraps 6 elements around an axis of 5",
+        ),
+        (single(6, "Add", &["N,3,H,W", "3"], vec![], vec![]), "convert the model to operator set 7"),
+        (
+            single(6, "Add", &["N,3", "3"], vec![], vec![int("broadcast", 1), int("axis", 2)]),
+            "axis 2 does not exist",
+        ),
+        (single(3, "Add", &["3", "3"], vec![], vec![]), "is accepted from operator set 6 on"),
+        (single(6, "BatchNormalization", &["N,3", "3", "3", "3", "3"], vec![], vec![]), "is_test is 0"),
+        (
+            single(
+                13,
+                "Resize",
+                &["1,4"],
+                vec![floats("r", &[0], &[]), floats("s", &[2], &[1.0, 2.0])],
+                vec![text("mode", "cubic"), text("coordinate_transformation_mode", "tf_crop_and_resize")],
+            ),
+            "the region (operand 1) does not have two numbers for each axis",
+        ),
+        (
+            single(
+                18,
+                "Resize",
+                &["1,4"],
+                vec![floats("r", &[0], &[]), floats("s", &[2], &[1.0, 1e-30])],
+                vec![text("mode", "cubic"), int("antialias", 1)],
+            ),
+            ": f32[1,0]",
+        ),
+        (
+            single(13, "Shrink", &["4"], vec![], vec![float("lambd", 0.5), float("slope", 1.0)]),
+            "attribute `slope` is unknown",
+        ),
+    ];
+    for (model, expected) in cases {
+        match import(&model) {
+            Ok(import) => {
+                let found = summary(&import.graph);
+                assert!(
+                    expected.starts_with(": ") && found.ends_with(expected),
+                    "`{found}` is not refused: {expected}"
+                );
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(
+                    error.contains("node `n` (") && error.contains(expected),
+                    "{error}\nis not\n{expected}"
+                );
+            }
+        }
+    }
+}
