@@ -1,5 +1,5 @@
-//! The command `testsuite`: writes generated networks to files, for the scripts that measure and compare, and feeds readers with what no
-//! writer writes.
+//! The command `testsuite`: writes generated networks to files, for the scripts that measure and compare, runs ONNX's own tests, and feeds
+//! readers with what no writer writes.
 
 mod memory;
 
@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
+use testsuite::conformance;
 use testsuite::fuzz::{Outcome, Run, Target};
 use testsuite::generate::{GenerateError, Network, Weights};
 
@@ -50,6 +51,14 @@ enum Action {
         #[arg(long, default_value = "failure.bin")]
         failure: PathBuf,
     },
+    /// Runs ONNX's backend suite by the evaluator and by generated code; fails if a test that passed no longer does
+    Conformance {
+        /// The folder with node/, simple/, ..., as zoo.sh fetches it
+        folder: PathBuf,
+        /// Write the list of tests that pass, and the page about them, anew
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 /// An execution that takes longer hangs.
@@ -60,6 +69,10 @@ const LARGEST: usize = 512 << 20;
 fn main() -> ExitCode {
     let result = match Command::parse().action {
         Action::Generate { name, output, weights, seed } => generate(name, weights, seed, &output),
+        Action::Conformance { folder, write } => {
+            let summary = conformance::run(&folder, write);
+            summary.map(|summary| println!("{summary}")).map_err(|error| error.to_string())
+        }
         Action::Fuzz { target, executions, seed, failure } => {
             fuzz(Run { target, executions, seed }, &failure)
         }

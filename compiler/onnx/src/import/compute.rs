@@ -98,7 +98,7 @@ impl Call<'_, '_> {
     }
 
     /// Indices of which negative ones count from the end, as ones that do not.
-    pub fn from_start(&mut self, indices: ValueId, size: &Dim) -> Result<ValueId, Reason> {
+    pub fn indices_from_start(&mut self, indices: ValueId, size: &Dim) -> Result<ValueId, Reason> {
         let element = self.ty(indices).element;
         let negative = self.with_number(Binary::Less, indices, 0.0)?;
         let size = self.size(size, element)?;

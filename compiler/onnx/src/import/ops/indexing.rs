@@ -43,7 +43,7 @@ fn element_rows(call: &mut Call<'_, '_>, data: ValueId, indices: ValueId) -> Res
         return Err(Reason::new(format!("indices {} for data {}", call.ty(indices), call.ty(data))));
     }
     let indices = call.cast(indices, ElementType::I64)?;
-    let indices = call.from_start(indices, &shape[on])?;
+    let indices = call.indices_from_start(indices, &shape[on])?;
     let mut rows = scaled(call, indices, &shape[on + 1..])?;
     for k in (0..shape.len()).filter(|&k| k != on && wanted[k] != Dim::from(1)) {
         let positions = call.positions(&wanted[k], k, shape.len(), ElementType::I64)?;
@@ -96,7 +96,7 @@ fn tuple_rows(
     for part in 0..width {
         let index = call.slice(indices, outer.len(), Dim::from(part), Dim::from(1), 1)?;
         let index = call.reshape(index, outer.to_vec())?;
-        let index = call.from_start(index, &shape[batch + part])?;
+        let index = call.indices_from_start(index, &shape[batch + part])?;
         let index = scaled(call, index, &shape[batch + part + 1..named])?;
         rows = Some(match rows {
             None => index,
@@ -182,7 +182,7 @@ fn one_hot(call: &mut Call<'_, '_>) -> Translated {
     let on = axis(call.attributes.int("axis")?.unwrap_or(-1), shape.len() + 1)?;
     shape.insert(on, Dim::from(1));
     let indices = call.cast(indices, ElementType::I64)?;
-    let indices = call.from_start(indices, &depth)?;
+    let indices = call.indices_from_start(indices, &depth)?;
     let indices = call.reshape(indices, shape.clone())?;
     let positions = call.positions(&depth, on, shape.len(), ElementType::I64)?;
     let hit = call.binary(Binary::Equal, indices, positions)?;

@@ -185,7 +185,7 @@ fn range(call: &mut Call<'_, '_>) -> Translated {
     let (count, start, step) = match floats.as_deref() {
         Some(&[start, limit, step]) => {
             let count = ((f64::from(limit) - f64::from(start)) / f64::from(step)).ceil();
-            if !(count <= 1e9) {
+            if count.is_nan() || count > 1e9 {
                 return Err(Reason::new(format!("{count} elements from {start} to {limit} by {step}")));
             }
             (Dim::fixed(count.max(0.0) as i64), f64::from(start), f64::from(step))

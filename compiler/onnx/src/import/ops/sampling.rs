@@ -32,7 +32,7 @@ fn rows_of_channels(call: &mut Call<'_, '_>, x: ValueId) -> Result<(ValueId, Vec
     };
     let rank = shape.len();
     let x = call.transpose(x, (0..rank).filter(|&i| i != 1).chain([1]).collect())?;
-    let rows = Dim::product([&[batch.clone()], spatial].concat().iter()).ok_or_else(overflow)?;
+    let rows = Dim::product([std::slice::from_ref(batch), spatial].concat().iter()).ok_or_else(overflow)?;
     Ok((call.reshape(x, vec![rows, channels.clone()])?, spatial.to_vec()))
 }
 
