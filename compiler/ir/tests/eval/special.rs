@@ -237,7 +237,9 @@ fn documented_special_values() {
             "Of equal elements `top_k` takes the one with the lower index first; NaN counts as larger than Inf.",
             || {
                 let x = f32s(&[4], &[0.0, INF, NAN, -0.0]);
-                let of = |largest| apply(&Op::TopK { axis: 0, k: 4.into(), largest }, &[x.clone()]).unwrap();
+                let of = |largest| {
+                    apply(&Op::TopK { axis: 0, k: 4.into(), largest }, std::slice::from_ref(&x)).unwrap()
+                };
                 assert_eq!(of(true)[1].as_i64(), Some(&[2, 1, 0, 3][..]));
                 assert_eq!(of(false)[1].as_i64(), Some(&[0, 3, 1, 2][..]));
             },
