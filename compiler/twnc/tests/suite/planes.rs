@@ -88,7 +88,8 @@ fn graph(seed: u64) -> (Graph, Vec<usize>) {
             side = b.node(Op::Binary(Binary::Add), &[side, bias], "biased").unwrap();
         }
         if r.size(0, 5) == 0 {
-            side = b.node(Op::Unary(Unary::Tanh), &[side], "bent").unwrap();
+            // A function that kernels compute to the bit.
+            side = b.node(Op::Unary(Unary::HardSwish), &[side], "bent").unwrap();
         }
         sides.push(side);
     }

@@ -56,8 +56,8 @@ fn each_kind_of_step_counts_its_operations() {
     let table = [
         (sum(vec![term(&[(0, 0)], None)], none.clone()), counts((0, 9 * 3), (0, 0), 54)),
         (sum(vec![term(&[(0, 0)], Some(2))], none.clone()), counts((0, 9 * 3), (27, 0), 54)),
-        // Planes of one term are one sum with one scale; a second term is scaled and added.
-        (sum(vec![term(&[(0, 0), (0, 1)], Some(2))], none.clone()), counts((0, 9 * 4), (27, 0), 108)),
+        // Planes of one term are added and have one scale; a second term is scaled and added.
+        (sum(vec![term(&[(0, 0), (0, 1)], Some(2))], none.clone()), counts((0, 9 * 4), (27, 27), 108)),
         (
             sum(vec![term(&[(0, 0)], Some(2)), term(&[(0, 1)], Some(2))], none.clone()),
             counts((0, 9 * 4), (54, 27), 108),
