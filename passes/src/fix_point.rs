@@ -1,6 +1,6 @@
 //! `fix_point`: lets ternary layers sum whole numbers.
 //!
-//! **Approximate**; one of the two passes that are. A ternary `conv` or `matmul` of x becomes one of `quantize(x)`, whose sums are exact:
+//! **Approximate**, as `ternarise` is. A ternary `conv` or `matmul` of x becomes one of `quantize(x)`, whose sums are exact:
 //!
 //! ```text
 //! q, s = quantize(x)      whole numbers, with one scale for each sample

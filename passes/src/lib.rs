@@ -12,20 +12,23 @@
 //! | [`detect_ternary`], [`ternarise`] | passes that make ternary layers |
 //! | [`fold_scales`], [`flip_signs`] | passes that order the scales behind them |
 //! | [`egraph`] | the pass that finds where scales cost least, and which accumulations become one |
+//! | [`drop_logits_scale`] | the pass that leaves out scales that no order of outputs depends on |
 //! | [`fix_point`] | the pass that lets ternary layers sum whole numbers |
 //! | [`threshold`] | rounding to ternary, as functions of numbers |
-//! | `non_negative`, `walk` | the signs of values; the order in which passes walk a graph |
+//! | `non_negative`, `walk`, `near` | the signs of values; the order in which passes walk a graph; names that are nearly right |
 
 #![forbid(unsafe_code)]
 
 pub mod dead_code;
 pub mod decompose_custom;
 pub mod detect_ternary;
+pub mod drop_logits_scale;
 pub mod egraph;
 pub mod fix_point;
 pub mod flip_signs;
 pub mod fold_constants;
 pub mod fold_scales;
+mod near;
 mod non_negative;
 pub mod options;
 pub mod pipeline;
@@ -38,13 +41,14 @@ mod walk;
 pub use dead_code::DeadCode;
 pub use decompose_custom::DecomposeCustom;
 pub use detect_ternary::DetectTernary;
+pub use drop_logits_scale::DropLogitsScale;
 pub use egraph::{Limits, Rule, RuleError, Saturate};
 pub use fix_point::FixPoint;
 pub use flip_signs::FlipSigns;
 pub use fold_constants::FoldConstants;
 pub use fold_scales::FoldScales;
 pub use options::{Activations, Mode, Options, OptionsError, Scale, Threshold};
-pub use pipeline::default_pipeline;
+pub use pipeline::{default_pipeline, pipeline_with};
 pub use simplify::Simplify;
 pub use sink_transposes::SinkTransposes;
 pub use ternarise::Ternarise;

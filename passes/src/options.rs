@@ -23,6 +23,9 @@ pub struct Options {
     pub activation_bits: usize,
     /// Rules that [`saturate`](mod@crate::egraph) applies beside its own, as a text (`docs/egraph-rules.md`).
     pub rules: String,
+    /// Whether only the order of outputs matters, so that one scale and one bias before them may go
+    /// ([`drop_logits_scale`](mod@crate::drop_logits_scale)).
+    pub logits_scale_free: bool,
     /// Values for which [`saturate`](mod@crate::egraph) says by which rules they came to be: names of layers and outputs, or `%7`.
     pub explain: Vec<String>,
 }
@@ -90,14 +93,15 @@ pub enum OptionsError {
     /// A text of rules that is none.
     #[error("the rules: {0}")]
     Rules(#[from] RuleError),
-    /// A rule whose name another one has.
-    #[error("there is a rule `{0}` already; give yours another name")]
-    RuleName(String),
     /// A rule whose sides differ.
-    #[error("rule `{name}` does not hold: {case}")]
+    #[error("the rules: line {line}, column {column}: rule `{name}` does not hold: {case}")]
     WrongRule {
         /// The rule.
         name: String,
+        /// Where it stands, from 1.
+        line: usize,
+        /// From 1.
+        column: usize,
         /// Where its sides differ.
         case: String,
     },
@@ -116,6 +120,7 @@ impl Default for Options {
             activations: Activations::default(),
             activation_bits: 8,
             rules: String::new(),
+            logits_scale_free: false,
             explain: vec![],
         }
     }

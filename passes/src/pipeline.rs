@@ -2,10 +2,10 @@
 
 use crate::options::{Activations, Options, OptionsError};
 use crate::{
-    DeadCode, DecomposeCustom, DetectTernary, FixPoint, FlipSigns, FoldConstants, FoldScales, Saturate,
-    Simplify, SinkTransposes, Ternarise,
+    DeadCode, DecomposeCustom, DetectTernary, DropLogitsScale, FixPoint, FlipSigns, FoldConstants,
+    FoldScales, Saturate, Simplify, SinkTransposes, Ternarise,
 };
-use twnc_ir::Pipeline;
+use twnc_ir::{CustomRegistry, Pipeline};
 
 /// The pipeline for some options.
 ///
@@ -15,6 +15,11 @@ use twnc_ir::Pipeline;
 /// # Ok::<(), twnc_passes::OptionsError>(())
 /// ```
 pub fn default_pipeline(options: &Options) -> Result<Pipeline, OptionsError> {
+    pipeline_with(options, &CustomRegistry::default())
+}
+
+/// The pipeline for some options whose rules may use these custom operators.
+pub fn pipeline_with(options: &Options, registry: &CustomRegistry) -> Result<Pipeline, OptionsError> {
     let mut list = Pipeline::new();
     list.push(DeadCode, "First, so that no later pass holds back for a reader that no output needs.")?;
     list.push(DecomposeCustom, "Early, so that every other pass sees an extension's mathematics.")?;
@@ -32,8 +37,14 @@ pub fn default_pipeline(options: &Options) -> Result<Pipeline, OptionsError> {
         )?;
     }
     list.push(
-        Saturate::new(options)?,
-        "Last: scales move on and sums become one where that costs less, once all is in the form that lowering joins.",
+        Saturate::new(options, registry)?,
+        "Behind all others: scales move on and sums become one where that costs less, once all is in the form that lowering joins.",
     )?;
+    if options.logits_scale_free {
+        list.push(
+            DropLogitsScale,
+            "With --logits-scale-free: what has moved to the outputs is left out where their order does not need it.",
+        )?;
+    }
     Ok(list)
 }

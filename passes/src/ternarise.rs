@@ -1,6 +1,6 @@
 //! `ternarise`: rounds the float weights of convolutions and linear layers to ternary.
 //!
-//! **Approximate**; one of the two passes that are. The weight W of a layer becomes a ternary constant T and a `mul` by α
+//! **Approximate**, as `fix_point` is. The weight W of a layer becomes a ternary constant T and a `mul` by α
 //! behind the product, by the rule of [`threshold`](mod@crate::threshold) that the options choose, with one α per layer or per
 //! output channel. It stands before scales are folded: with one α per layer, folding a batch norm into W first gives
 //! another T. A weight that several layers share gives each the same T and α.

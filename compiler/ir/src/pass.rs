@@ -37,6 +37,14 @@ pub enum PassError {
         /// Why, and what to do.
         message: String,
     },
+    /// The options name a value that the graph does not have when the pass begins.
+    #[error("there is no layer, input, output or value `{name}`{near}")]
+    UnknownValue {
+        /// The name.
+        name: String,
+        /// Names like it, as a clause that continues the sentence; may be empty.
+        near: String,
+    },
 }
 
 /// What a pass is handed, and where it leaves its remarks.

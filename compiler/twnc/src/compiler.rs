@@ -119,7 +119,7 @@ impl CompilerBuilder {
         CompilerBuilder { import, ..self }
     }
 
-    /// What becomes ternary, and how.
+    /// What becomes ternary, and how. Rules of a text may use the custom operators with which files are imported.
     pub fn passes(self, passes: twnc_passes::Options) -> CompilerBuilder {
         CompilerBuilder { passes, ..self }
     }
@@ -158,7 +158,7 @@ impl CompilerBuilder {
 
     /// The compiler.
     pub fn build(self) -> Result<Compiler, CompileError> {
-        let mut pipeline = twnc_passes::default_pipeline(&self.passes)?;
+        let mut pipeline = twnc_passes::pipeline_with(&self.passes, &self.import.custom)?;
         for Placed { pass, place, before } in self.edits {
             let why = format!(
                 "{} `{place}`, where the application put it",

@@ -17,6 +17,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) class: Id,
     /// What new nodes are called.
     pub(crate) name: String,
+    /// The classes that were found equal to others.
+    pub(crate) changed: Vec<Id>,
 }
 
 impl Builder<'_> {
@@ -66,6 +68,19 @@ impl Builder<'_> {
         }
         children.extend_from_slice(operands);
         Some(self.node(Term { head: Head::Operator(word), children }))
+    }
+
+    /// Adds a result of an operator with several.
+    pub(crate) fn part(&mut self, all: Id, number: u32) -> Id {
+        self.node(Term { head: Head::Part(number), children: vec![all] })
+    }
+
+    /// Says that two classes are equal, if their types agree, and notes which changed.
+    pub(crate) fn unite(&mut self, a: Id, b: Id) {
+        let (a, b) = (self.classes.find(a), self.classes.find(b));
+        if self.facts(a).types == self.facts(b).types && self.classes.union(a, b) {
+            self.changed.push(a);
+        }
     }
 
     /// Adds a coefficient.

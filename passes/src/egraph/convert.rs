@@ -93,8 +93,9 @@ impl Region {
             results => {
                 for (i, &result) in results.iter().enumerate() {
                     let part = Term { head: Head::Part(i as u32), children: vec![class] };
-                    let part = self.classes.add(part);
-                    self.places.insert(result, part);
+                    let class = self.classes.add(part.clone());
+                    self.originals.push((part, id));
+                    self.places.insert(result, class);
                 }
             }
         }

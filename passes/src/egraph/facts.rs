@@ -168,6 +168,11 @@ pub(crate) fn plain(word: &str) -> Option<&'static Op> {
     PLAIN.get(word)
 }
 
+/// The words of the operators without attributes.
+pub(crate) fn plain_words() -> impl Iterator<Item = &'static str> {
+    PLAIN.keys().copied()
+}
+
 /// The operator of a node, with its attributes.
 pub(crate) fn operator<'a>(classes: &'a Classes, term: &Term) -> Option<&'a Op> {
     let Head::Operator(word) = term.head else { return None };

@@ -23,6 +23,7 @@ use crate::{FlipSigns, FoldScales, non_negative, walk};
 pub use check::{Verdict, check, example};
 use convert::Region;
 use egg::{Rewrite, Runner, SimpleScheduler, StopReason};
+use explain::Explanations;
 pub use extract::Strategy;
 use extract::extract;
 use facts::Tables;
@@ -30,7 +31,9 @@ use language::Term;
 pub use rules::{Exactness, Rule, RuleError};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
-use twnc_ir::{Changed, Graph, NodeId, Op, Pass, PassContext, PassError, Rewriter, Topic, ValueId};
+use twnc_ir::{
+    Changed, CustomRegistry, Graph, NodeId, Op, Pass, PassContext, PassError, Rewriter, Topic, ValueId,
+};
 
 /// How large a region and its e-graph become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,20 +78,22 @@ impl Default for Saturate {
 }
 
 impl Saturate {
-    /// The pass for some options. A rule of the user's is checked first; one that does not hold is refused.
-    pub fn new(options: &Options) -> Result<Saturate, OptionsError> {
-        let own = Rule::built_in();
-        let rules = Rule::parse(&options.rules)?;
+    /// The pass for some options. A rule of the user's, which may use these custom operators, is checked first; one that does not hold is refused.
+    pub fn new(options: &Options, registry: &CustomRegistry) -> Result<Saturate, OptionsError> {
+        let rules = Rule::parse_with(&options.rules, registry)?;
         for rule in &rules {
-            if own.iter().any(|other| other.name() == rule.name()) {
-                return Err(OptionsError::RuleName(rule.name().to_owned()));
-            }
             if let Verdict::Fails(case) = check(rule, CASES, 0) {
-                return Err(OptionsError::WrongRule { name: rule.name().to_owned(), case });
+                let (line, column) = rule.place().unwrap_or_default();
+                return Err(OptionsError::WrongRule { name: rule.name().to_owned(), line, column, case });
             }
         }
-        let rules = own.into_iter().chain(rules).collect();
+        let rules = Rule::built_in().into_iter().chain(rules).collect();
         Ok(Saturate { rules, explain: options.explain.clone(), ..Saturate::default() })
+    }
+
+    /// The pass with these rules alone.
+    pub fn with_rules(self, rules: Vec<Rule>) -> Saturate {
+        Saturate { rules, ..self }
     }
 
     /// The pass with other limits.
@@ -109,6 +114,7 @@ impl Pass for Saturate {
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Changed, PassError> {
         let rewrites: Vec<Rewrite<Term, Tables>> = self.rules.iter().filter_map(Rule::rewrite).collect();
+        let mut explanations = Explanations::of(&self.explain, graph)?;
         let mut rewriter = Rewriter::new(graph);
         let mut done: HashSet<NodeId> = HashSet::new();
         loop {
@@ -122,8 +128,9 @@ impl Pass for Saturate {
             let nodes = &order[start..end];
             let known = non_negative::values(rewriter.graph(), &order[..end]);
             done.extend(nodes);
-            done.extend(self.region(&mut rewriter, nodes, &rewrites, &known, cx)?);
+            done.extend(self.region(&mut rewriter, nodes, &rewrites, &known, &mut explanations, cx)?);
         }
+        explanations.finish(cx);
         let mut changed = rewriter.finish();
         if changed.any() && self.strategy == Strategy::Best {
             // Of equal costs, chains and signs in the form that the passes before this one left. They have made their remarks.
@@ -143,6 +150,7 @@ impl Saturate {
         nodes: &[NodeId],
         rewrites: &[Rewrite<Term, Tables>],
         non_negative: &HashSet<ValueId>,
+        explanations: &mut Explanations,
         cx: &mut PassContext<'_>,
     ) -> Result<Vec<NodeId>, PassError> {
         let (region, limit) = self.grown(rewriter.graph(), nodes, rewrites, non_negative);
@@ -164,9 +172,7 @@ impl Saturate {
         if self.strategy == Strategy::Best && !after.is_less_than(&before) {
             return Ok(vec![]);
         }
-        for value in &self.explain {
-            explain::remarks(&region, rewriter.graph(), &selection, value, cx);
-        }
+        explanations.remarks(&region, rewriter.graph(), &selection, cx);
         let mut reasons: HashMap<ValueId, String> = HashMap::new();
         for &root in &region.roots {
             let rules = explain::rules(&region, &selection, root);

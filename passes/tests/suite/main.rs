@@ -8,6 +8,7 @@ mod folding;
 mod oracle;
 mod preparation;
 mod random_graphs;
+mod rule_texts;
 mod rules;
 mod saturation;
 mod swish;

@@ -23,7 +23,7 @@ fn scaled(build: &mut GraphBuilder, x: ValueId, scale: f32, name: &str) -> Value
 }
 
 /// Fully connected layers with one scale each, a bias and an activation.
-fn perceptron(layers: usize, width: usize) -> Graph {
+pub fn perceptron(layers: usize, width: usize) -> Graph {
     let mut numbers = Numbers::new(3);
     let mut build = GraphBuilder::new("mlp");
     let mut x = build.input("x", TensorType::f32(vec![Dim::symbol("N"), Dim::from(width)]));
@@ -104,6 +104,66 @@ fn without_batch_norm_the_output_alone_is_scaled() {
     // The mean of a pool is a sum, whose division joined the scale.
     assert!(!cnn.node_ids().any(|id| matches!(cnn.node(id).op, Op::AveragePool { .. })));
     assert_same(&images(), &cnn);
+}
+
+/// With `--logits-scale-free` nothing at all multiplies, and the order of each row of outputs is what it was.
+#[test]
+fn without_their_scale_logits_keep_their_order() {
+    let order = |graph: &Graph| -> Vec<Vec<usize>> {
+        let outputs = crate::oracle::outputs(graph, 7);
+        let (y, classes) = (outputs["y"].as_f32().unwrap(), outputs["y"].shape()[1]);
+        let ranks = |row: &[f32]| {
+            let mut order: Vec<usize> = (0..row.len()).collect();
+            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+            order
+        };
+        y.chunks(classes).map(ranks).collect()
+    };
+    for graph in [perceptron(6, 12), images()] {
+        let options = Options { logits_scale_free: true, ..Options::default() };
+        let mut after = graph.clone();
+        let outcome = crate::oracle::run(&mut after, &["saturate", "drop_logits_scale"], &options);
+        assert!(
+            outcome.lines().contains("drop_logits_scale: y: is without the scale "),
+            "{}",
+            outcome.lines()
+        );
+        assert_eq!(multiplications(&after), [""; 0]);
+        assert_eq!(order(&graph), order(&after));
+    }
+}
+
+/// What is rounded to whole numbers does not know of a scale that is one positive number; any other is part of what is rounded.
+#[test]
+fn one_positive_scale_moves_behind_quantize() {
+    let source = |scale: &str, shape: &str, of_all: &str| {
+        format!(
+            "graph \"g\" (%0 \"x\": f32[N,2]) -> (%6 \"y\") {{
+  %1 = const f32[{shape}] \"s\" [{scale}]
+  %2 = mul(%0, %1) \"a\" : f32[N,2]
+  %3, %4 = quantize(%2) {{bits=8, signed=true{of_all}}} \"q\" : i16[N,2], f32[N,1]
+  %5 = cast(%3) {{to=f32}} : f32[N,2]
+  %6 = mul(%5, %4) : f32[N,2]
+}}"
+        )
+    };
+    let after = |source: &str| {
+        let graph = text::parse(source, &twnc_ir::CustomRegistry::default()).unwrap();
+        let (after, _) = saturate(&graph, &Saturate::default());
+        let (a, b) = (crate::oracle::outputs(&graph, 1), crate::oracle::outputs(&after, 1));
+        let (a, b) = (a["y"].as_f32().unwrap(), b["y"].as_f32().unwrap());
+        a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() <= 1e-5 * a.abs(), "{a} became {b}"));
+        text::print_full(&after)
+    };
+    for of_all in ["", ", scale=0.25"] {
+        let moved = after(&source("0.5", "", of_all));
+        assert!(moved.contains("quantize(%0)"), "{moved}");
+        assert!(of_all.is_empty() || moved.contains("scale=0.5"), "{moved}");
+        for (scale, shape) in [("-0.5", ""), ("0.5, 0.25", "2"), ("0.0", "")] {
+            let kept = after(&source(scale, shape, of_all));
+            assert!(kept.contains("quantize(%2)"), "{kept}");
+        }
+    }
 }
 
 #[test]

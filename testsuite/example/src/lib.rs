@@ -3,6 +3,7 @@
 //! * [`UnboundRelu6`]: a pass that turns relu6 into relu.
 //! * [`SoftShrink`]: an operator that is written out in the closed set, so that passes and kernels see only what they know.
 //! * [`ReverseChannels`]: an operator that stays a call, of a function that the application registers with the runtime.
+//! * [`RULES`]: rules for the e-graph in which that operator takes part, as a text.
 
 #![forbid(unsafe_code)]
 
@@ -126,6 +127,9 @@ impl CustomOperator for ReverseChannels {
         Ok(vec![Tensor::from_f32(x.shape().to_vec(), y).map_err(|e| e.to_string())?])
     }
 }
+
+/// Rules for the e-graph about [`ReverseChannels`]; whoever compiles with them registers the operator.
+pub const RULES: &str = include_str!("../channels.rules");
 
 /// Both operators, as an importer wants them.
 pub fn registry() -> CustomRegistry {

@@ -11,9 +11,11 @@ use onnx_protobuf::{ModelProto, NodeProto};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use twnc::{CompileError, Compiled, Compiler};
-use twnc_example::{UnboundRelu6, registry, reverse_channels};
+use twnc_example::{RULES, UnboundRelu6, registry, reverse_channels};
 use twnc_ir::{RemarkKind, Tensor, eval};
 use twnc_onnx::ImportOptions;
+use twnc_passes::egraph::{Verdict, check};
+use twnc_passes::{Mode, Options, Rule};
 use twnc_program::interpret::{CustomFunction, Functions, View, ViewMut};
 use twnc_program::step::Attribute;
 use twnc_runtime::{Backend, Module, Output, SessionOptions};
@@ -94,6 +96,55 @@ fn a_network_with_custom_operators_runs() {
             assert!((y - e).abs() < 1e-4, "{backend:?}: {y}, not {e}");
         }
     }
+}
+
+#[test]
+fn rules_may_use_a_custom_operator() {
+    for rule in Rule::parse_with(RULES, &registry()).unwrap() {
+        assert_eq!(check(&rule, 200, 0), Verdict::Holds(200), "{}", rule.name());
+    }
+    let custom = |input: &str, output: &str| NodeProto {
+        domain: "com.example".into(),
+        ..node("ReverseChannels", output, &[input], &[output], vec![])
+    };
+    // Reversed, scaled by the layer behind and rectified, reversed twice more.
+    let nodes = vec![
+        node("Conv", "conv", &["x", "w"], &["a"], vec![]),
+        custom("a", "b"),
+        node("Relu", "relu", &["b"], &["c"], vec![]),
+        custom("c", "d"),
+        custom("d", "y"),
+    ];
+    let weight: Vec<f32> = (0..24).map(|i| ((i * 7) % 3) as f32 - 1.0).collect();
+    let constants = vec![floats("w", &[3, 2, 2, 2], &weight)];
+    let network = model(17, graph(nodes, vec![value("x", FLOAT, "N,2,4,4")], constants, &["y"]));
+    let compile = |rules: &str| {
+        let import = ImportOptions { custom: registry(), ..ImportOptions::default() };
+        let passes = Options { rules: rules.to_owned(), ternarise: Mode::All, ..Options::default() };
+        let compiler = Compiler::builder().import(import).passes(passes).build()?;
+        compiler.compile_bytes(&bytes(&network))
+    };
+    let kinds = |compiled: &Compiled| -> Vec<&str> {
+        compiled.program.steps.iter().map(|step| step.kind_name()).collect()
+    };
+    let (without, with) = (compile("").unwrap(), compile(RULES).unwrap());
+    assert_eq!(kinds(&without), ["accumulate", "custom", "map", "custom", "custom"]);
+    assert_eq!(kinds(&with), ["accumulate", "custom"], "two reversals are none, and the relu is the layer's");
+    let x: Vec<f32> = (0..64).map(|i| (i as f32 * 0.37).sin() * 4.0).collect();
+    let inputs = BTreeMap::from([("x".to_owned(), Tensor::from_f32(vec![2, 2, 4, 4], x).unwrap())]);
+    let [expected, found] =
+        [&without, &with].map(|c| eval::evaluate(&c.graph, &inputs).unwrap()["y"].as_f32().unwrap().to_vec());
+    assert_eq!(expected, found);
+
+    let wrong = RULES.replace("if coefficient(?s), uniform(?s), bare(?x)", "if coefficient(?s), bare(?x)");
+    let error = compile(&wrong).err().unwrap().to_string();
+    assert!(error.contains("rule `scale_through_reversal` does not hold"), "{error}");
+    let error = Compiler::builder().passes(Options { rules: RULES.to_owned(), ..Options::default() }).build();
+    let error = error.err().unwrap().to_string();
+    assert!(
+        error.contains("the custom operator `com.example::ReverseChannels` is not registered"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -216,13 +216,17 @@ pub(super) fn custom(
 ) -> Result<Op, String> {
     let operator =
         registry.get(name).ok_or_else(|| format!("the custom operator `{name}` is not registered"))?;
+    Ok(Op::Custom(CustomCall { operator: operator.clone(), attributes: of_custom(attributes)? }))
+}
+
+/// The attributes of a custom operator.
+pub(super) fn of_custom(attributes: BTreeMap<String, Value>) -> Result<Attributes, String> {
     let attributes = attributes.into_iter().map(|(name, value)| {
         let attribute =
             custom_attribute(&value).ok_or_else(|| format!("`{name}` is no attribute value: {value}"))?;
         Ok((name, attribute))
     });
-    let attributes = attributes.collect::<Result<Attributes, String>>()?;
-    Ok(Op::Custom(CustomCall { operator: operator.clone(), attributes }))
+    attributes.collect()
 }
 
 /// The combination of a word.

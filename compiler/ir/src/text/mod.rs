@@ -4,6 +4,7 @@
 //! [`SMALL`] elements print as name, type and digest; such a text is parsed against the constants that it stands for
 //! ([`parse_with`]), or printed in full ([`print_full`]). NaN prints as `NaN`, whatever its payload.
 
+mod attribute_list;
 mod attributes;
 mod cursor;
 mod expression;
@@ -11,6 +12,7 @@ mod lex;
 mod parse;
 mod print;
 
+pub use attribute_list::AttributeList;
 pub use cursor::ParseError;
 pub use parse::{Constants, parse, parse_with};
 pub use print::{print, print_full};

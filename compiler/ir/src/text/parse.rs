@@ -13,7 +13,7 @@ use crate::infer;
 use crate::op::Op;
 use crate::tensor::{Data, Tensor};
 use crate::types::{ElementType, TensorType};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Gives the constants that a text holds only the digest of: by name, type and digest.
 pub type Constants<'a> = &'a dyn Fn(&str, &TensorType, u64) -> Option<Tensor>;
@@ -102,20 +102,7 @@ impl Parser<'_> {
             operands.push(value);
             self.tokens.separator(")")?;
         }
-        let mut named = BTreeMap::new();
-        if self.tokens.take("{") {
-            while !self.tokens.take("}") {
-                let place = self.tokens.place();
-                let quoted = self.tokens.optional_text();
-                let name = quoted.map_or_else(|| self.tokens.any_word("an attribute"), Ok)?;
-                self.tokens.sign("=")?;
-                let value = self.tokens.attribute()?;
-                if named.insert(name.to_owned(), value).is_some() {
-                    return Err(error(place, format!("attribute `{name}` is given twice")));
-                }
-                self.tokens.separator("}")?;
-            }
-        }
+        let named = self.tokens.attribute_list()?.0;
         let name = self.tokens.optional_text().unwrap_or_default();
         self.tokens.sign(":")?;
         let mut types = vec![self.ty()?];

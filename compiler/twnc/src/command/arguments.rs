@@ -4,6 +4,8 @@ use super::data;
 use super::failure::Failure;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use twnc::{CompileError, Compiler};
+use twnc_ir::RunOptions;
 use twnc_onnx::{ImportOptions, ShapeOverride};
 use twnc_passes as passes;
 
@@ -109,6 +111,9 @@ pub struct CompileOptions {
     /// The bits of such a whole number, 4 to 12.
     #[arg(long, value_name = "N", default_value_t = 8, requires = "activations", value_parser = parse_bits)]
     pub activation_bits: usize,
+    /// Leave out one positive scale and one bias before outputs whose order alone matters, such as logits: values change, their order does not.
+    #[arg(long)]
+    pub logits_scale_free: bool,
     /// Apply the rules of a file beside the built-in ones.
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,
@@ -303,6 +308,25 @@ impl CompileOptions {
         }
     }
 
+    /// The compiler that they ask for.
+    pub fn compiler(&self, run: RunOptions) -> Result<Compiler, Failure> {
+        let builder = Compiler::builder().import(self.import()).passes(self.passes()?).run(run);
+        builder.build().map_err(|error| self.refused(error))
+    }
+
+    /// The failure of an error in what they ask for, with the file of rules where it is there.
+    pub fn refused(&self, error: CompileError) -> Failure {
+        let of_rules = matches!(
+            error,
+            CompileError::Options(passes::OptionsError::Rules(_) | passes::OptionsError::WrongRule { .. })
+        );
+        let failure = Failure::from(error);
+        match self.rules.as_ref().filter(|_| of_rules) {
+            Some(path) => failure.in_file(path.display()),
+            None => failure,
+        }
+    }
+
     /// What the passes need of them.
     pub fn passes(&self) -> Result<passes::Options, Failure> {
         Ok(passes::Options {
@@ -327,6 +351,7 @@ impl CompileOptions {
             },
             activation_bits: self.activation_bits,
             rules: self.rules.as_deref().map_or(Ok(String::new()), data::text)?,
+            logits_scale_free: self.logits_scale_free,
             explain: vec![],
         })
     }

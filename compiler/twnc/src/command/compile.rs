@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::progress::Progress;
 use super::{compare, counted, err, out, run as run_command};
 use std::path::Path;
-use twnc::{CalibrationError, Calibrator, Compiled, Compiler, synthetic};
+use twnc::{CalibrationError, Calibrator, Compiled, synthetic};
 use twnc_ir::{CountingCost, Flow, PrintAfter, RemarkKind, RunOptions, dot, text};
 use twnc_program::interpret::Functions;
 use twnc_runtime::{Input, Module, Output, SessionOptions};
@@ -49,11 +49,7 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         skip: options.skip_pass.clone(),
         verify: options.verify,
     };
-    let compiler = Compiler::builder()
-        .import(options.options.import())
-        .passes(options.options.passes()?)
-        .run(settings)
-        .build()?;
+    let compiler = options.options.compiler(settings)?;
     let import = compiler.import_file(model)?;
     import.notes.iter().for_each(|note| err!("note: {note}"));
     let compiled = compiler
@@ -175,8 +171,7 @@ fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Opt
         activations: Activations::F32,
         ..options.options.clone()
     };
-    let compiler = Compiler::builder().import(passes.import()).passes(passes.passes()?).build()?;
-    let float = compiler.compile_file(model)?;
+    let float = passes.compiler(RunOptions::default())?.compile_file(model)?;
     let modules = [float.program, compiled.program.clone()].map(|p| Module::new(p, Functions::default()));
     let [Ok(float), Ok(ternary)] = modules else { return Ok(None) };
     let open_inside = |m: &Module| {

@@ -3,8 +3,10 @@
 use miette::Diagnostic;
 use std::fmt;
 use twnc::CompileError;
+use twnc_ir::{PassError, PipelineError};
 use twnc_lower::LowerError;
 use twnc_onnx::{ImportProblem, NodeProblem, OnnxError, Setting};
+use twnc_passes::OptionsError;
 use twnc_program::FormatError;
 
 /// A failure, as it is shown to the user.
@@ -98,8 +100,12 @@ impl Diagnostic for Failure {
 impl From<CompileError> for Failure {
     fn from(error: CompileError) -> Failure {
         let kind = match &error {
+            CompileError::Options(OptionsError::Rules(_) | OptionsError::WrongRule { .. }) => {
+                Kind::Unacceptable
+            }
             CompileError::Options(_) => Kind::Usage,
-            CompileError::Pipeline(twnc_ir::PipelineError::UnknownPass { .. }) => Kind::Usage,
+            CompileError::Pipeline(PipelineError::UnknownPass { .. }) => Kind::Usage,
+            CompileError::Pipeline(PipelineError::Pass { source, .. }) if is_unknown(source) => Kind::Usage,
             CompileError::Onnx(OnnxError::Import { problem, .. }) => match problem {
                 ImportProblem::Option { .. } => Kind::Usage,
                 ImportProblem::TooLarge { .. } => Kind::Limit,
@@ -121,6 +127,16 @@ impl From<CompileError> for Failure {
             CompileError::Onnx(error @ OnnxError::Export { .. }) => {
                 Failure::new(kind, error.to_string()).help("--dim NAME=N gives an open size a value")
             }
+            CompileError::Pipeline(PipelineError::Pass { source, .. }) if is_unknown(&source) => {
+                Failure::new(kind, source.to_string()).help(
+                    "`twnc opt FILE` prints all values with their numbers and names; a pass before may have replaced one",
+                )
+            }
+            CompileError::Options(error @ OptionsError::Rules(_)) => {
+                Failure::new(kind, error.to_string()).help(RULES)
+            }
+            CompileError::Options(error @ OptionsError::WrongRule { .. }) => Failure::new(kind, error.to_string())
+                .help("a condition may be missing, or the rule holds for `reassociation` or `numbers` alone; `twnc rules --check FILE` tries again"),
             CompileError::Lower(error) => Failure::new(kind, format!("{error}{}", flags_of(&error))),
             error => Failure::new(kind, error.to_string()),
         }
@@ -161,6 +177,14 @@ impl From<twnc_runtime::Error> for Failure {
             error => Failure::unacceptable(error),
         }
     }
+}
+
+/// What helps where a text holds no rules.
+pub const RULES: &str =
+    "docs/egraph-rules.md has the grammar and the words; `twnc rules` prints rules that hold";
+
+fn is_unknown(error: &PassError) -> bool {
+    matches!(error, PassError::UnknownValue { .. })
 }
 
 /// What helps where nodes cannot be imported.

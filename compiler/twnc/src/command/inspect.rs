@@ -6,7 +6,7 @@ use super::{out, sizes};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use twnc::Compiler;
+use twnc_ir::RunOptions;
 use twnc_program::interpret::Functions;
 use twnc_program::step::Contraction;
 use twnc_program::{ConstantData, Operand, Operations, Program, Step, StepKind, operations};
@@ -67,8 +67,7 @@ struct Totals {
 pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     let is_onnx = options.model.extension().is_some_and(|extension| extension == "onnx");
     let (module, why_not, dims) = if is_onnx {
-        let compiler =
-            Compiler::builder().import(options.options.import()).passes(options.options.passes()?).build()?;
+        let compiler = options.options.compiler(RunOptions::default())?;
         let compiled = compiler.compile_file(&options.model)?;
         let names = compiled.program.steps.iter().map(|step| step.name.clone());
         let reasons =

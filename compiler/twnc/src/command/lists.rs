@@ -3,12 +3,13 @@
 use super::failure::Failure;
 use super::out;
 use twnc::Compiler;
-use twnc_passes::Activations;
+use twnc_passes::{Activations, Options};
 
 /// Lists the passes in order, with the reason for each one's place.
 pub fn passes(json: bool) -> Result<(), Failure> {
-    // With the pass that only this option asks for.
-    let compiler = Compiler::builder().activations(Activations::Int).build()?;
+    // With the passes that only options ask for.
+    let options = Options { activations: Activations::Int, logits_scale_free: true, ..Options::default() };
+    let compiler = Compiler::builder().passes(options).build()?;
     let entries = compiler.pipeline().entries();
     if json {
         let list = entries.iter().map(|e| serde_json::json!({"name": e.pass.name(), "why": e.why}));

@@ -9,9 +9,17 @@ use twnc_ir::{CountingCost, CustomRegistry, Graph, PassContext, RunOptions, text
 
 /// Runs the passes that the options name and prints the graph.
 pub fn run(options: &Opt) -> Result<(), Failure> {
+    if !options.explain.is_empty() && !options.passes.iter().any(|pass| pass == "saturate") {
+        let passes = options.passes.iter().map(|pass| format!("{pass},")).collect::<String>();
+        return Err(Failure::usage(
+            "--explain says what the pass saturate did, which --passes does not name",
+        )
+        .help(format!("--passes {passes}saturate")));
+    }
     let mut graph = read(&options.file, options)?;
     let passes = twnc_passes::Options { explain: options.explain.clone(), ..options.options.passes()? };
-    let pipeline = twnc_passes::default_pipeline(&passes).map_err(twnc::CompileError::from)?;
+    let pipeline =
+        twnc_passes::default_pipeline(&passes).map_err(|error| options.options.refused(error.into()))?;
     let pipeline = pipeline.select(&options.passes).map_err(twnc::CompileError::from)?;
     let mut cx = PassContext::new(&CountingCost);
     let run = RunOptions { verify: true, ..RunOptions::default() };

@@ -1,7 +1,7 @@
 //! `twnc rules`: the rules of the e-graph, and whether a user's hold.
 
 use super::arguments::Rules;
-use super::failure::{Failure, Kind};
+use super::failure::{Failure, Kind, RULES};
 use super::{counted, data, out};
 use twnc_passes::Rule;
 use twnc_passes::egraph::{Verdict, check};
@@ -11,11 +11,8 @@ pub fn run(options: &Rules, json: bool) -> Result<(), Failure> {
     match &options.check {
         None => list(&Rule::built_in(), json),
         Some(path) => {
-            let rules = Rule::parse(&data::text(path)?).map_err(|e| {
-                Failure::unacceptable(e)
-                    .in_file(path.display())
-                    .help("docs/egraph-rules.md has the grammar and the words")
-            })?;
+            let rules = Rule::parse(&data::text(path)?)
+                .map_err(|e| Failure::unacceptable(e).in_file(path.display()).help(RULES))?;
             checked(&rules, options.cases, json).map_err(|failure| failure.in_file(path.display()))
         }
     }
@@ -50,11 +47,15 @@ fn checked(rules: &[Rule], cases: usize, json: bool) -> Result<(), Failure> {
     }
     let mut wrong = vec![];
     for (rule, verdict) in &verdicts {
+        let (line, column) = rule.place().unwrap_or_default();
+        let place = format!("line {line}, column {column}: `{}`", rule.name());
         match verdict {
-            Verdict::Holds(0) => wrong.push(format!("`{}` fits none of the random graphs", rule.name())),
+            Verdict::Holds(0) => wrong.push(format!(
+                "{place} fits none of the random graphs; a condition that holds more often, or a variable in the place of attributes, fits more"
+            )),
             Verdict::Holds(held) if !json => out!("{}: holds in {}", rule.name(), counted(*held, "case")),
             Verdict::Holds(_) => {}
-            Verdict::Fails(case) => wrong.push(format!("`{}` does not hold: {case}", rule.name())),
+            Verdict::Fails(case) => wrong.push(format!("{place} does not hold: {case}")),
         }
     }
     match wrong.is_empty() {

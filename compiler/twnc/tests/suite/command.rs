@@ -186,6 +186,43 @@ fn text_goes_out_and_in() {
     assert_eq!(ternary(&program("again")), ternary(&program("lenet5")));
 }
 
+#[test]
+fn wrong_rules_are_all_named() {
+    let folder = folder();
+    let rules = include_str!("../../../../passes/tests/wrong.rules");
+    std::fs::write(folder.path().join("wrong.rules"), rules).unwrap();
+    let output = twnc(folder.path(), "rules --check wrong.rules --json");
+    assert_eq!(output.status.code(), Some(3));
+    let verdicts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names: Vec<&str> =
+        rules.lines().filter_map(|line| line.strip_prefix("rule ")?.split(' ').next()).collect();
+    assert!(names.len() >= 24, "{names:?}");
+    for (name, verdict) in names.iter().zip(verdicts.as_array().unwrap()) {
+        assert_eq!((verdict["name"].as_str(), verdict["holds"].as_bool()), (Some(*name), Some(false)));
+    }
+}
+
+#[test]
+fn what_led_to_a_value_is_told() {
+    let folder = folder();
+    let passes = "fold_constants,detect_ternary,fold_scales,saturate";
+    let output = twnc(
+        folder.path(),
+        &format!("opt lenet5.onnx --passes {passes} --explain logits --explain image --explain %0"),
+    );
+    assert_eq!(output.status.code(), Some(0));
+    let said = text(&output.stderr);
+    for words in [
+        "saturate: `logits`: it was ",
+        "saturate: `logits`: scale_through_max_pool: ",
+        "saturate: `logits`: it is ",
+        "saturate: `image`: no rule led to it",
+        "saturate: `%0`: no rule led to it",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
 /// A network whose image sizes are open, as `open.onnx` and `open.bin`.
 fn put_open_sizes(folder: &Path) {
     let network =

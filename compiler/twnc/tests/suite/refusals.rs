@@ -57,6 +57,11 @@ fn whatever_is_wrong_is_said() {
     let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 4000000000), }";
     put("huge.npy", &[b"\x93NUMPY\x01\x00\x76\x00", format!("{header:<117}\n").as_bytes()].concat());
     put("bad.twir", b"graph \"g\" (%0 \"x\": f32[2]) -> (%1 \"y\") {\n  %1 = frob(%0) : f32[2]\n}\n");
+    put("bad.rules", b"# A comment.\nrule r (exact): relux(?x) => ?x\n");
+    put("wrong.rules", b"\n  rule w (exact): relu(neg(?x)) => neg(relu(?x))\n");
+    put("custom.rules", b"rule c (exact): custom \"com.example::Twice\"(?x) => add(?x, ?x)\n");
+    put("never.rules", b"rule n (exact): pad{begin=[9], end=[1000000000000], value=0.0}(?x) => ?x\n");
+    put("binary.rules", &[0xff, 0xfe, 0, 1]);
     std::fs::create_dir(folder.path().join("folder")).unwrap();
     let cases_of_models: Vec<(&str, ModelProto)> = vec![
         ("cycle", of(vec![relu(&["b"], "a"), relu(&["a"], "b"), relu(&["b"], "y")], vec![])),
@@ -242,6 +247,40 @@ fn whatever_is_wrong_is_said() {
         ("opt bad.twir", 3, "bad.twir: 2:3: there is no operator `frob`"),
         ("opt absent.twir", 3, "absent.twir: cannot be read"),
         ("opt lenet5.onnx --passes frob", 2, "there is no pass `frob`"),
+        ("opt lenet5.onnx --passes saturate --explain frob", 2, "no layer, input, output or value `frob`"),
+        ("opt lenet5.onnx --passes saturate --explain Logit", 2, "near it: `logits`"),
+        ("opt lenet5.onnx --passes saturate --explain %9999", 2, "`twnc opt FILE` prints all values"),
+        (
+            "rules --check bad.rules",
+            3,
+            "bad.rules: line 2, column 17: there is no operator `relux`; near it: `relu`",
+        ),
+        ("rules --check bad.rules", 3, "docs/egraph-rules.md has the grammar"),
+        ("rules --check wrong.rules", 3, "wrong.rules: line 2, column 8: `w` does not hold: element"),
+        (
+            "rules --check custom.rules",
+            3,
+            "line 1, column 24: the custom operator `com.example::Twice` is not registered",
+        ),
+        ("rules --check never.rules", 3, "line 1, column 6: `n` fits none of the random graphs"),
+        ("rules --check binary.rules", 3, "binary.rules: cannot be read"),
+        ("rules --check absent.rules", 3, "absent.rules: cannot be read"),
+        ("rules --check wrong.rules --cases 0", 2, "a rule is evaluated in 1 to 1000000 cases"),
+        ("lenet5.onnx -o x.bin --rules bad.rules", 3, "bad.rules: the rules: line 2, column 17"),
+        (
+            "lenet5.onnx -o x.bin --rules wrong.rules",
+            3,
+            "wrong.rules: the rules: line 2, column 8: rule `w` does not hold",
+        ),
+        (
+            "lenet5.onnx -o x.bin --rules custom.rules",
+            3,
+            "a program that registers it compiles with the rule",
+        ),
+        ("inspect lenet5.onnx --rules bad.rules", 3, "bad.rules: the rules: line 2"),
+        ("opt lenet5.onnx --rules bad.rules", 3, "bad.rules: the rules: line 2"),
+        ("opt lenet5.onnx --explain logits", 2, "which --passes does not name"),
+        ("opt lenet5.onnx --passes fold_scales --explain logits", 2, "--passes fold_scales,saturate"),
     ];
     let mut wrong = vec![];
     for (arguments, code, words) in cases {

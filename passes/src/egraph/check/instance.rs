@@ -4,12 +4,12 @@
 //! that the other operands have; attributes are random among those that fit what they are applied to.
 
 use crate::egraph::rules::Sample;
-use crate::egraph::rules::algebra::Condition;
-use crate::egraph::rules::text::Left;
+use crate::egraph::rules::conditions::Condition;
+use crate::egraph::rules::text::{Among, Left, LeftAttributes};
 use std::collections::BTreeMap;
 use twnc_ir::{
-    Binary, Conv, Data, Dim, ElementType, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, PerChannel, Pool,
-    ReduceKind, Slice, Tensor, TensorType, Unary, ValueId,
+    Binary, Conv, CountingCost, Data, Dim, ElementType, Flow, Geometry, Graph, GraphBuilder, Op, Pad,
+    PadMode, PerChannel, Pool, Quantize, ReduceKind, Slice, Tensor, TensorType, Unary, ValueId,
 };
 
 /// Numbers that look random and are the same in every run (SplitMix64).
@@ -70,7 +70,9 @@ impl Instance {
     /// A graph for a sample; `None` where what was drawn does not fit together.
     pub(crate) fn new(numbers: &mut Numbers, sample: &Sample, special: bool) -> Option<Instance> {
         let rank = numbers.pick(&[2, 3, 4, 4]);
-        let mut shape: Vec<usize> = (0..rank).map(|_| numbers.size(1, 4)).collect();
+        // Attributes that are written out may ask for larger tensors than rules do that hold for all.
+        let most = if sample.0.has_written() { numbers.pick(&[4, 9]) } else { 4 };
+        let mut shape: Vec<usize> = (0..rank).map(|_| numbers.size(1, most)).collect();
         if numbers.chance(50) {
             shape[0] = 2;
         }
@@ -89,8 +91,26 @@ impl Instance {
         };
         let value = maker.value(&sample.0, 0)?;
         maker.build.output("y", value);
-        Some(Instance { graph: maker.build.finish(), inputs: maker.inputs })
+        let graph = maker.build.finish();
+        is_small(&graph).then_some(Instance { graph, inputs: maker.inputs })
     }
+}
+
+/// Whether a graph is quickly evaluated: what a rule writes out may be of any size.
+pub(crate) fn is_small(graph: &Graph) -> bool {
+    const MOST: u64 = 1 << 22;
+    let cost = Flow::of(graph).map(|flow| flow.cost(&CountingCost));
+    let is_bounded = graph.node_ids().flat_map(|id| &graph.node(id).results).all(|&value| {
+        let shape = graph.ty(value).fixed_shape();
+        shape.is_some_and(|shape| elements(&shape).is_some())
+    });
+    is_bounded && cost.is_ok_and(|cost| cost.additions.saturating_add(cost.multiplications) <= MOST)
+}
+
+/// The elements of a shape, where there are not too many for a test.
+fn elements(shape: &[usize]) -> Option<usize> {
+    let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size))?;
+    (count <= 1 << 20).then_some(count)
 }
 
 impl Maker<'_> {
@@ -106,11 +126,11 @@ impl Maker<'_> {
                 }
             },
             Left::Apply { word: word @ ("conv" | "matmul"), attributes, operands } => {
-                self.product(word, *attributes, operands)
+                self.product(word, attributes.as_ref(), operands)
             }
             Left::Apply { word: "batch_norm", attributes: Some(attributes), operands } => {
                 let x = self.value(operands.first()?, 0)?;
-                let channels = self.build.graph().ty(x).shape.get(1)?.as_size()?;
+                let channels = elements(&[self.build.graph().ty(x).shape.get(1)?.as_size()?])?;
                 let mut values = vec![x];
                 for (i, operand) in operands.iter().enumerate().skip(1) {
                     let Left::Variable(variable) = operand else { return None };
@@ -119,8 +139,8 @@ impl Maker<'_> {
                     let constant = self.build.constant(Tensor::from_f32(vec![channels], data).ok()?, "");
                     values.push(*self.values.entry(*variable).or_insert(constant));
                 }
-                self.attributes.insert(*attributes, (Op::BatchNorm { epsilon: 1e-3 }, vec![]));
-                self.build.node(Op::BatchNorm { epsilon: 1e-3 }, &values, "").ok()
+                let op = self.chosen("batch_norm", attributes, &self.base.clone())?;
+                self.build.node(op, &values, "").ok()
             }
             Left::Apply { word, attributes, operands } => {
                 let first = self.value(operands.first()?, 0)?;
@@ -140,18 +160,32 @@ impl Maker<'_> {
                 let ty = self.build.graph().ty(first).clone();
                 let op = match attributes {
                     None => crate::egraph::facts::plain(word)?.clone(),
-                    Some(variable) => match self.attributes.get(variable) {
-                        Some((op, _)) => op.clone(),
-                        None => {
-                            let op = self.attribute(word, &ty)?;
-                            self.attributes.insert(*variable, (op.clone(), vec![]));
-                            op
-                        }
-                    },
+                    Some(attributes) => self.chosen(word, attributes, &ty)?,
                 };
+                if let Op::Quantize(_) = op {
+                    // What the whole numbers stand for: by how much they differ is measured in floats.
+                    let results = self.build.nodes(op, &values, "").ok()?;
+                    let numbers =
+                        self.build.node(Op::Cast { to: ElementType::F32 }, &results[..1], "").ok()?;
+                    return self.build.node(Op::Binary(Binary::Mul), &[numbers, results[1]], "").ok();
+                }
                 self.build.node(op, &values, "").ok()
             }
         }
+    }
+
+    /// An operator with attributes that a left side allows, for an operand of this type.
+    fn chosen(&mut self, word: &str, attributes: &LeftAttributes, ty: &TensorType) -> Option<Op> {
+        if let Some((op, _)) = self.attributes.get(&attributes.variable) {
+            return Some(op.clone());
+        }
+        let op = match &attributes.among {
+            Among::All => self.attribute(word, ty)?,
+            Among::These(list) => list.operator(word, ty.rank()).ok()?,
+            Among::AllOf(call) | Among::Call(call) => Op::Custom(call.clone()),
+        };
+        self.attributes.insert(attributes.variable, (op.clone(), vec![]));
+        Some(op)
     }
 
     fn is_coefficient(&self, variable: u32) -> bool {
@@ -162,6 +196,7 @@ impl Maker<'_> {
             Condition::Uniform,
             Condition::Unit,
             Condition::Zero,
+            Condition::Proportional,
         ];
         let named = self.sample.1.get(variable as usize).map_or("", String::as_str);
         let asked = |(condition, variables): &(Condition, Vec<u32>)| {
@@ -178,7 +213,7 @@ impl Maker<'_> {
     fn leaf(&mut self, variable: u32, place: usize) -> Option<ValueId> {
         let base = self.base.clone();
         if self.is_coefficient(variable) {
-            return self.coefficient(&base);
+            return self.coefficient(variable, &base);
         }
         let mut ty = base;
         // The parts of a list may differ; which axis fits is left to chance.
@@ -204,7 +239,7 @@ impl Maker<'_> {
         if self.is_coefficient(variable)
             || (!self.is_asked(Condition::Variable, variable) && self.numbers.chance(70))
         {
-            return self.coefficient(ty);
+            return self.coefficient(variable, ty);
         }
         self.input(ty)
     }
@@ -218,14 +253,24 @@ impl Maker<'_> {
             (true, false) => numbers.pick(&SPECIAL[..2]),
             _ => numbers.float(),
         };
-        let data = (0..shape.iter().product()).map(|_| element()).collect();
+        let data = (0..elements(&shape)?).map(|_| element()).collect();
         let name = format!("x{}", self.inputs.len());
         self.inputs.insert(name.clone(), Tensor::from_f32(shape, data).ok()?);
         Some(self.build.input(&name, ty.clone()))
     }
 
     /// A number, or one for each index along an axis, of one sign or both.
-    fn coefficient(&mut self, ty: &TensorType) -> Option<ValueId> {
+    fn coefficient(&mut self, variable: u32, ty: &TensorType) -> Option<ValueId> {
+        if self.is_asked(Condition::Proportional, variable) && self.numbers.chance(60) {
+            let known =
+                self.values.iter().filter(|(other, _)| self.is_asked(Condition::Proportional, **other));
+            let known: Vec<ValueId> = known.map(|(_, value)| *value).collect();
+            if let Some(tensor) = known.first().and_then(|&value| self.build.graph().constant(value)) {
+                let (shape, factor) = (tensor.shape().to_vec(), self.numbers.float());
+                let values = tensor.as_f32()?.iter().map(|x| x * factor).collect();
+                return Some(self.build.constant(Tensor::from_f32(shape, values).ok()?, ""));
+            }
+        }
         let axis = match ty.rank() {
             0 => None,
             rank => self.numbers.chance(60).then(|| match self.numbers.chance(60) {
@@ -233,7 +278,7 @@ impl Maker<'_> {
                 false => self.numbers.size(0, rank - 1),
             }),
         };
-        let count = axis.map_or(Some(1), |axis| ty.shape[axis].as_size())?;
+        let count = axis.map_or(Some(1), |axis| elements(&[ty.shape[axis].as_size()?]))?;
         let kind = self.numbers.size(0, 9);
         let number = |numbers: &mut Numbers| match kind {
             0 => 1.0,
@@ -248,7 +293,7 @@ impl Maker<'_> {
     }
 
     fn weight(&mut self, variable: u32, shape: Vec<usize>) -> Option<ValueId> {
-        let count: usize = shape.iter().product();
+        let count = elements(&shape)?;
         let float = self.is_asked(Condition::Float, variable) || self.numbers.chance(30);
         let float = float && !self.is_asked(Condition::Ternary, variable);
         if float {
@@ -262,27 +307,39 @@ impl Maker<'_> {
         Some(self.build.constant(Tensor::new(shape, data).ok()?, "w"))
     }
 
-    fn product(&mut self, word: &str, attributes: Option<u32>, operands: &[Left]) -> Option<ValueId> {
+    fn product(
+        &mut self,
+        word: &str,
+        attributes: Option<&LeftAttributes>,
+        operands: &[Left],
+    ) -> Option<ValueId> {
         let x = self.value(operands.first()?, 0)?;
         let shape = self.build.graph().ty(x).fixed_shape()?;
         if self.build.graph().ty(x).element != ElementType::F32 {
             return None;
         }
-        let known = attributes.and_then(|variable| self.attributes.get(&variable).cloned());
-        let (op, kernel) = match (word, known) {
-            ("matmul", _) => (Op::MatMul, vec![]),
-            (_, Some(known)) => known,
-            _ => self.conv(&shape)?,
+        let (op, kernel) = match attributes {
+            None => (Op::MatMul, vec![]),
+            Some(attributes) => match self.attributes.get(&attributes.variable) {
+                Some(known) => known.clone(),
+                None => {
+                    let (random, kernel) = self.conv(&shape)?;
+                    let op = match &attributes.among {
+                        Among::These(list) => list.operator(word, shape.len()).ok()?,
+                        _ => random,
+                    };
+                    self.attributes.insert(attributes.variable, (op.clone(), kernel.clone()));
+                    (op, kernel)
+                }
+            },
         };
-        if let Some(variable) = attributes {
-            self.attributes.insert(variable, (op.clone(), kernel.clone()));
-        }
         let weight = match operands.get(1)? {
             Left::Variable(variable) if !self.values.contains_key(variable) => {
                 let shape = match &op {
                     Op::Conv(conv) => {
                         let outputs = if conv.groups > 1 { conv.groups } else { self.outputs };
-                        [&[outputs, shape.get(1)? / conv.groups], kernel.as_slice()].concat()
+                        let inputs = shape.get(1)?.checked_div(conv.groups)?;
+                        [&[outputs, inputs], kernel.as_slice()].concat()
                     }
                     _ => vec![*shape.last()?, self.outputs],
                 };
@@ -348,6 +405,7 @@ impl Maker<'_> {
                     _ => Op::AveragePool { pool, count_padding: self.numbers.chance(50) },
                 }
             }
+            "batch_norm" => Op::BatchNorm { epsilon: 1e-3 },
             "softmax" => Op::Softmax { axes: vec![axis] },
             "reshape" => Op::Reshape { shape: self.regrouped(&shape).into_iter().map(Dim::from).collect() },
             "transpose" => {
@@ -380,6 +438,12 @@ impl Maker<'_> {
                     PadMode::Edge,
                 ]);
                 Op::Pad(Pad { begin, end, mode })
+            }
+            "quantize" => {
+                // Of few bits, one number beside another may be any.
+                let (bits, signed) = (self.numbers.size(6, 12), self.numbers.chance(50));
+                let scale = self.numbers.chance(40).then(|| self.numbers.float().abs() / 16.0 + 0.01);
+                Op::Quantize(Quantize { bits, signed, scale })
             }
             "broadcast" => Op::Broadcast { shape: [vec![Dim::from(2usize)], ty.shape.clone()].concat() },
             _ => {

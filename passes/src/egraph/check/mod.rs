@@ -11,7 +11,7 @@ use super::facts::Tables;
 use super::language::Term;
 use super::rules::Rule;
 use egg::{Id, Rewrite, Runner, SimpleScheduler};
-use instance::{Instance, Numbers};
+use instance::{Instance, Numbers, is_small};
 use std::collections::{BTreeMap, HashSet};
 use twnc_ir::{CountingCost, Data, Graph, NodeId, Op, Rewriter, Tensor, evaluate, text};
 
@@ -106,9 +106,16 @@ fn compare(rule: &Rule, rewrite: &Rewrite<Term, Tables>, instance: &Instance) ->
     let Ok(expected) = evaluate(&instance.graph, &instance.inputs) else { return Ok(false) };
     let applications = applications(rewrite, &instance.graph);
     for after in &applications {
-        let difference = match evaluate(after, &instance.inputs) {
-            Ok(found) => difference(&expected, &found, rule.exactness().exact),
-            Err(e) => Some(e.to_string()),
+        let found = match is_small(after) {
+            true => evaluate(after, &instance.inputs).map_err(|e| e.to_string()),
+            false => Err("its right side is too large to be evaluated".to_owned()),
+        };
+        let difference = match found {
+            Ok(found) => {
+                let tolerance = if rule.exactness().exact { None } else { Some(tolerance(&instance.graph)) };
+                difference(&expected, &found, tolerance)
+            }
+            Err(reason) => Some(reason),
         };
         if let Some(difference) = difference {
             let (before, after) = (text::print_full(&instance.graph), text::print_full(after));
@@ -124,11 +131,20 @@ fn compare(rule: &Rule, rewrite: &Rewrite<Term, Tables>, instance: &Instance) ->
     Ok(!applications.is_empty())
 }
 
-/// How two sets of outputs differ.
+/// How far results may differ, in parts of the largest magnitude: where rounding decides which whole number a number becomes, by one of these.
+fn tolerance(graph: &Graph) -> f64 {
+    let steps = graph.node_ids().map(|id| match &graph.node(id).op {
+        Op::Quantize(quantize) => 1.01 / f64::from(quantize.range().1),
+        _ => 0.0,
+    });
+    steps.fold(TOLERANCE, f64::max)
+}
+
+/// How two sets of outputs differ; without a tolerance, to the bit.
 fn difference(
     expected: &BTreeMap<String, Tensor>,
     found: &BTreeMap<String, Tensor>,
-    exact: bool,
+    tolerance: Option<f64>,
 ) -> Option<String> {
     for (name, a) in expected {
         let Some(b) = found.get(name) else { return Some(format!("output `{name}` is missing")) };
@@ -144,10 +160,10 @@ fn difference(
         let finite = a.iter().filter(|x| x.is_finite()).map(|x| f64::from(x.abs()));
         let range = finite.fold(1.0, f64::max);
         for (i, (&x, &y)) in a.iter().zip(b.iter()).enumerate() {
-            let same = match exact {
-                true => x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan()),
-                false => {
-                    x == y || (x.is_nan() && y.is_nan()) || f64::from((x - y).abs()) <= TOLERANCE * range
+            let same = match tolerance {
+                None => x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan()),
+                Some(part) => {
+                    x == y || (x.is_nan() && y.is_nan()) || f64::from((x - y).abs()) <= part * range
                 }
             };
             if !same {

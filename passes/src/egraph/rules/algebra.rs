@@ -1,15 +1,14 @@
-//! The words of rules: what is computed of coefficients and attributes, and what is asked of classes.
+//! The words of rules for coefficients: what is computed of those that the left side bound.
 //!
-//! Every function and condition answers no where it does not know: a coefficient that leaves its range, an axis that does not survive, a class
-//! of which nothing is known.
+//! A function gives nothing where it does not know: a coefficient that leaves its range, an axis that does not survive, a class of which nothing
+//! is known.
 
 use super::carry::{Carried, carried};
-use crate::egraph::build::{Builder, coefficient, tensor};
+use crate::egraph::build::Builder;
 use crate::egraph::coefficient::Coefficient;
 use crate::egraph::facts::{Classes, Kind};
-use crate::egraph::language::Term;
 use egg::Id;
-use twnc_ir::{Conv, ElementType, Geometry, Op, Pad, PadMode, ReduceKind, Unary};
+use twnc_ir::{Data, Op, Tensor};
 
 /// The values of variables, by place.
 pub(crate) type Bindings = Vec<Id>;
@@ -36,6 +35,12 @@ pub(crate) enum Algebra {
     MatmulOutputs(Box<Algebra>),
     /// `matmul_inputs(?s)`: the same, where `?s` multiplies the left operand.
     MatmulInputs(Box<Algebra>),
+    /// `ratio(?s, ?t)`: the one number by which `?t` multiplied is `?s`.
+    Ratio(Box<Algebra>, Box<Algebra>),
+    /// `conv_sums(?a, ?t, ?w)`: what a convolution without padding makes of `?t` for each output channel.
+    ConvSums(u32, Box<Algebra>, u32),
+    /// `matmul_sums(?t, ?w)`: what a matrix product makes of `?t` for each output.
+    MatmulSums(Box<Algebra>, u32),
 }
 
 impl Algebra {
@@ -46,30 +51,44 @@ impl Algebra {
     /// The function of this word.
     pub(crate) fn function(word: &str, operands: Vec<Algebra>) -> Result<Algebra, String> {
         let count = operands.len();
-        let mut operands = operands.into_iter().map(Box::new);
-        let pair = [operands.next(), operands.next()];
-        match (word, pair, count) {
-            ("behind", [Some(s), Some(x)], 2) => match *x {
-                Algebra::Variable(x) => Ok(Algebra::Behind(s, x)),
-                _ => Err("`behind` takes a coefficient and an operand".to_owned()),
+        let variable = |operand: &Algebra| match operand {
+            Algebra::Variable(variable) => Some(*variable),
+            _ => None,
+        };
+        let wrong = |what: &str| format!("`{word}` takes {what}");
+        let mut boxed = operands.iter().cloned().map(Box::new);
+        let first = boxed.next();
+        Ok(match (word, operands.as_slice(), first) {
+            ("behind", [_, x], Some(s)) => {
+                Algebra::Behind(s, variable(x).ok_or_else(|| wrong("a coefficient and an operand"))?)
+            }
+            ("conv_outputs", [_, w], Some(s)) => {
+                Algebra::ConvOutputs(s, variable(w).ok_or_else(|| wrong("a coefficient and a weight"))?)
+            }
+            ("conv_inputs", [_, w], Some(s)) => {
+                Algebra::ConvInputs(s, variable(w).ok_or_else(|| wrong("a coefficient and a weight"))?)
+            }
+            ("count", [a, x], _) => match (variable(a), variable(x)) {
+                (Some(a), Some(x)) => Algebra::Count(a, x),
+                _ => return Err(wrong("the attributes of a reduction and its operand")),
             },
-            ("conv_outputs", [Some(s), Some(w)], 2) => match *w {
-                Algebra::Variable(w) => Ok(Algebra::ConvOutputs(s, w)),
-                _ => Err("`conv_outputs` takes a coefficient and a weight".to_owned()),
+            ("conv_sums", [a, t, w], _) => match (variable(a), variable(w)) {
+                (Some(a), Some(w)) => Algebra::ConvSums(a, Box::new(t.clone()), w),
+                _ => return Err(wrong("the attributes of a convolution, a coefficient, and a weight")),
             },
-            ("conv_inputs", [Some(s), Some(w)], 2) => match *w {
-                Algebra::Variable(w) => Ok(Algebra::ConvInputs(s, w)),
-                _ => Err("`conv_inputs` takes a coefficient and a weight".to_owned()),
-            },
-            ("count", [Some(a), Some(x)], 2) => match (*a, *x) {
-                (Algebra::Variable(a), Algebra::Variable(x)) => Ok(Algebra::Count(a, x)),
-                _ => Err("`count` takes the attributes of a reduction and its operand".to_owned()),
-            },
-            ("magnitude", [Some(s), None], 1) => Ok(Algebra::Magnitude(s)),
-            ("matmul_outputs", [Some(s), None], 1) => Ok(Algebra::MatmulOutputs(s)),
-            ("matmul_inputs", [Some(s), None], 1) => Ok(Algebra::MatmulInputs(s)),
-            _ => Err(format!("there is no operator, and no function `{word}` of {count} coefficients")),
-        }
+            ("matmul_sums", [_, w], Some(t)) => {
+                Algebra::MatmulSums(t, variable(w).ok_or_else(|| wrong("a coefficient and a weight"))?)
+            }
+            ("ratio", [_, t], Some(s)) => Algebra::Ratio(s, Box::new(t.clone())),
+            ("magnitude", [_], Some(s)) => Algebra::Magnitude(s),
+            ("matmul_outputs", [_], Some(s)) => Algebra::MatmulOutputs(s),
+            ("matmul_inputs", [_], Some(s)) => Algebra::MatmulInputs(s),
+            _ => {
+                return Err(format!(
+                    "there is no operator, and no function `{word}` of {count} coefficients"
+                ));
+            }
+        })
     }
 
     /// The coefficient. `root` is the operator of the left side, `result` the class that matched.
@@ -141,240 +160,81 @@ impl Algebra {
                 let s = s.evaluate(build, bindings, root)?;
                 s.back().is_none_or(|back| back == 1).then(|| s.along(2))?
             }
-        })
-    }
-}
-
-/// What is computed of attributes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AttributeFunction {
-    /// `over(?a, ?s)`: the bounds of a `clip`, or the number of a `pad`, divided by one number.
-    Over,
-    /// `padded(?a, ?p)`: the convolution ?a, which also pads with zeros as ?p does along spatial axes.
-    Padded,
-    /// `composed(?a, ?b)`: the transpose that does what ?a does and then ?b.
-    Composed,
-    /// `summed(?a)`: the sum along the axes of a reduction.
-    Summed,
-    /// `together(?a, ?b)`: the pad by ?a and then by ?b, with the same number.
-    Together,
-}
-
-impl AttributeFunction {
-    pub(crate) fn named(word: &str) -> Option<AttributeFunction> {
-        Some(match word {
-            "over" => AttributeFunction::Over,
-            "padded" => AttributeFunction::Padded,
-            "composed" => AttributeFunction::Composed,
-            "summed" => AttributeFunction::Summed,
-            "together" => AttributeFunction::Together,
-            _ => return None,
-        })
-    }
-
-    /// The operator with the attributes.
-    pub(crate) fn evaluate(self, classes: &Classes, operands: &[Id]) -> Option<Op> {
-        let attributes = |i: usize| attributes(classes, *operands.get(i)?);
-        match self {
-            AttributeFunction::Over => {
-                let [s] = coefficient(classes, *operands.get(1)?)?.1 else { return None };
-                let over = |x: f32| (*s != 0.0).then(|| (f64::from(x) / s) as f32);
-                Some(match attributes(0)? {
-                    Op::Unary(Unary::Clip { min, max }) if *s > 0.0 => {
-                        Op::Unary(Unary::Clip { min: over(min)?, max: over(max)? })
-                    }
-                    Op::Pad(Pad { begin, end, mode: PadMode::Constant(value) }) => {
-                        Op::Pad(Pad { begin, end, mode: PadMode::Constant(over(value)?) })
-                    }
-                    _ => return None,
-                })
+            Algebra::Ratio(s, t) => {
+                let (s, t) = (s.evaluate(build, bindings, root)?, t.evaluate(build, bindings, root)?);
+                let factors = &mut build.classes.analysis.factors;
+                let ratio = proportion(&factors.values(&s)?, &factors.values(&t)?)?;
+                factors.coefficient(None, &[ratio])?
             }
-            AttributeFunction::Padded => {
-                let (Op::Conv(conv), Op::Pad(pad)) = (attributes(0)?, attributes(1)?) else { return None };
-                let (outer, begin) = pad.begin.split_at_checked(2)?;
-                let (outer_end, end) = pad.end.split_at_checked(2)?;
-                let spatial = outer.iter().chain(outer_end).all(|&n| n == 0);
-                if !spatial || pad.mode != PadMode::Constant(0.0) {
+            Algebra::ConvSums(a, t, w) => {
+                let t = t.evaluate(build, bindings, root)?;
+                let Op::Conv(conv) = attributes(build.classes, at(a)?)? else { return None };
+                let padded = conv.geometry.pads_begin.iter().chain(&conv.geometry.pads_end).any(|&n| n > 0);
+                let weight = build.tensor_of(at(w)?)?;
+                let &[outputs, inputs, ref window @ ..] = weight.shape() else { return None };
+                let rank = window.len() + 2;
+                if padded || conv.groups == 0 || t.back().is_some_and(|back| back + 1 != rank) {
                     return None;
                 }
-                let geometry = Geometry {
-                    pads_begin: sums(&conv.geometry.pads_begin, begin)?,
-                    pads_end: sums(&conv.geometry.pads_end, end)?,
-                    ..conv.geometry
-                };
-                Some(Op::Conv(Conv { geometry, groups: conv.groups }))
+                let values = build.classes.analysis.factors.values(&t)?;
+                let taps: usize = window.iter().product();
+                let in_group = outputs.div_ceil(conv.groups).max(1);
+                let sums = sums_of(
+                    weight,
+                    outputs,
+                    &|i| {
+                        let output = i / (inputs * taps);
+                        (output, output / in_group * inputs + i / taps % inputs)
+                    },
+                    &values,
+                )?;
+                build.classes.analysis.factors.coefficient(Some(rank - 1), &sums)?
             }
-            AttributeFunction::Composed => {
-                let (Op::Transpose { perm: first }, Op::Transpose { perm: second }) =
-                    (attributes(0)?, attributes(1)?)
-                else {
+            Algebra::MatmulSums(t, w) => {
+                let t = t.evaluate(build, bindings, root)?;
+                let weight = build.tensor_of(at(w)?)?;
+                let &[_, outputs] = weight.shape() else { return None };
+                if t.back().is_some_and(|back| back != 1) {
                     return None;
-                };
-                let perm = second.iter().map(|&axis| first.get(axis).copied()).collect::<Option<_>>()?;
-                Some(Op::Transpose { perm })
-            }
-            AttributeFunction::Summed => match attributes(0)? {
-                Op::Reduce { axes, keep_dims, .. } => {
-                    Some(Op::Reduce { kind: ReduceKind::Sum, axes, keep_dims })
                 }
-                _ => None,
-            },
-            AttributeFunction::Together => {
-                let (Op::Pad(first), Op::Pad(second)) = (attributes(0)?, attributes(1)?) else { return None };
-                let constant = matches!(first.mode, PadMode::Constant(_)) && first.mode == second.mode;
-                let (begin, end) = (sums(&first.begin, &second.begin)?, sums(&first.end, &second.end)?);
-                constant.then_some(Op::Pad(Pad { begin, end, mode: first.mode }))
+                let values = build.classes.analysis.factors.values(&t)?;
+                let sums = sums_of(weight, outputs, &|i| (i % outputs, i / outputs), &values)?;
+                build.classes.analysis.factors.coefficient(Some(1), &sums)?
             }
-        }
-    }
-}
-
-/// What is asked of classes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Condition {
-    /// A coefficient.
-    Coefficient,
-    /// A coefficient that is nowhere 0.
-    Nonzero,
-    /// A coefficient that is positive everywhere.
-    Positive,
-    /// A coefficient of one number.
-    Uniform,
-    /// A coefficient that is 1.
-    Unit,
-    /// A coefficient that is 0.
-    Zero,
-    /// A pad with zeros, or of what is there already.
-    PadsZero,
-    /// A constant ternary tensor.
-    Ternary,
-    /// A float tensor that is constant and far from the ends of the range of f32.
-    Float,
-    /// A value that is not constant.
-    Variable,
-    /// A value that holds no negative number.
-    NonNegative,
-    /// Values of one type.
-    SameType,
-    /// A convolution that is not divided into groups.
-    Ungrouped,
-    /// A convolution of as many groups as it has inputs and outputs; and its weight.
-    Depthwise,
-    /// Of two values that are added, whether a factor between them rather stands at the second: only that is a product, whose step multiplies anyway.
-    FactorRight,
-    /// Whether it rather stands at the first.
-    FactorLeft,
-    /// A value of f32.
-    F32,
-    /// A value that is not known as another one times a scale. Rules that move scales ask for it: what is moved is all that can be taken from a
-    /// value, and not each of the many parts of that.
-    Bare,
-}
-
-impl Condition {
-    const ALL: [(&'static str, Condition); 18] = [
-        ("coefficient", Condition::Coefficient),
-        ("nonzero", Condition::Nonzero),
-        ("positive", Condition::Positive),
-        ("uniform", Condition::Uniform),
-        ("unit", Condition::Unit),
-        ("zero", Condition::Zero),
-        ("pads_zero", Condition::PadsZero),
-        ("ternary", Condition::Ternary),
-        ("float", Condition::Float),
-        ("variable", Condition::Variable),
-        ("non_negative", Condition::NonNegative),
-        ("same_type", Condition::SameType),
-        ("ungrouped", Condition::Ungrouped),
-        ("depthwise", Condition::Depthwise),
-        ("factor_right", Condition::FactorRight),
-        ("factor_left", Condition::FactorLeft),
-        ("f32", Condition::F32),
-        ("bare", Condition::Bare),
-    ];
-
-    pub(crate) fn named(word: &str) -> Option<Condition> {
-        Condition::ALL.iter().find(|(name, _)| *name == word).map(|(_, condition)| *condition)
-    }
-
-    /// How many variables it is said of.
-    pub(crate) fn arity(self) -> usize {
-        match self {
-            Condition::SameType | Condition::Depthwise | Condition::FactorRight | Condition::FactorLeft => 2,
-            _ => 1,
-        }
-    }
-
-    pub(crate) fn holds(self, classes: &Classes, ids: &[Id]) -> bool {
-        self.asked(classes, ids).unwrap_or(false)
-    }
-
-    fn asked(self, classes: &Classes, ids: &[Id]) -> Option<bool> {
-        let id = *ids.first()?;
-        let values = || coefficient(classes, id).map(|(_, values)| values);
-        let facts = &classes[id].data;
-        Some(match self {
-            Condition::Coefficient => values().is_some(),
-            Condition::Nonzero => values()?.iter().all(|&v| v != 0.0),
-            Condition::Positive => values()?.iter().all(|&v| v > 0.0),
-            Condition::Uniform => values()?.len() == 1,
-            Condition::Unit => values()?.iter().all(|&v| v == 1.0),
-            Condition::Zero => values()?.iter().all(|&v| v == 0.0),
-            Condition::PadsZero => match attributes(classes, id)? {
-                Op::Pad(pad) => !matches!(pad.mode, PadMode::Constant(value) if value != 0.0),
-                _ => false,
-            },
-            Condition::Ternary => tensor(classes, id)?.as_ternary().is_some(),
-            Condition::Float => magnitude(classes, id)? <= f64::from(f32::MAX).sqrt(),
-            Condition::Variable => facts.single().is_some() && !facts.constant,
-            Condition::NonNegative => facts.non_negative,
-            Condition::SameType => facts.single()? == classes[*ids.get(1)?].data.single()?,
-            Condition::Ungrouped => matches!(attributes(classes, id)?, Op::Conv(conv) if conv.groups == 1),
-            Condition::Depthwise => {
-                let Op::Conv(conv) = attributes(classes, id)? else { return None };
-                let weight = classes[*ids.get(1)?].data.single()?.fixed_shape()?;
-                *weight.first()? == conv.groups && *weight.get(1)? == 1
-            }
-            Condition::FactorLeft => is_product(classes, id) && !is_product(classes, *ids.get(1)?),
-            Condition::FactorRight => !is_product(classes, id) || is_product(classes, *ids.get(1)?),
-            Condition::Bare => {
-                let id = classes.find(id);
-                let scaled = |node: &Term| {
-                    let &[x, s] = node.children.as_slice() else { return false };
-                    node.head.is("mul")
-                        && classes.find(x) != id
-                        && coefficient(classes, s).is_some_and(|(_, values)| values.iter().any(|&v| v != 1.0))
-                };
-                !classes[id].nodes.iter().any(scaled)
-            }
-            Condition::F32 => facts.single()?.element == ElementType::F32,
         })
     }
 }
 
-/// A bound on the magnitudes of a float constant, or of one times a coefficient; `None` for any other class.
-fn magnitude(classes: &Classes, id: Id) -> Option<f64> {
-    if let Some(tensor) = tensor(classes, id) {
-        return tensor.as_f32().map(|x| x.iter().fold(0.0, |most: f64, x| most.max(f64::from(x.abs()))));
-    }
-    let products = classes[id].nodes.iter().filter(|node| node.head.is("mul"));
-    let bounds = products.filter_map(|node| {
-        let largest =
-            coefficient(classes, node.children[1])?.1.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
-        let weight = tensor(classes, node.children[0])?.as_f32()?;
-        Some(largest * weight.iter().fold(0.0, |most: f64, x| most.max(f64::from(x.abs()))))
-    });
-    bounds.reduce(f64::min)
-}
-
-/// Whether a class is the result of a `conv` or `matmul`, perhaps with a bias.
-fn is_product(classes: &Classes, id: Id) -> bool {
-    let product =
-        |id: Id| classes[id].nodes.iter().any(|node| node.head.is("conv") || node.head.is("matmul"));
-    let biased = |node: &Term| {
-        node.head.is("add") && coefficient(classes, node.children[1]).is_some() && product(node.children[0])
+/// For each output, the sum of its weights, each times the number of the input that it multiplies; of one number for all inputs, that.
+/// `places` has the output and the input of each weight.
+fn sums_of(
+    weight: &Tensor,
+    outputs: usize,
+    places: &dyn Fn(usize) -> (usize, usize),
+    inputs: &[f64],
+) -> Option<Vec<f64>> {
+    let mut sums = vec![0.0; outputs];
+    let mut add = |i: usize, w: f64| {
+        let (output, input) = places(i);
+        *sums.get_mut(output)? += w * inputs.get(if inputs.len() == 1 { 0 } else { input })?;
+        Some(())
     };
-    product(id) || classes[id].nodes.iter().any(biased)
+    match weight.data() {
+        Data::Ternary(trits) => trits.iter().enumerate().try_for_each(|(i, &w)| add(i, f64::from(w)))?,
+        Data::F32(numbers) => numbers.iter().enumerate().try_for_each(|(i, &w)| add(i, f64::from(w)))?,
+        _ => return None,
+    }
+    Some(sums)
+}
+
+/// The number by which all of `t` multiplied is `s`, up to the rounding of f32; `None` where there is none, or a number is 0.
+pub(super) fn proportion(s: &[f64], t: &[f64]) -> Option<f64> {
+    if s.len() != t.len() || t.contains(&0.0) {
+        return None;
+    }
+    let first = s.first()? / t.first()?;
+    let same = |(s, t): (&f64, &f64)| (s / t - first).abs() <= f64::from(f32::EPSILON) * first.abs();
+    (first != 0.0 && s.iter().zip(t).all(same)).then_some(first)
 }
 
 /// The operator whose attributes a class is.
@@ -383,9 +243,4 @@ pub(crate) fn attributes(classes: &Classes, id: Id) -> Option<Op> {
         Kind::Attributes(place) => classes.analysis.operators.get(place as usize).cloned(),
         _ => None,
     }
-}
-
-/// The sums of two lists, element by element.
-pub(crate) fn sums(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
-    a.iter().zip(b).map(|(a, b)| a.checked_add(*b)).collect()
 }

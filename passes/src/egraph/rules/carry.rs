@@ -55,6 +55,8 @@ pub(crate) fn carried(
             let untouched = pad.begin.get(axis) == Some(&0) && pad.end.get(axis) == Some(&0);
             untouched.then(|| Carried::Same(s.clone()))
         }
+        // Axes are aligned at the last.
+        Op::Broadcast { .. } => same(),
         Op::Reduce { axes, .. } if axes.contains(&axis) => None,
         Op::Reduce { keep_dims: true, .. } => same(),
         Op::Reduce { axes, .. } => along(axis - axes.iter().filter(|&&other| other < axis).count()),

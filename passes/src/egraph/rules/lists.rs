@@ -66,6 +66,14 @@ pub(super) const RULES: &[Function] = &[
         apply: slice_of_concat,
         samples: &["slice{?b}(concat{?a}(?x, ?y))"],
     },
+    Function {
+        name: "concat_of_slices",
+        exactness: Exactness { exact: true, numbers_only: false },
+        equation: "concat{?a}(slice{?b}(?x), slice{?c}(?x), ..) => ?x where each slice begins where the one before ends, and they are all of it",
+        word: "concat",
+        apply: concat_of_slices,
+        samples: &["concat{?a}(slice{?b}(?x), slice{?c}(?x))"],
+    },
 ];
 
 /// A way in which `f` by a coefficient may make each part: the part without it, and the coefficient.
@@ -210,4 +218,25 @@ fn slice_of_concat(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<
         }
     }
     Some(found)
+}
+
+fn concat_of_slices(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>> {
+    let Op::Concat { axis } = op else { return None };
+    let (mut whole, mut at) = (None, Dim::from(0usize));
+    for &operand in operands {
+        let next =
+            build.nodes(operand, "slice").into_iter().find_map(|(slice, of)| match (slice, of.as_slice()) {
+                (Op::Slice(slice), &[x]) => {
+                    let follows = slice.axis == *axis && slice.step == 1 && slice.start == at;
+                    let x = build.classes.find(x);
+                    (follows && whole.is_none_or(|whole| whole == x)).then_some((x, slice.size))
+                }
+                _ => None,
+            });
+        let (x, size) = next?;
+        whole = Some(x);
+        at = at.checked_add(&size)?;
+    }
+    // If they are not all of it, the types differ.
+    Some(vec![whole?])
 }

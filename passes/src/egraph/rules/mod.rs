@@ -5,10 +5,15 @@
 
 mod accumulate;
 pub(crate) mod algebra;
+mod attributes;
 mod carry;
+pub(crate) mod conditions;
 mod constant;
 mod lists;
+mod parse;
+mod quantize;
 pub(crate) mod text;
+mod tokens;
 
 use super::build::{Builder, name};
 use super::facts::{Classes, Tables, operator};
@@ -18,7 +23,7 @@ use egg::{Applier, ENodeOrVar, Id, Pattern, RecExpr, Rewrite, SearchMatches, Sea
 use std::sync::Arc;
 pub use text::{Exactness, RuleError};
 use text::{Left, Parsed, Right, RightAttributes};
-use twnc_ir::Op;
+use twnc_ir::{CustomCall, CustomRegistry, Op};
 
 /// The rules that are texts.
 const BUILT_IN: &str = include_str!("built_in.rules");
@@ -45,33 +50,46 @@ pub(crate) struct Function {
     equation: &'static str,
     /// The operator at the root of its left side.
     word: &'static str,
-    /// Adds what equals a node of that operator: its class.
+    /// Adds what equals a node of that operator, and returns it: its class. What equals its results one by one it unites with them.
     apply: fn(&mut Builder<'_>, &Op, &[Id]) -> Option<Vec<Id>>,
     /// Left sides on which it is tried.
     samples: &'static [&'static str],
 }
 
 /// A left side on which a rule is tried, the names of its variables, and what the rule asks of them.
-pub(crate) type Sample = (Left, Vec<String>, Vec<(algebra::Condition, Vec<u32>)>);
+pub(crate) type Sample = (Left, Vec<String>, Vec<(conditions::Condition, Vec<u32>)>);
 
 impl Rule {
     /// The rules that always run, in order.
     pub fn built_in() -> Vec<Rule> {
-        let texts = Rule::parse(BUILT_IN);
+        let texts = Rule::of_text(BUILT_IN, &CustomRegistry::default(), &[]);
         debug_assert!(texts.is_ok(), "{texts:?}", texts = texts.as_ref().map(|_| ()));
         let functions =
-            constant::RULES.iter().chain(lists::RULES).chain(accumulate::RULES).map(|function| Rule {
-                name: function.name.into(),
-                exactness: function.exactness,
-                equation: function.equation.to_owned(),
-                body: Body::Function(function),
-            });
+            constant::RULES.iter().chain(quantize::RULES).chain(lists::RULES).chain(accumulate::RULES).map(
+                |function| Rule {
+                    name: function.name.into(),
+                    exactness: function.exactness,
+                    equation: function.equation.to_owned(),
+                    body: Body::Function(function),
+                },
+            );
         texts.unwrap_or_default().into_iter().chain(functions).collect()
     }
 
-    /// The rules of a text; `docs/egraph-rules.md` has its grammar.
+    /// The rules of a text; `docs/egraph-rules.md` has its grammar. None has the name of a built-in one.
     pub fn parse(source: &str) -> Result<Vec<Rule>, RuleError> {
-        let parsed = text::parse(source)?;
+        Rule::parse_with(source, &CustomRegistry::default())
+    }
+
+    /// The rules of a text that may use these custom operators. By their evaluators the rules are checked.
+    pub fn parse_with(source: &str, registry: &CustomRegistry) -> Result<Vec<Rule>, RuleError> {
+        let own = Rule::built_in();
+        let taken: Vec<&str> = own.iter().map(Rule::name).collect();
+        Rule::of_text(source, registry, &taken)
+    }
+
+    fn of_text(source: &str, registry: &CustomRegistry, taken: &[&str]) -> Result<Vec<Rule>, RuleError> {
+        let parsed = parse::parse(source, registry, taken)?;
         Ok(parsed
             .into_iter()
             .map(|rule| Rule {
@@ -86,6 +104,14 @@ impl Rule {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it stands in its text: line and column, from 1; `None` for a rule that is no text.
+    pub fn place(&self) -> Option<(usize, usize)> {
+        match &self.body {
+            Body::Text(rule) => Some(rule.place),
+            Body::Function(_) => None,
+        }
     }
 
     /// How closely its sides agree.
@@ -108,7 +134,7 @@ impl Rule {
         match &self.body {
             Body::Text(rule) => vec![(rule.left.clone(), rule.variables.clone(), rule.conditions.clone())],
             Body::Function(function) => {
-                let parsed = function.samples.iter().filter_map(|sample| text::parse_left(sample).ok());
+                let parsed = function.samples.iter().filter_map(|sample| parse::parse_left(sample).ok());
                 parsed.map(|(left, variables)| (left, variables, vec![])).collect()
             }
         }
@@ -143,7 +169,7 @@ fn pattern(left: &Left, ast: &mut RecExpr<ENodeOrVar<Term>>) -> Id {
         Left::Apply { word, attributes, operands } => {
             let mut children = vec![];
             if let Some(attributes) = attributes {
-                children.push(ast.add(ENodeOrVar::Var(variable(*attributes))));
+                children.push(ast.add(ENodeOrVar::Var(variable(attributes.variable))));
             }
             for operand in operands {
                 children.push(pattern(operand, ast));
@@ -176,26 +202,27 @@ impl TextApplier {
         let count = self.rule.variables.len() as u32;
         let bindings: Bindings =
             (0..count).map(|i| subst.get(variable(i)).copied()).collect::<Option<_>>()?;
-        let holds = |(condition, variables): &(algebra::Condition, Vec<u32>)| {
+        let holds = |(condition, variables): &(conditions::Condition, Vec<u32>)| {
             let ids: Vec<Id> = variables.iter().map(|&i| bindings[i as usize]).collect();
             condition.holds(classes, &ids)
         };
-        if !self.rule.conditions.iter().all(holds) {
+        if !self.rule.left.admits(classes, &bindings) || !self.rule.conditions.iter().all(holds) {
             return None;
         }
         let root = root(classes, &self.rule.left, &bindings)?;
         let layer = name(classes, class);
-        let mut build = Builder { classes, rule: self.name.clone(), class, name: layer };
+        let mut build = Builder { classes, rule: self.name.clone(), class, name: layer, changed: vec![] };
         let new = right(&mut build, &self.rule.right, &bindings, &root)?;
-        unite(&mut build, class, new)
+        build.unite(class, new);
+        build.changed.pop()
     }
 }
 
 /// The operator at the root of a left side.
 fn root(classes: &Classes, left: &Left, bindings: &Bindings) -> Option<Op> {
     match left {
-        Left::Apply { attributes: Some(variable), .. } => {
-            algebra::attributes(classes, *bindings.get(*variable as usize)?)
+        Left::Apply { attributes: Some(attributes), .. } => {
+            algebra::attributes(classes, *bindings.get(attributes.variable as usize)?)
         }
         Left::Apply { word, .. } => super::facts::plain(word).cloned(),
         Left::Variable(_) => None,
@@ -211,38 +238,39 @@ fn right(build: &mut Builder<'_>, side: &Right, bindings: &Bindings, root: &Op) 
             build.coefficient(coefficient)
         }
         Right::Apply { word, attributes, operands } => {
-            let op = match attributes {
-                None => super::facts::plain(word)?.clone(),
-                Some(RightAttributes::Variable(variable)) => {
-                    algebra::attributes(build.classes, *bindings.get(*variable as usize)?)?
-                }
-                Some(RightAttributes::Computed(function, variables)) => {
-                    let ids: Vec<Id> = variables
-                        .iter()
-                        .map(|&i| bindings.get(i as usize).copied())
-                        .collect::<Option<_>>()?;
-                    function.evaluate(build.classes, &ids)?
-                }
-            };
-            if op.mnemonic() != *word {
-                return None;
-            }
             let operands: Vec<Id> = operands
                 .iter()
                 .map(|operand| right(build, operand, bindings, root))
                 .collect::<Option<_>>()?;
+            let bound = |variable: &u32| bindings.get(*variable as usize).copied();
+            let op = match attributes {
+                None => super::facts::plain(word)?.clone(),
+                Some(RightAttributes::Variable(variable)) => {
+                    algebra::attributes(build.classes, bound(variable)?)?
+                }
+                Some(RightAttributes::VariableOf(known, variable)) => {
+                    match algebra::attributes(build.classes, bound(variable)?)? {
+                        Op::Custom(call) => {
+                            Op::Custom(CustomCall { operator: known.operator.clone(), ..call })
+                        }
+                        _ => return None,
+                    }
+                }
+                Some(RightAttributes::Computed(function, variables)) => {
+                    let ids: Vec<Id> = variables.iter().map(bound).collect::<Option<_>>()?;
+                    function.evaluate(build.classes, &ids)?
+                }
+                Some(RightAttributes::Written(list)) => {
+                    list.operator(word, build.ty(*operands.first()?)?.rank()).ok()?
+                }
+                Some(RightAttributes::Call(call)) => Op::Custom(call.clone()),
+            };
+            if op.mnemonic() != *word {
+                return None;
+            }
             build.operator(op, &operands)
         }
     }
-}
-
-/// Says that a class equals the one that a rule matched, if their types agree; the class that changed.
-fn unite(build: &mut Builder<'_>, class: Id, new: Id) -> Option<Id> {
-    let (class, new) = (build.classes.find(class), build.classes.find(new));
-    if build.facts(class).types != build.facts(new).types {
-        return None;
-    }
-    build.classes.union(class, new).then_some(class)
 }
 
 /// Finds every class with a node of an operator.
@@ -285,10 +313,12 @@ impl Applier<Term, Tables> for FunctionApplier {
         for node in nodes {
             let Some(op) = operator(classes, &node).cloned() else { continue };
             let operands = super::facts::operands(classes, &node).to_vec();
-            let mut build = Builder { classes, rule: self.name.clone(), class, name: layer.clone() };
+            let (rule, name) = (self.name.clone(), layer.clone());
+            let mut build = Builder { classes, rule, class, name, changed: vec![] };
             for new in (self.function.apply)(&mut build, &op, &operands).unwrap_or_default() {
-                changed.extend(unite(&mut build, class, new));
+                build.unite(class, new);
             }
+            changed.extend(build.changed);
         }
         changed
     }
