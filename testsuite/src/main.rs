@@ -24,7 +24,7 @@ struct Command {
 enum Action {
     /// Writes a network with seeded random weights as ONNX
     Generate {
-        /// resnet18, vgg7, the blocks fire, inception and planes, conv3x3-64-64-56 (channels in, out, image size; -s2 for a
+        /// resnet18, vgg7, inception, fire, inception-block, fire-block, planes, conv3x3-64-64-56 (channels in, out, image size; -s2 for a
         /// stride of 2), depthwise3x3-128-56, fc-4096-4096
         name: Network,
         /// The file to write

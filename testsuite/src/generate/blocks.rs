@@ -7,9 +7,9 @@ use super::writer::{Conv, Writer};
 /// A block, as its name spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Block {
-    /// `fire`: SqueezeNet's second (Iandola et al., arXiv 1602.07360), over 128 channels of 55x55.
+    /// `fire-block`: SqueezeNet's second (Iandola et al., arXiv 1602.07360), over 128 channels of 55x55.
     Fire,
-    /// `inception`: GoogLeNet's first (Szegedy et al., arXiv 1409.4842), over 192 channels of 28x28.
+    /// `inception-block`: GoogLeNet's first (Szegedy et al., arXiv 1409.4842), over 192 channels of 28x28.
     Inception,
     /// `planes`: two weights of one layer added up, 64 channels of 56x56 by 3x3.
     Planes,
@@ -18,8 +18,8 @@ pub(super) enum Block {
 impl Block {
     pub(super) fn parse(name: &str) -> Option<Block> {
         match name {
-            "fire" => Some(Block::Fire),
-            "inception" => Some(Block::Inception),
+            "fire-block" => Some(Block::Fire),
+            "inception-block" => Some(Block::Inception),
             "planes" => Some(Block::Planes),
             _ => None,
         }

@@ -5,6 +5,7 @@
 //! layer to the last, so that a comparison of two runtimes on such a network says something.
 
 mod blocks;
+mod branches;
 mod layer;
 
 mod resnet;
@@ -38,7 +39,7 @@ pub enum Weights {
 pub enum GenerateError {
     /// The name fits no architecture.
     #[error(
-        "no network is called `{0}`: write resnet18, vgg7, fire, inception, planes, conv3x3-64-64-56[-s2], depthwise3x3-128-56[-s2] or fc-4096-4096"
+        "no network is called `{0}`: write resnet18, vgg7, inception, fire, inception-block, fire-block, planes, conv3x3-64-64-56[-s2], depthwise3x3-128-56[-s2] or fc-4096-4096"
     )]
     UnknownName(String),
     /// The name asks for a layer that does not exist, such as one without channels, or for one beyond 2 GB.
@@ -65,6 +66,8 @@ impl Network {
         match self.0 {
             Architecture::ResNet18 => resnet::resnet18(writer),
             Architecture::Vgg7 => vgg::vgg7(writer),
+            Architecture::Inception => branches::inception(writer),
+            Architecture::Fire => branches::fire(writer),
             Architecture::Block(block) => block.model(writer),
             Architecture::Layer(layer) => layer.model(writer),
         }
@@ -87,6 +90,8 @@ impl FromStr for Network {
         let architecture = match name {
             "resnet18" => Architecture::ResNet18,
             "vgg7" => Architecture::Vgg7,
+            "inception" => Architecture::Inception,
+            "fire" => Architecture::Fire,
             _ => match Block::parse(name) {
                 Some(block) => Architecture::Block(block),
                 None => Architecture::Layer(Layer::parse(name)?),
@@ -103,6 +108,8 @@ const MAX_WEIGHTS: usize = 1 << 28;
 enum Architecture {
     ResNet18,
     Vgg7,
+    Inception,
+    Fire,
     Block(Block),
     Layer(Layer),
 }

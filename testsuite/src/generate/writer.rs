@@ -115,6 +115,7 @@ impl Writer {
         self.node("Flatten", name, vec![x.to_owned()], vec![int("axis", 1)])
     }
 
+    /// Along the channels.
     pub(super) fn add(&mut self, name: &str, a: &str, b: &str) -> String {
         self.node("Add", name, vec![a.to_owned(), b.to_owned()], vec![])
     }

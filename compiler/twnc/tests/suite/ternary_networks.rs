@@ -12,7 +12,7 @@ use onnx_protobuf::Message;
 use std::collections::BTreeMap;
 use testsuite::generate::{Network, Weights};
 use twnc::{Compiled, Compiler, synthetic};
-use twnc_ir::{Tensor, eval};
+use twnc_ir::{RunOptions, Tensor, eval};
 use twnc_onnx::ImportOptions;
 use twnc_passes::{Mode, Options};
 use twnc_program::{StepKind, interpret::Functions};
@@ -51,8 +51,12 @@ fn share(name: &str, expected: &[f32], found: &[f32]) -> f64 {
     shares.fold(0.0, |worst, share| if share > worst || share.is_nan() { share } else { worst })
 }
 
-/// Runs a program on both paths and compares all its outputs with those of its graph.
-fn check(network: &str, compiled: Compiled) {
+/// Runs a program on both paths and compares all its outputs with those of its graph, and these with those of the graph without the e-graph.
+fn check(network: &str, shape: &str, outputs: &[&str], compile: &dyn Fn(&Compiler) -> Compiled) {
+    let compiled = compile(&compiler(shape, outputs, &[]));
+    let without = compile(&compiler(shape, outputs, &["saturate"]));
+    let searched = compiled.remarks.iter().any(|remark| remark.pass == "saturate");
+
     assert!(compiled.ternary_layers() > 0, "{network} has no ternary layer");
     let mut steps = compiled.program.steps.iter();
     assert!(!steps.any(|step| matches!(step.kind, StepKind::Conv(_))), "{network} has a float convolution");
@@ -66,6 +70,12 @@ fn check(network: &str, compiled: Compiled) {
         })
         .collect();
     let expected = eval::evaluate(&compiled.graph, &tensors).unwrap();
+    for (name, before) in eval::evaluate(&without.graph, &tensors).unwrap() {
+        let what = format!("{network} with the e-graph (which changes something: {searched}) `{name}`");
+        let share = share(&what, before.as_f32().unwrap(), expected[&name].as_f32().unwrap());
+        println!("{what}: {share:.5} of the bound");
+        assert!(share <= 1.0, "{what}: {share} times the bound");
+    }
     for backend in Backend::available() {
         for (name, found) in run(&module, &inputs, backend) {
             let what = format!("{network} {} `{name}`", backend.name());
@@ -77,13 +87,15 @@ fn check(network: &str, compiled: Compiled) {
     }
 }
 
-/// All of a network ternary, for inputs of `shape`.
-fn compiler(shape: &str, outputs: &[&str]) -> Compiler {
+/// All of a network ternary, for inputs of `shape`, without these passes.
+fn compiler(shape: &str, outputs: &[&str], skip: &[&str]) -> Compiler {
     let input_shapes = vec![shape.parse().unwrap()];
     let outputs = outputs.iter().map(|&output| output.to_owned()).collect();
     let import = ImportOptions { input_shapes, outputs, ..ImportOptions::default() };
     let passes = Options { ternarise: Mode::All, ..Options::default() };
-    Compiler::builder().import(import).passes(passes).build().unwrap()
+    let run =
+        RunOptions { skip: skip.iter().map(|&pass| pass.to_owned()).collect(), ..RunOptions::default() };
+    Compiler::builder().import(import).passes(passes).run(run).build().unwrap()
 }
 
 /// A network of the zoo with these values of its file as outputs, or with its own: what a softmax that saturates would hide is
@@ -92,7 +104,7 @@ fn fetched(name: &str, shape: &str, outputs: &[&str]) {
     let zoo = std::env::var_os("TWNC_ZOO").map_or_else(|| shared("zoo"), Into::into);
     let file = zoo.join("models").join(name).with_extension("onnx");
     if file.exists() {
-        check(name, compiler(shape, outputs).compile_file(file).unwrap());
+        check(name, shape, outputs, &|compiler| compiler.compile_file(&file).unwrap());
     } else {
         eprintln!("SKIPPED: {name}: it is not in the zoo");
     }
@@ -102,7 +114,7 @@ fn fetched(name: &str, shape: &str, outputs: &[&str]) {
 fn generated(name: &str, shape: &str) {
     let network: Network = name.parse().unwrap();
     let bytes = network.model(Weights::Float, 1).write_to_bytes().unwrap();
-    check(name, compiler(shape, &[]).compile_bytes(&bytes).unwrap());
+    check(name, shape, &[], &|compiler| compiler.compile_bytes(&bytes).unwrap());
 }
 
 #[test]
@@ -142,6 +154,12 @@ fn ppocr() {
 #[test]
 fn resnet18() {
     generated("resnet18", "2x3x64x64");
+}
+
+#[test]
+fn branches_of_one_input() {
+    generated("inception", "1x192x14x14");
+    generated("fire", "1x96x13x13");
 }
 
 #[test]
