@@ -34,15 +34,15 @@ def main():
     parser.add_argument("--twnc", default="target/release/twnc")
     parser.add_argument("models", nargs="+")
     arguments = parser.parse_args()
-    print("| network | stage | multiplications | additions | bytes | steps | passes, ms |")
-    print("|---|---|---|---|---|---|---|")
+    print("| network | stage | multiplications | additions | tables | bytes | steps | passes, ms |")
+    print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for word in arguments.models:
             model, *options = word.split(",")
             for stage, skipped in STAGES.items():
                 found = report(arguments.twnc, model, options, skipped, folder)
                 cost, time = found["cost"], sum(timing["ms"] for timing in found["passes"])
-                counts = " | ".join(f"{cost[key]:,}" for key in ["multiplications", "additions", "bytes", "steps"])
+                counts = " | ".join(f"{cost[key]:,}" for key in ["multiplications", "additions", "tables", "bytes", "steps"])
                 print(f"| {pathlib.Path(model).stem} | {stage} | {counts} | {time:.0f} |")
 
 

@@ -18,11 +18,18 @@ pub struct Cost {
     pub multiplications: u64,
     /// Additions, subtractions and comparisons of elements.
     pub additions: u64,
+    /// Tables of the sums of up to [`GROUP`] inputs, in which ternary products look up what they add.
+    pub tables: u64,
     /// Bytes of constants and results.
     pub bytes: u64,
     /// Steps of a program; what a node alone costs has none ([`Flow`](crate::Flow) knows them).
     pub steps: u64,
 }
+
+/// How many inputs a table has all sums of, as far as costs go; kernels choose.
+pub const GROUP: u64 = 4;
+/// What building a table takes in additions: every sum of a group up to its sign.
+const TABLE_ADDITIONS: u64 = (3u64.pow(GROUP as u32) - 1) / 2;
 
 /// What a cost model is told of an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +62,10 @@ pub fn node_cost(model: &dyn CostModel, graph: &Graph, node: &Node) -> Cost {
 /// element-wise operators cost what their formulas say. The operations are those of the step that an operator alone is lowered to
 /// (`twnc-program` counts them there), so that only what fuses can cost less.
 ///
-/// Its weight is energy: 3.7 pJ for a multiplication of f32, 0.9 for an addition, and 1.25 for a byte from the nearest cache
+/// Additions are those by weights, one for each; kernels take a table's sum for up to four of them. What that saves is not counted, since a product saves it
+/// wherever it stands, and the tables themselves are, since products of one input that become one share them.
+///
+/// Its weight is energy: 3.7 pJ for a multiplication of f32, 0.9 for an addition, 40 additions for a table, and 1.25 for a byte from the nearest cache
 /// (Horowitz, "Computing's Energy Problem", ISSCC 2014, 45 nm: 10 pJ for 64 bits of 8 KB).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CountingCost;
@@ -102,12 +112,17 @@ impl CostModel for CountingCost {
             | Op::Cast { .. }
             | Op::Custom(_) => (0, 0),
         };
+        let tables = match (op, operands) {
+            (Op::Conv(_) | Op::MatMul, [x, weight]) => tables(op, x.ty, weight.ty),
+            _ => 0,
+        };
         let bytes = results.iter().map(|ty| bytes(ty)).fold(0, u64::saturating_add);
-        Cost { multiplications, additions, bytes, steps: 0 }
+        Cost { multiplications, additions, tables, bytes, steps: 0 }
     }
 
     fn weight(&self, cost: &Cost) -> f64 {
-        3.7 * cost.multiplications as f64 + 0.9 * cost.additions as f64 + 1.25 * cost.bytes as f64
+        let additions = cost.additions as f64 + TABLE_ADDITIONS as f64 * cost.tables as f64;
+        3.7 * cost.multiplications as f64 + 0.9 * additions + 1.25 * cost.bytes as f64
     }
 }
 
@@ -118,6 +133,7 @@ impl Add for Cost {
         Cost {
             multiplications: self.multiplications.saturating_add(other.multiplications),
             additions: self.additions.saturating_add(other.additions),
+            tables: self.tables.saturating_add(other.tables),
             bytes: self.bytes.saturating_add(other.bytes),
             steps: self.steps.saturating_add(other.steps),
         }
@@ -149,6 +165,22 @@ fn product_cost(op: &Op, weight: &OperandInfo<'_>, result: &TensorType) -> (u64,
     }
     let products = positions.saturating_mul(weights);
     (products, products)
+}
+
+/// The tables of a product with a ternary weight: one for each few channels of its input at each position. Convolutions in groups that use an input for few outputs
+/// add up without.
+fn tables(op: &Op, input: &TensorType, weight: &TensorType) -> u64 {
+    let groups = match op {
+        Op::Conv(conv) => conv.groups as u64,
+        _ => 1,
+    };
+    let axis = layer::channel_axis(op, input.rank());
+    let channels = axis.map_or(1, |axis| open_as_one(&input.shape[axis]).max(1));
+    if weight.element != ElementType::Ternary || (groups > 1 && groups == channels) {
+        return 0;
+    }
+    let groups = groups.max(1);
+    (count(input) / channels).saturating_mul(groups).saturating_mul((channels / groups).div_ceil(GROUP))
 }
 
 /// So many multiplications and additions for each element.

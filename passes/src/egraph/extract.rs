@@ -327,11 +327,38 @@ impl<'a> Search<'a> {
                     }
                 }
             }
+            changed |= self.bundled(&mut selection, &mut price);
             if !changed {
                 break;
             }
         }
         (selection, price)
+    }
+
+    /// Takes all slices of a value from it at once, where that lessens the price: each alone would pay for all of the value beside what it was.
+    fn bundled(&self, selection: &mut Selection, price: &mut Price) -> bool {
+        let mut changed = false;
+        for slices in self.slices() {
+            let before = selection.clone();
+            selection.extend(slices);
+            match self.price(selection) {
+                Some(new) if new.is_less_than(price) => (*price, changed) = (new, true),
+                _ => *selection = before,
+            }
+        }
+        changed
+    }
+
+    /// For each value of which several slices might be taken, all of these.
+    fn slices(&self) -> impl Iterator<Item = Vec<(Id, Term)>> {
+        let mut slices: BTreeMap<Id, Vec<(Id, Term)>> = BTreeMap::new();
+        for (class, terms) in &self.choices {
+            for term in terms.iter().filter(|term| terms.len() > 1 && term.head.is("slice")) {
+                let of = term.children.last().map(|&id| self.classes.find(id));
+                slices.entry(of.unwrap_or(*class)).or_default().push((*class, term.clone()));
+            }
+        }
+        slices.into_values().filter(|slices| slices.len() > 1)
     }
 
     /// The classes that the roots need, each after those that it depends on; `None` if a choice is missing, or there is a cycle.

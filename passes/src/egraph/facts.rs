@@ -86,6 +86,8 @@ pub(crate) struct Tables {
     pub(crate) coefficients: Vec<Known>,
     pub(crate) operators: Vec<Op>,
     places: BTreeMap<Coefficient, u32>,
+    /// The places of coefficients, by axis and by their numbers as f32.
+    number_places: BTreeMap<(Option<usize>, Vec<u32>), Vec<u32>>,
     operator_places: BTreeMap<String, u32>,
     constant_places: BTreeMap<u64, Vec<u32>>,
     /// The names of layers, by node.
@@ -95,16 +97,31 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// The place of a coefficient.
+    /// The place of a coefficient. One with the numbers of another, up to the rounding of f64, is that one: else what is joined and taken apart again would
+    /// be a new coefficient each time, without end.
     pub(crate) fn coefficient(&mut self, coefficient: Coefficient) -> Option<u32> {
         if let Some(&place) = self.places.get(&coefficient) {
             return Some(place);
         }
         let values = self.factors.values(&coefficient)?;
-        let op = Op::Constant(self.factors.tensor(&coefficient)?);
-        let place = self.coefficients.len() as u32;
-        self.places.insert(coefficient.clone(), place);
-        self.coefficients.push(Known { coefficient, values, op, origin: None });
+        let rounded = values.iter().map(|&v| (v as f32).to_bits()).collect();
+        let known = self.number_places.entry((coefficient.back(), rounded)).or_default();
+        let same = |place: &&u32| {
+            let others = self.coefficients[**place as usize].values.iter();
+            values.iter().zip(others).all(|(v, other)| (v - other).abs() <= 1e-12 * v.abs())
+        };
+        let place = match known.iter().find(same) {
+            Some(&place) => place,
+            None => {
+                let op = Op::Constant(self.factors.tensor(&coefficient)?);
+                let place = self.coefficients.len() as u32;
+                known.push(place);
+                let coefficient = coefficient.clone();
+                self.coefficients.push(Known { coefficient, values, op, origin: None });
+                place
+            }
+        };
+        self.places.insert(coefficient, place);
         Some(place)
     }
 

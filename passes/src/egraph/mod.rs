@@ -189,6 +189,7 @@ impl Saturate {
         let saved = [
             saved("multiplications", before.multiplications, after.multiplications),
             saved("additions", before.additions, after.additions),
+            saved("tables", before.tables, after.tables),
             saved("bytes", before.bytes, after.bytes),
             saved("steps", before.steps, after.steps),
         ];

@@ -225,7 +225,7 @@ pub fn report(compiled: &Compiled) -> serde_json::Value {
     serde_json::json!({
         "network": compiled.graph.name(),
         "cost": {
-            "multiplications": cost.multiplications, "additions": cost.additions, "bytes": cost.bytes, "steps": cost.steps,
+            "multiplications": cost.multiplications, "additions": cost.additions, "tables": cost.tables, "bytes": cost.bytes, "steps": cost.steps,
         },
         "notes": compiled.notes,
         "remarks": remarks.collect::<Vec<_>>(),

@@ -104,7 +104,7 @@ fn results_are_what_the_documentation_says() {
     let report = std::fs::read(folder.path().join("report.json")).unwrap();
     let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
     has(&report, &["network", "cost", "notes", "remarks", "passes"]);
-    has(&report["cost"], &["multiplications", "additions", "bytes", "steps"]);
+    has(&report["cost"], &["multiplications", "additions", "tables", "bytes", "steps"]);
     for remark in report["remarks"].as_array().unwrap() {
         has(remark, &["pass", "layer", "kind", "topic", "message"]);
         let topic = match remark["pass"].as_str() {

@@ -1,7 +1,7 @@
 //! Rules about sums that ternary weights select: which of them become one.
 //!
-//! Two products of one input are one where their windows agree. In a sum, a smaller window is placed inside of a larger one, where it has zeros
-//! around: that is done for ternary weights alone. Products that are concatenated stay in their own windows, since a kernel looks up zeros too.
+//! Two products of one input are one where their windows agree. To be added, a smaller ternary window is placed inside of a larger one, with zeros around: there
+//! are no more outputs than without. It is not, to be stacked: kernels look up every tap of a window for every output, also those that are zero.
 
 use super::Function;
 use super::text::Exactness;
@@ -24,7 +24,7 @@ pub(super) const RULES: &[Function] = &[
     Function {
         name: "stacked_products",
         exactness: Exactness { exact: true, numbers_only: false },
-        equation: "concat{1}(conv{?a}(?x, ?T1), conv{?a}(?x, ?T2), ..) => conv(?x, [T1; T2; ..]), and for matmul along the last axis",
+        equation: "concat{1}(conv{?a}(?x, ?T1), conv{?a}(?x, ?T2), ..) => conv{?a}(?x, [T1; T2; ..]), and for matmul along the last axis",
         word: "concat",
         apply: stacked,
         samples: &[
@@ -69,19 +69,22 @@ fn products(build: &Builder<'_>, id: Id) -> Vec<Product> {
     products.collect()
 }
 
-/// The weight of a product that reads the same windows of the same input as another.
-fn beside_windows_of<'b>(build: &'b Builder<'_>, product: &Product, other: &Product) -> Option<&'b Tensor> {
-    let (tensor, second) = (build.tensor_of(product.weight)?, build.tensor_of(other.weight)?);
-    let alike = product.x == other.x && product.op == other.op && tensor.element() == second.element();
-    (alike && tensor.shape().get(2..) == second.shape().get(2..)).then_some(tensor)
+/// The weight of a product that has the windows of another.
+fn with_same_windows(build: &Builder<'_>, product: &Product, other: &Product) -> Option<Tensor> {
+    let (tensor, larger) = (build.tensor_of(product.weight)?, build.tensor_of(other.weight)?);
+    let same = product.x == other.x
+        && tensor.element() == larger.element()
+        && product.op == other.op
+        && tensor.shape().get(2..) == larger.shape().get(2..);
+    same.then(|| tensor.clone())
 }
 
-/// The weight that does what a product does with the windows of another; `None` if there is none.
+/// The weight that does what a product does with the windows of another; `None` if there are none.
 fn with_windows_of(build: &Builder<'_>, product: &Product, other: &Product) -> Option<Tensor> {
-    if let Some(tensor) = beside_windows_of(build, product, other) {
-        return Some(tensor.clone());
-    }
     let (tensor, larger) = (build.tensor_of(product.weight)?, build.tensor_of(other.weight)?);
+    if let Some(weight) = with_same_windows(build, product, other) {
+        return Some(weight);
+    }
     if product.x != other.x || tensor.element() != larger.element() {
         return None;
     }
@@ -209,9 +212,8 @@ fn stacked(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>>
         {
             continue;
         }
-        let weights = choices
-            .iter()
-            .map(|list| list.iter().find_map(|inner| beside_windows_of(build, inner, outer).cloned()));
+        let weights =
+            choices.iter().map(|list| list.iter().find_map(|inner| with_same_windows(build, inner, outer)));
         let Some(weights) = weights.collect::<Option<Vec<Tensor>>>() else { continue };
         if let Some(weight) = stack(&outer.op, &weights) {
             found.push((outer.op.clone(), outer.x, weight, build.constant_name(outer.weight)));

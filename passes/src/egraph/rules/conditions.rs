@@ -55,10 +55,12 @@ pub(crate) enum Condition {
     /// A value that is not known as another one times a scale. Rules that move scales ask for it: what is moved is all that can be taken from a
     /// value, and not each of the many parts of that.
     Bare,
+    /// The same of a bias.
+    Unbiased,
 }
 
 impl Condition {
-    const ALL: [(&'static str, Condition); 22] = [
+    const ALL: [(&'static str, Condition); 23] = [
         ("coefficient", Condition::Coefficient),
         ("nonzero", Condition::Nonzero),
         ("positive", Condition::Positive),
@@ -81,6 +83,7 @@ impl Condition {
         ("factor_left", Condition::FactorLeft),
         ("f32", Condition::F32),
         ("bare", Condition::Bare),
+        ("unbiased", Condition::Unbiased),
     ];
 
     pub(crate) fn named(word: &str) -> Option<Condition> {
@@ -157,19 +160,23 @@ impl Condition {
             }
             Condition::FactorLeft => is_product(classes, id) && !is_product(classes, *ids.get(1)?),
             Condition::FactorRight => !is_product(classes, id) || is_product(classes, *ids.get(1)?),
-            Condition::Bare => {
-                let id = classes.find(id);
-                let scaled = |node: &Term| {
-                    let &[x, s] = node.children.as_slice() else { return false };
-                    node.head.is("mul")
-                        && classes.find(x) != id
-                        && coefficient(classes, s).is_some_and(|(_, values)| values.iter().any(|&v| v != 1.0))
-                };
-                !classes[id].nodes.iter().any(scaled)
-            }
+            Condition::Bare => !has_taken(classes, id, "mul", 1.0),
+            Condition::Unbiased => !has_taken(classes, id, "add", 0.0),
             Condition::F32 => facts.single()?.element == ElementType::F32,
         })
     }
+}
+
+/// Whether a class is known as another one by `f` and a coefficient that is not neutral everywhere.
+fn has_taken(classes: &Classes, id: Id, f: &str, neutral: f64) -> bool {
+    let id = classes.find(id);
+    let taken = |node: &Term| {
+        let &[x, s] = node.children.as_slice() else { return false };
+        node.head.is(f)
+            && classes.find(x) != id
+            && coefficient(classes, s).is_some_and(|(_, values)| values.iter().any(|&v| v != neutral))
+    };
+    classes[id].nodes.iter().any(taken)
 }
 
 /// A bound on the magnitudes of a float constant, or of one times a coefficient; `None` for any other class.

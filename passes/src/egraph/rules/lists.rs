@@ -3,7 +3,9 @@
 use super::Function;
 use super::text::Exactness;
 use crate::egraph::build::{Builder, coefficient};
+use crate::egraph::facts::operator;
 use egg::Id;
+use std::collections::BTreeMap;
 use twnc_ir::{Binary, Dim, Op, Slice};
 
 const MUL: Op = Op::Binary(Binary::Mul);
@@ -65,6 +67,22 @@ pub(super) const RULES: &[Function] = &[
         word: "slice",
         apply: slice_of_concat,
         samples: &["slice{?b}(concat{?a}(?x, ?y))"],
+    },
+    Function {
+        name: "scales_of_slices",
+        exactness: Exactness { exact: true, numbers_only: false },
+        equation: "mul(slice{?a}(?x), ?s) beside mul(slice{?b}(?x), ?t), .. => slice{?a}(mul(?x, [s, t, ..])) where the slices are all of ?x, one after the other",
+        word: "mul",
+        apply: scales_of_slices,
+        samples: &["concat{?c}(mul(slice{?a}(?x), ?s), mul(slice{?b}(?x), ?t))"],
+    },
+    Function {
+        name: "biases_of_slices",
+        exactness: Exactness { exact: true, numbers_only: false },
+        equation: "add(slice{?a}(?x), ?s) beside add(slice{?b}(?x), ?t), .. => slice{?a}(add(?x, [s, t, ..])) where the slices are all of ?x, one after the other",
+        word: "add",
+        apply: biases_of_slices,
+        samples: &["concat{?c}(add(slice{?a}(?x), ?s), add(slice{?b}(?x), ?t))"],
     },
     Function {
         name: "concat_of_slices",
@@ -133,7 +151,7 @@ fn biased_parts(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec
 fn functions_of_parts(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>> {
     let functions = |id: Id| -> Vec<(Op, Id)> {
         let nodes = build.classes[id].nodes.iter().filter_map(|node| {
-            let f = crate::egraph::facts::operator(build.classes, node)?;
+            let f = operator(build.classes, node)?;
             matches!(f, Op::Unary(_)).then(|| (f.clone(), *node.children.last().unwrap_or(&id)))
         });
         nodes.collect()
@@ -239,4 +257,70 @@ fn concat_of_slices(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option
     }
     // If they are not all of it, the types differ.
     Some(vec![whole?])
+}
+
+fn scales_of_slices(build: &mut Builder<'_>, _: &Op, operands: &[Id]) -> Option<Vec<Id>> {
+    of_slices(build, &MUL, operands)
+}
+
+fn biases_of_slices(build: &mut Builder<'_>, _: &Op, operands: &[Id]) -> Option<Vec<Id>> {
+    of_slices(build, &ADD, operands)
+}
+
+/// `f` by a coefficient of a slice, as the slice of `f` by all coefficients by which slices are taken beside it.
+fn of_slices(build: &mut Builder<'_>, f: &Op, operands: &[Id]) -> Option<Vec<Id>> {
+    let &[part, s] = operands else { return None };
+    build.coefficient_of(s)?;
+    let mut found = vec![];
+    for (slice, of) in build.nodes(part, "slice") {
+        let (Op::Slice(own), &[x]) = (&slice, of.as_slice()) else { continue };
+        let Some(parts) = slices(build, x, own.axis) else { continue };
+        let coefficients = parts.iter().map(|(_, id)| {
+            let by = if build.classes.find(part) == *id { Some(s) } else { coefficient_by(build, *id, f) };
+            by.map(|by| (*id, Some(by)))
+        });
+        let Some(parts) = coefficients.collect::<Option<Vec<_>>>() else { continue };
+        let Some(all) = joined(build, own.axis, &parts, 0.0) else { continue };
+        let whole = build.operator(f.clone(), &[x, all]);
+        found.extend(whole.and_then(|whole| build.operator(slice, &[whole])));
+    }
+    Some(found)
+}
+
+/// The slices of a value along an axis that follow one another and are all of it, in order: the start and the class of each.
+fn slices(build: &Builder<'_>, x: Id, axis: usize) -> Option<Vec<(i64, Id)>> {
+    let x = build.classes.find(x);
+    let whole = i64::try_from(build.ty(x)?.shape.get(axis)?.as_size()?).ok()?;
+    let mut ends: BTreeMap<i64, (i64, Id)> = BTreeMap::new();
+    for parent in build.classes[x].parents() {
+        let node = build.classes.id_to_node(parent);
+        if let Some(Op::Slice(slice)) = operator(build.classes, node)
+            && slice.axis == axis
+            && slice.step == 1
+            && let (Some(start), Some(size)) = (slice.start.as_fixed(), slice.size.as_fixed())
+            && (1..whole).contains(&size)
+        {
+            ends.entry(start).or_insert((start.checked_add(size)?, build.classes.find(parent)));
+        }
+    }
+    let (mut at, mut parts) = (0, vec![]);
+    while at < whole {
+        let &(end, id) = ends.get(&at)?;
+        parts.push((at, id));
+        at = end;
+    }
+    (at == whole).then_some(parts)
+}
+
+/// A coefficient by which `f` of a class is taken somewhere.
+fn coefficient_by(build: &Builder<'_>, id: Id, f: &Op) -> Option<Id> {
+    let by = build.classes[id].parents().filter_map(|parent| {
+        let node = build.classes.id_to_node(parent);
+        let &[x, s] = node.children.as_slice() else { return None };
+        let fits = node.head.is(f.mnemonic())
+            && build.classes.find(x) == build.classes.find(id)
+            && build.coefficient_of(s).is_some();
+        fits.then(|| build.classes.find(s))
+    });
+    by.min()
 }
