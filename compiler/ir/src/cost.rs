@@ -116,8 +116,8 @@ impl CostModel for CountingCost {
             (Op::Conv(_) | Op::MatMul, [x, weight]) => tables(op, x.ty, weight.ty),
             _ => 0,
         };
-        // Of few outputs a kernel adds up without.
-        let tables = if tables.saturating_mul(TABLE_ADDITIONS) > additions { 0 } else { tables };
+        // No more than its sums are worth: of few outputs a kernel adds up without.
+        let tables = tables.min(additions / TABLE_ADDITIONS);
         let bytes = results.iter().map(|ty| bytes(ty)).fold(0, u64::saturating_add);
         Cost { multiplications, additions, tables, bytes, steps: 0 }
     }

@@ -5,8 +5,8 @@ use crate::random_graphs::{network, piece};
 use proptest::prelude::*;
 use std::time::Instant;
 use twnc_ir::{
-    Binary, Conv, CostModel, CountingCost, Data, Dim, Flow, Geometry, Graph, GraphBuilder, Op, Pass,
-    PassContext, Pool, Tensor, TensorType, Unary, ValueId, text, verify,
+    Binary, Conv, CostModel, CountingCost, CustomRegistry, Data, Dim, Flow, Geometry, Graph, GraphBuilder,
+    Op, Pass, PassContext, Pool, Tensor, TensorType, Unary, ValueId, text, verify,
 };
 use twnc_passes::egraph::Strategy;
 use twnc_passes::{Limits, Mode, Options, Saturate, default_pipeline};
@@ -133,6 +133,48 @@ fn without_their_scale_logits_keep_their_order() {
     }
 }
 
+/// Three branches on one input, each a product by a ternary weight with a scale and a bias for each channel, an activation, and a product of its own.
+fn branches() -> Graph {
+    let mut numbers = Numbers::new(5);
+    let mut build = GraphBuilder::new("branches");
+    let shape = [Dim::symbol("N"), Dim::from(64), Dim::from(6), Dim::from(6)];
+    let x = build.input("x", TensorType::f32(shape.to_vec()));
+    let conv = |geometry: Geometry| Op::Conv(Conv { geometry, groups: 1 });
+    let padded = Geometry { pads_begin: vec![1, 1], pads_end: vec![1, 1], ..Geometry::unit(2) };
+    let mut ends = vec![];
+    for (i, channels) in [24, 32, 28].into_iter().enumerate() {
+        let name = format!("branch{i}");
+        let w = ternary(&mut build, &mut numbers, vec![channels, 64, 1, 1]);
+        let mut y = build.node(conv(Geometry::unit(2)), &[x, w], &name).unwrap();
+        for (f, low) in [(Binary::Mul, 0.1), (Binary::Add, -0.5)] {
+            let each = Tensor::from_f32(vec![channels, 1, 1], numbers.vector(channels, low, 0.5)).unwrap();
+            let each = build.constant(each, "each");
+            y = build.node(Op::Binary(f), &[y, each], &name).unwrap();
+        }
+        y = build.node(Op::Unary(Unary::Relu), &[y], &name).unwrap();
+        let w = ternary(&mut build, &mut numbers, vec![4, channels, 3, 3]);
+        ends.push(build.node(conv(padded.clone()), &[y, w], &format!("end{i}")).unwrap());
+    }
+    let y = build.node(Op::Concat { axis: 1 }, &ends, "concat").unwrap();
+    build.output("y", y);
+    build.finish()
+}
+
+#[test]
+fn branches_of_one_input_are_one_product() {
+    let graph = branches();
+    let (after, remarks) = saturate(&graph, &Saturate::default());
+    assert_same(&graph, &after);
+    let input = after.inputs()[0].value;
+    assert_eq!(after.value(input).uses.len(), 1, "{}", text::print(&after));
+    // Scale, bias and activation are those of all branches, before the slices.
+    assert_eq!(multiplications(&after).len(), 1, "{}", text::print(&after));
+    let cost = |graph: &Graph| Flow::of(graph).unwrap().cost(&CountingCost);
+    assert_eq!((cost(&graph).tables, cost(&after).tables), ((3 * 16 + 21) * 36, (16 + 21) * 36));
+    // Lists of scales that are joined and divided are no new ones each time: the search ends.
+    assert!(!remarks.iter().any(|message| message.contains("not searched")), "{remarks:?}");
+}
+
 /// What is rounded to whole numbers does not know of a scale that is one positive number; any other is part of what is rounded.
 #[test]
 fn one_positive_scale_moves_behind_quantize() {
@@ -148,7 +190,7 @@ fn one_positive_scale_moves_behind_quantize() {
         )
     };
     let after = |source: &str| {
-        let graph = text::parse(source, &twnc_ir::CustomRegistry::default()).unwrap();
+        let graph = text::parse(source, &CustomRegistry::default()).unwrap();
         let (after, _) = saturate(&graph, &Saturate::default());
         let (a, b) = (crate::oracle::outputs(&graph, 1), crate::oracle::outputs(&after, 1));
         let (a, b) = (a["y"].as_f32().unwrap(), b["y"].as_f32().unwrap());
