@@ -52,6 +52,22 @@ fn open_sizes_stay_open() {
         (11, "Pad", &["N,5"], vec![indices("pads", &[0, 2, 0, 1])], vec![text("mode", "wrap")], "f32[N,8]"),
         (6, "Add", &["N,3,H,W", "3"], vec![], vec![int("broadcast", 1), int("axis", 1)], "f32[N,3,H,W]"),
         (6, "PRelu", &["N,3,H,W", "3"], vec![], vec![], "f32[N,3,H,W]"),
+        (
+            18,
+            "Col2Im",
+            &["N,8,9"],
+            vec![indices("image", &[5, 5]), indices("block", &[1, 4])],
+            vec![ints("strides", &[2, 1]), ints("pads", &[0, 1, 0, 0])],
+            "f32[N,2,5,5]",
+        ),
+        (
+            11,
+            "MaxUnpool",
+            &["1,1,1,1"],
+            vec![indices("i", &[0])],
+            vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])],
+            "f32[1,1,2,2]",
+        ),
         (1, "MaxPool", &["N,3,8,8"], vec![], vec![ints("kernel_shape", &[2, 2])], "f32[N,3,7,7]"),
     ];
     for (opset, op, inputs, constants, attributes, expected) in cases {
@@ -156,6 +172,42 @@ fn parameters_that_are_refused() {
             "bins of",
         ),
         (single(20, "AffineGrid", &["1,2,3"], vec![indices("s", &[1, 1, HUGE, HUGE])], vec![]), "fix it"),
+        (
+            single(18, "Col2Im", &["1,4,9"], vec![indices("a", &[5, 5]), indices("b", &[2])], vec![]),
+            "a block of shape [2] for an image",
+        ),
+        (
+            single(18, "Col2Im", &["1,4,9"], vec![indices("a", &[5, 5]), indices("b", &[2, 2])], vec![]),
+            "has 9 windows where the image has 16",
+        ),
+        (
+            single(18, "Col2Im", &["1,4,9"], vec![indices("a", &[5, 0]), indices("b", &[2, 2])], vec![]),
+            "sizes are positive",
+        ),
+        (
+            single(
+                18,
+                "Col2Im",
+                &["1,4,9"],
+                vec![indices("a", &[HUGE, 5]), indices("b", &[HUGE, 2])],
+                vec![],
+            ),
+            "does not fit",
+        ),
+        (
+            single(11, "MaxUnpool", &["1,1,2,2", "1,1,2,2"], vec![], vec![]),
+            "attribute `kernel_shape` is missing",
+        ),
+        (
+            single(
+                11,
+                "MaxUnpool",
+                &["1,1,2,2", "1,1,2,2"],
+                vec![],
+                vec![ints("kernel_shape", &[1, 1]), ints("pads", &[9, 9, 9, 9])],
+            ),
+            "has a negative size",
+        ),
         (single(18, "CenterCropPad", &["N,4"], vec![indices("s", &[3, 3])], vec![]), "axis 0 of"),
         (
             single(23, "Attention", &["1,2,8", "1,2,8", "1,2,8"], vec![], vec![]),

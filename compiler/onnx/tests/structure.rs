@@ -267,8 +267,8 @@ fn bad_nodes() {
         ),
         (single(13, "Pad", x, vec![indices("p", &[1, 1])], vec![]), "2 pads for 4 axes"),
         (
-            single(13, "Pad", x, vec![indices("p", &[0; 8])], vec![text("mode", "wrap")]),
-            "mode `wrap` is not supported",
+            single(13, "Pad", x, vec![indices("p", &[0; 8])], vec![text("mode", "spiral")]),
+            "attribute `mode` is `spiral`",
         ),
         (
             single(13, "Pad", &["2,3"], vec![indices("p", &[0, 3, 0, 0])], vec![text("mode", "reflect")]),
@@ -320,7 +320,10 @@ fn bad_nodes() {
             single(13, "Dropout", &["2,3"], vec![floats("r", &[], &[0.5]), raw("t", 9, &[], &[1])], vec![]),
             "training_mode is true",
         ),
-        (single(13, "QuantizeLinear", &["2,3", ""], vec![], vec![]), "is supported for constants only"),
+        (
+            single(21, "QuantizeLinear", &["2,3", ""], vec![], vec![int("block_size", 2)]),
+            "has a block_size, which is supported for constants only",
+        ),
         (single(13, "Relu", &["2,3"], vec![], vec![float("alpha", 1.0)]), "attribute `alpha` is unknown"),
     ];
     for (i, (model, expected)) in cases.into_iter().enumerate() {

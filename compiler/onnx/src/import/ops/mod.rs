@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod columns;
 mod constant;
 mod convolution;
 mod einsum;
@@ -66,6 +67,7 @@ pub fn operators() -> impl Iterator<Item = &'static Operator> {
         order::OPERATORS,
         resample::OPERATORS,
         sampling::OPERATORS,
+        columns::OPERATORS,
         attention::OPERATORS,
         constant::OPERATORS,
         quantise::OPERATORS,
