@@ -12,6 +12,13 @@ use twnc_onnx::{ImportOptions, import_bytes};
 use twnc_passes::{Mode, Options};
 use twnc_runtime::{Module, SessionOptions};
 
+/// Inputs or outputs; nothing where a file holds no tensor that can be read as numbers.
+type Data = Option<Vec<Values>>;
+/// What a way through the compiler makes of a model's bytes and its inputs, by name.
+type Results = Result<Vec<(String, Values)>, Outcome>;
+/// Such a way.
+type Way<'a> = &'a dyn Fn(&[u8], &[(String, Values)]) -> Results;
+
 /// A test, before it is run.
 pub(super) struct Case {
     /// `node`, `simple`, ...
@@ -22,8 +29,8 @@ pub(super) struct Case {
     pub(super) operator: String,
     /// The model.
     pub(super) model: ModelProto,
-    /// Inputs and expected outputs; nothing where a file holds no tensor that can be read as numbers.
-    data: Vec<(Option<Vec<Values>>, Option<Vec<Values>>)>,
+    /// Inputs and expected outputs.
+    data: Vec<(Data, Data)>,
 }
 
 /// What became of a test on one way through the compiler.
@@ -199,11 +206,7 @@ impl Case {
         })
     }
 
-    fn each_set(
-        &self,
-        kept: usize,
-        way: &dyn Fn(&[u8], &[(String, Values)]) -> Result<Vec<(String, Values)>, Outcome>,
-    ) -> Outcome {
+    fn each_set(&self, kept: usize, way: Way<'_>) -> Outcome {
         for (inputs, outputs) in &self.data {
             let (Some(inputs), Some(expected)) = (inputs, outputs) else {
                 return Outcome::Refused("its data are not tensors of numbers".into());
@@ -240,7 +243,7 @@ impl Case {
 }
 
 /// By importer and reference evaluator.
-fn evaluated(bytes: &[u8], feed: &[(String, Values)]) -> Result<Vec<(String, Values)>, Outcome> {
+fn evaluated(bytes: &[u8], feed: &[(String, Values)]) -> Results {
     let import =
         import_bytes(bytes, &ImportOptions::default()).map_err(|e| Outcome::Refused(e.to_string()))?;
     let graph = &import.graph;
@@ -256,7 +259,7 @@ fn evaluated(bytes: &[u8], feed: &[(String, Values)]) -> Result<Vec<(String, Val
 }
 
 /// By all passes but the one that makes weights ternary, the lowering, and generated code.
-fn compiled(bytes: &[u8], feed: &[(String, Values)]) -> Result<Vec<(String, Values)>, Outcome> {
+fn compiled(bytes: &[u8], feed: &[(String, Values)]) -> Results {
     let wrong = |error: &dyn std::fmt::Display| Outcome::Wrong(error.to_string());
     let options = Options { ternarise: Mode::None, ..Options::default() };
     let compiler = Compiler::builder().passes(options).build().map_err(|error| wrong(&error))?;
