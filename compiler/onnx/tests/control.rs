@@ -1,5 +1,7 @@
 //! Branches, loops and functions of the file, which become part of the graph.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod fixture;
 
 use fixture::{bytes, floats, graph, import, index, int, model, node, raw, summary, value};
