@@ -15,10 +15,12 @@
 //! | [`drop_logits_scale`] | the pass that leaves out scales that no order of outputs depends on |
 //! | [`fix_point`] | the pass that lets ternary layers sum whole numbers |
 //! | [`threshold`] | rounding to ternary, as functions of numbers |
+//! | [`affine`] | which nodes scale and shift, and by what |
 //! | `non_negative`, `walk`, `near` | the signs of values; the order in which passes walk a graph; names that are nearly right |
 
 #![forbid(unsafe_code)]
 
+pub mod affine;
 pub mod dead_code;
 pub mod decompose_custom;
 pub mod detect_ternary;

@@ -1,6 +1,6 @@
 //! `ternarise`: rounds the float weights of convolutions and linear layers to ternary.
 //!
-//! **Approximate**, as `fix_point` is. The weight W of a layer becomes a ternary constant T and a `mul` by α
+//! **Approximate**, as `fix_point` is, and `repair`, which stands in its place where there are samples. The weight W of a layer becomes a ternary constant T and a `mul` by α
 //! behind the product, by the rule of [`threshold`](mod@crate::threshold) that the options choose, with one α per layer or per
 //! output channel. It stands before scales are folded: with one α per layer, folding a batch norm into W first gives
 //! another T. A weight that several layers share gives each the same T and α.
@@ -30,12 +30,16 @@ pub struct Ternarise {
 }
 
 /// A weight that was rounded.
-#[derive(Clone)]
-struct Rounding {
-    trits: ValueId,
-    scales: Vec<f32>,
-    remark: String,
-    warning: Option<String>,
+#[derive(Clone, Debug)]
+pub struct Rounding {
+    /// T, by output channel.
+    pub rows: Vec<Vec<i8>>,
+    /// One scale, or one for each channel.
+    pub scales: Vec<f32>,
+    /// `‖W - αT‖²/‖W‖²`
+    pub error: f64,
+    /// What it would be with one scale for each channel, where there is one for all.
+    pub error_by_channel: Option<f64>,
 }
 
 impl Ternarise {
@@ -60,9 +64,37 @@ impl Ternarise {
         }
     }
 
-    /// Rounds a weight and inserts its T.
-    fn round(&self, rewriter: &mut Rewriter<'_>, layer: &Layer) -> Result<Option<Rounding>, PassError> {
-        let Some(weight) = layer.float(rewriter.graph()) else { return Ok(None) };
+    /// The layers of a graph that are to become ternary, in order, by the options' mode and patterns; remarks on the others.
+    pub fn select(&self, graph: &Graph, cx: &mut PassContext<'_>) -> Result<Vec<Layer>, PassError> {
+        if self.mode == Mode::None {
+            return Ok(vec![]);
+        }
+        let order = walk::order(graph)?;
+        let layers = layers(graph, &order, cx);
+        let already = share_of_ternary_weights(graph, &layers);
+        let names: Vec<String> = layers.iter().map(|layer| layer.name.clone()).collect();
+        for pattern in self.keep.unused(&names) {
+            cx.warn(
+                Topic::Rounding,
+                pattern,
+                "matches no convolution or linear layer that could be kept float",
+            );
+        }
+        let mut selected = vec![];
+        for layer in layers {
+            if layer.float(graph).is_none() {
+                continue;
+            }
+            match self.reason_to_keep(&layer, already) {
+                Some(reason) => cx.missed(Topic::Rounding, &layer.name, format!("kept float: {reason}")),
+                None => selected.push(layer),
+            }
+        }
+        Ok(selected)
+    }
+
+    /// Rounds the weight of a layer, by the options' threshold and scale. Refuses one that is not finite.
+    pub fn round(&self, layer: &Layer, weight: &[f32]) -> Result<Rounding, PassError> {
         if let Some(i) = weight.iter().position(|w| !w.is_finite()) {
             let message = format!(
                 "element {i} of its weight is {}; mend the network, or keep this layer float",
@@ -74,30 +106,34 @@ impl Ternarise {
             Threshold::Twn => threshold::twn,
             Threshold::Exact => threshold::exact,
         };
-        let groups = match self.scale {
-            Scale::Layer => vec![weight.to_vec()],
-            Scale::Channel => layer.rows(weight),
-        };
-        let rounded: Vec<Rounded> = groups.iter().map(|group| rule(group)).collect();
-        let error = relative_error(&groups, &rounded);
-        let zeros = rounded.iter().flat_map(|r| &r.trits).filter(|t| **t == 0).count();
-        let share = 100.0 * zeros as f64 / weight.len() as f64;
-        let apart = (self.scale == Scale::Layer).then(|| {
+        let by_channel = || {
             let rows = layer.rows(weight);
-            relative_error(&rows, &rows.iter().map(|row| rule(row)).collect::<Vec<_>>())
-        });
-        let warning = apart.filter(|apart| error > BAD_FIT * apart).map(|apart| {
-            format!("one scale fits its channels badly: with one for each, the error is {apart:.3}")
-        });
-        let scales = rounded.iter().map(|r| r.alpha).collect();
-        let rows: Vec<Vec<i8>> = rounded.into_iter().map(|r| r.trits).collect();
-        let tensor = match self.scale {
-            Scale::Layer => layer.ternary_tensor(rows.concat()),
-            Scale::Channel => layer.ternary_of_rows(&rows),
+            let rounded: Vec<Rounded> = rows.iter().map(|row| rule(row)).collect();
+            (relative_error(&rows, &rounded), rounded)
         };
-        let trits = rewriter.constant(tensor, &layer.weight_name);
-        let remark = format!("made ternary: {share:.1}% zeros, relative squared error {error:.3}");
-        Ok(Some(Rounding { trits, scales, remark, warning }))
+        Ok(match self.scale {
+            Scale::Channel => {
+                let (error, rounded) = by_channel();
+                let scales = rounded.iter().map(|r| r.alpha).collect();
+                let rows = rounded.into_iter().map(|r| r.trits).collect();
+                Rounding { rows, scales, error, error_by_channel: None }
+            }
+            Scale::Layer => {
+                let rounded = [rule(weight)];
+                let error = relative_error(&[weight.to_vec()], &rounded);
+                let [Rounded { alpha, trits, .. }] = rounded;
+                let error_by_channel = Some(by_channel().0);
+                Rounding { rows: layer.rows(&trits), scales: vec![alpha], error, error_by_channel }
+            }
+        })
+    }
+}
+
+impl Rounding {
+    /// The share of T that is zero.
+    pub fn zeros(&self) -> f64 {
+        let zeros = self.rows.iter().flatten().filter(|t| **t == 0).count();
+        zeros as f64 / self.rows.iter().map(Vec::len).sum::<usize>().max(1) as f64
     }
 }
 
@@ -107,44 +143,31 @@ impl Pass for Ternarise {
     }
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Changed, PassError> {
-        if self.mode == Mode::None {
-            return Ok(Changed::default());
-        }
         let mut rewriter = Rewriter::new(graph);
-        let order = walk::order(rewriter.graph())?;
-        let layers = layers(rewriter.graph(), &order, cx);
-        let already = share_of_ternary_weights(rewriter.graph(), &layers);
-        let names: Vec<String> = layers.iter().map(|layer| layer.name.clone()).collect();
-        for pattern in self.keep.unused(&names) {
-            cx.warn(
-                Topic::Rounding,
-                pattern,
-                "matches no convolution or linear layer that could be kept float",
-            );
-        }
-        let mut roundings: HashMap<ValueId, Rounding> = HashMap::new();
+        let layers = self.select(rewriter.graph(), cx)?;
+        let mut roundings: HashMap<ValueId, (ValueId, Rounding)> = HashMap::new();
         for layer in &layers {
-            if layer.float(rewriter.graph()).is_none() {
-                continue;
-            }
-            if let Some(reason) = self.reason_to_keep(layer, already) {
-                cx.missed(Topic::Rounding, &layer.name, format!("kept float: {reason}"));
-                continue;
-            }
-            let rounding = match roundings.get(&layer.weight) {
-                Some(rounding) => Some(rounding.clone()),
-                None => self.round(&mut rewriter, layer)?,
+            let (trits, rounding) = match roundings.get(&layer.weight) {
+                Some(known) => known.clone(),
+                None => {
+                    let Some(weight) = layer.float(rewriter.graph()) else { continue };
+                    let rounding = self.round(layer, weight)?;
+                    let tensor = layer.ternary_of_rows(&rounding.rows);
+                    (rewriter.constant(tensor, &layer.weight_name), rounding)
+                }
             };
-            let Some(rounding) = rounding else { continue };
             let at = PassError::at(&layer.name);
-            let scaled =
-                layer.insert_scaled(&mut rewriter, rounding.trits, rounding.scales.clone()).map_err(&at)?;
+            let scaled = layer.insert_scaled(&mut rewriter, trits, rounding.scales.clone()).map_err(&at)?;
             rewriter.replace(layer.result, scaled, "its weight is made ternary").map_err(&at)?;
-            cx.applied(Topic::Rounding, &layer.name, &rounding.remark);
-            if let Some(warning) = &rounding.warning {
+            let (zeros, error) = (100.0 * rounding.zeros(), rounding.error);
+            let remark = format!("made ternary: {zeros:.1}% zeros, relative squared error {error:.3}");
+            cx.applied(Topic::Rounding, &layer.name, remark);
+            if let Some(apart) = rounding.error_by_channel.filter(|apart| error > BAD_FIT * apart) {
+                let warning =
+                    format!("one scale fits its channels badly: with one for each, the error is {apart:.3}");
                 cx.warn(Topic::Rounding, &layer.name, warning);
             }
-            roundings.insert(layer.weight, rounding);
+            roundings.insert(layer.weight, (trits, rounding));
         }
         rewriter.remove_dead("a ternary weight stands in its place");
         Ok(rewriter.finish())

@@ -115,17 +115,22 @@ impl Layer {
     }
 
     /// The elements of a weight, by output channel.
-    pub fn rows(&self, weight: &[f32]) -> Vec<Vec<f32>> {
+    pub fn rows<T: Copy>(&self, weight: &[T]) -> Vec<Vec<T>> {
         let mut rows = vec![Vec::with_capacity(self.fan_in); self.channels];
         weight.iter().enumerate().for_each(|(i, &w)| rows[self.channel_of(i)].push(w));
         rows
     }
 
-    /// The weight whose elements by output channel are these.
-    pub fn ternary_of_rows(&self, rows: &[Vec<i8>]) -> Tensor {
+    /// The elements of the weight whose elements by output channel are these.
+    pub fn of_rows<T: Copy>(&self, rows: &[Vec<T>]) -> Vec<T> {
         let mut rows: Vec<_> = rows.iter().map(|row| row.iter()).collect();
         let elements = self.channels * self.fan_in;
-        self.ternary_tensor((0..elements).filter_map(|i| rows[self.channel_of(i)].next().copied()).collect())
+        (0..elements).filter_map(|i| rows[self.channel_of(i)].next().copied()).collect()
+    }
+
+    /// The weight whose elements by output channel are these.
+    pub fn ternary_of_rows(&self, rows: &[Vec<i8>]) -> Tensor {
+        self.ternary_tensor(self.of_rows(rows))
     }
 
     /// A ternary weight of this layer's shape. Panics if there is not one of -1, 0 or +1 for each element.

@@ -87,6 +87,8 @@ pub enum Topic {
     Detection,
     /// Is the weight of a layer rounded to ternary?
     Rounding,
+    /// How far is the network from the float one?
+    Accuracy,
     /// Does a layer sum whole numbers?
     FixedPoint,
     /// Is something computed while compiling, or merged into its neighbours?
@@ -149,6 +151,7 @@ impl Topic {
         match self {
             Topic::Detection => "detection",
             Topic::Rounding => "rounding",
+            Topic::Accuracy => "accuracy",
             Topic::FixedPoint => "fixed_point",
             Topic::Folding => "folding",
             Topic::Decomposition => "decomposition",

@@ -32,7 +32,9 @@ pub struct Calibrator {
 #[derive(Debug, Error)]
 pub enum CalibrationError {
     /// The network has no whole numbers whose scale could be constant.
-    #[error("no layer of the network sums whole numbers, so there is no scale to calibrate")]
+    #[error(
+        "no layer of the network sums whole numbers, so there is no scale to calibrate; and none is made ternary, so there is nothing to repair"
+    )]
     Nothing,
     /// The samples do not fit the network, or it cannot be run.
     #[error(transparent)]

@@ -1,6 +1,8 @@
 //! The compiler: import, passes, lowering, with the options that a user may set.
 
+use crate::execute::Generated;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 use twnc_ir::{
     CostModel, CountingCost, Graph, Pass, PassContext, Pipeline, PipelineError, Remark, RemarkKind,
@@ -10,6 +12,7 @@ use twnc_lower::LowerError;
 use twnc_onnx::{ImportOptions, OnnxError};
 use twnc_passes::{Activations, OptionsError};
 use twnc_program::{Program, ProgramError, StepKind};
+use twnc_train::{Repair, RepairOptions, Samples, Summary};
 
 /// Turns networks into programs, as its [builder](Compiler::builder) was told.
 pub struct Compiler {
@@ -17,6 +20,7 @@ pub struct Compiler {
     pipeline: Pipeline,
     cost: Box<dyn CostModel>,
     run: RunOptions,
+    repair: Option<Arc<Mutex<Option<Summary>>>>,
 }
 
 /// Collects the options of a compiler.
@@ -27,6 +31,8 @@ pub struct CompilerBuilder {
     cost: Option<Box<dyn CostModel>>,
     run: RunOptions,
     edits: Vec<Placed>,
+    repair: Option<(Samples, RepairOptions)>,
+    progress: Option<twnc_train::repair::Progress>,
 }
 
 /// A pass of the user's, and where it goes.
@@ -47,6 +53,8 @@ pub struct Compiled {
     pub remarks: Vec<Remark>,
     /// What a user should know of the import.
     pub notes: Vec<String>,
+    /// What a [repair](CompilerBuilder::repair) came to, if any layer was to be made ternary.
+    pub repair: Option<Summary>,
     /// How long each pass took.
     pub timings: Vec<Timing>,
 }
@@ -99,7 +107,10 @@ impl Compiler {
         let timings = self.pipeline.run(&mut graph, &mut cx, &self.run, print)?;
         let program = twnc_lower::lower(&graph)?;
         program.validate()?;
-        Ok(Compiled { program, graph, remarks: cx.into_remarks(), notes: vec![], timings })
+        let summary = self.repair.as_ref();
+        let repair =
+            summary.and_then(|summary| summary.lock().unwrap_or_else(PoisonError::into_inner).take());
+        Ok(Compiled { program, graph, remarks: cx.into_remarks(), notes: vec![], repair, timings })
     }
 
     /// Imports a file as this compiler would.
@@ -141,6 +152,17 @@ impl CompilerBuilder {
         self
     }
 
+    /// Lets layers that become ternary reproduce what the float network computes on these samples, which need no labels, in the place of
+    /// rounding them alone. Scales for each [channel](twnc_passes::Scale::Channel) serve that better than one for each layer.
+    pub fn repair(self, samples: Samples, options: RepairOptions) -> CompilerBuilder {
+        CompilerBuilder { repair: Some((samples, options)), ..self }
+    }
+
+    /// Is told, during a [repair](CompilerBuilder::repair), how many layers are done, of how many.
+    pub fn progress(self, progress: impl Fn(usize, usize) + Send + Sync + 'static) -> CompilerBuilder {
+        CompilerBuilder { progress: Some(Box::new(progress)), ..self }
+    }
+
     /// How the pipeline is run: what is printed, skipped, verified.
     pub fn run(self, run: RunOptions) -> CompilerBuilder {
         CompilerBuilder { run, ..self }
@@ -159,6 +181,16 @@ impl CompilerBuilder {
     /// The compiler.
     pub fn build(self) -> Result<Compiler, CompileError> {
         let mut pipeline = twnc_passes::pipeline_with(&self.passes, &self.import.custom)?;
+        let mut summary = None;
+        if let Some((samples, options)) = self.repair {
+            let mut pass = Repair::new(&self.passes, Arc::new(samples), Arc::new(Generated), options)?;
+            if let Some(progress) = self.progress {
+                pass = pass.progress(progress);
+            }
+            summary = Some(pass.summary());
+            let why = "With samples, before `ternarise`, to which it leaves nothing: layers are fitted to what they compute.";
+            pipeline.before("ternarise", Box::new(pass), why)?;
+        }
         for Placed { pass, place, before } in self.edits {
             let why = format!(
                 "{} `{place}`, where the application put it",
@@ -170,7 +202,7 @@ impl CompilerBuilder {
             }
         }
         let cost = self.cost.unwrap_or_else(|| Box::new(CountingCost));
-        Ok(Compiler { import: self.import, pipeline, cost, run: self.run })
+        Ok(Compiler { import: self.import, pipeline, cost, run: self.run, repair: summary })
     }
 
     fn place(mut self, place: &str, pass: Box<dyn Pass>, before: bool) -> CompilerBuilder {

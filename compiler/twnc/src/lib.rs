@@ -15,7 +15,10 @@
 
 mod calibrate;
 mod compiler;
+mod execute;
 pub mod synthetic;
 
 pub use calibrate::{CalibrationError, Calibrator};
 pub use compiler::{CompileError, Compiled, Compiler, CompilerBuilder};
+pub use execute::samples;
+pub use twnc_train::{OutputAccuracy, RepairOptions, Samples, Summary};

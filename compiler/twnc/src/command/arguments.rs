@@ -4,7 +4,7 @@ use super::data;
 use super::failure::Failure;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
-use twnc::{CompileError, Compiler};
+use twnc::{CompileError, Compiler, CompilerBuilder};
 use twnc_ir::RunOptions;
 use twnc_onnx::{ImportOptions, ShapeOverride};
 use twnc_passes as passes;
@@ -62,10 +62,13 @@ pub struct Compile {
     pub target: Option<PathBuf>,
     #[command(flatten)]
     pub options: CompileOptions,
-    /// Samples (FILE.npz, or a folder of NAME.npy; the first axis counts them) on which --activations int finds a constant scale for each
-    /// value; without it each sample has its own.
-    #[arg(long, value_name = "X.npz", requires = "activations")]
+    /// Samples without labels (FILE.npz, or a folder of NAME.npy; the first axis counts them). Layers that become ternary are fitted to what
+    /// the float network computes on them; and --activations int finds a constant scale for each value, where without it each sample has its own.
+    #[arg(long, value_name = "X.npz")]
     pub calibrate: Option<PathBuf>,
+    /// The most bytes that values of all these samples may take at a time; 8 GiB without it.
+    #[arg(long, value_name = "BYTES", requires = "calibrate")]
+    pub max_memory: Option<usize>,
     /// Write something else than a model.bin.
     #[arg(long, value_name = "FORM")]
     pub emit: Option<Emit>,
@@ -102,9 +105,9 @@ pub struct CompileOptions {
     /// How weights are rounded: twn (0.7 of the mean magnitude) or exact (least squares).
     #[arg(long, value_enum, default_value_t)]
     pub threshold: Threshold,
-    /// What shares a scale: a layer, as in the paper, or an output channel.
-    #[arg(long, value_enum, default_value_t)]
-    pub scale: Scale,
+    /// What shares a scale: a layer, as in the paper, or an output channel [default: layer; with --calibrate, channel].
+    #[arg(long, value_enum)]
+    pub scale: Option<Scale>,
     /// What ternary layers sum: f32, or int (whole numbers, to which their inputs are rounded, with a scale for each sample).
     #[arg(long, value_enum, default_value_t)]
     pub activations: Activations,
@@ -310,8 +313,12 @@ impl CompileOptions {
 
     /// The compiler that they ask for.
     pub fn compiler(&self, run: RunOptions) -> Result<Compiler, Failure> {
-        let builder = Compiler::builder().import(self.import()).passes(self.passes()?).run(run);
-        builder.build().map_err(|error| self.refused(error))
+        self.builder(run)?.build().map_err(|error| self.refused(error))
+    }
+
+    /// The builder of that compiler.
+    pub fn builder(&self, run: RunOptions) -> Result<CompilerBuilder, Failure> {
+        Ok(Compiler::builder().import(self.import()).passes(self.passes()?).run(run))
     }
 
     /// The failure of an error in what they ask for, with the file of rules where it is there.
@@ -341,7 +348,7 @@ impl CompileOptions {
                 Threshold::Twn => passes::Threshold::Twn,
                 Threshold::Exact => passes::Threshold::Exact,
             },
-            scale: match self.scale {
+            scale: match self.scale.unwrap_or_default() {
                 Scale::Layer => passes::Scale::Layer,
                 Scale::Channel => passes::Scale::Channel,
             },

@@ -1,12 +1,13 @@
 //! `twnc MODEL.onnx -o MODEL.bin`.
 
-use super::arguments::{Activations, Compile, CompileOptions, Emit, Ternarise};
+use super::arguments::{Activations, Compile, CompileOptions, Emit, Scale, Ternarise};
 use super::data;
 use super::failure::Failure;
 use super::progress::Progress;
-use super::{compare, counted, err, out, run as run_command};
+use super::{calibrate, compare, counted, err, out};
 use std::path::Path;
-use twnc::{CalibrationError, Calibrator, Compiled, synthetic};
+use std::sync::Mutex;
+use twnc::{Compiled, RepairOptions, Summary, synthetic};
 use twnc_ir::{CountingCost, Flow, PrintAfter, RemarkKind, RunOptions, dot, text};
 use twnc_program::interpret::Functions;
 use twnc_runtime::{Input, Module, Output, SessionOptions};
@@ -15,9 +16,6 @@ use twnc_runtime::{Input, Module, Output, SessionOptions};
 const SAMPLES: u64 = 16;
 /// The most elements that an input of such a sample may have.
 const SAMPLE_ELEMENTS: usize = 1 << 20;
-
-/// Samples that are calibrated on at a time, where the batch is open.
-const CALIBRATED: usize = 8;
 
 /// Compiles a model and writes what the options ask for.
 pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
@@ -49,14 +47,34 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         skip: options.skip_pass.clone(),
         verify: options.verify,
     };
-    let compiler = options.options.compiler(settings)?;
+    let mut chosen = options.options.clone();
+    if options.calibrate.is_some() {
+        chosen.scale.get_or_insert(Scale::Channel);
+    }
+    let mut compiler = chosen.compiler(settings.clone())?;
     let import = compiler.import_file(model)?;
+    if let Some(path) = &options.calibrate {
+        let samples = calibrate::samples(&import.graph, path)?;
+        let progress = Mutex::new(None);
+        let progress = move |done: usize, all: usize| {
+            if let Ok(mut bar) = progress.lock() {
+                bar.get_or_insert_with(|| Progress::new("fitting layers", all as u64))
+                    .advance(u64::from(done > 0));
+            }
+        };
+        let mut repair = RepairOptions::default();
+        repair.memory = options.max_memory.unwrap_or(repair.memory);
+        let builder = chosen.builder(settings)?.repair(samples, repair).progress(progress);
+        compiler = builder.build().map_err(|error| chosen.refused(error))?;
+    }
     import.notes.iter().for_each(|note| err!("note: {note}"));
     let compiled = compiler
         .compile(import.graph, &mut |pass, text| err!("// after {pass}\n{text}"))
         .map_err(|e| Failure::from(e).in_file(model.display()))?;
-    let compiled = match &options.calibrate {
-        Some(samples) => calibrate(compiled, samples)?,
+    // What was repaired and sums floats has no scale to find.
+    let finds_scales = options.options.activations == Activations::Int || compiled.repair.is_none();
+    let compiled = match options.calibrate.as_ref().filter(|_| finds_scales) {
+        Some(samples) => calibrate::scales(compiled, samples)?,
         None => compiled,
     };
     if options.time_passes {
@@ -85,42 +103,23 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     summarise(options, model, &compiled, json)
 }
 
-/// Finds constant scales on samples.
-fn calibrate(compiled: Compiled, samples: &Path) -> Result<Compiled, Failure> {
-    let fail = |e: CalibrationError| Failure::unacceptable(e).in_file(samples.display());
-    let module = Module::new(compiled.program.clone(), Functions::default())?;
-    let inputs = run_command::select(&module, data::read_arrays(samples)?, &samples.display().to_string())?;
-    let count = compare::sample_count(&inputs)?;
-    let batch = compare::fixed_batch(&module).unwrap_or(CALIBRATED.min(count));
-    if count < batch {
-        let message = format!("{count} samples do not fill the model's batch of {batch}");
-        return Err(Failure::unacceptable(message).in_file(samples.display()));
-    }
-    let mut calibrator = Calibrator::new(&compiled).map_err(fail)?;
-    let mut progress = Progress::new("calibrating", count as u64);
-    // The last samples go with some before them, if they do not fill a batch.
-    for start in (0..count).step_by(batch).map(|start| start.min(count - batch)) {
-        let part: Vec<(&str, Input<'_>)> = inputs
-            .iter()
-            .map(|(name, array)| (name.as_str(), compare::slice(array, start, start + batch)))
-            .collect();
-        calibrator.add(&part).map_err(fail)?;
-        progress.advance(batch as u64);
-    }
-    calibrator.apply(compiled).map_err(fail)
-}
-
 /// Says what was made, and warns loudly where a network was rounded that was not trained for it.
 fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -> Result<(), Failure> {
     for remark in compiled.remarks.iter().filter(|remark| remark.kind == RemarkKind::Warning) {
         err!("warning: `{}`: {}", remark.node, remark.message);
     }
     let rounded = compiled.rounded_layers();
+    if let Some(summary) = &compiled.repair {
+        err!("{} made ternary and repaired", counted(summary.layers, "layer"));
+        summary.outputs.iter().for_each(|output| err!("  `{}`: {}", output.name, summary.describe(output)));
+    }
+    // Real samples say more than noise.
     let agreement = match rounded {
         0 => None,
+        _ if compiled.repair.is_some() => None,
         _ => agreement(options, model, compiled)?,
     };
-    if rounded > 0 {
+    if rounded > 0 && compiled.repair.is_none() {
         let measured = match agreement {
             Some(share) => format!(
                 "On {SAMPLES} synthetic inputs (seeded noise, no real data) it gives the float network's class for {:.0}% of them.",
@@ -131,7 +130,8 @@ fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -
         };
         err!(
             "WARNING: {} of a network that was not trained for it {} rounded to ternary. This usually destroys its \
-             accuracy (ResNet-8 on CIFAR-10 falls from 75% to 10%). {measured}\n  What helps: train it ternary; keep sensitive layers float \
+             accuracy (ResNet-8 on CIFAR-10 falls from 75% to 10%). {measured}\n  What helps: --calibrate X.npz, some hundred \
+             inputs without labels, to which layers are fitted; train it ternary; keep sensitive layers float \
              (--keep 'PATTERN'); --scale channel --threshold exact; measure on real data with `twnc compare`. To compile it as it is: \
              --ternarise none.",
             counted(rounded, "layer"),
@@ -148,6 +148,7 @@ fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -
             serde_json::json!({
                 "output": path.display().to_string(), "bytes": to, "bytes_onnx": from,
                 "ternary_layers": ternary, "rounded_layers": rounded, "agreement_synthetic": agreement,
+                "repair": compiled.repair.as_ref().map(repair),
             })
         );
     } else {
@@ -205,6 +206,19 @@ fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Opt
     Ok((total > 0).then(|| same as f64 / total as f64))
 }
 
+/// What a repair came to. A number that is not finite is null.
+fn repair(summary: &Summary) -> serde_json::Value {
+    let outputs = summary.outputs.iter().map(|output| {
+        serde_json::json!({
+            "name": output.name, "sqnr_db_rounded": output.sqnr_rounded, "sqnr_db": output.sqnr,
+            "agreement_rounded": output.agreement_rounded, "agreement": output.agreement,
+        })
+    });
+    serde_json::json!({
+        "layers": summary.layers, "fitted": summary.fitted, "held_out": summary.held_out, "outputs": outputs.collect::<Vec<_>>(),
+    })
+}
+
 /// What passes said of each layer.
 pub fn report(compiled: &Compiled) -> serde_json::Value {
     let remarks = compiled.remarks.iter().map(|remark| {
@@ -227,6 +241,7 @@ pub fn report(compiled: &Compiled) -> serde_json::Value {
         "cost": {
             "multiplications": cost.multiplications, "additions": cost.additions, "tables": cost.tables, "bytes": cost.bytes, "steps": cost.steps,
         },
+        "repair": compiled.repair.as_ref().map(repair),
         "notes": compiled.notes,
         "remarks": remarks.collect::<Vec<_>>(),
         "passes": passes.collect::<Vec<_>>(),

@@ -192,7 +192,13 @@ fn options() {
             3,
             "no layer of the network sums whole numbers",
         ),
-        ("lenet5.onnx -o x.bin --calibrate mnist.npz".into(), 2, "--activations <ACTIVATIONS>"),
+        // Ternary already, and sums floats: there is nothing to fit.
+        (
+            "lenet5.onnx -o x.bin --calibrate mnist.npz".into(),
+            3,
+            "no layer of the network sums whole numbers",
+        ),
+        ("lenet5.onnx -o x.bin --max-memory 5".into(), 2, "--calibrate <X.npz>"),
         ("lenet5.onnx -o x.bin --activation-bits 6".into(), 2, "--activations <ACTIVATIONS>"),
         ("passes".into(), 0, "fix_point"),
     ];

@@ -13,5 +13,6 @@ mod random_dags;
 mod random_graphs;
 mod random_layers;
 mod refusals;
+mod repair;
 mod snapshots;
 mod ternary_networks;

@@ -1,0 +1,296 @@
+//! The ternary weight that reproduces given outputs best: for a channel, T in {-1, 0, +1}, α > 0 and a bias that make
+//! `‖X·αT + bias - Y‖² + λ‖αT - W‖²` small.
+//!
+//! With the columns' means taken out, this is the quadratic form `E(w) = wᵀHw - 2bᵀw + c` at `w = αT`, with `H = XᵀX + λ` and
+//! `b = XᵀY + λW`; the bias follows. Its minimum over all w solves `H·w* = b`: the target, corrected for what came before. To find T,
+//!
+//! 1. columns are rounded one after the other, those of most energy first, and the error of each is made good by those behind it, through
+//!    the Cholesky factor of H (Frantar, Alistarh, *Optimal Brain Compression*, arXiv 2208.11580; Chee et al., arXiv 2307.13304, have this form);
+//! 2. from there, trits change one at a time as long as that lowers the minimum of E over α, which is `c - (bᵀT)²/(TᵀHT)`.
+//!
+//! Both start several times, from scales around that of the [exact threshold](twnc_passes::threshold::exact), and the best T is kept.
+
+use crate::factor::{Factor, dot, row};
+use crate::moments::Moments;
+use crate::parallel;
+use ndarray::Array2;
+use twnc_passes::threshold;
+
+/// λ, as a share of the mean of `XᵀX`'s diagonal.
+const DAMPING: f64 = 0.01;
+/// Where the search starts: so many times the scale of the exact threshold.
+const STARTS: [f64; 3] = [1.0, 0.8, 1.25];
+/// How often columns are rounded again with the scale that came out.
+const ROUNDS: usize = 4;
+/// How often the trits of a channel are gone through. It ends by itself, as a rule after some 5.
+const SWEEPS: usize = 40;
+
+/// A group of channels with its inputs.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    /// H, with columns in order of their diagonal, the largest last.
+    h: Array2<f64>,
+    factor: Factor,
+    /// Which input a column is.
+    order: Vec<usize>,
+    lambda: f64,
+}
+
+/// What is known of one channel: its b, and the targets that solve it.
+#[derive(Clone, Debug)]
+struct Target {
+    b: Vec<f64>,
+    w: Vec<f64>,
+}
+
+/// A ternary channel.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Channel {
+    /// T, by input.
+    pub trits: Vec<i8>,
+    /// Its scale; 1 where T is zero.
+    pub alpha: f64,
+}
+
+/// T in the order of columns, with sums that depend on it.
+#[derive(Clone, Debug)]
+struct State {
+    t: Vec<i8>,
+    /// `H·T`
+    u: Vec<f64>,
+    /// `bᵀT`
+    p: f64,
+    /// `TᵀHT`
+    q: f64,
+}
+
+impl Problem {
+    /// For the rows that were added up.
+    pub fn new(moments: &Moments) -> Problem {
+        let k = moments.x.len();
+        let n = moments.rows.max(1.0);
+        let centred = |i: usize, j: usize| {
+            let (i, j) = if i < j { (j, i) } else { (i, j) };
+            moments.xx[[i, j]] - moments.x[i] * moments.x[j] / n
+        };
+        let diagonal: Vec<f64> = (0..k).map(|i| centred(i, i).max(0.0)).collect();
+        let mut order: Vec<usize> = (0..k).collect();
+        order.sort_by(|&a, &b| diagonal[a].total_cmp(&diagonal[b]).then(a.cmp(&b)));
+        let mean = diagonal.iter().sum::<f64>() / k.max(1) as f64;
+        // Below what f32 resolves of the rows, there is nothing but rounding; of constant inputs, or none, weights are all that is known.
+        let floor = (0..k).map(|i| moments.xx[[i, i]]).sum::<f64>() / k.max(1) as f64 * 1e-6;
+        let mut lambda = (DAMPING * mean).max(floor);
+        if !(lambda.is_normal() && lambda > 0.0) {
+            lambda = 1.0;
+        }
+        loop {
+            let h = Array2::from_shape_fn((k, k), |(i, j)| {
+                centred(order[i], order[j]) + if i == j { lambda } else { 0.0 }
+            });
+            match Factor::new(h.clone()) {
+                Some(factor) => return Problem { h, factor, order, lambda },
+                // Rounding has made it indefinite; with λ large enough it is not.
+                None => lambda *= 10.0,
+            }
+        }
+    }
+
+    /// T, α for each of the channels, from `weights`, the float ones; with one α for all of them if `shared`.
+    pub fn solve(&self, moments: &Moments, weights: &[Vec<f32>], shared: bool) -> Vec<Channel> {
+        let indices: Vec<usize> = (0..weights.len()).collect();
+        let targets = parallel::map(indices, |_, i| self.target(moments, i, &weights[i]));
+        let states = match shared {
+            false => parallel::map(targets.iter().collect(), |_, target| self.channel(target)),
+            true => self.channels(&targets),
+        };
+        let alpha = shared.then(|| ratio(&states));
+        states.into_iter().map(|state| self.finish(state, alpha)).collect()
+    }
+
+    /// Further changes of trits for moments whose outputs have changed.
+    pub fn improve(
+        &self,
+        moments: &Moments,
+        weights: &[Vec<f32>],
+        channels: Vec<Channel>,
+        shared: bool,
+    ) -> Vec<Channel> {
+        let alpha = shared.then(|| channels.first().map_or(1.0, |channel| channel.alpha));
+        let states = parallel::map(channels, |i, channel| {
+            let b = self.linear(moments, i, &weights[i]);
+            let trits = self.order.iter().map(|&column| channel.trits[column]).collect();
+            let mut state = self.state(&b, trits);
+            self.descend(&b, &mut state, alpha);
+            state
+        });
+        let alpha = shared.then(|| ratio(&states));
+        states.into_iter().map(|state| self.finish(state, alpha)).collect()
+    }
+
+    /// b of a channel, in the order of columns.
+    fn linear(&self, moments: &Moments, channel: usize, weight: &[f32]) -> Vec<f64> {
+        let mean = moments.y[channel] / moments.rows.max(1.0);
+        let of =
+            |&i: &usize| moments.xy[[i, channel]] - moments.x[i] * mean + self.lambda * f64::from(weight[i]);
+        self.order.iter().map(of).collect()
+    }
+
+    fn target(&self, moments: &Moments, channel: usize, weight: &[f32]) -> Target {
+        let b = self.linear(moments, channel, weight);
+        let w = self.factor.solve(&b);
+        Target { b, w }
+    }
+
+    /// One channel with an α of its own.
+    fn channel(&self, target: &Target) -> State {
+        let weights: Vec<f32> = target.w.iter().map(|&w| w as f32).collect();
+        let exact = threshold::exact(&weights);
+        let mut best = self.state(&target.b, exact.trits);
+        self.descend(&target.b, &mut best, None);
+        for start in STARTS {
+            let mut alpha = start * f64::from(exact.alpha);
+            let mut last = f64::NEG_INFINITY;
+            for _ in 0..ROUNDS {
+                let mut state = self.state(&target.b, self.round(&target.w, alpha));
+                self.descend(&target.b, &mut state, None);
+                let gain = state.gain();
+                alpha = state.alpha();
+                if gain > best.gain() {
+                    best = state;
+                }
+                if gain <= last {
+                    break;
+                }
+                last = gain;
+            }
+        }
+        best
+    }
+
+    /// Channels that share their α.
+    fn channels(&self, targets: &[Target]) -> Vec<State> {
+        let all: Vec<f32> = targets.iter().flat_map(|target| &target.w).map(|&w| w as f32).collect();
+        let exact = f64::from(threshold::exact(&all).alpha);
+        let gain = |states: &[State]| {
+            let (p, q) = sums(states);
+            if p > 0.0 && q > 0.0 { p * p / q } else { 0.0 }
+        };
+        let mut best: Vec<State> = vec![];
+        for start in STARTS {
+            let mut alpha = start * exact;
+            for _ in 0..ROUNDS {
+                let states = parallel::map(targets.iter().collect(), |_, target: &Target| {
+                    let mut state = self.state(&target.b, self.round(&target.w, alpha));
+                    self.descend(&target.b, &mut state, Some(alpha));
+                    state
+                });
+                alpha = ratio(&states);
+                if best.is_empty() || gain(&states) > gain(&best) {
+                    best = states;
+                }
+            }
+        }
+        best
+    }
+
+    /// Step 1 of the module: the columns from the last to the first.
+    fn round(&self, w: &[f64], alpha: f64) -> Vec<i8> {
+        let mut error = vec![0.0; w.len()];
+        let mut trits = vec![0; w.len()];
+        for k in (0..w.len()).rev() {
+            let corrected = w[k] + dot(self.factor.feedback(k), &error[k + 1..]);
+            let trit = (corrected / alpha).round().clamp(-1.0, 1.0);
+            error[k] = w[k] - alpha * trit;
+            trits[k] = trit as i8;
+        }
+        trits
+    }
+
+    fn state(&self, b: &[f64], t: Vec<i8>) -> State {
+        let wide: Vec<f64> = t.iter().map(|&t| f64::from(t)).collect();
+        let mut u = vec![0.0; t.len()];
+        for (k, &trit) in wide.iter().enumerate().filter(|(_, t)| **t != 0.0) {
+            self.add_column(&mut u, k, trit);
+        }
+        let (p, q) = (dot(b, &wide), dot(&u, &wide));
+        State { t, u, p, q }
+    }
+
+    /// Step 2 of the module; for a given α, as long as it lowers E.
+    fn descend(&self, b: &[f64], state: &mut State, alpha: Option<f64>) {
+        for _ in 0..SWEEPS {
+            let mut changed = false;
+            for k in 0..b.len() {
+                let (diagonal, now) = (self.h[[k, k]], state.t[k]);
+                let after = |change: f64| {
+                    let p = state.p + change * b[k];
+                    let q = state.q + change * (2.0 * state.u[k] + change * diagonal);
+                    (p, q)
+                };
+                let value = |p: f64, q: f64| match alpha {
+                    Some(alpha) => alpha * (2.0 * p - alpha * q),
+                    None if p > 0.0 && q > 0.0 => p * p / q,
+                    None => 0.0,
+                };
+                let here = value(state.p, state.q);
+                let best = [-1i8, 0, 1].into_iter().filter(|&t| t != now).map(|t| {
+                    let change = f64::from(t - now);
+                    let (p, q) = after(change);
+                    (value(p, q), change, p, q)
+                });
+                let best = best.fold((here, 0.0, 0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a });
+                let (gain, change, p, q) = best;
+                // What rounding alone makes of equals is no change.
+                if change != 0.0 && gain > here + 1e-12 * here.abs() {
+                    (state.p, state.q) = (p, q);
+                    state.t[k] = now + change as i8;
+                    self.add_column(&mut state.u, k, change);
+                    changed = true;
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+    }
+
+    /// `u += factor·H[.., k]`
+    fn add_column(&self, u: &mut [f64], k: usize, factor: f64) {
+        u.iter_mut().zip(row(self.h.view(), k)).for_each(|(u, h)| *u += factor * h);
+    }
+
+    fn finish(&self, state: State, alpha: Option<f64>) -> Channel {
+        let alpha = alpha.unwrap_or_else(|| state.alpha());
+        let mut trits = vec![0; state.t.len()];
+        self.order.iter().zip(&state.t).for_each(|(&i, &t)| trits[i] = t);
+        Channel { trits, alpha }
+    }
+}
+
+impl State {
+    /// By how much the best α lowers E.
+    fn gain(&self) -> f64 {
+        if self.p > 0.0 && self.q > 0.0 { self.p * self.p / self.q } else { 0.0 }
+    }
+
+    fn alpha(&self) -> f64 {
+        ratio(std::slice::from_ref(self))
+    }
+}
+
+fn sums(states: &[State]) -> (f64, f64) {
+    states.iter().fold((0.0, 0.0), |(p, q), state| (p + state.p, q + state.q))
+}
+
+/// The scale that is best for all; 1 where none is better than another.
+fn ratio(states: &[State]) -> f64 {
+    let (p, q) = sums(states);
+    let alpha = p / q;
+    if alpha.is_normal() && alpha > 0.0 { alpha } else { 1.0 }
+}
+
+/// The bias that is best with the weight w.
+pub(crate) fn bias(moments: &Moments, channel: usize, w: impl Iterator<Item = f64>) -> f64 {
+    let sum: f64 = w.zip(&moments.x).map(|(w, x)| w * x).sum();
+    (moments.y[channel] - sum) / moments.rows.max(1.0)
+}

@@ -1,0 +1,91 @@
+//! From a float network to a ternary one that still works.
+//!
+//! [`Repair`] is a pass that stands where `ternarise` does: it makes the same layers ternary, but so that they reproduce what the float
+//! network computes on samples, which need no labels. It is in closed form: layer by layer, there is no training.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`repair`] | the pass: which layer when, what it is fitted to, what is said of it |
+//! | [`samples`] | inputs by name, in batches; those that are held out |
+//! | [`execute`] | what runs graphs on samples, handed in from outside |
+//! | `activations` | the values of both networks, layer by layer |
+//! | `rows`, `moments` | a layer as a product of matrices; the sums that are kept of them |
+//! | `assign` | the ternary weight that is best for such sums |
+//! | `schedule`, `target` | the order of layers; what each is fitted to |
+//! | `factor`, `part`, `parallel` | linear algebra; work on all processors |
+
+#![forbid(unsafe_code)]
+
+mod activations;
+mod assign;
+pub mod execute;
+mod factor;
+mod measure;
+mod moments;
+mod parallel;
+mod part;
+pub mod repair;
+mod rows;
+pub mod samples;
+mod schedule;
+mod target;
+
+pub use execute::{Execute, Prepared, Reference};
+pub use measure::{OutputAccuracy, Summary};
+pub use repair::{Repair, RepairOptions, Solution};
+pub use samples::Samples;
+
+use thiserror::Error;
+use twnc_ir::TypeError;
+
+/// Why a network is not repaired.
+#[derive(Debug, Error)]
+pub enum RepairError {
+    /// The samples do not fit the network.
+    #[error("{0}")]
+    Samples(String),
+    /// The values of all samples take too much memory.
+    #[error(
+        "the values of all samples need {needed} bytes at a time; the limit is {limit}. Give fewer samples, or a higher limit"
+    )]
+    Memory {
+        /// In bytes.
+        needed: usize,
+        /// In bytes.
+        limit: usize,
+    },
+    /// The sums over the rows of a layer take too much memory.
+    #[error(
+        "fitting `{layer}` needs {needed} bytes; the limit is {limit}. Keep this layer float, or give a higher limit"
+    )]
+    Sums {
+        /// Which layer.
+        layer: String,
+        /// In bytes.
+        needed: usize,
+        /// In bytes.
+        limit: usize,
+    },
+    /// A layer has an input or output that is not finite.
+    #[error(
+        "on these samples, `{0}` reads or computes numbers that are not finite; keep this layer float, or mend the network"
+    )]
+    NotFinite(String),
+    /// A size that the samples do not decide.
+    #[error("the size {0} does not follow from the samples; give it a value")]
+    Open(String),
+    /// The network cannot be run.
+    #[error("the network cannot be run on the samples: {0}")]
+    Execute(String),
+    /// A part of the graph does not type for the sizes of the samples.
+    #[error("`{node}` does not fit the samples: {source}")]
+    Type {
+        /// Which node.
+        node: String,
+        /// Why.
+        source: TypeError,
+    },
+    /// A value is not there: a mistake in this crate.
+    #[error("value {0} was not computed: a mistake in the compiler")]
+    Missing(String),
+}

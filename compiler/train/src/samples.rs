@@ -1,0 +1,145 @@
+//! Inputs without labels, by name, in batches: those that a network is fitted to, and the last fifth, on which it is measured.
+
+use crate::RepairError;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use twnc_ir::{Data, ElementType, Graph, Tensor};
+
+/// Samples that run at a time, where the network leaves that open.
+const BATCH: usize = 16;
+
+/// Inputs of a network. Along its first axis, each tensor holds the same number of samples.
+#[derive(Clone, Debug)]
+pub struct Samples {
+    inputs: BTreeMap<String, Tensor>,
+}
+
+/// Samples as a network takes them.
+#[derive(Debug)]
+pub(crate) struct Batches {
+    /// For each batch the tensors of the graph's inputs, in order.
+    pub inputs: Vec<Vec<Tensor>>,
+    /// How many batches, the first ones, are for fitting.
+    pub fitted: usize,
+    /// How many samples these are.
+    pub fitted_samples: usize,
+    /// How many samples the batches behind them hold. 0: there are too few to hold any back, and what is measured was fitted to.
+    pub held_out_samples: usize,
+    /// How many samples do not fill the network's batch, and are left out.
+    pub left_out: usize,
+}
+
+impl Samples {
+    /// Samples by the names of inputs.
+    pub fn new(inputs: impl IntoIterator<Item = (String, Tensor)>) -> Samples {
+        Samples { inputs: inputs.into_iter().collect() }
+    }
+
+    /// The batches for a graph, whose inputs the samples must fit: by name, element and shape; all numbers finite.
+    pub(crate) fn batches(&self, graph: &Graph) -> Result<Batches, RepairError> {
+        let refuse = |message: String| Err(RepairError::Samples(message));
+        let known = || {
+            let ports = graph.inputs().iter().map(|p| format!("`{}` {}", p.name, graph.ty(p.value)));
+            ports.collect::<Vec<_>>().join(", ")
+        };
+        let named = |name: &str| graph.inputs().iter().any(|port| port.name == name);
+        if let Some(unknown) = self.inputs.keys().find(|name| !named(name)) {
+            return refuse(format!("the network has no input `{unknown}`; it has {}", known()));
+        }
+        let (mut tensors, mut samples, mut fixed) = (vec![], None, None);
+        for port in graph.inputs() {
+            let Some(tensor) = self.inputs.get(&port.name) else {
+                return refuse(format!(
+                    "there are no samples for input `{}`; the network has {}",
+                    port.name,
+                    known()
+                ));
+            };
+            let declared = graph.ty(port.value);
+            let (name, found) = (&port.name, tensor.ty());
+            let (Some(&count), Some(first)) = (tensor.shape().first(), declared.shape.first()) else {
+                return refuse(format!("input `{name}` is a single number, so no axis counts its samples"));
+            };
+            let rest = declared.shape.iter().zip(&found.shape).skip(1).all(|(a, b)| a.may_equal(b));
+            if found.element != declared.element || found.rank() != declared.rank() || !rest {
+                return refuse(format!(
+                    "the samples of input `{name}` are {found}; it is declared {declared}"
+                ));
+            }
+            if count == 0 || *samples.get_or_insert(count) != count {
+                return refuse(format!(
+                    "input `{name}` has {count} samples; each input needs as many, and one or more"
+                ));
+            }
+            if let Some(at) = tensor.as_f32().and_then(|v| v.iter().position(|x| !x.is_finite())) {
+                let sample = at / (tensor.len() / count).max(1);
+                return refuse(format!(
+                    "sample {sample} of input `{name}` holds a number that is not finite"
+                ));
+            }
+            if let Some(batch) = first.as_size() {
+                if *fixed.get_or_insert(batch) != batch {
+                    return refuse(format!(
+                        "input `{name}` is declared for another batch than the inputs before it"
+                    ));
+                }
+            }
+            tensors.push(tensor);
+        }
+        let Some(count) = samples else { return refuse("the network has no input".to_owned()) };
+        let batch = fixed.unwrap_or(BATCH).max(1);
+        let (used, left_out) = match fixed {
+            Some(batch) => (count / batch.max(1) * batch, count % batch.max(1)),
+            None => (count, 0),
+        };
+        if used == 0 {
+            return refuse(format!("{count} samples do not fill the network's batch of {batch}"));
+        }
+        // Whole batches where their size is fixed.
+        let unit = fixed.map_or(1, |batch| batch.max(1));
+        let held_out_samples = used / unit / 5 * unit;
+        let fitted_samples = used - held_out_samples;
+        let mut parts = parts(0..fitted_samples, batch);
+        let fitted = parts.len();
+        parts.extend(self::parts(fitted_samples..used, batch));
+        let inputs = parts.into_iter().map(|part| tensors.iter().map(|t| slice(t, part.clone())).collect());
+        Ok(Batches { inputs: inputs.collect(), fitted, fitted_samples, held_out_samples, left_out })
+    }
+}
+
+/// A range in pieces of at most `size`.
+fn parts(range: Range<usize>, size: usize) -> Vec<Range<usize>> {
+    range.clone().step_by(size).map(|start| start..(start + size).min(range.end)).collect()
+}
+
+/// Some samples of a tensor, whose first axis has them.
+fn slice(tensor: &Tensor, samples: Range<usize>) -> Tensor {
+    let row: usize = tensor.shape().iter().skip(1).product();
+    let elements = samples.start * row..samples.end * row;
+    let mut shape = tensor.shape().to_vec();
+    if let Some(first) = shape.first_mut() {
+        *first = samples.len();
+    }
+    let data = match tensor.data() {
+        Data::F32(v) => Data::F32(v[elements].into()),
+        Data::I8(v) => Data::I8(v[elements].into()),
+        Data::U8(v) => Data::U8(v[elements].into()),
+        Data::I16(v) => Data::I16(v[elements].into()),
+        Data::I32(v) => Data::I32(v[elements].into()),
+        Data::I64(v) => Data::I64(v[elements].into()),
+        Data::Bool(v) => Data::Bool(v[elements].into()),
+        Data::Ternary(v) => Data::Ternary(v[elements].into()),
+    };
+    Tensor::new(shape, data).expect("a slice has the elements of its rows")
+}
+
+/// Bytes of a tensor's elements.
+pub(crate) fn bytes(element: ElementType, elements: usize) -> usize {
+    let size = match element {
+        ElementType::F32 | ElementType::I32 => 4,
+        ElementType::I64 => 8,
+        ElementType::I16 => 2,
+        ElementType::I8 | ElementType::U8 | ElementType::Bool | ElementType::Ternary => 1,
+    };
+    elements.saturating_mul(size)
+}

@@ -1,0 +1,284 @@
+//! Repair, by the reference evaluator: what is ternary comes back, what is not comes nearer than by rounding, what does not fit is refused.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use twnc_ir::{
+    Binary, Conv, CountingCost, Dim, Geometry, Graph, GraphBuilder, Layer, Op, Pass, PassContext, PassError,
+    Tensor, TensorType, Unary, ValueId, evaluate,
+};
+use twnc_passes::{Options, Scale};
+use twnc_train::{Reference, Repair, RepairOptions, Samples, Summary};
+
+/// Seeded numbers: normal, or whole ones (SplitMix64, and the sum of twelve).
+struct Random(u64);
+
+impl Random {
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn normal(&mut self) -> f32 {
+        ((0..12).map(|_| self.unit()).sum::<f64>() - 6.0) as f32
+    }
+
+    fn tensor(&mut self, shape: &[usize]) -> Tensor {
+        let elements = (0..shape.iter().product()).map(|_| self.normal()).collect();
+        Tensor::from_f32(shape.to_vec(), elements).unwrap()
+    }
+
+    fn trits(&mut self, count: usize) -> Vec<i8> {
+        (0..count).map(|_| (self.unit() * 3.0) as i8 - 1).collect()
+    }
+}
+
+fn open(shape: &[usize]) -> TensorType {
+    let dims = shape.iter().map(|&n| Dim::from(n));
+    TensorType::f32(std::iter::once(Dim::symbol("N")).chain(dims).collect())
+}
+
+fn conv(strides: &[usize], dilations: &[usize], pads: [&[usize]; 2], groups: usize) -> Op {
+    Op::Conv(Conv {
+        geometry: Geometry {
+            strides: strides.to_vec(),
+            dilations: dilations.to_vec(),
+            pads_begin: pads[0].to_vec(),
+            pads_end: pads[1].to_vec(),
+        },
+        groups,
+    })
+}
+
+fn run(
+    graph: &Graph,
+    samples: Samples,
+    scale: Scale,
+    options: RepairOptions,
+) -> Result<(Graph, Option<Summary>, Vec<String>), PassError> {
+    let passes = Options { scale, ..Options::default() };
+    let pass = Repair::new(&passes, Arc::new(samples), Arc::new(Reference), options).unwrap();
+    let summary = pass.summary();
+    let (mut graph, mut cx) = (graph.clone(), PassContext::new(&CountingCost));
+    pass.run(&mut graph, &mut cx)?;
+    twnc_ir::verify::verify(&graph).unwrap();
+    let summary = summary.lock().unwrap().take();
+    Ok((
+        graph,
+        summary,
+        cx.into_remarks().into_iter().map(|r| format!("{}: {}", r.node, r.message)).collect(),
+    ))
+}
+
+fn repaired(graph: &Graph, samples: Tensor, scale: Scale) -> (Graph, Summary) {
+    let samples = Samples::new([("x".to_owned(), samples)]);
+    let (graph, summary, _) = run(graph, samples, scale, RepairOptions::default()).unwrap();
+    (graph, summary.unwrap())
+}
+
+fn refused(graph: &Graph, samples: &[(&str, Tensor)], options: RepairOptions) -> String {
+    let samples = Samples::new(samples.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())));
+    run(graph, samples, Scale::Channel, options).unwrap_err().to_string()
+}
+
+/// The ternary weights of a graph, in order.
+fn ternary(graph: &Graph) -> Vec<Vec<i8>> {
+    let layers = graph.order().unwrap().into_iter().filter_map(|id| Layer::at(graph, id)?.ok());
+    layers.filter_map(|layer| layer.ternary(graph).map(<[i8]>::to_vec)).collect()
+}
+
+/// A network of one layer with a weight of these trits, each output channel with a scale of its own or all with one.
+fn layer(op: &Op, input: &[usize], weight: &[usize], trits: &[i8], shared: bool) -> Graph {
+    let mut build = GraphBuilder::new("layer");
+    let x = build.input("x", open(input));
+    let channels = if matches!(op, Op::MatMul) { weight[1] } else { weight[0] };
+    let of = |i: usize| if matches!(op, Op::MatMul) { i % channels } else { i / (trits.len() / channels) };
+    let scale = |channel: usize| if shared { 0.3 } else { 0.1 + channel as f32 * 0.07 };
+    let elements = trits.iter().enumerate().map(|(i, &t)| f32::from(t) * scale(of(i))).collect();
+    let w = build.constant(Tensor::from_f32(weight.to_vec(), elements).unwrap(), "w");
+    let y = build.node(op.clone(), &[x, w], "layer").unwrap();
+    build.output("y", y);
+    build.finish()
+}
+
+/// Layers of every geometry that are ternary in truth: the rows must be those that the operator multiplies, or T would be another.
+#[test]
+fn a_ternary_weight_comes_back() {
+    let mut random = Random(1);
+    let none: [&[usize]; 2] = [&[0, 0], &[0, 0]];
+    let cases: [(Op, &[usize], &[usize]); 9] = [
+        (Op::MatMul, &[7, 12], &[12, 6]),
+        (Op::MatMul, &[12], &[12, 6]),
+        (conv(&[1, 1], &[1, 1], none, 1), &[3, 6, 7], &[4, 3, 3, 2]),
+        (conv(&[2, 1], &[1, 1], [&[1, 0], &[1, 2]], 1), &[3, 8, 6], &[4, 3, 3, 3]),
+        (conv(&[1, 1], &[2, 3], [&[2, 1], &[0, 3]], 1), &[2, 8, 9], &[3, 2, 3, 3]),
+        (conv(&[1, 1], &[1, 1], none, 2), &[4, 6, 6], &[6, 2, 3, 3]),
+        (conv(&[2, 2], &[1, 1], [&[1, 1], &[1, 1]], 5), &[5, 7, 7], &[5, 1, 3, 3]),
+        (conv(&[2], &[1], [&[1], &[0]], 1), &[3, 11], &[4, 3, 3]),
+        (conv(&[1, 2, 1], &[1, 1, 1], [&[1, 0, 0], &[0, 0, 1]], 1), &[2, 4, 5, 4], &[3, 2, 2, 2, 3]),
+    ];
+    for (op, input, weight) in cases {
+        for scale in [Scale::Channel, Scale::Layer] {
+            let mut trits = random.trits(weight.iter().product());
+            trits[..2].copy_from_slice(&[1, -1]);
+            let graph = layer(&op, input, weight, &trits, scale == Scale::Layer);
+            let samples = random.tensor(&[&[40], input].concat());
+            let (found, summary) = repaired(&graph, samples, scale);
+            assert_eq!(ternary(&found), [trits], "{op:?} {weight:?} {scale:?}");
+            let output = &summary.outputs[0];
+            assert!(output.sqnr > 90.0, "{op:?} {weight:?} {scale:?}: {} dB", output.sqnr);
+            assert_eq!((summary.layers, summary.fitted, summary.held_out), (1, 32, 8));
+        }
+    }
+}
+
+/// Two convolutions with a shortcut around the second, a relu, and a linear layer.
+fn network(random: &mut Random) -> Graph {
+    let mut build = GraphBuilder::new("network");
+    let x = build.input("x", open(&[3, 8, 8]));
+    let same = |random: &mut Random, build: &mut GraphBuilder, x: ValueId, shape: [usize; 4], name: &str| {
+        let w = build.constant(random.tensor(&shape), name);
+        let pad: &[usize] = if shape[2] == 3 { &[1, 1] } else { &[0, 0] };
+        build.node(conv(&[1, 1], &[1, 1], [pad, pad], 1), &[x, w], name).unwrap()
+    };
+    let a = same(random, &mut build, x, [8, 3, 3, 3], "first");
+    let a = build.node(Op::Unary(Unary::Relu), &[a], "").unwrap();
+    let b = same(random, &mut build, a, [8, 8, 3, 3], "second");
+    let shortcut = same(random, &mut build, x, [8, 3, 1, 1], "shortcut");
+    let sum = build.node(Op::Binary(Binary::Add), &[b, shortcut], "").unwrap();
+    let sum = build.node(Op::Unary(Unary::Relu), &[sum], "").unwrap();
+    let flat = build.node(Op::Reshape { shape: vec![Dim::symbol("N"), Dim::from(512)] }, &[sum], "").unwrap();
+    let w = build.constant(random.tensor(&[512, 10]), "last");
+    let y = build.node(Op::MatMul, &[flat, w], "last").unwrap();
+    build.output("y", y);
+    build.finish()
+}
+
+/// Inputs whose neighbours are alike, as those of images are.
+fn smooth(random: &mut Random, count: usize) -> Tensor {
+    let mut elements = vec![];
+    for _ in 0..count * 3 {
+        let (a, b, c) = (random.normal(), random.normal(), random.normal());
+        let (u, v) = (random.unit() * 2.0, random.unit() * 2.0);
+        for i in 0..64 {
+            let (y, x) = ((i / 8) as f64 / 8.0, (i % 8) as f64 / 8.0);
+            elements.push(
+                a + b * (u * y * 6.3).sin() as f32 + c * (v * x * 6.3).cos() as f32 + 0.1 * random.normal(),
+            );
+        }
+    }
+    Tensor::from_f32(vec![count, 3, 8, 8], elements).unwrap()
+}
+
+#[test]
+fn a_network_is_nearer_than_by_rounding() {
+    let mut random = Random(2);
+    let graph = network(&mut random);
+    let samples = smooth(&mut random, 160);
+    for scale in [Scale::Channel, Scale::Layer] {
+        let (found, summary) = repaired(&graph, samples.clone(), scale);
+        assert_eq!((summary.layers, summary.fitted, summary.held_out), (4, 128, 32));
+        let output = &summary.outputs[0];
+        assert!(output.sqnr > output.sqnr_rounded + 4.0, "{scale:?}: {output:?}");
+        assert!(output.agreement > output.agreement_rounded, "{scale:?}: {output:?}");
+        assert_eq!(ternary(&found).len(), 4);
+        // What was measured is what the graph computes.
+        let rest = &samples.as_f32().unwrap()[128 * 192..];
+        let inputs =
+            BTreeMap::from([("x".to_owned(), Tensor::from_f32(vec![32, 3, 8, 8], rest.to_vec()).unwrap())]);
+        let (float, other) = (evaluate(&graph, &inputs).unwrap(), evaluate(&found, &inputs).unwrap());
+        let (mut signal, mut noise) = (0.0, 0.0);
+        for (a, b) in float["y"].as_f32().unwrap().iter().zip(other["y"].as_f32().unwrap()) {
+            signal += f64::from(*a).powi(2);
+            noise += f64::from(a - b).powi(2);
+        }
+        assert!((10.0 * f64::log10(signal / noise) - output.sqnr).abs() < 0.01, "{scale:?}");
+        // And it is the same when done again.
+        assert_eq!(
+            twnc_ir::text::print_full(&repaired(&graph, samples.clone(), scale).0),
+            twnc_ir::text::print_full(&found)
+        );
+    }
+}
+
+/// Of too little, weights are all that is known: they are rounded, and the bias makes good what it can.
+#[test]
+fn few_and_constant_samples() {
+    let mut random = Random(3);
+    let graph = network(&mut random);
+    let one = smooth(&mut random, 1);
+    for (what, samples) in [
+        ("one", one),
+        ("constant", Tensor::from_f32(vec![20, 3, 8, 8], vec![0.5; 20 * 192]).unwrap()),
+        ("zero", Tensor::from_f32(vec![20, 3, 8, 8], vec![0.0; 20 * 192]).unwrap()),
+    ] {
+        let count = samples.shape()[0];
+        let (found, summary) = repaired(&graph, samples, Scale::Channel);
+        assert_eq!((summary.fitted, summary.held_out), (count - count / 5, count / 5), "{what}");
+        let constants = found.node_ids().filter_map(|id| found.node(id).op.as_constant());
+        for constant in constants.filter_map(Tensor::as_f32) {
+            assert!(constant.iter().all(|x| x.is_finite()), "{what}");
+        }
+        // Neither has one a direction to learn from; but the sample itself comes out right, nearly.
+        assert!(what == "zero" || summary.outputs[0].sqnr > 20.0, "{what}: {:?}", summary.outputs);
+    }
+}
+
+#[test]
+fn samples_that_do_not_fit_are_refused() {
+    let mut random = Random(4);
+    let graph = network(&mut random);
+    let good = smooth(&mut random, 4);
+    let with = |at: usize, value: f32| {
+        let mut elements = good.as_f32().unwrap().to_vec();
+        elements[at] = value;
+        Tensor::from_f32(good.shape().to_vec(), elements).unwrap()
+    };
+    let small = RepairOptions { memory: 20_000, ..RepairOptions::default() };
+    let tiny = RepairOptions { memory: 200_000, ..RepairOptions::default() };
+    let default = RepairOptions::default();
+    let cases: [(&[(&str, Tensor)], RepairOptions, &str); 9] = [
+        (&[], default, "there are no samples for input `x`; the network has `x` f32[N,3,8,8]"),
+        (
+            &[("x", good.clone()), ("z", good.clone())],
+            default,
+            "the network has no input `z`; it has `x` f32[N,3,8,8]",
+        ),
+        (&[("x", random.tensor(&[4, 3, 8, 9]))], default, "are f32[4,3,8,9]; it is declared f32[N,3,8,8]"),
+        (&[("x", random.tensor(&[4, 3, 64]))], default, "are f32[4,3,64]"),
+        (&[("x", random.tensor(&[0, 3, 8, 8]))], default, "input `x` has 0 samples"),
+        (&[("x", with(200, f32::NAN))], default, "sample 1 of input `x` holds a number that is not finite"),
+        (&[("x", with(767, f32::INFINITY))], default, "sample 3 of input `x`"),
+        (&[("x", good.clone())], small, "the limit is 20000. Give fewer samples, or a higher limit"),
+        (&[("x", good.clone())], tiny, "fitting `last` needs 12828672 bytes; the limit is 200000"),
+    ];
+    for (samples, options, words) in cases {
+        let said = refused(&graph, samples, options);
+        assert!(said.contains(words), "`{said}` does not say `{words}`");
+    }
+    // Finite samples on which the network is not.
+    let said = refused(&graph, &[("x", with(5, 3e38))], default);
+    assert!(said.contains("numbers that are not finite"), "{said}");
+}
+
+#[test]
+fn a_fixed_batch_is_filled() {
+    let mut build = GraphBuilder::new("fixed");
+    let x = build.input("x", TensorType::f32(vec![Dim::from(4), Dim::from(6)]));
+    let mut random = Random(5);
+    let w = build.constant(random.tensor(&[6, 3]), "w");
+    let y = build.node(Op::MatMul, &[x, w], "layer").unwrap();
+    build.output("y", y);
+    let graph = build.finish();
+    let samples = Samples::new([("x".to_owned(), random.tensor(&[43, 6]))]);
+    let (_, summary, remarks) = run(&graph, samples, Scale::Channel, RepairOptions::default()).unwrap();
+    let summary = summary.unwrap();
+    assert_eq!((summary.fitted, summary.held_out), (32, 8));
+    assert!(
+        remarks.iter().any(|r| r == "fixed: 3 samples do not fill the network's batch and were left out"),
+        "{remarks:?}"
+    );
+    let said = refused(&graph, &[("x", random.tensor(&[3, 6]))], RepairOptions::default());
+    assert!(said.contains("3 samples do not fill the network's batch of 4"), "{said}");
+}

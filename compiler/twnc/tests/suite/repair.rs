@@ -1,0 +1,133 @@
+//! `--calibrate` on a float network: by the command and by the library, with generated code.
+
+use crate::networks::shared;
+use ndarray::ArrayD;
+use std::process::Command;
+use twnc::{Compiler, RepairOptions};
+use twnc_ir::{Layer, RemarkKind, Topic};
+use twnc_passes::{Mode, Options, Scale};
+use twnc_runtime::Output;
+
+/// 60 smooth images of one channel.
+fn images() -> ArrayD<f32> {
+    ArrayD::from_shape_fn(vec![60, 1, 28, 28], |i| {
+        let (n, y, x) = (i[0] as f32, i[2] as f32 / 28.0, i[3] as f32 / 28.0);
+        0.5 + 0.5 * ((1.0 + n * 0.37) * x * 5.0 + n).sin() * ((0.5 + n * 0.21) * y * 4.0 - n).cos()
+    })
+}
+
+/// The first layer of LeNet-5 with float weights: all its weights, a tenth of a scale apart from what they were.
+fn float_network(folder: &std::path::Path) -> std::path::PathBuf {
+    let options = Options { ternarise: Mode::None, ..Options::default() };
+    let mut graph = Compiler::builder()
+        .passes(options)
+        .build()
+        .unwrap()
+        .import_file(shared("models/lenet5_twn.onnx"))
+        .unwrap()
+        .graph;
+    let layers: Vec<Layer> =
+        graph.order().unwrap().into_iter().filter_map(|id| Layer::at(&graph, id)?.ok()).collect();
+    let mut rewriter = twnc_ir::Rewriter::new(&mut graph);
+    for layer in layers {
+        let weight = layer.float(rewriter.graph()).unwrap().to_vec();
+        let largest = weight.iter().fold(0f32, |a, w| a.max(w.abs()));
+        let moved = weight.iter().enumerate().map(|(i, w)| w + largest * ((i as f32 * 0.731).sin() * 0.4));
+        let weight = rewriter.constant(layer.float_tensor(moved.collect()), &layer.weight_name);
+        let result = layer.insert(&mut rewriter, weight).unwrap();
+        rewriter.replace(layer.result, result, "a float weight").unwrap();
+    }
+    rewriter.remove_dead("a float weight");
+    drop(rewriter.finish());
+    let path = folder.join("float.onnx");
+    std::fs::write(&path, twnc_onnx::export(&graph).unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn a_float_network_is_repaired_by_generated_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = float_network(folder.path());
+    let compile = |shared: bool| {
+        let scale = if shared { Scale::Layer } else { Scale::Channel };
+        let samples = twnc::samples([("image".to_owned(), Output::F32(images()))]).unwrap();
+        let compiler = Compiler::builder()
+            .passes(Options { scale, ..Options::default() })
+            .repair(samples, RepairOptions::default())
+            .build()
+            .unwrap();
+        compiler.compile_file(&path).unwrap()
+    };
+    let compiled = compile(false);
+    let summary = compiled.repair.as_ref().unwrap();
+    assert_eq!((summary.layers, summary.fitted, summary.held_out), (4, 48, 12));
+    let output = &summary.outputs[0];
+    assert!(output.sqnr > output.sqnr_rounded + 6.0, "{output:?}");
+    assert_eq!(compiled.rounded_layers(), 4);
+    let said =
+        |topic| compiled.remarks.iter().filter(move |r| r.topic == topic && r.kind == RemarkKind::Applied);
+    assert!(
+        said(Topic::Rounding).all(|r| r.pass == "repair" && r.message.contains("made ternary and repaired"))
+    );
+    assert_eq!(said(Topic::Accuracy).count(), 1);
+    assert!(compile(true).repair.unwrap().outputs[0].sqnr > 0.0);
+    // On any number of processors the same: here, twice.
+    assert_eq!(compile(false).program.to_bytes(), compiled.program.to_bytes());
+}
+
+#[test]
+fn what_is_repaired_can_be_written_and_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    float_network(folder.path());
+    let file = |name: &str| folder.path().join(name);
+    put(&file("x"), "image", &images());
+    put(&file("other"), "picture", &images());
+    let mut holed = images();
+    holed[[7, 0, 3, 3]] = f32::NAN;
+    put(&file("nan"), "image", &holed);
+    put(&file("wide"), "image", &ArrayD::zeros(vec![4, 1, 28, 30]));
+    let cases = [
+        ("float.onnx --calibrate x -o a.bin", 0, "4 layers made ternary and repaired"),
+        ("float.onnx --calibrate x -o a.bin --report a.json --json", 0, "\"held_out\":12"),
+        ("float.onnx --calibrate x -o a.onnx --emit onnx", 0, "held out (the last fifth), fitted on 48"),
+        ("a.onnx -o b.bin", 0, "4 ternary layers"),
+        ("compare a.onnx a.bin --data x --min-agreement 1", 0, "same class 100.00%"),
+        ("compare a.onnx b.bin --data x --min-agreement 1", 0, "same class 100.00%"),
+        ("float.onnx --calibrate x -o i.bin --activations int", 0, "4 layers made ternary and repaired"),
+        ("float.onnx --calibrate x -o x.bin --ternarise none", 3, "nothing to repair"),
+        ("float.onnx --calibrate other -o x.bin", 3, "the network has no input `picture`"),
+        ("float.onnx --calibrate nan -o x.bin", 3, "sample 7 of input `image`"),
+        ("float.onnx --calibrate wide -o x.bin", 3, "f32[4,1,28,30]"),
+        ("float.onnx --calibrate none.npz -o x.bin", 3, "none.npz"),
+        ("float.onnx --calibrate x -o x.bin --max-memory 100000", 3, "the limit is 100000"),
+    ];
+    for (arguments, code, words) in cases {
+        let output = Command::new(env!("CARGO_BIN_EXE_twnc"))
+            .args(arguments.split_whitespace())
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        let said = said.replace(['│', '×'], " ").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(output.status.code(), Some(code), "`twnc {arguments}`: {said}");
+        assert!(said.contains(words), "`twnc {arguments}` does not say `{words}`: {said}");
+        assert!(!file("x.bin").exists(), "`twnc {arguments}` wrote a file");
+    }
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(file("a.json")).unwrap()).unwrap();
+    assert_eq!(report["repair"]["layers"], 4);
+    assert!(report["repair"]["outputs"][0]["sqnr_db"].as_f64().is_some());
+}
+
+/// A folder with one array, as `.npy`.
+fn put(folder: &std::path::Path, name: &str, array: &ArrayD<f32>) {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {:?}, }}\n", array.shape());
+    let header = header.replace('[', "(").replace(']', ")");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(array.iter().flat_map(|x| x.to_le_bytes()));
+    std::fs::create_dir(folder).unwrap();
+    std::fs::write(folder.join(format!("{name}.npy")), bytes).unwrap();
+}

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""What repair without labels (`twnc --calibrate`) brings: the tables of docs/accuracy.md.
+
+    repair.py ZOO SCRATCH [--only NAME]...
+
+ZOO is what zoo.sh fetches, with `cifar10/train/CLASS/*.jpg`, `cifar10/test/CLASS/*.jpg` and `imagenet/*.jpg` beside it, and the
+networks in `models`. For each network it compiles with samples, and prints what the compiler reports of the samples that it held
+out: SQNR of each output against the float network, rounded alone and repaired; and, where there is a test set with labels, the
+accuracy on it. Where there are no real inputs, they are made up, and the row says so. A network whose file or data is absent is
+skipped, with a word. The seed is fixed.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import numpy as np
+
+from accuracy import MEANS, pixels
+from mnist import read_idx
+from networks import REPOSITORY, build, call
+
+SEED = 0
+
+
+def mnist(zoo):
+    read = lambda part: read_idx(zoo / f"mnist/{part}-images-idx3-ubyte")[:, None].astype(np.float32) / np.float32(255)
+    labels = read_idx(zoo / "mnist/t10k-labels-idx1-ubyte").astype(np.int64)
+    return {"image": some(read("train"), 512)}, ({"image": read("t10k")}, labels)
+
+
+def cifar10(zoo):
+    def files(part):
+        folders = sorted((zoo / "cifar10" / part).iterdir())
+        return [(path, label) for label, folder in enumerate(folders) for path in sorted(folder.glob("*.jpg"))]
+
+    read = lambda files: np.stack([pixels(path) for path, _ in files])
+    train, test = files("train"), files("test")
+    chosen = [train[i] for i in np.random.default_rng(SEED).permutation(len(train))[:512]]
+    return {"input_1": read(chosen)}, ({"input_1": read(test)}, np.array([label for _, label in test], np.int64))
+
+
+def photographs(name, count, prepare):
+    def inputs(zoo):
+        files = sorted((zoo / "imagenet").glob("*.jpg"))
+        if not files:
+            raise FileNotFoundError(zoo / "imagenet/*.jpg")
+        return {name: np.stack([prepare(files[i]) for i in np.random.default_rng(SEED).permutation(len(files))[:count]])}, None
+
+    return inputs
+
+
+def noise(name, shape, smooth):
+    """Normal numbers, each axis of `smooth` summed up and scaled, so that neighbours are alike."""
+
+    def inputs(_):
+        x = np.random.default_rng(SEED).normal(size=shape)
+        for axis in smooth:
+            x = np.cumsum(x, axis) / np.sqrt(1 + np.arange(shape[axis])).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        return {name: x.astype(np.float32)}, None
+
+    return inputs
+
+
+def tokens(count, length):
+    def inputs(_):
+        ids = np.random.default_rng(SEED).integers(1000, 30000, (count, length))
+        ids[:, 0], ids[:, -1] = 101, 102
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}, None
+
+    return inputs
+
+
+def some(array, count):
+    return array[np.random.default_rng(SEED).permutation(len(array))[:count]]
+
+
+# Network, what its samples are, and how they are made.
+NETWORKS = [
+    ("tiny_resnet8", "CIFAR-10", cifar10),
+    ("lenet5_float", "MNIST", mnist),
+    ("tiny_vww", "photographs", photographs("input_1", 256, lambda path: pixels(path, 96) / 255)),
+    ("resnet50_thin", "photographs", photographs("input_0", 64, lambda path: pixels(path)[..., ::-1] - MEANS)),
+    ("ppocr_det", "photographs", photographs("x", 32, lambda path: ((pixels(path) / 255 - 0.45) / 0.225).transpose(2, 0, 1))),
+    ("tiny_kws", "made up: smooth noise", noise("input_1", (512, 49, 10, 1), (1,))),
+    ("tiny_ad", "made up: smooth noise", noise("input_1", (2560, 640), (1,))),
+    ("minilm_l3", "made up: random tokens", tokens(256, 32)),
+]
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("zoo", type=pathlib.Path)
+    arguments.add_argument("scratch", type=pathlib.Path)
+    arguments.add_argument("--only", action="append", default=[], metavar="NAME", help="only this network")
+    options = arguments.parse_args()
+    options.scratch.mkdir(parents=True, exist_ok=True)
+    twnc, _ = build()
+    print("| network | samples | output | SQNR rounded, dB | repaired, dB | same class rounded | repaired | top-1 float | repaired | s |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for name, kind, inputs in NETWORKS:
+        if not options.only or name in options.only:
+            try:
+                measure(twnc, options, name, kind, inputs)
+            except (FileNotFoundError, ImportError) as error:
+                print(f"SKIPPED: {name}: {error}", file=sys.stderr)
+
+
+def measure(twnc, options, name, kind, inputs):
+    folders = (options.zoo / "models", REPOSITORY / "testsuite/models")
+    network = next((folder / f"{name}.onnx" for folder in folders if (folder / f"{name}.onnx").exists()), None)
+    if network is None:
+        raise FileNotFoundError(f"no {name}.onnx in {folders[0]}")
+    samples, test = inputs(options.zoo)
+    np.savez(options.scratch / "samples.npz", **samples)
+    compiled = options.scratch / f"{name}.bin"
+    start = time.monotonic()
+    found = json.loads(call([twnc, network, "-o", compiled, "--calibrate", options.scratch / "samples.npz", "--json"]))
+    seconds = time.monotonic() - start
+    right = ["", ""]
+    if test:
+        data, labels = test
+        np.savez(options.scratch / "test.npz", **data)
+        np.save(options.scratch / "labels.npy", labels)
+        command = [twnc, "compare", network, compiled, "--data", options.scratch / "test.npz"]
+        compared = json.loads(call([*command, "--labels", options.scratch / "labels.npy", "--json"]))
+        right = [f"{compared[key]:.2%}" for key in ("top1_float", "top1")]
+    repair = found["repair"]
+    percent = lambda share: "" if share is None else f"{share:.1%}"
+    number = lambda value: "not finite" if value is None else f"{value:.2f}"
+    for output in repair["outputs"]:
+        agreement = [percent(output[key]) for key in ("agreement_rounded", "agreement")]
+        decibels = [number(output[key]) for key in ("sqnr_db_rounded", "sqnr_db")]
+        seen = f"{kind}, {repair['fitted']} + {repair['held_out']}"
+        print("|", " | ".join([name, seen, output["name"], *decibels, *agreement, *right, f"{seconds:.0f}"]), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
