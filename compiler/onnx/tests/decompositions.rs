@@ -1,5 +1,7 @@
 //! Operators that are written out as several: what they become with open sizes, and which parameters are refused, in sentences that name the node.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod fixture;
 
 use fixture::{

@@ -56,8 +56,18 @@ fn running_sums_and_products() {
         StepKind::Cumulative(Cumulative { combine, input: buffer(0), axis, output: BufferId(1) })
     };
     let matrix = f32s(&[2, 3], &[1., 2., 3., 4., 5., 6.]);
-    check(&[matrix.clone()], &[], cumulative(Combine::Add, 1), &f32s(&[2, 3], &[1., 3., 6., 4., 9., 15.]));
-    check(&[matrix.clone()], &[], cumulative(Combine::Add, 0), &f32s(&[2, 3], &[1., 2., 3., 5., 7., 9.]));
+    check(
+        std::slice::from_ref(&matrix),
+        &[],
+        cumulative(Combine::Add, 1),
+        &f32s(&[2, 3], &[1., 3., 6., 4., 9., 15.]),
+    );
+    check(
+        std::slice::from_ref(&matrix),
+        &[],
+        cumulative(Combine::Add, 0),
+        &f32s(&[2, 3], &[1., 2., 3., 5., 7., 9.]),
+    );
     check(&[matrix], &[], cumulative(Combine::Mul, 1), &f32s(&[2, 3], &[1., 2., 6., 4., 20., 120.]));
     // The sum is in f64: in f32 the small number would be lost.
     let wide = f32s(&[3], &[1e8, 1., -1e8]);
