@@ -77,12 +77,12 @@ impl Samples {
                     "sample {sample} of input `{name}` holds a number that is not finite"
                 ));
             }
-            if let Some(batch) = first.as_size() {
-                if *fixed.get_or_insert(batch) != batch {
-                    return refuse(format!(
-                        "input `{name}` is declared for another batch than the inputs before it"
-                    ));
-                }
+            if let Some(batch) = first.as_size()
+                && *fixed.get_or_insert(batch) != batch
+            {
+                return refuse(format!(
+                    "input `{name}` is declared for another batch than the inputs before it"
+                ));
             }
             tensors.push(tensor);
         }
