@@ -1,5 +1,7 @@
 //! Repair, by the reference evaluator: what is ternary comes back, what is not comes nearer than by rounding, what does not fit is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use twnc_ir::{
