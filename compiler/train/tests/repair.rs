@@ -240,7 +240,9 @@ fn samples_that_do_not_fit_are_refused() {
     let small = RepairOptions { memory: 20_000, ..RepairOptions::default() };
     let tiny = RepairOptions { memory: 200_000, ..RepairOptions::default() };
     let default = RepairOptions::default();
-    let cases: [(&[(&str, Tensor)], RepairOptions, &str); 9] = [
+    // Samples, options, and what is said.
+    type Case<'a> = (&'a [(&'a str, Tensor)], RepairOptions, &'a str);
+    let cases: [Case<'_>; 9] = [
         (&[], default, "there are no samples for input `x`; the network has `x` f32[N,3,8,8]"),
         (
             &[("x", good.clone()), ("z", good.clone())],
