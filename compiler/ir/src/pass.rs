@@ -45,6 +45,14 @@ pub enum PassError {
         /// Names like it, as a clause that continues the sentence; may be empty.
         near: String,
     },
+    /// It would take more than it may; the message says what to do.
+    #[error("at `{node}`: {message}")]
+    Limit {
+        /// The layer.
+        node: String,
+        /// What, and what to do.
+        message: String,
+    },
 }
 
 /// What a pass is handed, and where it leaves its remarks.

@@ -36,7 +36,7 @@ pub use repair::{Repair, RepairOptions, Solution};
 pub use samples::Samples;
 
 use thiserror::Error;
-use twnc_ir::TypeError;
+use twnc_ir::{PassError, TypeError};
 
 /// Why a network is not repaired.
 #[derive(Debug, Error)]
@@ -88,4 +88,15 @@ pub enum RepairError {
     /// A value is not there: a mistake in this crate.
     #[error("value {0} was not computed: a mistake in the compiler")]
     Missing(String),
+}
+
+impl RepairError {
+    /// As the error of a pass, at a layer or at the network.
+    fn at(&self, node: &str) -> PassError {
+        let (node, message) = (node.to_owned(), self.to_string());
+        match self {
+            RepairError::Memory { .. } | RepairError::Sums { .. } => PassError::Limit { node, message },
+            _ => PassError::Refused { node, message },
+        }
+    }
 }

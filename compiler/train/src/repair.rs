@@ -122,8 +122,7 @@ impl Repair {
         layers: Vec<Layer>,
         cx: &mut PassContext<'_>,
     ) -> Result<Vec<(Layer, Solution)>, PassError> {
-        let refuse =
-            |e: RepairError| PassError::Refused { node: graph.name().to_owned(), message: e.to_string() };
+        let refuse = |e: RepairError| e.at(graph.name());
         let batches = self.samples.batches(graph).map_err(refuse)?;
         let new = || Activations::new(graph, order, &*self.execute, &batches.inputs, self.options.memory);
         let (float, ternary) = (new().map_err(refuse)?, new().map_err(refuse)?);
@@ -137,9 +136,8 @@ impl Repair {
             let Some(weight) = layer.float(graph) else { continue };
             let rounding = self.rounding.round(&layer, weight)?;
             let target = Target::of(graph, &layer, |value| schedule.settled(value));
-            let (solution, errors) = work
-                .layer(graph, &layer, &rounding, &target, self.shared)
-                .map_err(|e| PassError::Refused { node: layer.name.clone(), message: e.to_string() })?;
+            let (solution, errors) =
+                work.layer(graph, &layer, &rounding, &target, self.shared).map_err(|e| e.at(&layer.name))?;
             let zeros = 100.0 * solution.zeros();
             let [before, after] = errors;
             cx.applied(

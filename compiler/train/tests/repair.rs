@@ -237,7 +237,7 @@ fn samples_that_do_not_fit_are_refused() {
         elements[at] = value;
         Tensor::from_f32(good.shape().to_vec(), elements).unwrap()
     };
-    let small = RepairOptions { memory: 20_000, ..RepairOptions::default() };
+    let small = RepairOptions { memory: 60_000, ..RepairOptions::default() };
     let tiny = RepairOptions { memory: 200_000, ..RepairOptions::default() };
     let default = RepairOptions::default();
     // Samples, options, and what is said.
@@ -254,8 +254,12 @@ fn samples_that_do_not_fit_are_refused() {
         (&[("x", random.tensor(&[0, 3, 8, 8]))], default, "input `x` has 0 samples"),
         (&[("x", with(200, f32::NAN))], default, "sample 1 of input `x` holds a number that is not finite"),
         (&[("x", with(767, f32::INFINITY))], default, "sample 3 of input `x`"),
-        (&[("x", good.clone())], small, "the limit is 20000. Give fewer samples, or a higher limit"),
-        (&[("x", good.clone())], tiny, "fitting `last` needs 12828672 bytes; the limit is 200000"),
+        (
+            &[("x", smooth(&mut random, 64))],
+            small,
+            "the limit is 60000. Give fewer samples, or a higher limit",
+        ),
+        (&[("x", good.clone())], tiny, "fitting `last` needs 6414336 bytes; the limit is 200000"),
     ];
     for (samples, options, words) in cases {
         let said = refused(&graph, samples, options);

@@ -106,6 +106,7 @@ impl From<CompileError> for Failure {
             CompileError::Options(_) => Kind::Usage,
             CompileError::Pipeline(PipelineError::UnknownPass { .. }) => Kind::Usage,
             CompileError::Pipeline(PipelineError::Pass { source, .. }) if is_unknown(source) => Kind::Usage,
+            CompileError::Pipeline(PipelineError::Pass { source, .. }) if is_limit(source) => Kind::Limit,
             CompileError::Onnx(OnnxError::Import { problem, .. }) => match problem {
                 ImportProblem::Option { .. } => Kind::Usage,
                 ImportProblem::TooLarge { .. } => Kind::Limit,
@@ -185,6 +186,11 @@ pub const RULES: &str =
 
 fn is_unknown(error: &PassError) -> bool {
     matches!(error, PassError::UnknownValue { .. })
+}
+
+/// Whether a pass would take more than it may.
+fn is_limit(error: &PassError) -> bool {
+    matches!(error, PassError::Limit { .. })
 }
 
 /// What helps where nodes cannot be imported.

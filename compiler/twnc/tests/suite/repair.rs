@@ -99,7 +99,7 @@ fn what_is_repaired_can_be_written_and_read_again() {
         ("float.onnx --calibrate nan -o x.bin", 3, "sample 7 of input `image`"),
         ("float.onnx --calibrate wide -o x.bin", 3, "f32[4,1,28,30]"),
         ("float.onnx --calibrate none.npz -o x.bin", 3, "none.npz"),
-        ("float.onnx --calibrate x -o x.bin --max-memory 100000", 3, "the limit is 100000"),
+        ("float.onnx --calibrate x -o x.bin --max-memory 100000", 4, "the limit is 100000"),
     ];
     for (arguments, code, words) in cases {
         let output = Command::new(env!("CARGO_BIN_EXE_twnc"))
