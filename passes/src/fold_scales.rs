@@ -6,7 +6,7 @@
 //!
 //! * behind a ternary product, `mul` by s and `add` of t: the form that the lowering fuses;
 //! * behind a float product, the weight times s, and `add` of t;
-//! * behind anything else, `mul` and `add` (but a `neg` alone stays).
+//! * behind anything else, `mul` and `add`; where s is -1, `neg` or `sub` from t, which multiply nothing.
 //!
 //! A `mul` by 1 and an `add` of 0 vanish. Left alone, with a remark: a batch norm whose parameters are not constant and finite,
 //! a chain whose s or t leaves the range of f32, and a float weight that several layers share, which takes no scale. Scales do
@@ -125,10 +125,14 @@ fn fold(
     .flatten()
     .collect();
     let ops: Vec<&Op> = chain.links.iter().map(|link| &graph.node(link.node).op).collect();
-    let canonical = ops.iter().copied().eq(kinds.iter().map(|f| Op::Binary(*f)).collect::<Vec<_>>().iter());
-    // A negation of no product's result stays: a `mul` by -1 is no simpler.
-    let negation = layer.is_none() && matches!(ops.as_slice(), [Op::Unary(Unary::Neg)]);
-    if canonical || negation {
+    // The step of a product multiplies anyway.
+    let negative = layer.is_none() && is_all(&scale, -1.0);
+    let canonical = match (negative, is_all(&shift, 0.0)) {
+        (false, _) => ops.iter().copied().eq(kinds.iter().map(|f| Op::Binary(*f)).collect::<Vec<_>>().iter()),
+        (true, true) => matches!(ops.as_slice(), [Op::Unary(Unary::Neg)]),
+        (true, false) => matches!(ops.as_slice(), [Op::Binary(Binary::Sub)]) && first.operand == 1,
+    };
+    if canonical {
         return Ok(());
     }
     let rank = graph.ty(head).rank();
@@ -140,6 +144,11 @@ fn fold(
         }
         None => head,
     };
+    if negative && is_all(&shift, 0.0) {
+        value = rewriter.insert(Op::Unary(Unary::Neg), &[value], &names[0])?;
+        return rewriter.replace(end, value, "scales and biases are one");
+    }
+    let kinds = if negative { vec![Binary::Sub] } else { kinds };
     for f in kinds {
         let (values, name, what) = match f {
             Binary::Mul => (&scale, &names[0], "scale"),
@@ -148,7 +157,8 @@ fn fold(
         let axis = chain.affine.axis.filter(|_| values.len() != 1);
         let constant_name = if name.is_empty() { String::new() } else { format!("{name}.{what}") };
         let constant = rewriter.constant(PerChannel::tensor(axis, values.clone(), rank), &constant_name);
-        value = rewriter.insert(Op::Binary(f), &[value, constant], name)?;
+        let operands = if f == Binary::Sub { [constant, value] } else { [value, constant] };
+        value = rewriter.insert(Op::Binary(f), &operands, name)?;
     }
     rewriter.replace(end, value, "scales and biases are one")
 }

@@ -268,8 +268,12 @@ proptest! {
         }
         // Signs are put in order behind the best, which may keep two weights where one would do.
         let least = weights[0] * (1.0 - 2e-3);
-        prop_assert!(least <= weight(&graph), "{weights:?} and {}", weight(&graph));
+        prop_assert!(least <= weight(&graph), "{weights:?} and {}\n{}", weight(&graph), text::print_full(&graph));
         // Both are where the best begins. That nothing at all costs less it does not promise.
-        prop_assert!(weights[1..3].iter().all(|&other| least <= other), "{weights:?}");
+        prop_assert!(
+            weights[1..3].iter().all(|&other| least <= other),
+            "{weights:?}\n{}",
+            text::print_full(&graph)
+        );
     }
 }

@@ -57,10 +57,12 @@ pub(crate) enum Condition {
     Bare,
     /// The same of a bias.
     Unbiased,
+    /// A value that is no product, with or without a scale: the step of one adds a bias anyway, which nothing gains from moving on.
+    Apart,
 }
 
 impl Condition {
-    const ALL: [(&'static str, Condition); 23] = [
+    const ALL: [(&'static str, Condition); 24] = [
         ("coefficient", Condition::Coefficient),
         ("nonzero", Condition::Nonzero),
         ("positive", Condition::Positive),
@@ -84,6 +86,7 @@ impl Condition {
         ("f32", Condition::F32),
         ("bare", Condition::Bare),
         ("unbiased", Condition::Unbiased),
+        ("apart", Condition::Apart),
     ];
 
     pub(crate) fn named(word: &str) -> Option<Condition> {
@@ -162,6 +165,14 @@ impl Condition {
             Condition::FactorRight => !is_product(classes, id) || is_product(classes, *ids.get(1)?),
             Condition::Bare => !has_taken(classes, id, "mul", 1.0),
             Condition::Unbiased => !has_taken(classes, id, "add", 0.0),
+            Condition::Apart => {
+                let scaled = |node: &Term| {
+                    node.head.is("mul")
+                        && node.children.last().is_some_and(|&s| coefficient(classes, s).is_some())
+                        && is_product(classes, node.children[0])
+                };
+                !is_product(classes, id) && !classes[id].nodes.iter().any(scaled)
+            }
             Condition::F32 => facts.single()?.element == ElementType::F32,
         })
     }
