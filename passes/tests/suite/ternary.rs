@@ -202,7 +202,7 @@ fn every_decision_is_a_remark() {
         (
             &third,
             with(Mode::All, &["*2"]),
-            format!("{detected}{second}ternarise: layer2: kept float: `*2` is to be kept\n"),
+            format!("{detected}ternarise: layer2: kept float: `*2` is to be kept\n{second}"),
         ),
         (
             &half,

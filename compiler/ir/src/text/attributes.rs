@@ -255,9 +255,13 @@ impl Value {
         if let Value::Dim(dim) = self { dim.as_fixed() } else { None }
     }
 
-    /// As a bare word.
+    /// As a word: a bare one, or one in quotes, as those stand that have a meaning in a size (`max`).
     pub(super) fn word(&self) -> Option<String> {
-        if let Value::Dim(dim) = self { dim.as_symbol().map(str::to_owned) } else { None }
+        match self {
+            Value::Dim(dim) => dim.as_symbol().map(str::to_owned),
+            Value::Text(word) => Some(word.clone()),
+            _ => None,
+        }
     }
 
     fn dim(&self) -> Option<Dim> {

@@ -4,8 +4,8 @@ use crate::networks::shared;
 use ndarray::ArrayD;
 use std::process::Command;
 use twnc::{Compiler, RepairOptions};
-use twnc_ir::{Layer, RemarkKind, Topic};
-use twnc_passes::{Mode, Options, Scale};
+use twnc_ir::{CountingCost, Layer, Pass, PassContext, RemarkKind, Topic};
+use twnc_passes::{FoldConstants, Mode, Options, Scale};
 use twnc_runtime::Output;
 
 /// 60 smooth images of one channel.
@@ -26,6 +26,7 @@ fn float_network(folder: &std::path::Path) -> std::path::PathBuf {
         .import_file(shared("models/lenet5_twn.onnx"))
         .unwrap()
         .graph;
+    FoldConstants.run(&mut graph, &mut PassContext::new(&CountingCost)).unwrap();
     let layers: Vec<Layer> =
         graph.order().unwrap().into_iter().filter_map(|id| Layer::at(&graph, id)?.ok()).collect();
     let mut rewriter = twnc_ir::Rewriter::new(&mut graph);

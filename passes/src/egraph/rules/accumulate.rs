@@ -10,7 +10,7 @@ use crate::egraph::facts::{operands as operands_of, operator};
 use egg::Id;
 use std::collections::BTreeSet;
 use twnc_ir::layer::channel_axis;
-use twnc_ir::{Binary, Conv, Data, Dim, Op, Slice, Tensor};
+use twnc_ir::{Binary, Conv, Data, Dim, ElementType, Op, Slice, Tensor};
 
 pub(super) const RULES: &[Function] = &[
     Function {
@@ -226,8 +226,30 @@ fn stacked(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>>
     Some(found.collect())
 }
 
-/// The products by ternary weights of the graph that read one input with the same windows, as one.
+/// A product that is one part of all products by ternary weights of the graph that read its input with its windows. Of integers the sum with its
+/// cast is, which one step computes, so that no part lies between them.
 fn beside(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>> {
+    let layer = name(build.classes, build.class);
+    let (all, part) = all_beside(build, op, operands)?;
+    build.name.clone_from(&layer);
+    if build.ty(all)?.element == ElementType::F32 {
+        return Some(vec![build.operator(Op::Slice(part), &[all])?]);
+    }
+    let cast = Op::Cast { to: ElementType::F32 };
+    let casts: Vec<Id> = build.classes[build.class]
+        .parents()
+        .filter(|&parent| operator(build.classes, build.classes.id_to_node(parent)) == Some(&cast))
+        .collect();
+    for converted in casts {
+        let all = build.operator(cast.clone(), &[all])?;
+        let part = build.operator(Op::Slice(part.clone()), &[all])?;
+        build.unite(converted, part);
+    }
+    Some(vec![])
+}
+
+/// All products by ternary weights of the graph that read one input with the same windows, as one, and which part of it one of them is.
+fn all_beside(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<(Id, Slice)> {
     let &[x, weight] = operands else { return None };
     if !is_original(build, weight) || matches!(op, Op::Conv(conv) if conv.groups != 1) {
         return None;
@@ -263,13 +285,10 @@ fn beside(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>> 
         tensors.push(tensor.clone());
     }
     let stacked = stack(op, &tensors)?;
-    let layer = name(build.classes, build.class);
     let weight = build.constant_name(weight);
     let weight = build.constant(stacked, &weight);
     let all = build.operator(op.clone(), &[x, weight])?;
-    build.name = layer;
-    let part = Slice { axis: 1, start: Dim::from(start), size: Dim::from(size), step: 1 };
-    Some(vec![build.operator(Op::Slice(part), &[all])?])
+    Some((all, Slice { axis: 1, start: Dim::from(start), size: Dim::from(size), step: 1 }))
 }
 
 /// Whether a class is a ternary constant of the graph.

@@ -277,7 +277,7 @@ fn metadata_that_is_refused() {
             "damaged: an unknown function, or one with other parameters",
         ),
         (
-            step(5, &bytes(2, &[bytes(1, &number(1, 8)), bytes(2, &[0, 0])].concat())),
+            step(5, &bytes(2, &[bytes(1, &number(1, 99)), bytes(2, &[0, 0])].concat())),
             "damaged: an unknown function",
         ),
         (
