@@ -4,11 +4,10 @@ use crate::LowerError;
 use crate::builder::ProgramBuilder;
 use crate::map;
 use std::collections::HashSet;
-use twnc_ir::layer::channel_axis;
 use twnc_ir::steps::{self, Layer};
 use twnc_ir::{Attribute, Combine, ElementType, Geometry, Node, NodeId, Op, PadMode, ReduceKind, ValueId};
 use twnc_program::step::{self, Contraction, Epilogue, MoveKind, Plane, PoolKind, Term};
-use twnc_program::{StepKind, Window};
+use twnc_program::{ConstantId, StepKind, Window};
 
 /// Emits the step of a layer.
 pub(crate) fn layer(
@@ -20,9 +19,8 @@ pub(crate) fn layer(
     let Some(product) = products.next() else {
         return Err(build.invalid(layer.result, "a layer without a product"));
     };
-    let (input, weight) = (product.operands[0], product.operands[1]);
     let shape = &graph.ty(product.results[0]).shape;
-    let channels = channel_axis(&product.op, shape.len()).and_then(|axis| shape[axis].as_size());
+    let channels = steps::channels_of(&product.op, shape.len()).and_then(|axis| shape[axis].as_size());
     let bias = match (layer.bias, channels) {
         (Some(bias), Some(channels)) => Some(build.constant(bias, vec![channels])?),
         (Some(bias), None) => return Err(build.invalid(bias, "a bias along an axis of open size")),
@@ -34,6 +32,23 @@ pub(crate) fn layer(
     names.extend(products.map(|other| build.name(other.results[0])));
     names.dedup();
     let name = names.join(" + ");
+    let pooled = match &product.op {
+        Op::MaxPool(pool) => Some((pool, PoolKind::Max)),
+        Op::AveragePool { pool, count_padding } => {
+            Some((pool, PoolKind::Average { count_padding: *count_padding }))
+        }
+        _ => None,
+    };
+    if let Some((pool, kind)) = pooled {
+        let window = with_kernel(&pool.geometry, pool.kernel.clone());
+        let (input, scale) = (build.buffer(product.operands[0])?, scale(build, layer.terms[0].scale)?);
+        let (ceil, output) = (pool.ceil, build.define(layer.result)?);
+        build.push(&name, StepKind::Pool(step::Pool { kind, input, window, ceil, scale, epilogue, output }));
+        return Ok(());
+    }
+    let &[input, weight] = &product.operands[..] else {
+        return Err(build.invalid(layer.result, "a product of other than two operands"));
+    };
     if graph.ty(weight).element == ElementType::Ternary {
         if graph.ty(layer.result).element != ElementType::F32 {
             return Err(build.invalid(layer.result, "a sum of integers is not converted to f32"));
@@ -60,12 +75,17 @@ pub(crate) fn layer(
     Ok(())
 }
 
+/// The scale of a layer, as a list of its numbers.
+fn scale(build: &mut ProgramBuilder<'_>, scale: Option<ValueId>) -> Result<Option<ConstantId>, LowerError> {
+    match scale.and_then(|value| build.graph.constant(value).map(|tensor| (value, tensor.len()))) {
+        Some((value, count)) => Ok(Some(build.constant(value, vec![count])?)),
+        None => Ok(None),
+    }
+}
+
 fn term(build: &mut ProgramBuilder<'_>, term: &steps::Term<NodeId, ValueId>) -> Result<Term, LowerError> {
     let graph = build.graph;
-    let scale = match term.scale.and_then(|v| graph.constant(v).map(|t| (v, t.len()))) {
-        Some((value, count)) => Some(build.constant(value, vec![count])?),
-        None => None,
-    };
+    let scale = scale(build, term.scale)?;
     let mut planes = vec![];
     for product in term.planes.iter().map(|&plane| graph.node(plane)) {
         let contraction = match &product.op {
@@ -122,11 +142,6 @@ pub(crate) fn node(
 fn compute(build: &mut ProgramBuilder<'_>, id: NodeId, name: &str) -> Result<(), LowerError> {
     let node = build.graph.node(id);
     let kind = match &node.op {
-        Op::MaxPool(pool) => pooling(build, node.operands[0], node.results[0], pool, PoolKind::Max)?,
-        Op::AveragePool { pool, count_padding } => {
-            let kind = PoolKind::Average { count_padding: *count_padding };
-            pooling(build, node.operands[0], node.results[0], pool, kind)?
-        }
         Op::Reduce { kind, axes, .. } => {
             let kind = match kind {
                 ReduceKind::Sum => step::ReduceKind::Sum,
@@ -196,18 +211,6 @@ fn combination(combine: Combine) -> step::Combine {
         Combine::Min => step::Combine::Min,
         Combine::Max => step::Combine::Max,
     }
-}
-
-fn pooling(
-    build: &mut ProgramBuilder<'_>,
-    input: ValueId,
-    result: ValueId,
-    pool: &twnc_ir::Pool,
-    kind: PoolKind,
-) -> Result<StepKind, LowerError> {
-    let window = with_kernel(&pool.geometry, pool.kernel.clone());
-    let (input, output) = (build.buffer(input)?, build.define(result)?);
-    Ok(StepKind::Pool(step::Pool { kind, input, window, ceil: pool.ceil, output }))
 }
 
 /// The window of a convolution: its kernel is the weight's spatial extent.

@@ -119,7 +119,7 @@ pub(crate) fn bind(
                 weight,
                 window: &s.window,
                 groups: s.groups,
-                epilogue: epilogue(program, &s.epilogue),
+                epilogue: epilogue(program, None, &s.epilogue),
             };
             operands.bind(jit.conv(&spec), s.epilogue.residual, step.outputs())
         }
@@ -133,7 +133,7 @@ pub(crate) fn bind(
                 left,
                 right_shape: shapes.operand(program, s.right),
                 right,
-                epilogue: epilogue(program, &s.epilogue),
+                epilogue: epilogue(program, None, &s.epilogue),
             };
             operands.bind(jit.matmul(&spec), s.epilogue.residual, step.outputs())
         }
@@ -154,8 +154,9 @@ pub(crate) fn bind(
             let mut operands = Operands::new(program);
             operands.source(Operand::Buffer(s.input));
             let (input, output) = (shapes.of(s.input), shapes.of(s.output));
-            let spec = PoolSpec { kind: s.kind, input, output, window: &s.window };
-            operands.bind(jit.pool(&spec), None, step.outputs())
+            let epilogue = epilogue(program, s.scale, &s.epilogue);
+            let spec = PoolSpec { kind: s.kind, input, output, window: &s.window, epilogue };
+            operands.bind(jit.pool(&spec), s.epilogue.residual, step.outputs())
         }
         StepKind::Quantize(s) => {
             let mut operands = Operands::new(program);
@@ -210,13 +211,14 @@ impl<'p> Operands<'p> {
     }
 }
 
-fn epilogue(program: &Program, epilogue: &step::Epilogue) -> Epilogue {
+fn epilogue(program: &Program, scale: Option<ConstantId>, epilogue: &step::Epilogue) -> Epilogue {
+    let numbers = |id: ConstantId| floats(program, id).map(<[f32]>::to_vec);
     Epilogue {
-        scale: None,
+        scale: scale.and_then(numbers),
         input_scale: None,
         before: Before::Nothing,
         partial: false,
-        bias: epilogue.bias.and_then(|id| floats(program, id)).map(<[f32]>::to_vec),
+        bias: epilogue.bias.and_then(numbers),
         residual: epilogue.residual.is_some(),
         activation: epilogue.activation,
     }

@@ -82,6 +82,8 @@ fn program() -> Program {
             input: b(2),
             window: window(2, 2, 0),
             ceil: false,
+            scale: Some(ConstantId(1)),
+            epilogue: Epilogue::default(),
             output: b(7),
         }),
         StepKind::Move(Move {

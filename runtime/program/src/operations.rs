@@ -78,7 +78,9 @@ pub fn count(program: &Program, shapes: &Shapes, step: &Step) -> Operations {
         StepKind::Pool(s) => {
             let taps = s.window.kernel.iter().fold(1u64, |taps, &k| taps.saturating_mul(k as u64));
             let divisions = if s.kind == PoolKind::Max { 0 } else { output };
-            outside(divisions, output.saturating_mul(taps))
+            let scales = if s.scale.is_some() { output } else { 0 };
+            outside(divisions.saturating_add(scales), output.saturating_mul(taps))
+                + epilogue(&s.epilogue, output)
         }
         StepKind::Reduce(s) => {
             let divisions = if s.kind == ReduceKind::Mean { output } else { 0 };

@@ -155,12 +155,7 @@ impl<'a> Check<'a> {
                     {
                         return Err("it has not one scale of the input for each sample".into());
                     }
-                    if let Some(scale) = term.scale {
-                        let scales = self.constant(scale)[0];
-                        if scales != 1 && scales != channels {
-                            return Err(format!("{scales} scales for {channels} channels"));
-                        }
-                    }
+                    self.scale(term.scale, channels)?;
                 }
                 let axis = if matches!(s.terms[0].planes[0].contraction, Contraction::MatMul) {
                     output.len() - 1
@@ -198,7 +193,9 @@ impl<'a> Check<'a> {
                     let (rank, spatial) = (input.len(), s.window.rank());
                     return Err(format!("an input of {rank} axes for a window of {spatial}"));
                 }
-                same("output", output, &slid(input, input[1], &s.window, s.ceil)?)
+                same("output", output, &slid(input, input[1], &s.window, s.ceil)?)?;
+                self.scale(s.scale, output[1])?;
+                self.epilogue(&s.epilogue, output, 1)
             }
             StepKind::Reduce(s) => {
                 let (input, output) = (self.shapes.of(s.input), self.shapes.of(s.output));
@@ -312,6 +309,15 @@ impl<'a> Check<'a> {
         match epilogue.residual {
             Some(residual) => same("residual", self.shapes.of(residual), output),
             None => Ok(()),
+        }
+    }
+
+    fn scale(&self, scale: Option<ConstantId>, channels: usize) -> Result<(), String> {
+        match scale.map(|scale| self.constant(scale)[0]) {
+            Some(scales) if scales != 1 && scales != channels => {
+                Err(format!("{scales} scales for {channels} channels"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -247,7 +247,8 @@ pub enum MapInstruction {
     Binary(Binary, u16, u16),
 }
 
-/// A maximum or mean over a window, per channel: `[N, C, spatial...]` to `[N, C, spatial...]`, f32.
+/// A maximum or mean over a window, per channel: `[N, C, spatial...]` to `[N, C, spatial...]`, f32. It is multiplied by the scale; then
+/// comes the epilogue, with a bias for each of the C channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
     /// What is taken of each window.
@@ -258,6 +259,10 @@ pub struct Pool {
     pub window: Window,
     /// Whether a last window may reach past the end (ONNX `ceil_mode`).
     pub ceil: bool,
+    /// f32 `[1]` or `[C]`.
+    pub scale: Option<ConstantId>,
+    /// What happens to the scaled maximum or mean.
+    pub epilogue: Epilogue,
     /// f32.
     pub output: BufferId,
 }
@@ -468,7 +473,10 @@ impl Step {
             }
             StepKind::MatMul(s) => (pair, epilogue) = ([Some(s.left), Some(s.right)], Some(&s.epilogue)),
             StepKind::Map(s) => list = &s.inputs,
-            StepKind::Pool(s) => pair = buffer(s.input),
+            StepKind::Pool(s) => {
+                (pair, epilogue) =
+                    ([Some(Operand::Buffer(s.input)), s.scale.map(Operand::Constant)], Some(&s.epilogue));
+            }
             StepKind::Reduce(s) => pair = buffer(s.input),
             StepKind::Softmax(s) => pair = buffer(s.input),
             StepKind::Move(s) => list = &s.inputs,

@@ -202,6 +202,8 @@ impl Program {
             StepKind::Pool(s) => {
                 f32_buffer(s.input)?;
                 check_window(&s.window)?;
+                s.scale.map_or(Ok(()), |scale| self.expect_vector(scale))?;
+                self.check_epilogue(&s.epilogue)?;
                 f32_buffer(s.output)
             }
             StepKind::Reduce(s) => {

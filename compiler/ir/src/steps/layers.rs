@@ -1,7 +1,7 @@
-//! Layers: products, sums of products, and what follows them, that are one step.
+//! Layers: products, sums of products, pools, and what follows them, that are one step.
 //!
 //! What follows a `conv` or `matmul` is taken along in the order in which an epilogue computes: scale (only behind a ternary weight), bias, further
-//! ternary products with scales of their own, residual, activation. Each must be the only use of what comes before it, so that nothing is computed
+//! ternary products with scales of their own, residual, activation; what follows a pool likewise, without products and residual. Each must be the only use of what comes before it, so that nothing is computed
 //! twice or lost: no other node reads a value inside of a layer, so none that a layer reads depends on one either.
 //!
 //! A sum of two layers is one where its order of operations is that of a step: one side is a single product without a bias. What has the bias, or several
@@ -18,10 +18,10 @@ pub const MOST_PLANES: usize = 8;
 /// The largest magnitude of a quantised number.
 const LARGEST_INTEGER: u64 = (1 << 12) - 1;
 
-/// Products, their sum, and its epilogue. `N` stands for a node and `V` for a value.
+/// Products, their sum, and its epilogue; or a pool in the place of a product. `N` stands for a node and `V` for a value.
 #[derive(Clone, Debug)]
 pub struct Layer<N = usize, V = usize> {
-    /// What is summed: of a float weight one product without a factor.
+    /// What is summed: of a float weight one product without a factor; one pool.
     pub terms: Vec<Term<N, V>>,
     /// A constant, one number or one for each output channel, that is added to the first term.
     pub bias: Option<V>,
@@ -38,7 +38,7 @@ pub struct Layer<N = usize, V = usize> {
 /// Products whose sum has one factor.
 #[derive(Clone, Debug)]
 pub struct Term<N = usize, V = usize> {
-    /// The `conv` or `matmul` nodes, one or more. Only the first term of a layer has several.
+    /// The `conv` or `matmul` nodes, one or more, or a `max_pool` or `average_pool`. Only the first term of a layer has several.
     pub planes: Vec<N>,
     /// A constant: one number, or one for each output channel.
     pub scale: Option<V>,
@@ -75,6 +75,14 @@ impl<N, V> Term<N, V> {
     }
 }
 
+/// The axis of the output channels of a product or pool.
+pub fn channels_of(op: &Op, rank: usize) -> Option<usize> {
+    match op {
+        Op::MaxPool(_) | Op::AveragePool { .. } => (rank > 1).then_some(1),
+        _ => channel_axis(op, rank),
+    }
+}
+
 /// Finds the layers of a flow, in its order; a node belongs to the first layer that takes it. Marks the nodes that they `taken`.
 pub(super) fn find(flow: &Flow<'_>, taken: &mut [bool]) -> Vec<Layer> {
     let mut layers = vec![];
@@ -95,15 +103,17 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// The layer that begins with a product, of at most `most` planes; up to the value `until` it has neither residual nor activation.
+    /// The layer that begins with a product or pool, of at most `most` planes; up to the value `until` it has neither residual nor activation.
     fn follow(&self, product: usize, until: Option<usize>, most: usize) -> Option<Layer> {
         let node = self.flow.nodes.get(product)?;
-        let (Op::Conv(_) | Op::MatMul, &[_, weight], &[result]) =
-            (node.op, &node.operands[..], &node.results[..])
-        else {
-            return None;
+        let &[result] = &node.results[..] else { return None };
+        let (ternary, pool) = match (node.op, &node.operands[..]) {
+            (Op::Conv(_) | Op::MatMul, &[_, weight]) => {
+                (self.flow.values[weight].ty.element == ElementType::Ternary, false)
+            }
+            (Op::MaxPool(_) | Op::AveragePool { .. }, _) => (false, true),
+            _ => return None,
         };
-        let ternary = self.flow.values[weight].ty.element == ElementType::Ternary;
         let term = Term { planes: vec![product], scale: None, input_scale: None };
         let mut layer = Layer {
             terms: vec![term],
@@ -113,7 +123,7 @@ impl Search<'_> {
             result,
             nodes: vec![product],
         };
-        if self.flow.values[result].ty.element != ElementType::F32 {
+        if self.flow.values[result].ty.element != ElementType::F32 && !pool {
             self.follow_integers(&mut layer, until, most);
         }
         while layer.activation.is_none() && until != Some(layer.result) {
@@ -122,7 +132,7 @@ impl Search<'_> {
                 other.is_some_and(|other| self.flow.is_per_channel(other, layer.result, node.op));
             let plain = layer.bias.is_none() && layer.residual.is_none();
             match (self.flow.nodes[user].op, other) {
-                (Op::Binary(Binary::Mul), Some(scale)) if per_channel && ternary && plain => {
+                (Op::Binary(Binary::Mul), Some(scale)) if per_channel && (ternary || pool) && plain => {
                     if layer.terms.iter().any(Term::is_scaled) {
                         break;
                     }
@@ -133,7 +143,9 @@ impl Search<'_> {
                 (Op::Binary(Binary::Add), Some(bias)) if per_channel && plain && layer.terms.len() == 1 => {
                     layer.bias = Some(bias);
                 }
-                (Op::Binary(Binary::Add), Some(other)) if !per_channel && layer.residual.is_none() => {
+                (Op::Binary(Binary::Add), Some(other))
+                    if !per_channel && !pool && layer.residual.is_none() =>
+                {
                     let most = if ternary { most.saturating_sub(layer.planes()) } else { 0 };
                     let addend = self.addend(other, most);
                     if !addend.is_some_and(|addend| self.add(&mut layer, addend)) {
@@ -300,7 +312,7 @@ impl Search<'_> {
 }
 
 impl Flow<'_> {
-    /// Whether a value is an f32 constant that broadcasts over `result` along the channel axis of `product` alone, and leaves its shape alone.
+    /// Whether a value is an f32 constant that broadcasts over `result` along the channel axis of a product or pool alone, and leaves its shape alone.
     /// Where the number of channels is open or 0 there is none: an epilogue holds one number for each channel.
     fn is_per_channel(&self, value: usize, result: usize, product: &Op) -> bool {
         let (constant, over) = (&self.values[value], self.values[result].ty);
@@ -308,7 +320,7 @@ impl Flow<'_> {
             return false;
         }
         let Some(first) = over.rank().checked_sub(constant.ty.rank()) else { return false };
-        let axis = channel_axis(product, over.rank());
+        let axis = channels_of(product, over.rank());
         let channels = axis.and_then(|axis| over.shape[axis].as_size()).filter(|&channels| channels > 0);
         let mut wide = constant.ty.shape.iter().enumerate().filter(|(_, size)| size.as_size() != Some(1));
         channels.is_some() && wide.all(|(i, size)| Some(first + i) == axis && size.as_size() == channels)

@@ -3,7 +3,7 @@
 //! A [`Flow`] is a graph, or a candidate that is no graph yet. [`Flow::cost`] counts it as it will run: what a step hands on inside of itself is
 //! never stored, so its bytes do not count. Which nodes join is by form alone, and found here for the lowering too ([`Steps`]):
 //!
-//! * a `conv` or `matmul`, or a sum of ternary ones, takes along what an epilogue computes ([`Layer`]);
+//! * a `conv` or `matmul`, a sum of ternary ones, or a pool takes along what an epilogue computes ([`Layer`]);
 //! * element-wise nodes that feed only one another are one expression, up to [`MOST_INPUTS`] and [`MOST_VALUES`].
 
 mod layers;
@@ -12,7 +12,7 @@ use crate::cost::{Cost, CostModel, OperandInfo};
 use crate::graph::{Cycle, Graph, NodeId, ValueId};
 use crate::op::Op;
 use crate::types::TensorType;
-pub use layers::{Layer, MOST_PLANES, Term};
+pub use layers::{Layer, MOST_PLANES, Term, channels_of};
 use std::collections::{HashMap, HashSet};
 
 /// Inputs of an element-wise expression, at most.

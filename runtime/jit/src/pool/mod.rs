@@ -15,7 +15,9 @@ use rows::{Horizontal, HorizontalFunction, Vertical, VerticalFunction};
 use crate::Jit;
 use crate::compile::Function;
 use crate::elementwise::Elementwise;
+use crate::epilogue::Epilogue;
 use crate::error::JitError;
+use crate::finish::{Finish, Piece, Sums};
 use crate::kernel::{Interface, Io, Kernel, LINE, Line, Slot, sealed};
 use crate::loops::{LANES, splat};
 use crate::machine::Element;
@@ -44,12 +46,17 @@ pub struct PoolSpec<'a> {
     pub output: &'a [usize],
     /// Its geometry.
     pub window: &'a Window,
+    /// What happens to each maximum or mean.
+    pub epilogue: Epilogue,
 }
 
 /// A maximum or mean over windows. A unit of work is a channel of a sample.
 pub struct PoolKernel {
     fold: Fold,
     planes: usize,
+    channels: usize,
+    /// Lines of scratch memory that a row between the passes takes.
+    column: usize,
     input: [usize; 2],
     output: [usize; 2],
     axes: [Axis; 2],
@@ -59,6 +66,8 @@ pub struct PoolKernel {
     horizontal: Arc<Function>,
     /// What the sums of each row of outputs are divided by; empty for a maximum.
     divisors: Vec<Vec<f32>>,
+    /// What makes outputs of a plane of maxima or means that waits in scratch memory, if they are not the outputs themselves.
+    finish: Option<Finish>,
     interface: Interface,
 }
 
@@ -149,12 +158,21 @@ impl Jit {
                 return Err(JitError::Unsupported("a window that moves or reaches this far"));
             }
         }
-        let planes = spec.input[0] * spec.input[1];
+        let (planes, size) = (spec.input[0] * spec.input[1], output[0] * output[1]);
+        spec.epilogue.check(spec.input[1])?;
+        if u32::try_from(size).is_err() {
+            return Err(JitError::Unsupported("a plane of this many outputs"));
+        }
+        let finish = match spec.epilogue == Epilogue::default() {
+            true => None,
+            false => Some(Finish::new(&self.compiler, self.isa, Element::F32, false, spec.epilogue.clone())?),
+        };
+        let column = (axes[1].reach(output[1]) + 1).max(axes[1].padded).div_ceil(LINE);
         let interface = Interface {
             inputs: vec![Slot::f32(planes * input[0] * input[1])],
-            residual: false,
-            outputs: vec![Slot::f32(planes * output[0] * output[1])],
-            scratch: (axes[1].reach(output[1]) + 1).max(axes[1].padded).div_ceil(LINE),
+            residual: spec.epilogue.residual,
+            outputs: vec![Slot::f32(planes * size)],
+            scratch: column + if finish.is_some() { size.div_ceil(LINE) } else { 0 },
         };
         let divisors = match spec.kind {
             PoolKind::Max => vec![],
@@ -178,6 +196,8 @@ impl Jit {
         Ok(PoolKernel {
             fold,
             planes,
+            channels: spec.input[1],
+            column,
             input,
             output,
             axes,
@@ -190,6 +210,7 @@ impl Jit {
                 unrolled,
             })?,
             divisors,
+            finish,
             interface,
         })
     }
@@ -317,36 +338,60 @@ impl PoolKernel {
     }
 }
 
+impl PoolKernel {
+    /// Makes the maxima or means of a plane.
+    fn plane(&self, plane: &[f32], output: &mut [f32], column: &mut [f32]) {
+        let ([_, width], [out_height, out_width], [down, across]) = (self.input, self.output, self.axes);
+        let Some(([rows, columns], inside)) = &self.inside else {
+            return self.rows(plane, 0..out_height, output, column);
+        };
+        self.rows(plane, 0..rows.start, output, column);
+        self.rows(plane, rows.end..out_height, output, column);
+        let from =
+            (rows.start * down.stride - down.begin) * width + columns.start * across.stride - across.begin;
+        let to = &mut output[rows.start * out_width + columns.start..];
+        // SAFETY: the function was emitted for exactly this type, these pitches and as many columns, whose windows, in these rows, lie
+        // inside of the plane.
+        unsafe {
+            let inside = std::mem::transmute::<*const u8, InsideFunction>(inside.entry());
+            inside(plane[from..].as_ptr(), to.as_mut_ptr(), rows.len());
+        }
+        for y in rows.clone() {
+            for x in (0..columns.start).chain(columns.end..out_width) {
+                output[y * out_width + x] = self.single(plane, y, x);
+            }
+        }
+    }
+}
+
 impl sealed::Execute for PoolKernel {
     unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
-        let column: &mut [f32] = bytemuck::cast_slice_mut(scratch);
+        let (column, waiting) = scratch.split_at_mut(self.column);
+        let (column, waiting): (&mut [f32], &mut [f32]) =
+            (bytemuck::cast_slice_mut(column), bytemuck::cast_slice_mut(waiting));
         column.fill(self.fold.identity());
-        let ([height, width], [out_height, out_width], [down, across]) = (self.input, self.output, self.axes);
+        let (numbers, size) = (self.input[0] * self.input[1], self.output[0] * self.output[1]);
+        let piece = Piece { from: 0, to: 0, count: size as u32 };
         for unit in units {
-            let plane = &io.f32(0)[unit * height * width..][..height * width];
-            let size = out_height * out_width;
-            // SAFETY: the caller's promise: the output's plane is this unit's.
-            let output = unsafe { io.output(unit * size..(unit + 1) * size) };
-            let Some(([rows, columns], inside)) = &self.inside else {
-                self.rows(plane, 0..out_height, output, column);
+            let plane = &io.f32(0)[unit * numbers..][..numbers];
+            let Some(finish) = &self.finish else {
+                // SAFETY: the caller's promise: the output's plane is this unit's.
+                self.plane(plane, unsafe { io.output(unit * size..(unit + 1) * size) }, column);
                 continue;
             };
-            self.rows(plane, 0..rows.start, output, column);
-            self.rows(plane, rows.end..out_height, output, column);
-            let from = (rows.start * down.stride - down.begin) * width + columns.start * across.stride
-                - across.begin;
-            let to = &mut output[rows.start * out_width + columns.start..];
-            // SAFETY: the function was emitted for exactly this type, these pitches and as many columns, whose windows, in these rows, lie
-            // inside of the plane.
-            unsafe {
-                let inside = std::mem::transmute::<*const u8, InsideFunction>(inside.entry());
-                inside(plane[from..].as_ptr(), to.as_mut_ptr(), rows.len());
-            }
-            for y in rows.clone() {
-                for x in (0..columns.start).chain(columns.end..out_width) {
-                    output[y * out_width + x] = self.single(plane, y, x);
-                }
-            }
+            let waiting = &mut waiting[..size];
+            self.plane(plane, waiting, column);
+            let sums = Sums {
+                sums: &*waiting,
+                totals: &[],
+                step: size,
+                pieces: &[piece],
+                numbers: &[finish.epilogue.numbers(unit % self.channels, None)],
+                origin: unit * size,
+                stride: size,
+            };
+            // SAFETY: the caller's promise: the output's plane is this unit's.
+            unsafe { finish.channels(&sums, io) };
         }
     }
 }
@@ -362,7 +407,8 @@ impl Kernel for PoolKernel {
 
     fn functions(&self) -> Vec<Arc<Function>> {
         let inside = self.inside.iter().map(|(_, function)| function.clone());
-        [self.vertical.clone(), self.horizontal.clone()].into_iter().chain(inside).collect()
+        let finish = self.finish.iter().map(|finish| finish.function().clone());
+        [self.vertical.clone(), self.horizontal.clone()].into_iter().chain(inside).chain(finish).collect()
     }
 
     fn describe(&self) -> String {

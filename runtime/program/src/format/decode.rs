@@ -124,6 +124,8 @@ fn step(step: &m::Step) -> Decoded<Step> {
             input: BufferId(s.input),
             window: window(required(&s.window, "a window")?)?,
             ceil: s.ceil,
+            scale: s.scale.map(ConstantId),
+            epilogue: epilogue(&s.epilogue)?,
             output: BufferId(s.output),
         }),
         m::Kind::Reduce(s) => StepKind::Reduce(Reduce {

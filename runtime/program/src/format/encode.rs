@@ -142,6 +142,8 @@ fn step(step: &Step) -> m::Step {
             input: s.input.0,
             window: Some(window(&s.window)),
             ceil: s.ceil,
+            scale: s.scale.map(|id| id.0),
+            epilogue: Some(epilogue(&s.epilogue)),
             output: s.output.0,
         }),
         StepKind::Reduce(s) => m::Kind::Reduce(m::Reduce {

@@ -284,7 +284,11 @@ pub(super) struct Pool {
     pub window: Option<Window>,
     #[prost(bool, tag = "4")]
     pub ceil: bool,
-    #[prost(uint32, tag = "5")]
+    #[prost(uint32, optional, tag = "5")]
+    pub scale: Option<u32>,
+    #[prost(message, optional, tag = "6")]
+    pub epilogue: Option<Epilogue>,
+    #[prost(uint32, tag = "7")]
     pub output: u32,
 }
 

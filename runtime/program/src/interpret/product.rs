@@ -172,8 +172,8 @@ pub(super) fn matmul(cx: &Context<'_>, step: &MatMul, output: &mut ViewMut<'_>) 
     epilogue(cx, &step.epilogue, step.output, true, out)
 }
 
-/// Bias, residual and activation, in this order, over sums that are already scaled.
-fn epilogue(
+/// Bias, residual and activation, in this order, over numbers that are already scaled.
+pub(super) fn epilogue(
     cx: &Context<'_>,
     epilogue: &Epilogue,
     id: BufferId,

@@ -1,5 +1,6 @@
 //! Pools, reductions and softmax.
 
+use super::product::epilogue;
 use super::walk::{PerAxis, advance, places, strides, three};
 use super::{Context, RunError, ViewMut};
 use crate::scalar::Binary;
@@ -16,6 +17,8 @@ pub(super) fn pool(cx: &Context<'_>, step: &Pool, output: &mut ViewMut<'_>) -> R
         (three(&window.kernel, 1), three(&window.strides, 1), three(&window.dilations, 1));
     let (begin, end) = (three(&window.pads_begin, 0), three(&window.pads_end, 0));
     let size: usize = sizes.iter().product();
+    let scale = step.scale.map(|id| cx.f32(Operand::Constant(id))).transpose()?;
+    let (positions, channels) = (counts.iter().product::<usize>(), cx.shapes.of(step.output)[1]);
     for (i, value) in out.iter_mut().enumerate() {
         let at = [i / (counts[2] * counts[1]) % counts[0], i / counts[2] % counts[1], i % counts[2]];
         // The taps of each axis that are on an element, and those that are on an element or on padding.
@@ -25,7 +28,7 @@ pub(super) fn pool(cx: &Context<'_>, step: &Pool, output: &mut ViewMut<'_>) -> R
         let inside = |axis: usize| taps(axis, begin[axis]..begin[axis] + sizes[axis]);
         let padded = |axis: usize| taps(axis, 0..begin[axis] + sizes[axis] + end[axis]);
         let land = |axis: usize, tap: usize| at[axis] * strides[axis] + tap * dilations[axis] - begin[axis];
-        let plane = &input[i / counts.iter().product::<usize>() * size..][..size];
+        let plane = &input[i / positions * size..][..size];
         let (mut largest, mut sum) = (f32::NEG_INFINITY, 0f64);
         for z in inside(0).map(|tap| land(0, tap)) {
             for y in inside(1).map(|tap| land(1, tap)) {
@@ -37,7 +40,7 @@ pub(super) fn pool(cx: &Context<'_>, step: &Pool, output: &mut ViewMut<'_>) -> R
             }
         }
         let mean = |count: usize| (sum / count as f64) as f32;
-        *value = match step.kind {
+        let taken = match step.kind {
             PoolKind::Max => largest,
             PoolKind::Average { count_padding: true } => {
                 mean((0..3).map(|axis| padded(axis).len()).product())
@@ -46,8 +49,13 @@ pub(super) fn pool(cx: &Context<'_>, step: &Pool, output: &mut ViewMut<'_>) -> R
                 mean((0..3).map(|axis| inside(axis).len()).product())
             }
         };
+        *value = match scale {
+            Some(&[scale]) => taken * scale,
+            Some(scales) => taken * scales[i / positions % channels],
+            None => taken,
+        };
     }
-    Ok(())
+    epilogue(cx, &step.epilogue, step.output, false, out)
 }
 
 pub(super) fn reduce(cx: &Context<'_>, step: &Reduce, output: &mut ViewMut<'_>) -> Result<(), RunError> {

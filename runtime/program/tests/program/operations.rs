@@ -99,21 +99,25 @@ fn each_kind_of_step_counts_its_operations() {
 #[test]
 fn what_shrinks_counts_its_inputs_or_its_windows() {
     let image = [count_up(&[1, 2, 3, 3])];
-    let pool = |kind| {
+    let pool = |kind, scale: Option<u32>| {
         let (input, output) = (BufferId(0), BufferId(1));
-        StepKind::Pool(Pool { kind, input, window: window(&[2, 2]), ceil: false, output })
+        let (window, scale) = (window(&[2, 2]), scale.map(ConstantId));
+        let epilogue = Epilogue { bias: scale, residual: None, activation: scale.map(|_| Unary::Relu) };
+        StepKind::Pool(Pool { kind, input, window, ceil: false, scale, epilogue, output })
     };
     let reduce =
         |kind| StepKind::Reduce(Reduce { kind, input: BufferId(0), axes: vec![2, 3], output: BufferId(1) });
-    let table: [(StepKind, &[usize], Operations); 5] = [
-        (pool(PoolKind::Max), &[1, 2, 2, 2], counts((0, 0), (0, 32), 0)),
-        (pool(PoolKind::Average { count_padding: false }), &[1, 2, 2, 2], counts((0, 0), (8, 32), 8)),
+    let table: [(StepKind, &[usize], Operations); 6] = [
+        (pool(PoolKind::Max, None), &[1, 2, 2, 2], counts((0, 0), (0, 32), 0)),
+        (pool(PoolKind::Average { count_padding: false }, None), &[1, 2, 2, 2], counts((0, 0), (8, 32), 8)),
+        // A scale, a bias and a relu.
+        (pool(PoolKind::Max, Some(0)), &[1, 2, 2, 2], counts((0, 0), (8, 48), 8)),
         (reduce(ReduceKind::Sum), &[1, 2], counts((0, 0), (0, 18), 0)),
         (reduce(ReduceKind::Max), &[1, 2], counts((0, 0), (0, 18), 0)),
         (reduce(ReduceKind::Mean), &[1, 2], counts((0, 0), (2, 18), 2)),
     ];
     for (kind, shape, expected) in table {
-        check(&image, &[], kind, shape, expected);
+        check(&image, &[dense(&[2], &[2.0, 3.0])], kind, shape, expected);
     }
     let product = |left: &[usize], right: &[usize], output: &[usize], expected: Operations| {
         let kind = StepKind::MatMul(MatMul {

@@ -233,7 +233,10 @@ impl Growth {
                 let output = self.define(ElementType::F32, [&shape[..2], &sizes].concat());
                 let kinds = [false, true].map(|count_padding| PoolKind::Average { count_padding });
                 let kind = self.choices.of(&[PoolKind::Max, kinds[0], kinds[1]]);
-                Some(StepKind::Pool(Pool { kind, input, window, ceil, output }))
+                let scale = self.choices.flip().then(|| self.choices.of(&[1, shape[1]]));
+                let scale = scale.map(|scales| self.floats(&[scales]));
+                let epilogue = self.epilogue(output, shape[1]);
+                Some(StepKind::Pool(Pool { kind, input, window, ceil, scale, epilogue, output }))
             }
             6 => {
                 let axes: Vec<usize> = (0..rank).filter(|_| self.choices.flip()).collect();

@@ -99,7 +99,21 @@ fn conv(window: Window, groups: usize) -> StepKind {
 }
 
 fn pool(window: Window, ceil: bool) -> StepKind {
-    StepKind::Pool(Pool { kind: PoolKind::Max, input: BufferId(0), window, ceil, output: BufferId(1) })
+    StepKind::Pool(Pool {
+        kind: PoolKind::Max,
+        input: BufferId(0),
+        window,
+        ceil,
+        scale: None,
+        epilogue: Epilogue::default(),
+        output: BufferId(1),
+    })
+}
+
+fn scaled_pool(bias: Option<u32>) -> StepKind {
+    let StepKind::Pool(pool) = pool(window(&[2, 2]), false) else { unreachable!("a pool is one") };
+    let epilogue = Epilogue { bias: bias.map(ConstantId), ..Epilogue::default() };
+    StepKind::Pool(Pool { scale: Some(ConstantId(0)), epilogue, ..pool })
 }
 
 fn map(inputs: &[Operand], code: &[MapInstruction]) -> StepKind {
@@ -310,6 +324,9 @@ fn shapes_that_do_not_fit() {
         ),
         (with(Some(1), None, None), vec![trits(), floats(&[2])], &[1, 3, 3, 3], "2 scales for 3 channels"),
         (with(None, Some(1), None), vec![trits(), floats(&[1])], &[1, 3, 3, 3], "bias of shape [1], not [3]"),
+        (scaled_pool(None), vec![floats(&[3])], &[1, 2, 3, 3], "3 scales for 2 channels"),
+        (scaled_pool(Some(0)), vec![floats(&[1])], &[1, 2, 3, 3], "bias of shape [1], not [2]"),
+        (scaled_pool(None), vec![trits()], &[1, 2, 3, 3], "an operand is ternary, not f32"),
         (
             with(None, None, Some(0)),
             vec![trits()],

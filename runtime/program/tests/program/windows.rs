@@ -1,10 +1,11 @@
 //! Pools, reductions and softmax.
 
-use crate::single::{check, count_up, f32s, window};
+use crate::single::{check, count_up, dense, f32s, window};
 use proptest::prelude::*;
 use twnc_program::interpret::Tensor;
-use twnc_program::step::{Pool, PoolKind, Reduce, ReduceKind, Softmax};
-use twnc_program::{BufferId, StepKind, Window};
+use twnc_program::scalar::Unary;
+use twnc_program::step::{Epilogue, Pool, PoolKind, Reduce, ReduceKind, Softmax};
+use twnc_program::{BufferId, ConstantId, StepKind, Window};
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
@@ -12,7 +13,15 @@ const MEAN: PoolKind = PoolKind::Average { count_padding: false };
 const PADDED_MEAN: PoolKind = PoolKind::Average { count_padding: true };
 
 fn pool(kind: PoolKind, window: Window, ceil: bool) -> StepKind {
-    StepKind::Pool(Pool { kind, input: BufferId(0), window, ceil, output: BufferId(1) })
+    StepKind::Pool(Pool {
+        kind,
+        input: BufferId(0),
+        window,
+        ceil,
+        scale: None,
+        epilogue: Epilogue::default(),
+        output: BufferId(1),
+    })
 }
 
 fn reduce(kind: ReduceKind, axes: &[usize]) -> StepKind {
@@ -66,6 +75,31 @@ fn pools_of_one_and_three_axes_and_of_channels() {
         &f32s(&[1, 2, 1, 1, 1], &[2.5, 6.5]),
     );
     check(&[f32s(&[0, 3, 4], &[])], &[], pool(MEAN, window(&[2]), false), &f32s(&[0, 3, 3], &[]));
+}
+
+#[test]
+fn pools_are_scaled_and_finished() {
+    // Of two channels the largest are 2 and 4, the residual is 1 and 2.
+    let scaled = |constants: &[twnc_program::Constant], bias: Option<u32>, expected: &[f32]| {
+        let kind = StepKind::Pool(Pool {
+            kind: PoolKind::Max,
+            input: BufferId(0),
+            window: window(&[2]),
+            ceil: false,
+            scale: Some(ConstantId(0)),
+            epilogue: Epilogue {
+                bias: bias.map(ConstantId),
+                residual: Some(BufferId(1)),
+                activation: Some(Unary::Relu),
+            },
+            output: BufferId(2),
+        });
+        let inputs = [count_up(&[1, 2, 2]), count_up(&[1, 2, 1])];
+        check(&inputs, constants, kind, &f32s(&[1, 2, 1], expected));
+    };
+    scaled(&[dense(&[1], &[2.0])], None, &[5.0, 10.0]);
+    scaled(&[dense(&[2], &[0.5, -1.0])], None, &[2.0, 0.0]);
+    scaled(&[dense(&[2], &[0.5, -1.0]), dense(&[2], &[-3.0, 3.0])], Some(1), &[0.0, 1.0]);
 }
 
 #[test]
