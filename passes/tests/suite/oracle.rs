@@ -1,7 +1,8 @@
 //! Runs passes by name and compares graphs by evaluating both on the same random inputs.
 
 use std::collections::BTreeMap;
-use twnc_ir::{CountingCost, Graph, PassContext, Remark, RunOptions, Tensor, evaluate};
+use twnc_ir::eval::evaluate_observed;
+use twnc_ir::{CountingCost, Graph, PassContext, Remark, RunOptions, Tensor};
 use twnc_passes::{Options, default_pipeline};
 
 /// Numbers that look random and are the same in every run (SplitMix64).
