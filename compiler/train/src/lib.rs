@@ -20,6 +20,7 @@ mod activations;
 mod assign;
 pub mod execute;
 mod factor;
+pub mod gradient;
 mod measure;
 mod moments;
 mod parallel;

@@ -1,0 +1,169 @@
+//! Windows over one to three spatial axes, as three; and the columns of a convolution: the elements under each window.
+
+use std::ops::Range;
+use twnc_ir::Geometry;
+
+/// One spatial axis.
+#[derive(Clone, Copy, Debug)]
+pub struct Axis {
+    /// Elements of the input.
+    pub size: usize,
+    /// Windows.
+    pub out: usize,
+    /// Taps of a window.
+    pub kernel: usize,
+    pub stride: usize,
+    pub dilation: usize,
+    pub begin: usize,
+    pub end: usize,
+}
+
+/// Three axes; missing ones lead, with size 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    pub axes: [Axis; 3],
+}
+
+impl Windows {
+    /// Of inputs `[N,C,size...]` and results `[N,M,out...]`.
+    pub fn new(geometry: &Geometry, kernel: &[usize], input: &[usize], result: &[usize]) -> Windows {
+        let of = |list: &[usize], axis: usize, otherwise: usize| {
+            (list.len() + axis).checked_sub(3).and_then(|i| list.get(i)).copied().unwrap_or(otherwise)
+        };
+        let (input, result) = (input.get(2..).unwrap_or_default(), result.get(2..).unwrap_or_default());
+        let axes = [0, 1, 2].map(|axis| Axis {
+            size: of(input, axis, 1),
+            out: of(result, axis, 1),
+            kernel: of(kernel, axis, 1),
+            stride: of(&geometry.strides, axis, 1),
+            dilation: of(&geometry.dilations, axis, 1),
+            begin: of(&geometry.pads_begin, axis, 0),
+            end: of(&geometry.pads_end, axis, 0),
+        });
+        Windows { axes }
+    }
+
+    /// Elements of an input plane.
+    pub fn extent(&self) -> usize {
+        self.axes.iter().map(|axis| axis.size).product()
+    }
+
+    /// Windows of a plane.
+    pub fn count(&self) -> usize {
+        self.axes.iter().map(|axis| axis.out).product()
+    }
+
+    /// Taps of a window.
+    pub fn taps(&self) -> usize {
+        self.axes.iter().map(|axis| axis.kernel).product()
+    }
+
+    /// Whether each window is one element, and each element one window.
+    pub fn is_pointwise(&self) -> bool {
+        self.axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.begin == 0 && a.end == 0)
+    }
+
+    /// Walks the rows of windows that see something under one tap: `(first window, how many, first element)`, the last counted along
+    /// the last axis from a plane's start. Elements are `stride` apart.
+    pub fn rows(&self, tap: usize, mut row: impl FnMut(usize, usize, usize)) {
+        let [depth, height, width] = self.axes;
+        let kx = tap % width.kernel;
+        let ky = tap / width.kernel % height.kernel;
+        let kz = tap / width.kernel / height.kernel;
+        let inside = width.inside(kx);
+        if inside.is_empty() {
+            return;
+        }
+        let x = inside.start * width.stride + kx * width.dilation - width.begin;
+        for oz in depth.inside(kz) {
+            let z = oz * depth.stride + kz * depth.dilation - depth.begin;
+            for oy in height.inside(ky) {
+                let y = oy * height.stride + ky * height.dilation - height.begin;
+                let window = (oz * height.out + oy) * width.out + inside.start;
+                row(window, inside.len(), (z * height.size + y) * width.size + x);
+            }
+        }
+    }
+
+    /// Distance of two elements of neighbouring windows.
+    pub fn stride(&self) -> usize {
+        self.axes[2].stride
+    }
+
+    /// Writes the elements of `channels` planes under each window: row `channel·taps + tap`, `columns` numbers apart, from `offset` on.
+    pub fn unfold(&self, x: &[f32], channels: usize, into: &mut [f32], columns: usize, offset: usize) {
+        let (extent, taps, count, stride) = (self.extent(), self.taps(), self.count(), self.stride());
+        let padded = self.axes.iter().any(|a| a.begin > 0 || a.end > 0);
+        for channel in 0..channels {
+            let plane = &x[channel * extent..(channel + 1) * extent];
+            for tap in 0..taps {
+                let start = (channel * taps + tap) * columns + offset;
+                let out = &mut into[start..start + count];
+                if padded {
+                    out.fill(0.0);
+                }
+                self.rows(tap, |window, length, element| {
+                    let out = &mut out[window..window + length];
+                    match stride {
+                        1 => out.copy_from_slice(&plane[element..element + length]),
+                        _ => {
+                            let elements = plane[element..].iter().step_by(stride);
+                            out.iter_mut().zip(elements).for_each(|(o, &x)| *o = x);
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    /// Adds what stands where [`Windows::unfold`] writes to the elements that it reads.
+    pub fn fold(&self, x: &mut [f32], channels: usize, from: &[f32], columns: usize, offset: usize) {
+        let (extent, taps, count, stride) = (self.extent(), self.taps(), self.count(), self.stride());
+        for channel in 0..channels {
+            let plane = &mut x[channel * extent..(channel + 1) * extent];
+            for tap in 0..taps {
+                let start = (channel * taps + tap) * columns + offset;
+                let from = &from[start..start + count];
+                self.rows(tap, |window, length, element| {
+                    let from = &from[window..window + length];
+                    match stride {
+                        1 => add(&mut plane[element..element + length], from),
+                        _ => {
+                            let elements = plane[element..].iter_mut().step_by(stride);
+                            elements.zip(from).for_each(|(x, &d)| *x += d);
+                        }
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl Axis {
+    /// The windows under whose tap there is an element.
+    fn inside(&self, tap: usize) -> Range<usize> {
+        let offset = tap * self.dilation;
+        let first = self.begin.saturating_sub(offset).div_ceil(self.stride);
+        let end = (self.size + self.begin).saturating_sub(offset).div_ceil(self.stride).min(self.out);
+        first.min(end)..end
+    }
+
+    /// The elements under a window.
+    pub fn elements(&self, window: usize) -> impl Iterator<Item = usize> + use<> {
+        let axis = *self;
+        (0..axis.kernel).filter_map(move |tap| {
+            (window * axis.stride + tap * axis.dilation).checked_sub(axis.begin).filter(|&i| i < axis.size)
+        })
+    }
+
+    /// How many taps of a window lie on elements or padding.
+    pub fn padded(&self, window: usize) -> usize {
+        let extent = self.begin + self.size + self.end;
+        extent.saturating_sub(window * self.stride).div_ceil(self.dilation).min(self.kernel)
+    }
+}
+
+/// `a += b`.
+pub fn add(a: &mut [f32], b: &[f32]) {
+    a.iter_mut().zip(b).for_each(|(a, &b)| *a += b);
+}
