@@ -1,7 +1,7 @@
 //! From a float network to a ternary one that still works.
 //!
 //! [`Repair`] is a pass that stands where `ternarise` does: it makes the same layers ternary, but so that they reproduce what the float
-//! network computes on samples, which need no labels. It is in closed form: layer by layer, there is no training.
+//! network computes on samples, which need no labels: first in closed form, layer by layer; then, where that is asked for, trained together.
 //!
 //! | module | owns |
 //! |---|---|
@@ -18,20 +18,27 @@
 
 mod activations;
 mod assign;
+pub mod augment;
 pub mod execute;
 mod factor;
+pub mod finetune;
 pub mod gradient;
+mod loss;
 mod measure;
 mod moments;
+pub mod optimiser;
 mod parallel;
 mod part;
+mod random;
 pub mod repair;
 mod rows;
 pub mod samples;
 mod schedule;
 mod target;
 
+pub use augment::Augment;
 pub use execute::{Execute, Prepared, Reference};
+pub use finetune::{FineTune, Tuning};
 pub use measure::{OutputAccuracy, Summary};
 pub use repair::{Repair, RepairOptions, Solution};
 pub use samples::Samples;
@@ -75,6 +82,9 @@ pub enum RepairError {
     /// A size that the samples do not decide.
     #[error("the size {0} does not follow from the samples; give it a value")]
     Open(String),
+    /// The network cannot be fine-tuned.
+    #[error("{0}")]
+    Gradient(gradient::GradientError),
     /// The network cannot be run.
     #[error("the network cannot be run on the samples: {0}")]
     Execute(String),
@@ -96,7 +106,7 @@ impl RepairError {
     fn at(&self, node: &str) -> PassError {
         let (node, message) = (node.to_owned(), self.to_string());
         match self {
-            RepairError::Memory { .. } | RepairError::Sums { .. } => PassError::Limit { node, message },
+            RepairError::Memory { .. } | RepairError::Sums { .. } | RepairError::Gradient(gradient::GradientError::Memory { .. }) => PassError::Limit { node, message },
             _ => PassError::Refused { node, message },
         }
     }

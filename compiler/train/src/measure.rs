@@ -1,5 +1,6 @@
 //! How far a network's outputs are from the float network's.
 
+use crate::finetune::Tuning;
 use twnc_ir::Tensor;
 
 /// What a repair has come to.
@@ -12,6 +13,8 @@ pub struct Summary {
     /// Samples on which the outputs were compared: the last fifth, which nothing was fitted to. Where there were too few to hold any
     /// back, it is 0, and the outputs were compared on those that were fitted to.
     pub held_out: usize,
+    /// What fine-tuning came to, if there was any.
+    pub tuning: Option<Tuning>,
     /// The f32 outputs, in order.
     pub outputs: Vec<OutputAccuracy>,
 }

@@ -13,7 +13,9 @@
 
 use crate::activations::Activations;
 use crate::assign::{self, Channel, Problem};
+use crate::augment::Augment;
 use crate::execute::Execute;
+use crate::finetune::{FineTune, Task, Tuning};
 use crate::measure::{Distance, OutputAccuracy, Summary};
 use crate::moments::{self, Moments};
 use crate::rows::{Rows, mix, pick};
@@ -49,12 +51,25 @@ const UNFOLDED: usize = 1 << 22;
 pub struct RepairOptions {
     /// The most bytes that the values of all samples may take at a time, and the most that fitting one layer may take.
     pub memory: usize,
-    /// By what rows are drawn, where not all are looked at.
+    /// By what rows are drawn, where not all are looked at, and samples while layers are trained.
     pub seed: u64,
+    /// How long layers are trained together after they were fitted.
+    pub fine_tune: FineTune,
+    /// How images are changed meanwhile; `None`: as is safe for the shape of the input ([`Augment::of_shape`]).
+    pub augment: Option<Augment>,
 }
 
-/// Told how many layers are done, of how many.
-pub type Progress = Box<dyn Fn(usize, usize) + Send + Sync>;
+/// Told how many layers are fitted, or steps of fine-tuning made, of how many.
+pub type Progress = Box<dyn Fn(Stage, usize, usize) + Send + Sync>;
+
+/// What a repair is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Layers are fitted, one by one.
+    Fitting,
+    /// They are trained together.
+    Tuning,
+}
 
 /// The pass.
 pub struct Repair {
@@ -88,7 +103,7 @@ struct Work<'a> {
 
 impl Default for RepairOptions {
     fn default() -> RepairOptions {
-        RepairOptions { memory: 8 << 30, seed: 0 }
+        RepairOptions { memory: 8 << 30, seed: 0, fine_tune: FineTune::None, augment: None }
     }
 }
 
@@ -131,7 +146,7 @@ impl Repair {
         let mut schedule = Schedule::new(graph, order, layers);
         while let Some(layer) = schedule.next() {
             if let Some(progress) = &self.progress {
-                progress(solved.len(), count);
+                progress(Stage::Fitting, solved.len(), count);
             }
             let Some(weight) = layer.float(graph) else { continue };
             let rounding = self.rounding.round(&layer, weight)?;
@@ -145,12 +160,17 @@ impl Repair {
                 &layer.name,
                 format!("made ternary and repaired: {zeros:.1}% zeros, relative squared error of its results {before:.3} rounded, {after:.3} repaired"),
             );
-            rounded.push((layer.clone(), rounding));
+            let Rounding { rows, scales, .. } = rounding;
+            rounded.push((layer.clone(), Solution { rows, scales, bias: None }));
             solved.push((layer, solution));
         }
-        let outputs = self.measure(graph, order, work, &batches, rounded).map_err(refuse)?;
+        let Work { float, ternary, .. } = work;
+        drop(ternary);
+        let tuning = self.tune(graph, &batches, &mut solved, cx).map_err(refuse)?;
+        let outputs = self.measure(graph, order, float, &batches, [rounded, solved.clone()]).map_err(refuse)?;
         let summary = Summary {
             layers: solved.len(),
+            tuning,
             fitted: batches.fitted_samples,
             held_out: batches.held_out_samples,
             outputs,
@@ -167,37 +187,62 @@ impl Repair {
         Ok(solved)
     }
 
+    /// Trains the layers together, if that is asked for and the network has gradients.
+    fn tune(
+        &self,
+        graph: &Graph,
+        batches: &Batches,
+        solved: &mut [(Layer, Solution)],
+        cx: &mut PassContext<'_>,
+    ) -> Result<Option<Tuning>, RepairError> {
+        let RepairOptions { memory, seed, fine_tune: steps, augment } = self.options;
+        if matches!(steps, FineTune::None | FineTune::Steps(0)) || solved.is_empty() {
+            return Ok(None);
+        }
+        let (fitted, held_out) = (batches.fitted_samples, batches.held_out_samples);
+        let task = Task { graph, samples: &self.samples, fitted, held_out, memory, seed, steps, augment };
+        let progress = |done, all| {
+            if let Some(progress) = &self.progress {
+                progress(Stage::Tuning, done, all);
+            }
+        };
+        match task.tune(solved, &progress) {
+            Ok(tuning) => Ok(Some(tuning)),
+            // The fit stands without it.
+            Err(RepairError::Gradient(error)) => {
+                cx.warn(Topic::Accuracy, graph.name(), format!("not fine-tuned: {error}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The outputs of the float network beside those of the rounded and of the repaired one, on the samples that are held out.
     fn measure(
         &self,
         graph: &Graph,
         order: &[NodeId],
-        mut work: Work<'_>,
+        mut float: Activations<'_>,
         batches: &Batches,
-        rounded: Vec<(Layer, Rounding)>,
+        networks: [Vec<(Layer, Solution)>; 2],
     ) -> Result<Vec<OutputAccuracy>, RepairError> {
         let first = if batches.held_out_samples > 0 { batches.fitted } else { 0 };
         let values: Vec<_> = graph.outputs().iter().map(|port| port.value).collect();
-        work.float.compute(&values)?;
-        work.ternary.compute(&values)?;
-        let Work { mut float, mut ternary, .. } = work;
+        float.compute(&values)?;
         float.release(&[]);
-        ternary.release(&[]);
         let mut distances = vec![[Distance::default(); 2]; values.len()];
-        // Batch by batch: of the rounded network no more than that is needed.
-        let given = batches.inputs.iter().enumerate().skip(first);
-        for (number, batch) in given {
+        // Batch by batch: of the ternary networks no more than that is needed.
+        for (number, batch) in batches.inputs.iter().enumerate().skip(first) {
             let batch = std::slice::from_ref(batch);
-            let mut alone = Activations::new(graph, order, &*self.execute, batch, self.options.memory)?;
-            for (layer, rounding) in &rounded {
-                let Rounding { rows, scales, .. } = rounding.clone();
-                alone.substitute(layer, Solution { rows, scales, bias: None });
-            }
-            alone.compute(&values)?;
-            for (distances, &value) in distances.iter_mut().zip(&values) {
-                let float = float.of(value, number)?;
-                distances[0].add(float, alone.of(value, 0)?);
-                distances[1].add(float, ternary.of(value, number)?);
+            for (kind, layers) in networks.iter().enumerate() {
+                let mut alone = Activations::new(graph, order, &*self.execute, batch, self.options.memory)?;
+                for (layer, solution) in layers {
+                    alone.substitute(layer, solution.clone());
+                }
+                alone.compute(&values)?;
+                for (distances, &value) in distances.iter_mut().zip(&values) {
+                    distances[kind].add(float.of(value, number)?, alone.of(value, 0)?);
+                }
             }
         }
         let is_f32 = |value| graph.ty(value).element == twnc_ir::ElementType::F32;
@@ -394,7 +439,7 @@ impl Solution {
         })
     }
 
-    fn scale(&self, channel: usize) -> f32 {
+    pub(crate) fn scale(&self, channel: usize) -> f32 {
         self.scales[if self.scales.len() == 1 { 0 } else { channel }]
     }
 
@@ -430,6 +475,21 @@ impl Solution {
 }
 
 impl Summary {
+    /// What is said of the fine-tuning, if there was any.
+    pub fn describe_tuning(&self) -> Option<String> {
+        let Tuning { steps, best, loss: [before, after], augment } = self.tuning.as_ref()?;
+        let images = match (augment.flip, augment.shift) {
+            (false, 0) => String::new(),
+            (false, shift) => format!(", images moved by up to {shift} pixels"),
+            (true, 0) => ", images mirrored".to_owned(),
+            (true, shift) => format!(", images mirrored and moved by up to {shift} pixels"),
+        };
+        Some(match best {
+            0 => format!("fine-tuned for {steps} steps{images}: nothing was better than the fit (loss {before:.4})"),
+            best => format!("fine-tuned for {steps} steps{images}: loss {before:.4} fitted, {after:.4} at step {best}"),
+        })
+    }
+
     /// What is said of an output.
     pub fn describe(&self, output: &OutputAccuracy) -> String {
         let on = match self.held_out {

@@ -35,6 +35,17 @@ impl Samples {
         Samples { inputs: inputs.into_iter().collect() }
     }
 
+    /// The shape of all samples of an input.
+    pub(crate) fn shape(&self, input: &str) -> Vec<usize> {
+        self.inputs.get(input).map(|tensor| tensor.shape().to_vec()).unwrap_or_default()
+    }
+
+    /// Some samples as the tensors of a graph's inputs, which they [fit](Samples::batches).
+    pub(crate) fn chosen(&self, graph: &Graph, samples: &[usize]) -> Vec<Tensor> {
+        let tensors = graph.inputs().iter().filter_map(|port| self.inputs.get(&port.name));
+        tensors.map(|tensor| gather(tensor, samples)).collect()
+    }
+
     /// The batches for a graph, whose inputs the samples must fit: by name, element and shape; all numbers finite.
     pub(crate) fn batches(&self, graph: &Graph) -> Result<Batches, RepairError> {
         let refuse = |message: String| Err(RepairError::Samples(message));
@@ -112,25 +123,32 @@ fn parts(range: Range<usize>, size: usize) -> Vec<Range<usize>> {
     range.clone().step_by(size).map(|start| start..(start + size).min(range.end)).collect()
 }
 
-/// Some samples of a tensor, whose first axis has them.
+/// A range of samples of a tensor, whose first axis has them.
 fn slice(tensor: &Tensor, samples: Range<usize>) -> Tensor {
+    gather(tensor, &samples.collect::<Vec<_>>())
+}
+
+/// Some samples of a tensor, whose first axis has them.
+pub(crate) fn gather(tensor: &Tensor, samples: &[usize]) -> Tensor {
+    fn rows<T: Copy>(elements: &[T], samples: &[usize], row: usize) -> std::sync::Arc<[T]> {
+        samples.iter().flat_map(|&sample| &elements[sample * row..(sample + 1) * row]).copied().collect::<Vec<T>>().into()
+    }
     let row: usize = tensor.shape().iter().skip(1).product();
-    let elements = samples.start * row..samples.end * row;
     let mut shape = tensor.shape().to_vec();
     if let Some(first) = shape.first_mut() {
         *first = samples.len();
     }
     let data = match tensor.data() {
-        Data::F32(v) => Data::F32(v[elements].into()),
-        Data::I8(v) => Data::I8(v[elements].into()),
-        Data::U8(v) => Data::U8(v[elements].into()),
-        Data::I16(v) => Data::I16(v[elements].into()),
-        Data::I32(v) => Data::I32(v[elements].into()),
-        Data::I64(v) => Data::I64(v[elements].into()),
-        Data::Bool(v) => Data::Bool(v[elements].into()),
-        Data::Ternary(v) => Data::Ternary(v[elements].into()),
+        Data::F32(v) => Data::F32(rows(v, samples, row)),
+        Data::I8(v) => Data::I8(rows(v, samples, row)),
+        Data::U8(v) => Data::U8(rows(v, samples, row)),
+        Data::I16(v) => Data::I16(rows(v, samples, row)),
+        Data::I32(v) => Data::I32(rows(v, samples, row)),
+        Data::I64(v) => Data::I64(rows(v, samples, row)),
+        Data::Bool(v) => Data::Bool(rows(v, samples, row)),
+        Data::Ternary(v) => Data::Ternary(rows(v, samples, row)),
     };
-    Tensor::new(shape, data).expect("a slice has the elements of its rows")
+    Tensor::new(shape, data).expect("as many rows as samples")
 }
 
 /// Bytes of a tensor's elements.

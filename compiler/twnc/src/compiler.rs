@@ -158,8 +158,8 @@ impl CompilerBuilder {
         CompilerBuilder { repair: Some((samples, options)), ..self }
     }
 
-    /// Is told, during a [repair](CompilerBuilder::repair), how many layers are done, of how many.
-    pub fn progress(self, progress: impl Fn(usize, usize) + Send + Sync + 'static) -> CompilerBuilder {
+    /// Is told, during a [repair](CompilerBuilder::repair), how many layers are fitted and steps of fine-tuning made, of how many.
+    pub fn progress(self, progress: impl Fn(twnc_train::repair::Stage, usize, usize) + Send + Sync + 'static) -> CompilerBuilder {
         CompilerBuilder { progress: Some(Box::new(progress)), ..self }
     }
 

@@ -21,4 +21,5 @@ pub mod synthetic;
 pub use calibrate::{CalibrationError, Calibrator};
 pub use compiler::{CompileError, Compiled, Compiler, CompilerBuilder};
 pub use execute::samples;
-pub use twnc_train::{OutputAccuracy, RepairOptions, Samples, Summary};
+pub use twnc_train::repair::Stage;
+pub use twnc_train::{Augment, FineTune, OutputAccuracy, RepairOptions, Samples, Summary, Tuning};

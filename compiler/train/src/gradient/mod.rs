@@ -30,6 +30,7 @@ mod reduce;
 mod window;
 
 pub use network::{Mode, Network};
+pub(crate) use window::add;
 
 use thiserror::Error;
 

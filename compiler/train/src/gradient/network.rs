@@ -29,6 +29,7 @@ pub struct Network {
     outputs: Vec<usize>,
     parameters: Vec<usize>,
     places: HashMap<ValueId, usize>,
+    products: f64,
 }
 
 /// A value.
@@ -71,6 +72,7 @@ impl Network {
             outputs: vec![],
             parameters: vec![],
             places: HashMap::new(),
+            products: 0.0,
         };
         // Slots that depend on a parameter, and those that depend on no input.
         let (mut moving, mut known) = (HashSet::new(), HashSet::new());
@@ -138,6 +140,7 @@ impl Network {
             {
                 refused.push(format!("`{name}` ({}: {reason})", node.op.mnemonic()));
             }
+            network.products += products(&node.op, &described, &shapes[0]);
             drop(described);
             let kind = match built {
                 Ok(operator) => Kind::Operator(operator),
@@ -216,6 +219,11 @@ impl Network {
     /// The gradient by a parameter, by its number, as the last [`backward`](Network::backward) left it.
     pub fn gradient(&self, number: usize) -> &[f32] {
         &self.gradients[self.parameters[number]]
+    }
+
+    /// Multiplications of convolutions and matrices in one run forward.
+    pub fn products(&self) -> f64 {
+        self.products
     }
 
     /// An output, by its number.
@@ -360,6 +368,16 @@ impl Network {
             }
         }
     }
+}
+
+/// Multiplications of a product.
+fn products(op: &Op, operands: &[Operand<'_>], result: &[usize]) -> f64 {
+    let each: usize = match (op, operands) {
+        (Op::Conv(_), [_, weight]) => weight.shape.iter().skip(1).product(),
+        (Op::MatMul, [a, _]) => a.shape.last().copied().unwrap_or(0),
+        _ => 0,
+    };
+    each as f64 * result.iter().map(|&n| n as f64).product::<f64>()
 }
 
 /// The nodes that some values need.

@@ -4,7 +4,7 @@ use super::data;
 use super::failure::Failure;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
-use twnc::{CompileError, Compiler, CompilerBuilder};
+use twnc::{Augment, CompileError, Compiler, CompilerBuilder, FineTune};
 use twnc_ir::RunOptions;
 use twnc_onnx::{ImportOptions, ShapeOverride};
 use twnc_passes as passes;
@@ -66,6 +66,16 @@ pub struct Compile {
     /// the float network computes on them; and --activations int finds a constant scale for each value, where without it each sample has its own.
     #[arg(long, value_name = "X.npz")]
     pub calibrate: Option<PathBuf>,
+    /// How long the layers are trained together after they were fitted, still without labels, to give the float network's outputs: auto (by
+    /// the size of the network, 100 to 1,000 steps of 64 samples), none, or a number of steps.
+    #[arg(long, value_name = "STEPS", default_value = "auto", requires = "calibrate", value_parser = parse_fine_tune)]
+    pub fine_tune: FineTune,
+    /// How images are changed meanwhile: auto (moved by an eighth of their side and, in three colours, mirrored), none, or some of flip and shift=PIXELS.
+    #[arg(long, value_name = "HOW", default_value = "auto", requires = "calibrate", value_parser = parse_augment)]
+    pub augment: AugmentChoice,
+    /// What the samples of a step and changes of images are drawn by.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "calibrate")]
+    pub seed: u64,
     /// The most bytes that values of all these samples may take at a time; 8 GiB without it.
     #[arg(long, value_name = "BYTES", requires = "calibrate")]
     pub max_memory: Option<usize>,
@@ -362,6 +372,58 @@ impl CompileOptions {
             explain: vec![],
         })
     }
+}
+
+/// How images are changed: `None` for what is safe.
+pub type AugmentChoice = Chosen<Augment>;
+
+/// A choice, or what the compiler makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen<T> {
+    /// What the compiler finds right.
+    Auto,
+    /// This.
+    As(T),
+}
+
+impl<T> Chosen<T> {
+    /// The choice, if it was made.
+    pub fn chosen(self) -> Option<T> {
+        match self {
+            Chosen::Auto => None,
+            Chosen::As(choice) => Some(choice),
+        }
+    }
+}
+
+fn parse_fine_tune(word: &str) -> Result<FineTune, String> {
+    match word {
+        "auto" => Ok(FineTune::Auto),
+        "none" => Ok(FineTune::None),
+        number => match number.parse() {
+            Ok(steps @ 1..=MOST_STEPS) => Ok(FineTune::Steps(steps)),
+            _ => Err(format!("auto, none, or 1 to {MOST_STEPS} steps")),
+        },
+    }
+}
+
+/// The most steps of a fine-tuning.
+const MOST_STEPS: usize = 1_000_000;
+
+fn parse_augment(text: &str) -> Result<AugmentChoice, String> {
+    let mut augment = Augment::default();
+    for word in text.split(',') {
+        match (word, word.split_once('=')) {
+            ("auto", _) if text == "auto" => return Ok(Chosen::Auto),
+            ("none", _) if text == "none" => {}
+            ("flip", _) => augment.flip = true,
+            (_, Some(("shift", pixels))) => {
+                augment.shift = pixels.parse().ok().filter(|n| *n <= 1024).ok_or("an image is moved by 0 to 1024 pixels")?;
+            }
+            _ => return Err("auto, none, or some of flip and shift=PIXELS with commas between".to_owned()),
+        }
+    }
+    Ok(Chosen::As(augment))
 }
 
 fn parse_bits(text: &str) -> Result<usize, String> {

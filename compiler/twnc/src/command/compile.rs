@@ -7,7 +7,7 @@ use super::progress::Progress;
 use super::{calibrate, compare, counted, err, out};
 use std::path::Path;
 use std::sync::Mutex;
-use twnc::{Compiled, RepairOptions, Summary, synthetic};
+use twnc::{Compiled, RepairOptions, Stage, Summary, synthetic};
 use twnc_ir::{CountingCost, Flow, PrintAfter, RemarkKind, RunOptions, dot, text};
 use twnc_program::interpret::Functions;
 use twnc_runtime::{Input, Module, Output, SessionOptions};
@@ -56,14 +56,22 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     if let Some(path) = &options.calibrate {
         let samples = calibrate::samples(&import.graph, path)?;
         let progress = Mutex::new(None);
-        let progress = move |done: usize, all: usize| {
+        let progress = move |stage: Stage, done: usize, all: usize| {
             if let Ok(mut bar) = progress.lock() {
-                bar.get_or_insert_with(|| Progress::new("fitting layers", all as u64))
-                    .advance(u64::from(done > 0));
+                if done == 0 {
+                    let what = if stage == Stage::Fitting { "fitting layers" } else { "fine-tuning" };
+                    *bar = Some(Progress::new(what, all as u64));
+                }
+                bar.iter_mut().for_each(|bar| bar.advance(u64::from(done > 0)));
             }
         };
-        let mut repair = RepairOptions::default();
-        repair.memory = options.max_memory.unwrap_or(repair.memory);
+        let default = RepairOptions::default();
+        let repair = RepairOptions {
+            memory: options.max_memory.unwrap_or(default.memory),
+            seed: options.seed,
+            fine_tune: options.fine_tune,
+            augment: options.augment.chosen(),
+        };
         let builder = chosen.builder(settings)?.repair(samples, repair).progress(progress);
         compiler = builder.build().map_err(|error| chosen.refused(error))?;
     }
@@ -111,6 +119,7 @@ fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -
     let rounded = compiled.rounded_layers();
     if let Some(summary) = &compiled.repair {
         err!("{} made ternary and repaired", counted(summary.layers, "layer"));
+        summary.describe_tuning().iter().for_each(|tuning| err!("  {tuning}"));
         summary.outputs.iter().for_each(|output| err!("  `{}`: {}", output.name, summary.describe(output)));
     }
     // Real samples say more than noise.
@@ -214,8 +223,14 @@ fn repair(summary: &Summary) -> serde_json::Value {
             "agreement_rounded": output.agreement_rounded, "agreement": output.agreement,
         })
     });
+    let tuning = summary.tuning.as_ref().map(|tuning| {
+        serde_json::json!({
+            "steps": tuning.steps, "best": tuning.best, "loss_fitted": tuning.loss[0], "loss": tuning.loss[1],
+            "flip": tuning.augment.flip, "shift": tuning.augment.shift,
+        })
+    });
     serde_json::json!({
-        "layers": summary.layers, "fitted": summary.fitted, "held_out": summary.held_out, "outputs": outputs.collect::<Vec<_>>(),
+        "tuning": tuning, "layers": summary.layers, "fitted": summary.fitted, "held_out": summary.held_out, "outputs": outputs.collect::<Vec<_>>(),
     })
 }
 

@@ -1,0 +1,436 @@
+//! Fine-tuning without labels: all layers that were fitted one by one are trained together to give the float network's outputs.
+//!
+//! Trained are, of each layer, latents u of which T is `clamp(round(u), -1, 1)`, the logarithms of its scales, and its bias. Forward and
+//! backward go by `αT + bias`; the gradient by T is that by u, straight through. A batch norm behind needs no training of its own: where a channel has its
+//! scale and bias, it has all that a batch norm would add. Adam, with a rate that falls along a cosine.
+//!
+//! Outputs behind a softmax are compared by the divergence of their logits, others by squared error. Samples that are held out decide: the
+//! state that was best on them stays, which may be that in the beginning.
+
+use crate::RepairError;
+use crate::augment::Augment;
+use crate::gradient::bind::{self, Bound};
+use crate::gradient::{GradientError, Mode, Network};
+use crate::loss::{Head, Loss};
+use crate::optimiser::{Optimiser, Rule, Schedule};
+use crate::random::Random;
+use crate::repair::Solution;
+use crate::samples::Samples;
+use twnc_ir::{Binary, ElementType, Graph, Layer, Op, PerChannel, Rewriter, Tensor, ValueId};
+
+/// Samples of a step; where the network takes fewer at a time, gradients are added up.
+const BATCH: usize = 64;
+/// The rate of Adam, in units of α, of its logarithm and of the bias' spread.
+const RATE: f32 = 1e-2;
+/// At which logits are compared.
+const TEMPERATURE: f32 = 2.0;
+/// How often the samples that are held out are looked at.
+const LOOKS: usize = 20;
+/// Where u begins: so much T, and so much W/α.
+const START: [f32; 2] = [0.8, 0.1];
+/// Beyond, u would only take longer to come back.
+const LIMIT: f32 = 1.1;
+/// Multiplications of a fine-tuning whose steps nobody has said, about: a minute or two on two cores.
+const PRODUCTS: f64 = 3e12;
+/// But at least and at most so many steps.
+const STEPS: [usize; 2] = [100, 1000];
+
+/// How long layers are trained together after they were fitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FineTune {
+    /// Not at all.
+    #[default]
+    None,
+    /// As many steps as the size of the network suggests: 100 to 1,000.
+    Auto,
+    /// So many steps.
+    Steps(usize),
+}
+
+/// What fine-tuning came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuning {
+    /// Steps that were made.
+    pub steps: usize,
+    /// The one that was best on the samples held out; 0 is the beginning.
+    pub best: usize,
+    /// The loss on the samples held out, before and at the best step.
+    pub loss: [f64; 2],
+    /// How images were changed.
+    pub augment: Augment,
+}
+
+/// A layer in training.
+struct Trained {
+    layer: Layer,
+    latents: Vec<f32>,
+    logarithms: Vec<f32>,
+    /// In units of `spread`.
+    bias: Vec<f32>,
+    spread: f32,
+    channels: Vec<u32>,
+}
+
+impl Trained {
+    fn new(graph: &Graph, layer: &Layer, solution: &Solution) -> Trained {
+        let trits = layer.of_rows(&solution.rows);
+        let float = layer.float(graph).unwrap_or_default();
+        let channels: Vec<u32> = (0..trits.len()).map(|i| layer.channel_of(i) as u32).collect();
+        let latent = |i: usize| {
+            let (t, alpha) = (f32::from(trits[i]), solution.scale(channels[i] as usize));
+            let ratio = if alpha > 0.0 { float[i] / alpha } else { 0.0 };
+            // T stays what it is.
+            let u = START[0] * t + START[1] * ratio;
+            if t == 0.0 { u.clamp(-0.45, 0.45) } else { t * (t * u).clamp(0.55, LIMIT) }
+        };
+        let latents = (0..trits.len()).map(latent).collect();
+        // A scale of 0 has no logarithm; so small a one comes to the same.
+        let logarithms = solution.scales.iter().map(|&scale| scale.max(f32::MIN_POSITIVE).ln()).collect();
+        let bias = solution.bias.clone().unwrap_or_default();
+        let square = bias.iter().map(|b| f64::from(*b).powi(2)).sum::<f64>() / bias.len().max(1) as f64;
+        let scale = solution.scales.iter().copied().fold(0.0, f32::max);
+        let spread = Some(square.sqrt() as f32).filter(|s| *s > 0.0).unwrap_or(scale.max(1e-6));
+        let bias = bias.into_iter().map(|b| b / spread).collect();
+        Trained { layer: layer.clone(), latents, logarithms, bias, spread, channels }
+    }
+
+    fn scale(&self, element: usize) -> usize {
+        if self.logarithms.len() == 1 { 0 } else { self.channels[element] as usize }
+    }
+
+    /// Writes `αT`.
+    fn weight(&self, into: &mut [f32]) {
+        let scales: Vec<f32> = self.logarithms.iter().map(|l| l.exp()).collect();
+        for (i, (w, &u)) in into.iter_mut().zip(&self.latents).enumerate() {
+            *w = scales[self.scale(i)] * trit(u);
+        }
+    }
+
+    fn bias(&self, into: &mut [f32]) {
+        into.iter_mut().zip(&self.bias).for_each(|(b, &own)| *b = own * self.spread);
+    }
+
+    /// Gradients by latents, logarithms and bias, of those by `αT` and the bias.
+    fn gradients(&self, by_weight: &[f32], by_bias: &[f32]) -> [Vec<f32>; 3] {
+        let scales: Vec<f32> = self.logarithms.iter().map(|l| l.exp()).collect();
+        let (mut latents, mut logarithms) = (vec![0.0; self.latents.len()], vec![0.0; scales.len()]);
+        for (i, (&g, &u)) in by_weight.iter().zip(&self.latents).enumerate() {
+            let scale = self.scale(i);
+            latents[i] = scales[scale] * g;
+            logarithms[scale] += scales[scale] * trit(u) * g;
+        }
+        [latents, logarithms, by_bias.iter().map(|g| g * self.spread).collect()]
+    }
+
+    fn solution(&self) -> Solution {
+        let trits: Vec<i8> = self.latents.iter().map(|&u| trit(u) as i8).collect();
+        let scales = self.logarithms.iter().map(|l| l.exp()).collect();
+        let bias: Vec<f32> = self.bias.iter().map(|b| b * self.spread).collect();
+        Solution { rows: self.layer.rows(&trits), scales, bias: (!bias.is_empty()).then_some(bias) }
+    }
+}
+
+fn trit(u: f32) -> f32 {
+    u.round_ties_even().clamp(-1.0, 1.0)
+}
+
+/// Two networks side by side.
+struct Pair {
+    student: Network,
+    teacher: Network,
+    losses: Vec<Loss>,
+    batch: usize,
+}
+
+/// What is trained, and on what.
+pub(crate) struct Task<'a> {
+    pub graph: &'a Graph,
+    pub samples: &'a Samples,
+    /// How many samples are for fitting; those behind are held out.
+    pub fitted: usize,
+    pub held_out: usize,
+    pub memory: usize,
+    pub seed: u64,
+    pub steps: FineTune,
+    /// `None`: what is safe for the shape of each input.
+    pub augment: Option<Augment>,
+}
+
+/// A graph with the layers as they are trained: its weights and biases.
+struct Student {
+    graph: Graph,
+    weights: Vec<ValueId>,
+    biases: Vec<Option<ValueId>>,
+}
+
+impl Task<'_> {
+    /// Trains the layers from these solutions on, which stay where nothing is better.
+    pub fn tune(
+        &self,
+        solved: &mut [(Layer, Solution)],
+        progress: &dyn Fn(usize, usize),
+    ) -> Result<Tuning, RepairError> {
+        let mut trained: Vec<Trained> =
+            solved.iter().map(|(layer, solution)| Trained::new(self.graph, layer, solution)).collect();
+        let student = self.student(solved).map_err(RepairError::Gradient)?;
+        let mut pair = self.pair(&student)?;
+        let augment = self.augment.unwrap_or_else(|| {
+            let of = |port: &twnc_ir::Port| Augment::of_shape(&self.samples.shape(&port.name));
+            self.graph.inputs().iter().map(of).find(|a| *a != Augment::default()).unwrap_or_default()
+        });
+        let rounds = BATCH.div_ceil(pair.batch);
+        let steps = match self.steps {
+            FineTune::None => 0,
+            FineTune::Steps(steps) => steps,
+            FineTune::Auto => {
+                let products = (3.0 * pair.student.products() + pair.teacher.products()) * rounds as f64;
+                ((PRODUCTS / products.max(1.0)) as usize).clamp(STEPS[0], STEPS[1])
+            }
+        };
+        self.units(&mut pair)?;
+        let sizes = trained.iter().flat_map(|t| [t.latents.len(), t.logarithms.len(), t.bias.len()]);
+        let mut optimiser = Optimiser::new(Rule::Adam, sizes);
+        // Of samples of which none is held out, the fit decides.
+        let judged = if self.held_out > 0 { self.fitted..self.fitted + self.held_out } else { 0..self.fitted };
+        let judged: Vec<usize> = judged.collect();
+        let answers = self.answers(&mut pair, &judged)?;
+        let before = self.judge(&mut pair, &trained, &judged, &answers)?;
+        if !before.is_finite() {
+            return Err(RepairError::NotFinite(self.graph.name().to_owned()));
+        }
+        let mut tuning = Tuning { steps, best: 0, loss: [before; 2], augment };
+        let (mut order, mut next, mut epoch) = (vec![], 0, 0);
+        for step in 0..steps {
+            progress(step, steps);
+            let mut sums: Vec<[Vec<f32>; 2]> = vec![];
+            for round in 0..rounds {
+                let mut chosen = vec![];
+                while chosen.len() < pair.batch {
+                    if next == order.len() {
+                        order = Random::of(self.seed, &[0, epoch]).permutation(self.fitted);
+                        (next, epoch) = (0, epoch + 1);
+                    }
+                    chosen.push(order[next]);
+                    next += 1;
+                }
+                let inputs = self.samples.chosen(self.graph, &chosen);
+                let number = (step * rounds + round) as u64;
+                let inputs: Vec<Tensor> = inputs
+                    .iter()
+                    .map(|tensor| augment.apply(tensor, self.seed, |i| [1 + number, i as u64]))
+                    .collect();
+                self.write(&mut pair, &trained);
+                pair.learn(&inputs)?;
+                for (i, t) in trained.iter().enumerate() {
+                    let by_bias = if t.bias.is_empty() { &[][..] } else { pair.student.gradient(student.bias(i)) };
+                    let found = [pair.student.gradient(i), by_bias];
+                    match sums.get_mut(i) {
+                        Some(sums) => {
+                            sums.iter_mut().zip(found).for_each(|(sum, g)| crate::gradient::add(sum, g));
+                        }
+                        None => sums.push(found.map(<[f32]>::to_vec)),
+                    }
+                }
+            }
+            let rate = RATE * Schedule::Cosine.factor(step as u64, steps as u64);
+            optimiser.begin();
+            for (i, (t, [by_weight, by_bias])) in trained.iter_mut().zip(&sums).enumerate() {
+                let [latents, logarithms, bias] = t.gradients(by_weight, by_bias);
+                optimiser.update(3 * i, &mut t.latents, &latents, rate, 0.0);
+                optimiser.update(3 * i + 1, &mut t.logarithms, &logarithms, rate, 0.0);
+                optimiser.update(3 * i + 2, &mut t.bias, &bias, rate, 0.0);
+                t.latents.iter_mut().for_each(|u| *u = u.clamp(-LIMIT, LIMIT));
+            }
+            if (step + 1) % (steps / LOOKS).max(1) == 0 || step + 1 == steps {
+                let loss = self.judge(&mut pair, &trained, &judged, &answers)?;
+                if !loss.is_finite() {
+                    // It has run away; what was best stays.
+                    tuning.steps = step + 1;
+                    break;
+                }
+                if loss < tuning.loss[1] {
+                    (tuning.best, tuning.loss[1]) = (step + 1, loss);
+                    solved.iter_mut().zip(&trained).for_each(|((_, solution), t)| *solution = t.solution());
+                }
+            }
+        }
+        progress(steps, steps);
+        Ok(tuning)
+    }
+
+    /// The graph whose layers have weights and biases that may be written.
+    fn student(&self, solved: &[(Layer, Solution)]) -> Result<Student, GradientError> {
+        let mut graph = self.graph.clone();
+        let mut rewriter = Rewriter::new(&mut graph);
+        let (mut weights, mut biases) = (vec![], vec![]);
+        for (layer, solution) in solved {
+            let fail = |e: twnc_ir::TypeError| GradientError::node(&layer.name, e);
+            let weight = rewriter.constant(layer.float_tensor(solution.weight(layer)), "");
+            let mut value = layer.insert(&mut rewriter, weight).map_err(fail)?;
+            weights.push(weight);
+            biases.push(None);
+            if let Some(bias) = &solution.bias {
+                let axis = (bias.len() != 1).then_some(layer.channel_axis);
+                let rank = rewriter.graph().ty(value).rank();
+                let bias = rewriter.constant(PerChannel::tensor(axis, bias.clone(), rank), "");
+                value = rewriter.insert(Op::Binary(Binary::Add), &[value, bias], "").map_err(fail)?;
+                biases.pop();
+                biases.push(Some(bias));
+            }
+            rewriter.replace(layer.result, value, "it is trained").map_err(fail)?;
+        }
+        drop(rewriter.finish());
+        Ok(Student { graph, weights, biases })
+    }
+
+    /// Both networks, for as many samples at a time as a step has and memory holds.
+    fn pair(&self, student: &Student) -> Result<Pair, RepairError> {
+        let is_float = |graph: &Graph, value: ValueId| graph.ty(value).element == ElementType::F32;
+        let heads = |graph: &Graph| -> Vec<Head> {
+            let ports = graph.outputs().iter().filter(|port| is_float(graph, port.value));
+            ports.map(|port| Head::of(graph, port.value)).collect()
+        };
+        let (own, asked) = (heads(&student.graph), heads(self.graph));
+        let fixed = self.graph.inputs().first().and_then(|port| self.graph.ty(port.value).shape.first()?.as_size());
+        let mut batch = fixed.unwrap_or(BATCH.min(self.fitted)).max(1);
+        loop {
+            let shapes: Vec<Vec<usize>> = self.graph.inputs().iter().map(|port| {
+                let mut shape = self.samples.shape(&port.name);
+                if let Some(first) = shape.first_mut() {
+                    *first = batch;
+                }
+                shape
+            }).collect();
+            let sizes = bind::sizes(self.graph, &shapes).map_err(RepairError::Samples)?;
+            let build = |graph: &Graph, parameters: &[ValueId], heads: &[Head]| {
+                let Bound { graph, values } = bind::bind(graph, &sizes)?;
+                let parameters: Vec<ValueId> = parameters.iter().map(|value| values[value]).collect();
+                let outputs: Vec<ValueId> = heads.iter().map(|head| values[&head.value]).collect();
+                Network::new(&graph, &parameters, &outputs, self.memory / 2)
+            };
+            let parameters: Vec<ValueId> =
+                student.weights.iter().copied().chain(student.biases.iter().copied().flatten()).collect();
+            let built = build(&student.graph, &parameters, &own).and_then(|s| Ok((s, build(self.graph, &[], &asked)?)));
+            match built {
+                Ok((student, teacher)) => {
+                    let loss = |head: &Head| match head.is_logits {
+                        true => Loss::Divergence { temperature: TEMPERATURE },
+                        false => Loss::SquaredError { unit: 1.0 },
+                    };
+                    return Ok(Pair { student, teacher, losses: asked.iter().map(loss).collect(), batch });
+                }
+                Err(GradientError::Memory { .. }) if fixed.is_none() && batch > 1 => batch /= 2,
+                Err(error) => return Err(RepairError::Gradient(error)),
+            }
+        }
+    }
+
+    /// In which units squared errors are: how far the float network's outputs are from their mean.
+    fn units(&self, pair: &mut Pair) -> Result<(), RepairError> {
+        let count = self.fitted.min(4 * BATCH);
+        let outputs = self.answers(pair, &(0..count).collect::<Vec<_>>())?;
+        for (loss, rows) in pair.losses.iter_mut().zip(outputs) {
+            if let Loss::SquaredError { unit } = loss {
+                let size = rows.len() / count.max(1);
+                let mut square = 0.0;
+                for i in 0..size {
+                    let column = || rows.iter().skip(i).step_by(size).map(|x| f64::from(*x));
+                    let mean = column().sum::<f64>() / count as f64;
+                    square += column().map(|x| (x - mean).powi(2)).sum::<f64>() / count as f64;
+                }
+                let own = rows.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / count as f64;
+                // Outputs that are the same for all samples are measured by what they are.
+                *unit = [square, own, 1.0].into_iter().find(|s| *s > f64::from(f32::MIN_POSITIVE)).unwrap_or(1.0) as f32;
+            }
+        }
+        Ok(())
+    }
+
+    /// The float network's outputs for some samples.
+    fn answers(&self, pair: &mut Pair, samples: &[usize]) -> Result<Vec<Vec<f32>>, RepairError> {
+        let mut outputs = vec![vec![]; pair.losses.len()];
+        for (chosen, count) in batches(samples, pair.batch) {
+            let inputs = self.samples.chosen(self.graph, &chosen);
+            pair.teacher.forward(&inputs, Mode::Inference).map_err(RepairError::Gradient)?;
+            for (i, output) in outputs.iter_mut().enumerate() {
+                let rows = pair.teacher.output(i);
+                output.extend_from_slice(&rows[..rows.len() / pair.batch * count]);
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// The loss on samples to which the float network's answers are known.
+    fn judge(
+        &self,
+        pair: &mut Pair,
+        trained: &[Trained],
+        samples: &[usize],
+        answers: &[Vec<f32>],
+    ) -> Result<f64, RepairError> {
+        self.write(pair, trained);
+        let (mut loss, mut done) = (0.0, 0);
+        for (chosen, count) in batches(samples, pair.batch) {
+            let inputs = self.samples.chosen(self.graph, &chosen);
+            pair.student.forward(&inputs, Mode::Inference).map_err(RepairError::Gradient)?;
+            for (i, answers) in answers.iter().enumerate() {
+                let rows = pair.student.output(i);
+                let size = rows.len() / pair.batch;
+                let (rows, answers) = (&rows[..size * count], &answers[size * done..size * (done + count)]);
+                let width = pair.student.output_shape(i).last().copied().unwrap_or(1).max(1);
+                let mut seed = vec![0.0; rows.len()];
+                loss += pair.losses[i].of(rows, answers, width, 1.0 / samples.len() as f32, &mut seed);
+            }
+            done += count;
+        }
+        Ok(loss)
+    }
+
+    fn write(&self, pair: &mut Pair, trained: &[Trained]) {
+        let mut bias = trained.len();
+        for (i, t) in trained.iter().enumerate() {
+            t.weight(pair.student.parameter_mut(i));
+            if !t.bias.is_empty() {
+                t.bias(pair.student.parameter_mut(bias));
+                bias += 1;
+            }
+        }
+    }
+}
+
+impl Student {
+    /// The number of a layer's bias among the parameters.
+    fn bias(&self, layer: usize) -> usize {
+        self.weights.len() + self.biases[..layer].iter().flatten().count()
+    }
+}
+
+impl Pair {
+    /// Runs both, and takes the gradients.
+    fn learn(&mut self, inputs: &[Tensor]) -> Result<(), RepairError> {
+        self.teacher.forward(inputs, Mode::Inference).map_err(RepairError::Gradient)?;
+        self.student.forward(inputs, Mode::Inference).map_err(RepairError::Gradient)?;
+        let seeds: Vec<Vec<f32>> = self
+            .losses
+            .iter()
+            .enumerate()
+            .map(|(i, loss)| {
+                let (rows, answers) = (self.student.output(i), self.teacher.output(i));
+                let width = self.student.output_shape(i).last().copied().unwrap_or(1).max(1);
+                let mut seed = vec![0.0; rows.len()];
+                loss.of(rows, answers, width, 1.0 / self.batch as f32, &mut seed);
+                seed
+            })
+            .collect();
+        self.student.backward(&seeds);
+        Ok(())
+    }
+}
+
+/// Samples in batches, the last one filled up with those from the beginning; and how many of each count.
+fn batches(samples: &[usize], batch: usize) -> impl Iterator<Item = (Vec<usize>, usize)> {
+    samples.chunks(batch).map(move |chosen| {
+        let filled = chosen.iter().chain(samples.iter().cycle()).take(batch).copied().collect();
+        (filled, chosen.len())
+    })
+}

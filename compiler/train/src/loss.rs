@@ -1,0 +1,100 @@
+//! How far outputs are from what they should be, and which way is nearer.
+
+use twnc_ir::{Graph, Op, ValueId};
+
+/// What is compared of an output.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Loss {
+    /// Of logits, with those of another network: Kullback-Leibler divergence of the softmax at a temperature, times its square, mean over the rows.
+    Divergence {
+        /// Logits are divided by it.
+        temperature: f32,
+    },
+    /// Squared error, as a part of this, mean over the samples.
+    SquaredError {
+        /// What the square of a sample's deviation is in the mean.
+        unit: f32,
+    },
+}
+
+/// An output as it is trained: in front of its softmax, if there is one, and how long its rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Logits, or the output itself.
+    pub value: ValueId,
+    /// Whether these are logits.
+    pub is_logits: bool,
+}
+
+impl Head {
+    /// Of an output of a graph: reshapes are looked through, and a softmax over the last axis of a matrix.
+    pub fn of(graph: &Graph, output: ValueId) -> Head {
+        let mut value = output;
+        while let Some((_, node)) = graph.definer(value) {
+            match &node.op {
+                Op::Softmax { axes } if axes.as_slice() == [graph.ty(value).rank() - 1] && graph.ty(value).rank() == 2 => {
+                    return Head { value: node.operands[0], is_logits: true };
+                }
+                Op::Reshape { .. } => value = node.operands[0],
+                _ => break,
+            }
+        }
+        Head { value: output, is_logits: false }
+    }
+}
+
+impl Loss {
+    /// The loss of outputs beside those that another network gives; adds its derivative, times `factor`, to `seed`.
+    pub fn of(self, values: &[f32], targets: &[f32], width: usize, factor: f32, seed: &mut [f32]) -> f64 {
+        match self {
+            Loss::Divergence { temperature } => divergence(values, targets, width, temperature, factor, seed),
+            Loss::SquaredError { unit } => squared_error(values, targets, factor / unit, seed),
+        }
+    }
+}
+
+/// The loss of rows of logits with their classes; adds `factor` times its derivative to `seed`.
+pub fn cross_entropy(logits: &[f32], width: usize, labels: &[usize], factor: f32, seed: &mut [f32]) -> f64 {
+    let mut loss = 0.0;
+    for ((row, seed), &label) in logits.chunks(width).zip(seed.chunks_mut(width)).zip(labels) {
+        let (probabilities, log_sum) = softmax(row, 1.0);
+        loss += log_sum - f64::from(row.get(label).copied().unwrap_or(f32::NAN));
+        for (class, (seed, p)) in seed.iter_mut().zip(probabilities).enumerate() {
+            *seed += factor * (p as f32 - f32::from(u8::from(class == label)));
+        }
+    }
+    loss * f64::from(factor)
+}
+
+/// The divergence of rows of logits from others; adds its derivative, times `factor`, to `seed`.
+pub fn divergence(logits: &[f32], targets: &[f32], width: usize, temperature: f32, factor: f32, seed: &mut [f32]) -> f64 {
+    let mut loss = 0.0;
+    for ((row, target), seed) in logits.chunks(width).zip(targets.chunks(width)).zip(seed.chunks_mut(width)) {
+        let ((p, p_sum), (q, q_sum)) = (softmax(row, temperature), softmax(target, temperature));
+        for (((seed, (p, q)), &z), &t) in seed.iter_mut().zip(p.iter().zip(&q)).zip(row).zip(target) {
+            let (log_p, log_q) = (f64::from(z / temperature) - p_sum, f64::from(t / temperature) - q_sum);
+            loss += q * (log_q - log_p);
+            *seed += factor * temperature * (p - q) as f32;
+        }
+    }
+    loss * f64::from(temperature).powi(2) * f64::from(factor)
+}
+
+/// The squared error; adds its derivative, times `factor`, to `seed`.
+pub fn squared_error(values: &[f32], targets: &[f32], factor: f32, seed: &mut [f32]) -> f64 {
+    let mut loss = 0.0;
+    for ((&z, &t), seed) in values.iter().zip(targets).zip(seed) {
+        loss += f64::from(z - t).powi(2);
+        *seed += 2.0 * factor * (z - t);
+    }
+    loss * f64::from(factor)
+}
+
+/// The softmax of a row at a temperature, and the logarithm of its sum.
+fn softmax(row: &[f32], temperature: f32) -> (Vec<f64>, f64) {
+    let scaled = |&z: &f32| f64::from(z / temperature);
+    let largest = row.iter().map(scaled).fold(f64::NEG_INFINITY, f64::max);
+    let exponentials: Vec<f64> = row.iter().map(|z| (scaled(z) - largest).exp()).collect();
+    let sum: f64 = exponentials.iter().sum();
+    (exponentials.into_iter().map(|e| e / sum).collect(), largest + sum.ln())
+}
