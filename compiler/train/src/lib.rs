@@ -19,15 +19,18 @@
 mod activations;
 mod assign;
 pub mod augment;
+mod checkpoint;
 pub mod execute;
 mod factor;
 pub mod finetune;
 pub mod gradient;
 mod loss;
 mod measure;
+pub mod method;
 mod moments;
 pub mod optimiser;
 mod parallel;
+mod parameters;
 mod part;
 mod random;
 pub mod repair;
@@ -35,13 +38,16 @@ mod rows;
 pub mod samples;
 mod schedule;
 mod target;
+pub mod train;
 
 pub use augment::Augment;
 pub use execute::{Execute, Prepared, Reference};
 pub use finetune::{FineTune, Tuning};
 pub use measure::{OutputAccuracy, Summary};
+pub use method::Method;
 pub use repair::{Repair, RepairOptions, Solution};
 pub use samples::Samples;
+pub use train::{Data, Epoch, TrainError, TrainOptions, Trainer};
 
 use thiserror::Error;
 use twnc_ir::{PassError, TypeError};

@@ -35,8 +35,22 @@ impl Samples {
         Samples { inputs: inputs.into_iter().collect() }
     }
 
+    /// How many there are: as the first axis of the first input says.
+    pub fn count(&self) -> usize {
+        self.inputs.values().next().and_then(|tensor| tensor.shape().first().copied()).unwrap_or(0)
+    }
+
+    /// Some of them. An input that has not so many gives those that there are, and is refused where it is used.
+    pub(crate) fn part(&self, samples: &[usize]) -> Samples {
+        let part = |tensor: &Tensor| {
+            let Some(&count) = tensor.shape().first() else { return tensor.clone() };
+            gather(tensor, &samples.iter().copied().filter(|&sample| sample < count).collect::<Vec<_>>())
+        };
+        Samples { inputs: self.inputs.iter().map(|(name, tensor)| (name.clone(), part(tensor))).collect() }
+    }
+
     /// The shape of all samples of an input.
-    pub(crate) fn shape(&self, input: &str) -> Vec<usize> {
+    pub fn shape(&self, input: &str) -> Vec<usize> {
         self.inputs.get(input).map(|tensor| tensor.shape().to_vec()).unwrap_or_default()
     }
 

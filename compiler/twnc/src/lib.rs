@@ -21,5 +21,10 @@ pub mod synthetic;
 pub use calibrate::{CalibrationError, Calibrator};
 pub use compiler::{CompileError, Compiled, Compiler, CompilerBuilder};
 pub use execute::samples;
+pub use twnc_train::gradient::GradientError;
+pub use twnc_train::optimiser::{Rule, Schedule};
 pub use twnc_train::repair::Stage;
-pub use twnc_train::{Augment, FineTune, OutputAccuracy, RepairOptions, Samples, Summary, Tuning};
+pub use twnc_train::{
+    Augment, Data, Epoch, FineTune, Method, OutputAccuracy, RepairOptions, Samples, Summary, TrainError, TrainOptions,
+    Trainer, Tuning,
+};

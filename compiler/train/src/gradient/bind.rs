@@ -1,8 +1,8 @@
 //! A graph with its sizes fixed, and where its values went.
 
 use super::GradientError;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use twnc_ir::{Dim, Graph, GraphBuilder, Op, TensorType, ValueId};
+use std::collections::{BTreeMap, HashMap};
+use twnc_ir::{Dim, Graph, GraphBuilder, TensorType, ValueId};
 
 /// A graph without open sizes.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub fn sizes(graph: &Graph, shapes: &[Vec<usize>]) -> Result<BTreeMap<String, i6
     Ok(sizes)
 }
 
-/// The graph for these sizes. The statistics and parameters of each batch norm become constants of its own, for they are trained.
+/// The graph for these sizes.
 pub fn bind(graph: &Graph, sizes: &BTreeMap<String, i64>) -> Result<Bound, GradientError> {
     let lookup = |symbol: &str| sizes.get(symbol).copied();
     let mut fix = |dim: &Dim| -> Result<Dim, GradientError> {
@@ -37,7 +37,6 @@ pub fn bind(graph: &Graph, sizes: &BTreeMap<String, i64>) -> Result<Bound, Gradi
     };
     let mut build = GraphBuilder::new(graph.name());
     let mut values: HashMap<ValueId, ValueId> = HashMap::new();
-    let mut statistics = HashSet::new();
     for port in graph.inputs() {
         let ty = graph.ty(port.value);
         let shape = ty.shape.iter().map(&mut fix).collect::<Result<Vec<_>, _>>()?;
@@ -47,17 +46,8 @@ pub fn bind(graph: &Graph, sizes: &BTreeMap<String, i64>) -> Result<Bound, Gradi
     for id in order {
         let (node, name) = (graph.node(id), graph.node_name(id));
         let missing = || GradientError::node(&name, "an operand is not there");
-        let mut operands =
+        let operands =
             node.operands.iter().map(|v| values.get(v).copied().ok_or_else(missing)).collect::<Result<Vec<_>, _>>()?;
-        if matches!(node.op, Op::BatchNorm { .. }) {
-            for operand in operands.iter_mut().skip(1) {
-                if !statistics.insert(*operand)
-                    && let Some(tensor) = build.graph().constant(*operand).cloned()
-                {
-                    *operand = build.constant(tensor, "");
-                }
-            }
-        }
         let op = node.op.try_map_dims(&mut fix)?;
         let results =
             build.nodes(op, &operands, &node.name).map_err(|source| GradientError::node(&name, source))?;

@@ -1,7 +1,7 @@
 //! `twnc compare`: a compiled model against the float network that it came from, on data.
 
 use super::arguments::Compare;
-use super::data;
+use super::{data, dataset};
 use super::failure::{Failure, Kind};
 use super::progress::Progress;
 use super::{err, out, run};
@@ -231,24 +231,12 @@ pub fn sample_count(inputs: &[(String, Output)]) -> Result<usize, Failure> {
 }
 
 fn labels(path: &std::path::Path, samples: usize) -> Result<Vec<usize>, Failure> {
-    let whole = |i: i64| usize::try_from(i).ok();
-    let labels: Option<Vec<usize>> = match data::read_npy(path)? {
-        Output::I64(a) => a.iter().map(|&i| whole(i)).collect(),
-        Output::I32(a) => a.iter().map(|&i| whole(i.into())).collect(),
-        Output::U8(a) => Some(a.iter().map(|&i| usize::from(i)).collect()),
-        _ => None,
-    };
-    match labels {
-        Some(labels) if labels.len() == samples => Ok(labels),
-        Some(labels) => {
-            let message = format!("{} labels for {samples} samples", labels.len());
-            Err(Failure::unacceptable(message).in_file(path.display()))
-        }
-        None => {
-            let message = "labels must be whole numbers of 0 or more, as i64, i32 or u8";
-            Err(Failure::unacceptable(message).in_file(path.display()))
-        }
+    let labels = dataset::labels(path)?;
+    if labels.len() != samples {
+        let message = format!("{} labels for {samples} samples", labels.len());
+        return Err(Failure::unacceptable(message).in_file(path.display()));
     }
+    Ok(labels)
 }
 
 /// Samples `start..end` of an array.

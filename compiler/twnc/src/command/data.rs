@@ -148,11 +148,7 @@ pub fn read_image(path: &Path, port: &PortInfo, mean: &[f32], std: &[f32]) -> Re
         many => Err(Failure::usage(format!("{what} has {} numbers for {channels} channels", many.len()))),
     };
     let (mean, std) = (per_channel(mean, 0.0, "--mean")?, per_channel(std, 1.0, "--std")?);
-    let image = image::ImageReader::new(BufReader::new(open(path)?))
-        .with_guessed_format()
-        .map_err(|e| Failure::unacceptable(e).in_file(path.display()))?
-        .decode()
-        .map_err(|e| Failure::unacceptable(format!("not a readable image ({e})")).in_file(path.display()))?;
+    let image = open_image(path)?;
     let side =
         |n: usize| u32::try_from(n).map_err(|_| Failure::usage(format!("an image side of {n} is too large")));
     let image = image.resize_exact(side(width)?, side(height)?, image::imageops::FilterType::Triangle);
@@ -162,6 +158,21 @@ pub fn read_image(path: &Path, port: &PortInfo, mean: &[f32], std: &[f32]) -> Re
         (f32::from(pixel) / 255.0 - mean[index[1]]) / std[index[1]]
     });
     Ok(Output::F32(array))
+}
+
+/// The width, the height and the bytes of an image, pixel by pixel, in 1 or 3 channels.
+pub fn decode(path: &Path, channels: usize) -> Result<(usize, usize, Vec<u8>), Failure> {
+    let image = open_image(path)?;
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    Ok((width, height, if channels == 1 { image.to_luma8().into_raw() } else { image.to_rgb8().into_raw() }))
+}
+
+fn open_image(path: &Path) -> Result<image::DynamicImage, Failure> {
+    image::ImageReader::new(BufReader::new(open(path)?))
+        .with_guessed_format()
+        .map_err(|e| Failure::unacceptable(e).in_file(path.display()))?
+        .decode()
+        .map_err(|e| Failure::unacceptable(format!("not a readable image ({e})")).in_file(path.display()))
 }
 
 /// An array with the element type that a model declares: widened or narrowed between integers, and from integers or f64 to f32.

@@ -35,6 +35,8 @@ pub enum Kind {
     Unacceptable = 3,
     /// A limit was hit.
     Limit = 4,
+    /// Somebody interrupted it.
+    Interrupted = 130,
 }
 
 impl Failure {

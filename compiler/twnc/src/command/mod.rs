@@ -5,7 +5,9 @@ mod bench;
 mod calibrate;
 mod compare;
 mod compile;
+mod curve;
 mod data;
+mod dataset;
 mod failure;
 mod inspect;
 mod lists;
@@ -14,6 +16,7 @@ mod progress;
 mod rules;
 mod run;
 mod sizes;
+mod train;
 mod tuning;
 
 use arguments::{Cli, Command};
@@ -49,6 +52,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Bench(options)) => bench::run(&options, json),
         Some(Command::Inspect(options)) => inspect::run(&options, json),
         Some(Command::Compare(options)) => compare::run(&options, json),
+        Some(Command::Train(options)) => train::run(&options, json),
         Some(Command::Opt(options)) => opt::run(&options),
         Some(Command::Passes) => lists::passes(json),
         Some(Command::Rules(options)) => rules::run(&options, json),

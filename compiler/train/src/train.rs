@@ -1,0 +1,543 @@
+//! Training of a network whose weights are rounded in every step, as in *Ternary Weight Networks*.
+//!
+//! Kept are float weights W. Each step goes forward and backward with what they are by the [method](Method), `αT`, and applies the gradient to W.
+//! Batch norms are live. Labels give cross-entropy; without, the network is trained to give the outputs that the float network gives.
+//!
+//! What is drawn depends on the seed, the epoch and the sample alone. So a training that is taken up again from a
+//! [checkpoint](Trainer::checkpoint) goes on to the same bits as one that was never interrupted, on any number of processors.
+
+use crate::augment::Augment;
+use crate::checkpoint;
+use crate::gradient::bind::{self, Bound};
+use crate::gradient::{GradientError, Mode, Network};
+use crate::loss::{self, Head, Loss};
+use crate::method::{Method, Rounded};
+use crate::optimiser::{Optimiser, Rule, Schedule};
+use crate::parameters::{self, Kept, Parameter, Role};
+use crate::random::Random;
+use crate::samples::Samples;
+use std::collections::{HashMap, HashSet};
+use thiserror::Error;
+use twnc_ir::{ElementType, Graph, Layer, PassContext, Tensor, TypeError, ValueId};
+use twnc_passes::{Options, OptionsError, Scale, Ternarise};
+
+/// How a network is trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainOptions {
+    /// What weights are in a step.
+    pub method: Method,
+    /// How gradients are followed.
+    pub rule: Rule,
+    /// How far, in the beginning.
+    pub rate: f32,
+    /// How that changes.
+    pub schedule: Schedule,
+    /// So much of a layer's weight is added to its gradient.
+    pub decay: f32,
+    /// How often every sample is seen.
+    pub epochs: usize,
+    /// Samples of a step.
+    pub batch: usize,
+    /// How images are changed.
+    pub augment: Augment,
+    /// By what everything is drawn.
+    pub seed: u64,
+    /// Whether weights begin drawn, and not as the network has them.
+    pub fresh: bool,
+    /// At which logits are compared, where there are no labels.
+    pub temperature: f32,
+    /// The most bytes that the values of a batch may take.
+    pub memory: usize,
+}
+
+/// Samples, and the class of each if it is known.
+#[derive(Clone, Debug)]
+pub struct Data {
+    /// The inputs.
+    pub samples: Samples,
+    /// The classes.
+    pub labels: Option<Vec<usize>>,
+}
+
+/// What an epoch came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Epoch {
+    /// Its number, from 1.
+    pub number: usize,
+    /// The mean of the steps' losses.
+    pub loss: f64,
+    /// The rate of its last step.
+    pub rate: f32,
+    /// On samples that are not trained on: the loss, and the share whose class is right (without labels: that of the float network).
+    pub validation: Option<[f64; 2]>,
+}
+
+/// Why a network is not trained.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// The samples do not fit the network.
+    #[error("{0}")]
+    Samples(String),
+    /// The labels do not fit the samples or the network.
+    #[error("{0}")]
+    Labels(String),
+    /// There is nothing to train, or it cannot be.
+    #[error("{0}")]
+    Network(String),
+    /// There are no gradients.
+    #[error(transparent)]
+    Gradient(#[from] GradientError),
+    /// The choice of layers.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// The loss is not finite.
+    #[error("the loss is not finite in epoch {epoch}, step {step}: training has run away. Give a smaller --rate, or inputs of a smaller range")]
+    Diverged {
+        /// From 1.
+        epoch: usize,
+        /// From 1.
+        step: usize,
+    },
+    /// What was to be taken up again is not from this training.
+    #[error("{0}")]
+    Checkpoint(String),
+    /// A constant does not fit: a mistake in this crate.
+    #[error(transparent)]
+    Type(#[from] TypeError),
+}
+
+/// A training.
+pub struct Trainer {
+    graph: Graph,
+    options: TrainOptions,
+    network: Network,
+    /// The float network, where there are no labels.
+    teacher: Option<Network>,
+    head: Head,
+    loss: Loss,
+    /// Of the network: its own batch.
+    batch: usize,
+    parameters: Vec<Parameter>,
+    latents: Vec<Vec<f32>>,
+    /// Of layers that are rounded.
+    rounded: Vec<Option<Rounded>>,
+    /// Scales that are trained themselves, by parameter; mostly none.
+    scales: Vec<Vec<f32>>,
+    kept: Kept,
+    /// Where a batch norm's statistics are in the network, by where they are in the graph.
+    bound: HashMap<ValueId, ValueId>,
+    optimiser: Optimiser,
+    samples: usize,
+    epoch: usize,
+    step: usize,
+    /// The sum of the losses of this epoch's steps.
+    sum: f64,
+    history: Vec<Epoch>,
+}
+
+impl Data {
+    /// Divides the samples: those to train on, and a share, drawn by a seed, to measure on; nothing, where that is no sample.
+    pub fn split(self, share: f64, seed: u64) -> Result<(Data, Option<Data>), TrainError> {
+        let samples = self.samples.count();
+        let held = (samples as f64 * share) as usize;
+        if let Some(labels) = self.labels.as_ref().filter(|labels| labels.len() != samples) {
+            return Err(TrainError::Labels(format!("{} labels for {samples} samples", labels.len())));
+        }
+        if held == 0 {
+            return Ok((self, None));
+        }
+        if held == samples {
+            return Err(TrainError::Samples(format!("of {samples} samples, none would be left to train on")));
+        }
+        let order = Random::of(seed, &[5]).permutation(samples);
+        let part = |chosen: &[usize]| Data {
+            samples: self.samples.part(chosen),
+            labels: self.labels.as_ref().map(|labels| chosen.iter().map(|&i| labels[i]).collect()),
+        };
+        let (held, rest) = order.split_at(held);
+        Ok((part(rest), Some(part(held))))
+    }
+}
+
+impl Trainer {
+    /// Of a network, on data that says how large its batches are. `choice` selects the layers that are rounded and what shares a scale.
+    pub fn new(graph: &Graph, data: &Data, choice: &Options, options: TrainOptions) -> Result<Trainer, TrainError> {
+        let mut graph = graph.clone();
+        parameters::separate(&mut graph)?;
+        let checked = data.samples.batches(&graph).map_err(|e| TrainError::Samples(e.to_string()))?;
+        let samples = checked.fitted_samples + checked.held_out_samples + checked.left_out;
+        drop(checked);
+        let order = graph.order().map_err(|cycle| TrainError::Network(cycle.to_string()))?;
+        let outputs: Vec<_> =
+            graph.outputs().iter().filter(|port| graph.ty(port.value).element == ElementType::F32).collect();
+        let [output] = outputs.as_slice() else {
+            let message = format!("the network has {} outputs of floats; one is trained. Choose it with --output NAME", outputs.len());
+            return Err(TrainError::Network(message));
+        };
+        let head = Head::of(&graph, output.value);
+        let (mut parameters, kept) = parameters::find(&graph, &order);
+        let cost = twnc_ir::CountingCost;
+        let chosen: HashSet<ValueId> = match options.method {
+            Method::Float => HashSet::new(),
+            _ => {
+                let layers = Ternarise::new(choice)?.select(&graph, &mut PassContext::new(&cost));
+                let layers = layers.map_err(|e| TrainError::Network(e.to_string()))?;
+                layers.into_iter().map(|layer: Layer| layer.weight).collect()
+            }
+        };
+        let fixed = graph.inputs().first().and_then(|port| graph.ty(port.value).shape.first()?.as_size());
+        let batch = fixed.unwrap_or(options.batch).max(1);
+        if batch > samples {
+            let message = format!("{samples} samples do not fill a batch of {batch}; give more, or a smaller --batch");
+            return Err(TrainError::Samples(message));
+        }
+        let shapes: Vec<Vec<usize>> = graph
+            .inputs()
+            .iter()
+            .map(|port| {
+                let mut shape = data.samples.shape(&port.name);
+                shape.iter_mut().take(1).for_each(|first| *first = batch);
+                shape
+            })
+            .collect();
+        let sizes = bind::sizes(&graph, &shapes).map_err(TrainError::Samples)?;
+        let Bound { graph: fixed_graph, values: bound } = bind::bind(&graph, &sizes)?;
+        // What the output does not depend on is not trained.
+        let used = reached(&graph, head.value);
+        parameters.retain(|parameter| used.contains(&parameter.value));
+        if parameters.is_empty() {
+            return Err(TrainError::Network("no weight of the network can be trained: none is constant and of floats".to_owned()));
+        }
+        let values: Vec<ValueId> = parameters.iter().map(|parameter| bound[&parameter.value]).collect();
+        let mut network = Network::new(&fixed_graph, &values, &[bound[&head.value]], options.memory)?;
+        let teacher = match data.labels {
+            Some(_) => None,
+            None => Some(Network::new(&fixed_graph, &[], &[bound[&head.value]], options.memory)?),
+        };
+        let width = network.output_shape(0).last().copied().unwrap_or(0);
+        let loss = match &data.labels {
+            Some(labels) => {
+                check(labels, samples, network.output_shape(0), batch)?;
+                None
+            }
+            None if head.is_logits || network.output_shape(0).len() == 2 && width > 1 => {
+                Some(Loss::Divergence { temperature: options.temperature })
+            }
+            None => Some(Loss::SquaredError { unit: 1.0 }),
+        };
+        let mut latents: Vec<Vec<f32>> = (0..parameters.len()).map(|i| network.parameter(i).to_vec()).collect();
+        if options.fresh {
+            for (i, (parameter, latent)) in parameters.iter().zip(&mut latents).enumerate() {
+                *latent = parameter.fresh(i, latent, options.seed);
+            }
+            for (values, start) in [(&kept.means, 0.0), (&kept.variances, 1.0)] {
+                values.iter().filter_map(|value| bound.get(value)).for_each(|&value| {
+                    network.value_mut(value).into_iter().for_each(|elements| elements.fill(start));
+                });
+            }
+        }
+        if let Some(i) = latents.iter().position(|latent| latent.iter().any(|x| !x.is_finite())) {
+            let name = match &parameters[i].role {
+                Role::Weight(layer) => layer.name.clone(),
+                _ => parameters[i].value.to_string(),
+            };
+            return Err(TrainError::Network(format!("`{name}` has weights that are not finite; mend the network, or begin with --fresh")));
+        }
+        let shared = choice.scale == Scale::Layer;
+        let rounded: Vec<Option<Rounded>> = parameters
+            .iter()
+            .map(|parameter| match &parameter.role {
+                Role::Weight(layer) if chosen.contains(&parameter.value) => {
+                    Some(Rounded::new(options.method, layer, shared))
+                }
+                _ => None,
+            })
+            .collect();
+        let scales: Vec<Vec<f32>> = rounded
+            .iter()
+            .zip(&latents)
+            .map(|(rounded, latent)| rounded.as_ref().map_or(vec![], |r| r.initial_scales(latent)))
+            .collect();
+        let sizes: Vec<usize> = latents.iter().chain(&scales).map(Vec::len).collect();
+        Ok(Trainer {
+            optimiser: Optimiser::new(options.rule, sizes),
+            loss: loss.unwrap_or(Loss::Divergence { temperature: options.temperature }),
+            graph, options, network, teacher, head, batch, parameters, latents, rounded, scales, kept, bound, samples,
+            epoch: 0, step: 0, sum: 0.0, history: vec![],
+        })
+    }
+
+    /// How many layers are rounded.
+    pub fn rounded_layers(&self) -> usize {
+        self.rounded.iter().flatten().count()
+    }
+
+    /// How many steps an epoch has.
+    pub fn steps(&self) -> usize {
+        (self.samples / self.options.batch.clamp(1, self.samples.max(1))).max(1)
+    }
+
+    /// What the epochs so far came to.
+    pub fn history(&self) -> &[Epoch] {
+        &self.history
+    }
+
+    /// Whether all epochs are done.
+    pub fn is_done(&self) -> bool {
+        self.epoch >= self.options.epochs
+    }
+
+    /// Where it is: how many epochs are done, and steps of this one.
+    pub fn place(&self) -> (usize, usize) {
+        (self.epoch, self.step)
+    }
+
+    /// Trains to the end of the epoch, as long as `watch`, which is told of each step, wants to go on. Gives the epoch when it is done.
+    pub fn epoch(
+        &mut self,
+        data: &Data,
+        validation: Option<&Data>,
+        watch: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> Result<Option<Epoch>, TrainError> {
+        let (steps, own) = (self.steps(), self.options.batch.clamp(1, self.samples.max(1)));
+        let order = Random::of(self.options.seed, &[3, self.epoch as u64]).permutation(self.samples);
+        let rounds = own.div_ceil(self.batch);
+        let mut rate = 0.0;
+        while self.step < steps {
+            if !watch(self.step, steps) {
+                return Ok(None);
+            }
+            let done = (self.epoch * steps + self.step) as u64;
+            rate = self.options.rate * self.options.schedule.factor(done, (self.options.epochs * steps) as u64);
+            self.write();
+            let mut sums: Vec<Vec<f32>> = vec![];
+            for round in 0..rounds {
+                let start = self.step * own + round * self.batch;
+                let chosen: Vec<usize> =
+                    (start..start + self.batch).map(|i| order[i % order.len()]).collect();
+                self.sum += self.learn(data, &chosen, 1.0 / rounds as f32)? / rounds as f64;
+                match sums.is_empty() {
+                    true => sums = (0..self.latents.len()).map(|i| self.network.gradient(i).to_vec()).collect(),
+                    false => sums.iter_mut().enumerate().for_each(|(i, sum)| crate::gradient::add(sum, self.network.gradient(i))),
+                }
+            }
+            if !self.sum.is_finite() {
+                return Err(TrainError::Diverged { epoch: self.epoch + 1, step: self.step + 1 });
+            }
+            self.update(&mut sums, rate);
+            self.step += 1;
+        }
+        let validation = validation.map(|data| self.evaluate(data)).transpose()?;
+        let epoch = Epoch { number: self.epoch + 1, loss: self.sum / steps as f64, rate, validation };
+        self.history.push(epoch);
+        (self.epoch, self.step, self.sum) = (self.epoch + 1, 0, 0.0);
+        Ok(Some(epoch))
+    }
+
+    /// Runs a batch forward and backward; gives its loss.
+    fn learn(&mut self, data: &Data, chosen: &[usize], share: f32) -> Result<f64, TrainError> {
+        let inputs = data.samples.chosen(&self.graph, chosen);
+        let (seed, epoch, augment) = (self.options.seed, self.epoch as u64, self.options.augment);
+        let inputs: Vec<Tensor> = inputs
+            .iter()
+            .map(|tensor| augment.apply(tensor, seed, |i| [4 + epoch, chosen[i] as u64]))
+            .collect();
+        if let Some(teacher) = &mut self.teacher {
+            teacher.forward(&inputs, Mode::Inference)?;
+        }
+        self.network.forward(&inputs, Mode::Training)?;
+        let (loss, mut seed) = self.compare(data, chosen, chosen.len());
+        seed.iter_mut().for_each(|d| *d *= share);
+        self.network.backward(std::slice::from_ref(&seed));
+        Ok(loss)
+    }
+
+    /// The loss of the first samples of what was run last, and its derivative.
+    fn compare(&self, data: &Data, chosen: &[usize], count: usize) -> (f64, Vec<f32>) {
+        let rows = self.network.output(0);
+        let width = self.network.output_shape(0).last().copied().unwrap_or(1).max(1);
+        let of = rows.len() / self.batch * count;
+        let (mut seed, factor) = (vec![0.0; rows.len()], 1.0 / count.max(1) as f32);
+        let loss = match (&data.labels, &self.teacher) {
+            (Some(labels), _) => {
+                let labels: Vec<usize> = chosen.iter().take(count).map(|&i| labels[i]).collect();
+                loss::cross_entropy(&rows[..of], width, &labels, factor, &mut seed)
+            }
+            (None, Some(teacher)) => self.loss.of(&rows[..of], &teacher.output(0)[..of], width, factor, &mut seed),
+            (None, None) => 0.0,
+        };
+        (loss, seed)
+    }
+
+    fn update(&mut self, gradients: &mut [Vec<f32>], rate: f32) {
+        self.optimiser.begin();
+        let count = self.latents.len();
+        for (i, gradient) in gradients.iter_mut().enumerate() {
+            if let Some(rounded) = &self.rounded[i] {
+                let by_scales = rounded.gradient(&self.latents[i], &self.scales[i], gradient);
+                self.optimiser.update(count + i, &mut self.scales[i], &by_scales, rate, 0.0);
+                Rounded::bound(&mut self.scales[i]);
+            }
+            let decay = if matches!(self.parameters[i].role, Role::Weight(_)) { self.options.decay } else { 0.0 };
+            self.optimiser.update(i, &mut self.latents[i], gradient, rate, decay);
+        }
+    }
+
+    /// Gives the network the weights of the step.
+    fn write(&mut self) {
+        for (i, latent) in self.latents.iter().enumerate() {
+            let into = self.network.parameter_mut(i);
+            match &self.rounded[i] {
+                Some(rounded) => rounded.weight(latent, &self.scales[i], into),
+                None => into.copy_from_slice(latent),
+            }
+        }
+    }
+
+    /// The loss on samples, and the share of the right class; without labels, of the float network's.
+    pub fn evaluate(&mut self, data: &Data) -> Result<[f64; 2], TrainError> {
+        let checked = data.samples.batches(&self.graph).map_err(|e| TrainError::Samples(e.to_string()))?;
+        let samples = checked.fitted_samples + checked.held_out_samples + checked.left_out;
+        drop(checked);
+        if let Some(labels) = &data.labels {
+            check(labels, samples, self.network.output_shape(0), self.batch)?;
+        }
+        self.write();
+        let (mut loss, mut right, mut rows) = (0.0, 0, 0);
+        for start in (0..samples).step_by(self.batch) {
+            let count = self.batch.min(samples - start);
+            let chosen: Vec<usize> = (start..start + self.batch).map(|i| i % samples).collect();
+            let inputs = data.samples.chosen(&self.graph, &chosen);
+            if let Some(teacher) = &mut self.teacher {
+                teacher.forward(&inputs, Mode::Inference)?;
+            }
+            self.network.forward(&inputs, Mode::Inference)?;
+            loss += self.compare(data, &chosen, count).0 * count as f64;
+            let width = self.network.output_shape(0).last().copied().unwrap_or(1).max(1);
+            let output = self.network.output(0);
+            for (i, row) in output[..output.len() / self.batch * count].chunks(width).enumerate() {
+                let wanted = match (&data.labels, &self.teacher) {
+                    (Some(labels), _) => labels[start + i],
+                    (None, Some(teacher)) => largest(&teacher.output(0)[i * width..(i + 1) * width]),
+                    (None, None) => continue,
+                };
+                right += usize::from(largest(row) == wanted);
+                rows += 1;
+            }
+        }
+        Ok([loss / samples.max(1) as f64, right as f64 / rows.max(1) as f64])
+    }
+
+    /// The network as it is now: rounded weights are exactly what they are in a step.
+    pub fn finish(&mut self) -> Result<Graph, TrainError> {
+        self.write();
+        let mut constants = HashMap::new();
+        for (i, parameter) in self.parameters.iter().enumerate() {
+            constants.insert(parameter.value, self.network.parameter(i).to_vec());
+        }
+        for value in self.kept.means.iter().chain(&self.kept.variances) {
+            if let Some(elements) = self.bound.get(value).and_then(|&value| self.network.value(value)) {
+                constants.insert(*value, elements.to_vec());
+            }
+        }
+        Ok(parameters::replaced(&self.graph, &constants)?)
+    }
+
+    /// Everything that is needed to go on from here.
+    pub fn checkpoint(&self) -> Vec<u8> {
+        let statistics = self.kept.means.iter().chain(&self.kept.variances);
+        let statistics = statistics.filter_map(|value| self.network.value(*self.bound.get(value)?));
+        let vectors: Vec<&[f32]> = self
+            .latents
+            .iter()
+            .chain(&self.scales)
+            .map(Vec::as_slice)
+            .chain(statistics)
+            .chain(self.optimiser.state())
+            .collect();
+        let numbers = [self.epoch as u64, self.step as u64, self.sum.to_bits(), self.optimiser.steps()];
+        checkpoint::write(&self.identity(), &numbers, &self.history, &vectors)
+    }
+
+    /// Goes on from a checkpoint of a training of the same network and data with the same options.
+    pub fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
+        let read = checkpoint::read(bytes, &self.identity()).map_err(TrainError::Checkpoint)?;
+        let damaged = || TrainError::Checkpoint("the checkpoint does not hold this network's weights".to_owned());
+        let [epoch, step, sum, steps] = read.numbers;
+        let statistics: Vec<ValueId> = self
+            .kept
+            .means
+            .iter()
+            .chain(&self.kept.variances)
+            .filter_map(|value| self.bound.get(value).copied())
+            .filter(|value| self.network.value(*value).is_some())
+            .collect();
+        let mut vectors = read.vectors.into_iter();
+        let mut fill = |into: &mut [f32]| -> Result<(), TrainError> {
+            let from = vectors.next().filter(|from| from.len() == into.len()).ok_or_else(damaged)?;
+            into.copy_from_slice(&from);
+            Ok(())
+        };
+        for into in self.latents.iter_mut().chain(&mut self.scales) {
+            fill(into)?;
+        }
+        for value in statistics {
+            fill(self.network.value_mut(value).unwrap_or_default())?;
+        }
+        for into in self.optimiser.state_mut() {
+            fill(into)?;
+        }
+        let (epoch, step) = (usize::try_from(epoch), usize::try_from(step));
+        let (Ok(epoch), Ok(step)) = (epoch, step) else { return Err(damaged()) };
+        if epoch > self.options.epochs || step > self.steps() {
+            return Err(damaged());
+        }
+        self.optimiser.set_steps(steps);
+        (self.epoch, self.step, self.sum, self.history) = (epoch, step, f64::from_bits(sum), read.history);
+        Ok(())
+    }
+
+    /// What a training is, in words: two of the same go the same way.
+    fn identity(&self) -> String {
+        let sizes: Vec<usize> = self.latents.iter().map(Vec::len).collect();
+        let labels = if self.teacher.is_none() { "labels" } else { "no labels" };
+        let rounded = self.rounded_layers();
+        format!("{:?}; {} samples, {labels}; {rounded} layers rounded; {sizes:?}; {:?}", self.options, self.samples, self.head.is_logits)
+    }
+}
+
+/// Whether there is a class for each row of what a batch gives.
+fn check(labels: &[usize], samples: usize, output: &[usize], batch: usize) -> Result<(), TrainError> {
+    let (&[rows, classes], true) = (output, labels.len() == samples) else {
+        let message = match output {
+            &[_, _] => format!("{} labels for {samples} samples", labels.len()),
+            _ => format!("the network gives {output:?}, not one row of classes for each sample; without labels it is trained towards the float network"),
+        };
+        return Err(TrainError::Labels(message));
+    };
+    if rows != batch || classes < 2 {
+        return Err(TrainError::Labels(format!("the network gives {rows} rows of {classes} for {batch} samples: no classes")));
+    }
+    match labels.iter().position(|&label| label >= classes) {
+        Some(i) => Err(TrainError::Labels(format!("label {i} is {}; the network has {classes} classes, from 0", labels[i]))),
+        None => Ok(()),
+    }
+}
+
+/// The values that a value depends on.
+fn reached(graph: &Graph, value: ValueId) -> HashSet<ValueId> {
+    let (mut seen, mut open) = (HashSet::new(), vec![value]);
+    while let Some(value) = open.pop() {
+        if seen.insert(value)
+            && let Some((_, node)) = graph.definer(value)
+        {
+            open.extend(&node.operands);
+        }
+    }
+    seen
+}
+
+fn largest(row: &[f32]) -> usize {
+    let start = (0, f32::NEG_INFINITY);
+    row.iter().enumerate().fold(start, |best, (i, &x)| if x > best.1 { (i, x) } else { best }).0
+}

@@ -1,0 +1,234 @@
+//! `twnc train`: straight-through training of a network with ternary weights.
+
+use super::arguments::{Method, Scale, Train};
+use super::dataset::{self, Dataset, Pixels};
+use super::failure::{Failure, Kind};
+use super::progress::Progress;
+use super::{counted, curve, data, err, out};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use twnc::{Augment, Data, Epoch, GradientError, TrainError, TrainOptions, Trainer};
+use twnc_ir::Graph;
+use twnc_passes as passes;
+
+/// How often a checkpoint is written, at least, beside the ends of epochs.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Trains a network and writes it.
+pub fn run(options: &Train, json: bool) -> Result<(), Failure> {
+    let read = [&options.model, &options.data].into_iter().chain(&options.labels).chain(&options.validation);
+    let read: Vec<&Path> = read.chain(&options.validation_labels).map(std::path::PathBuf::as_path).collect();
+    for output in std::iter::once(&options.target).chain(&options.checkpoint).chain(&options.curve) {
+        data::keep_apart(output, read.iter().copied())?;
+    }
+    let import = twnc_onnx::import_file(&options.model, &options.import()).map_err(twnc::CompileError::from)?;
+    import.notes.iter().for_each(|note| err!("note: {note}"));
+    let graph = import.graph;
+    let (training, validation) = samples(options, &graph)?;
+    let choice = passes::Options {
+        ternarise: passes::Mode::All,
+        keep: options.keep.clone(),
+        scale: match options.scale {
+            Scale::Layer => passes::Scale::Layer,
+            Scale::Channel => passes::Scale::Channel,
+        },
+        ..passes::Options::default()
+    };
+    let of_inputs = || {
+        let shapes = graph.inputs().iter().map(|port| training.samples.shape(&port.name));
+        shapes.map(|shape| Augment::of_shape(&shape)).find(|a| *a != Augment::default()).unwrap_or_default()
+    };
+    let settings = TrainOptions {
+        method: match options.method {
+            Method::Twn => twnc::Method::Twn,
+            Method::Bwn => twnc::Method::Bwn,
+            Method::Ttq => twnc::Method::Ttq,
+            Method::Float => twnc::Method::Float,
+        },
+        rule: options.rule(),
+        rate: options.rate(),
+        schedule: options.schedule.clone(),
+        decay: options.weight_decay,
+        epochs: options.epochs,
+        batch: options.batch,
+        augment: options.augment.chosen().unwrap_or_else(of_inputs),
+        seed: options.seed,
+        fresh: options.fresh,
+        temperature: options.temperature,
+        memory: options.max_memory,
+    };
+    let fail = |e: TrainError| failure(e, options);
+    let mut trainer = Trainer::new(&graph, &training, &choice, settings).map_err(fail)?;
+    if let Some(path) = &options.checkpoint {
+        take_up(&mut trainer, path, options)?;
+    }
+    if !options.quiet {
+        let (layers, steps) = (counted(trainer.rounded_layers(), "layer"), trainer.steps());
+        err!("{layers} rounded in every step; {} of {steps} steps", counted(options.epochs, "epoch"));
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed))
+        .map_err(|e| Failure::unacceptable(format!("an interruption cannot be waited for: {e}")))?;
+    while !trainer.is_done() {
+        if !epoch(&mut trainer, options, &training, validation.as_ref(), &stop)? {
+            return interrupted(&trainer, options);
+        }
+        save(&trainer, options)?;
+        curves(trainer.history(), options)?;
+    }
+    let trained = trainer.finish().map_err(fail)?;
+    let bytes = twnc_onnx::export(&trained).map_err(twnc::CompileError::from)?;
+    data::write(&options.target, &bytes)?;
+    summarise(options, trainer.history(), trainer.rounded_layers(), json);
+    Ok(())
+}
+
+/// The samples to train on, and those to validate on.
+fn samples(options: &Train, graph: &Graph) -> Result<(Data, Option<Data>), Failure> {
+    let pixels = Pixels { mean: options.mean.clone(), std: options.std.clone() };
+    let load = |path: &Path, labels: Option<&Path>| -> Result<Data, Failure> {
+        let Dataset { samples, labels: of_folders } = dataset::read(graph, path, &pixels)?;
+        let labels = labels.map(dataset::labels).transpose()?.or(of_folders.filter(|_| !options.distil));
+        Ok(Data { samples, labels })
+    };
+    let training = load(&options.data, options.labels.as_deref())?;
+    let validation = match &options.validation {
+        Some(path) => {
+            let data = load(path, options.validation_labels.as_deref())?;
+            if data.labels.is_some() != training.labels.is_some() {
+                return Err(Failure::usage("either training and validation have labels, or neither has")
+                    .help("--labels Y --validation-labels Y2"));
+            }
+            Some(data)
+        }
+        None => None,
+    };
+    match (validation, options.hold_out) {
+        (None, share) if share > 0.0 => {
+            let fail = |e: TrainError| failure(e, options);
+            let (training, held) = training.split(share, options.seed).map_err(fail)?;
+            Ok((training, held))
+        }
+        (validation, _) => Ok((training, validation)),
+    }
+}
+
+/// Goes on from a checkpoint, if there is one and it is asked for.
+fn take_up(trainer: &mut Trainer, path: &Path, options: &Train) -> Result<(), Failure> {
+    match (path.exists(), options.resume) {
+        (true, true) => {
+            let bytes = std::fs::read(path)
+                .map_err(|e| Failure::unacceptable(format!("cannot be read: {e}")).in_file(path.display()))?;
+            trainer.resume(&bytes).map_err(|e| failure(e, options).in_file(path.display()))?;
+            let (epoch, step) = trainer.place();
+            err!("taken up behind {} and {}", counted(epoch, "epoch"), counted(step, "step"));
+            Ok(())
+        }
+        (true, false) => Err(Failure::usage(format!("{} is there already", path.display()))
+            .help("go on from it with --resume, or give another file")),
+        // So that the same command line serves to begin and to go on.
+        (false, _) => Ok(()),
+    }
+}
+
+/// Trains an epoch; whether it came to its end.
+fn epoch(
+    trainer: &mut Trainer,
+    options: &Train,
+    training: &Data,
+    validation: Option<&Data>,
+    stop: &AtomicBool,
+) -> Result<bool, Failure> {
+    let fail = |e: TrainError| failure(e, options);
+    let begun = Instant::now();
+    let mut progress: Option<Progress> = None;
+    loop {
+        let since = Instant::now();
+        let found = trainer.epoch(training, validation, &mut |step, steps| {
+            let progress = progress.get_or_insert_with(|| Progress::new("training", steps as u64));
+            progress.advance(u64::from(step > 0));
+            let due = options.checkpoint.is_some() && since.elapsed() > INTERVAL;
+            !stop.load(Ordering::Relaxed) && !due
+        });
+        match found.map_err(fail)? {
+            Some(epoch) => {
+                drop(progress);
+                if !options.quiet {
+                    let seconds = begun.elapsed().as_secs_f64();
+                    err!("{}  {seconds:.1} s", curve::line(&epoch, options.epochs));
+                }
+                return Ok(true);
+            }
+            None if stop.load(Ordering::Relaxed) => return Ok(false),
+            None => save(trainer, options)?,
+        }
+    }
+}
+
+fn save(trainer: &Trainer, options: &Train) -> Result<(), Failure> {
+    options.checkpoint.as_ref().map_or(Ok(()), |path| data::write(path, &trainer.checkpoint()))
+}
+
+fn curves(epochs: &[Epoch], options: &Train) -> Result<(), Failure> {
+    for path in &options.curve {
+        let is_svg = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"));
+        data::write(path, if is_svg { curve::svg(epochs) } else { curve::csv(epochs) }.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// What was done so far is kept, if there is a place for it.
+fn interrupted(trainer: &Trainer, options: &Train) -> Result<(), Failure> {
+    save(trainer, options)?;
+    let (epoch, step) = trainer.place();
+    let message = format!("interrupted behind {} and {}", counted(epoch, "epoch"), counted(step, "step"));
+    let failure = Failure::new(Kind::Interrupted, message);
+    Err(match &options.checkpoint {
+        Some(path) => failure.help(format!("go on with the same options and --resume; {} has it", path.display())),
+        None => failure.help("with --checkpoint FILE, nothing is lost"),
+    })
+}
+
+fn summarise(options: &Train, epochs: &[Epoch], layers: usize, json: bool) {
+    let path = options.target.display();
+    let Some(last) = epochs.last() else {
+        out!("{path}: {} rounded, not trained", counted(layers, "layer"));
+        return;
+    };
+    if json {
+        let [loss, right] = last.validation.map_or([None; 2], |v| v.map(Some));
+        out!(
+            "{}",
+            serde_json::json!({
+                "output": path.to_string(), "epochs": last.number, "rounded_layers": layers, "loss": last.loss,
+                "validation_loss": loss, "validation_right": right,
+            })
+        );
+    } else {
+        let right = last.validation.map_or(String::new(), |[_, right]| format!(", {:.2}% of validation right", 100.0 * right));
+        out!("{path}: {} rounded, {} trained{right}", counted(layers, "layer"), counted(last.number, "epoch"));
+    }
+}
+
+fn failure(error: TrainError, options: &Train) -> Failure {
+    let model = options.model.display();
+    match &error {
+        TrainError::Samples(_) => Failure::unacceptable(error).in_file(options.data.display()),
+        TrainError::Labels(_) => {
+            let file = options.labels.as_ref().unwrap_or(&options.data);
+            Failure::unacceptable(&error).in_file(file.display()).help("one class for each sample, counted from 0")
+        }
+        TrainError::Gradient(GradientError::Memory { .. }) => Failure::new(Kind::Limit, error.to_string())
+            .in_file(model)
+            .help("a smaller --batch needs less; --max-memory BYTES sets another limit"),
+        TrainError::Gradient(_) | TrainError::Network(_) | TrainError::Type(_) => {
+            Failure::unacceptable(error).in_file(model)
+        }
+        TrainError::Options(_) => Failure::usage(error),
+        TrainError::Diverged { .. } => Failure::unacceptable(error).in_file(model),
+        TrainError::Checkpoint(_) => Failure::unacceptable(error),
+    }
+}
