@@ -94,6 +94,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("zoo", type=pathlib.Path)
     arguments.add_argument("scratch", type=pathlib.Path)
+    arguments.add_argument("--fine-tune", action="store_true", help="train layers together behind the fit")
     arguments.add_argument("--only", action="append", default=[], metavar="NAME", help="only this network")
     options = arguments.parse_args()
     options.scratch.mkdir(parents=True, exist_ok=True)
@@ -117,7 +118,7 @@ def measure(twnc, options, name, kind, inputs):
     np.savez(options.scratch / "samples.npz", **samples)
     compiled = options.scratch / f"{name}.bin"
     start = time.monotonic()
-    found = json.loads(call([twnc, network, "-o", compiled, "--calibrate", options.scratch / "samples.npz", "--json"]))
+    found = json.loads(call([twnc, network, "-o", compiled, "--calibrate", options.scratch / "samples.npz", "--fine-tune", "auto" if options.fine_tune else "none", "--json"]))
     seconds = time.monotonic() - start
     right = ["", ""]
     if test:

@@ -42,7 +42,7 @@ const RUNTIME: [&str; 3] = ["twnc-program", "twnc-jit", "twnc-runtime"];
 const COMPILER: [&str; 6] = ["twnc-ir", "twnc-onnx", "twnc-passes", "twnc-lower", "twnc-train", "twnc"];
 
 /// Libraries (all whose name starts so) that would cost every user of a crate build time or audit, and the crates that need them.
-const HEAVY: [(&str, &[&str], &str); 9] = [
+const HEAVY: [(&str, &[&str], &str); 11] = [
     ("cranelift", &["twnc-jit"], "code generation is the business of one crate"),
     ("iced-x86", &["twnc-jit"], "so is machine code"),
     ("image", &["twnc", "testsuite"], "libraries take arrays"),
@@ -52,6 +52,8 @@ const HEAVY: [(&str, &[&str], &str); 9] = [
         "the rest of the compiler knows graphs and programs, not protobuf",
     ),
     ("egg", &["twnc-passes"], "an e-graph is the business of one pass"),
+    ("faer", &["twnc-train"], "only training multiplies matrices in bulk"),
+    ("rayon", &["twnc-train"], "the runtime has threads of its own"),
     ("petgraph", &["twnc-ir"], "other crates ask the graph, which has one way to be walked"),
     ("clap", &["twnc", "testsuite"], "libraries have no command line"),
     ("miette", &["twnc", "testsuite"], "libraries give typed errors; the command renders them"),

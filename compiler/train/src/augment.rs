@@ -57,7 +57,9 @@ impl Augment {
 
     /// The samples of a tensor, each changed in its own way, which `seeds` decides. Tensors that hold no images stay.
     pub fn apply(self, tensor: &Tensor, seed: u64, purpose: impl Fn(usize) -> [u64; 2] + Sync) -> Tensor {
-        let (Some(layout), Some(x)) = (Layout::of(tensor.shape()), tensor.as_f32()) else { return tensor.clone() };
+        let (Some(layout), Some(x)) = (Layout::of(tensor.shape()), tensor.as_f32()) else {
+            return tensor.clone();
+        };
         if self == Augment::default() {
             return tensor.clone();
         }
@@ -69,7 +71,8 @@ impl Augment {
             let flip = self.flip && random.below(2) == 1;
             let mut moved = || random.below(2 * self.shift + 1);
             let (down, right) = (moved(), moved());
-            let source = |at: usize, by: usize, size: usize| (at + by).saturating_sub(self.shift).min(size - 1);
+            let source =
+                |at: usize, by: usize, size: usize| (at + by).saturating_sub(self.shift).min(size - 1);
             for (plane, out) in out.chunks_exact_mut(height * width * numbers).enumerate() {
                 let x = &x[plane * height * width * numbers..][..height * width * numbers];
                 for (row, out) in out.chunks_exact_mut(width * numbers).enumerate() {

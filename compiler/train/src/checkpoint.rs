@@ -38,7 +38,10 @@ pub(crate) fn write(identity: &str, numbers: &[u64; 4], history: &[Epoch], vecto
 
 /// Reads a checkpoint of the training that `identity` says. The message says what is wrong with it.
 pub(crate) fn read(bytes: &[u8], identity: &str) -> Result<Checkpoint, String> {
-    let damaged = || "the checkpoint is damaged: it is cut off, or its bytes were changed; begin anew without it".to_owned();
+    let damaged = || {
+        "the checkpoint is damaged: it is cut off, or its bytes were changed; begin anew without it"
+            .to_owned()
+    };
     if !bytes.starts_with(MAGIC) {
         return Err("it is no checkpoint of a training".to_owned());
     }
@@ -47,9 +50,12 @@ pub(crate) fn read(bytes: &[u8], identity: &str) -> Result<Checkpoint, String> {
         return Err(damaged());
     }
     let mut rest = body.get(MAGIC.len()..).ok_or_else(damaged)?;
-    let found = String::from_utf8_lossy(take(&mut rest).and_then(|n| bytes_of(&mut rest, n, 1)).ok_or_else(damaged)?);
+    let found =
+        String::from_utf8_lossy(take(&mut rest).and_then(|n| bytes_of(&mut rest, n, 1)).ok_or_else(damaged)?);
     if found != identity {
-        return Err(format!("the checkpoint is of another training: it is of `{found}`, this is `{identity}`; give the same options, or begin anew"));
+        return Err(format!(
+            "the checkpoint is of another training: it is of `{found}`, this is `{identity}`; give the same options, or begin anew"
+        ));
     }
     parse(&mut rest).filter(|_| rest.is_empty()).ok_or_else(damaged)
 }
@@ -58,7 +64,8 @@ fn parse(rest: &mut &[u8]) -> Option<Checkpoint> {
     let numbers = [take(rest)?, take(rest)?, take(rest)?, take(rest)?];
     let mut history = vec![];
     for _ in 0..take(rest)? {
-        let [number, loss, rate, flag, a, b] = [take(rest)?, take(rest)?, take(rest)?, take(rest)?, take(rest)?, take(rest)?];
+        let [number, loss, rate, flag, a, b] =
+            [take(rest)?, take(rest)?, take(rest)?, take(rest)?, take(rest)?, take(rest)?];
         history.push(Epoch {
             number: usize::try_from(number).ok()?,
             loss: f64::from_bits(loss),

@@ -191,7 +191,8 @@ impl Task<'_> {
         let sizes = trained.iter().flat_map(|t| [t.latents.len(), t.logarithms.len(), t.bias.len()]);
         let mut optimiser = Optimiser::new(Rule::Adam, sizes);
         // Of samples of which none is held out, the fit decides.
-        let judged = if self.held_out > 0 { self.fitted..self.fitted + self.held_out } else { 0..self.fitted };
+        let judged =
+            if self.held_out > 0 { self.fitted..self.fitted + self.held_out } else { 0..self.fitted };
         let judged: Vec<usize> = judged.collect();
         let answers = self.answers(&mut pair, &judged)?;
         let before = self.judge(&mut pair, &trained, &judged, &answers)?;
@@ -222,7 +223,8 @@ impl Task<'_> {
                 self.write(&mut pair, &trained);
                 pair.learn(&inputs)?;
                 for (i, t) in trained.iter().enumerate() {
-                    let by_bias = if t.bias.is_empty() { &[][..] } else { pair.student.gradient(student.bias(i)) };
+                    let by_bias =
+                        if t.bias.is_empty() { &[][..] } else { pair.student.gradient(student.bias(i)) };
                     let found = [pair.student.gradient(i), by_bias];
                     match sums.get_mut(i) {
                         Some(sums) => {
@@ -291,16 +293,22 @@ impl Task<'_> {
             ports.map(|port| Head::of(graph, port.value)).collect()
         };
         let (own, asked) = (heads(&student.graph), heads(self.graph));
-        let fixed = self.graph.inputs().first().and_then(|port| self.graph.ty(port.value).shape.first()?.as_size());
+        let fixed =
+            self.graph.inputs().first().and_then(|port| self.graph.ty(port.value).shape.first()?.as_size());
         let mut batch = fixed.unwrap_or(BATCH.min(self.fitted)).max(1);
         loop {
-            let shapes: Vec<Vec<usize>> = self.graph.inputs().iter().map(|port| {
-                let mut shape = self.samples.shape(&port.name);
-                if let Some(first) = shape.first_mut() {
-                    *first = batch;
-                }
-                shape
-            }).collect();
+            let shapes: Vec<Vec<usize>> = self
+                .graph
+                .inputs()
+                .iter()
+                .map(|port| {
+                    let mut shape = self.samples.shape(&port.name);
+                    if let Some(first) = shape.first_mut() {
+                        *first = batch;
+                    }
+                    shape
+                })
+                .collect();
             let sizes = bind::sizes(self.graph, &shapes).map_err(RepairError::Samples)?;
             let build = |graph: &Graph, parameters: &[ValueId], heads: &[Head]| {
                 let Bound { graph, values } = bind::bind(graph, &sizes)?;
@@ -310,7 +318,8 @@ impl Task<'_> {
             };
             let parameters: Vec<ValueId> =
                 student.weights.iter().copied().chain(student.biases.iter().copied().flatten()).collect();
-            let built = build(&student.graph, &parameters, &own).and_then(|s| Ok((s, build(self.graph, &[], &asked)?)));
+            let built = build(&student.graph, &parameters, &own)
+                .and_then(|s| Ok((s, build(self.graph, &[], &asked)?)));
             match built {
                 Ok((student, teacher)) => {
                     let loss = |head: &Head| match head.is_logits {
@@ -340,7 +349,9 @@ impl Task<'_> {
                 }
                 let own = rows.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / count as f64;
                 // Outputs that are the same for all samples are measured by what they are.
-                *unit = [square, own, 1.0].into_iter().find(|s| *s > f64::from(f32::MIN_POSITIVE)).unwrap_or(1.0) as f32;
+                *unit =
+                    [square, own, 1.0].into_iter().find(|s| *s > f64::from(f32::MIN_POSITIVE)).unwrap_or(1.0)
+                        as f32;
             }
         }
         Ok(())

@@ -112,7 +112,11 @@ impl RepairError {
     fn at(&self, node: &str) -> PassError {
         let (node, message) = (node.to_owned(), self.to_string());
         match self {
-            RepairError::Memory { .. } | RepairError::Sums { .. } | RepairError::Gradient(gradient::GradientError::Memory { .. }) => PassError::Limit { node, message },
+            RepairError::Memory { .. }
+            | RepairError::Sums { .. }
+            | RepairError::Gradient(gradient::GradientError::Memory { .. }) => {
+                PassError::Limit { node, message }
+            }
             _ => PassError::Refused { node, message },
         }
     }

@@ -32,7 +32,9 @@ impl Head {
         let mut value = output;
         while let Some((_, node)) = graph.definer(value) {
             match &node.op {
-                Op::Softmax { axes } if axes.as_slice() == [graph.ty(value).rank() - 1] && graph.ty(value).rank() == 2 => {
+                Op::Softmax { axes }
+                    if axes.as_slice() == [graph.ty(value).rank() - 1] && graph.ty(value).rank() == 2 =>
+                {
                     return Head { value: node.operands[0], is_logits: true };
                 }
                 Op::Reshape { .. } => value = node.operands[0],
@@ -67,7 +69,14 @@ pub fn cross_entropy(logits: &[f32], width: usize, labels: &[usize], factor: f32
 }
 
 /// The divergence of rows of logits from others; adds its derivative, times `factor`, to `seed`.
-pub fn divergence(logits: &[f32], targets: &[f32], width: usize, temperature: f32, factor: f32, seed: &mut [f32]) -> f64 {
+pub fn divergence(
+    logits: &[f32],
+    targets: &[f32],
+    width: usize,
+    temperature: f32,
+    factor: f32,
+    seed: &mut [f32],
+) -> f64 {
     let mut loss = 0.0;
     for ((row, target), seed) in logits.chunks(width).zip(targets.chunks(width)).zip(seed.chunks_mut(width)) {
         let ((p, p_sum), (q, q_sum)) = (softmax(row, temperature), softmax(target, temperature));

@@ -72,7 +72,8 @@ impl Rounded {
                 }
             }
             Method::Twn => {
-                let thresholds: Vec<f32> = self.means(weights).iter().map(|m| (THRESHOLD * m) as f32).collect();
+                let thresholds: Vec<f32> =
+                    self.means(weights).iter().map(|m| (THRESHOLD * m) as f32).collect();
                 let mut sums = vec![[0.0f64; 2]; self.groups];
                 for (&w, &g) in weights.iter().zip(&self.group) {
                     if w.abs() > thresholds[g as usize] {

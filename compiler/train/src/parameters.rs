@@ -2,7 +2,9 @@
 
 use crate::random::Random;
 use std::collections::{HashMap, HashSet};
-use twnc_ir::{Binary, ElementType, Graph, Layer, NodeId, Op, PerChannel, Rewriter, Tensor, TypeError, ValueId};
+use twnc_ir::{
+    Binary, ElementType, Graph, Layer, NodeId, Op, PerChannel, Rewriter, Tensor, TypeError, ValueId,
+};
 
 /// What a trained constant is for.
 #[derive(Clone, Debug)]
@@ -33,7 +35,8 @@ pub(crate) struct Kept {
 
 /// Gives each batch norm constants of its own, for each is trained alone.
 pub(crate) fn separate(graph: &mut Graph) -> Result<(), TypeError> {
-    let norms: Vec<NodeId> = graph.node_ids().filter(|id| matches!(graph.node(*id).op, Op::BatchNorm { .. })).collect();
+    let norms: Vec<NodeId> =
+        graph.node_ids().filter(|id| matches!(graph.node(*id).op, Op::BatchNorm { .. })).collect();
     let mut rewriter = Rewriter::new(graph);
     for id in norms {
         for operand in 1..5 {
@@ -136,7 +139,9 @@ pub(crate) fn replaced(graph: &Graph, constants: &HashMap<ValueId, Vec<f32>>) ->
     let mut out = graph.clone();
     let mut rewriter = Rewriter::new(&mut out);
     for value in graph.value_ids() {
-        let (Some(elements), Some((_, node))) = (constants.get(&value), graph.definer(value)) else { continue };
+        let (Some(elements), Some((_, node))) = (constants.get(&value), graph.definer(value)) else {
+            continue;
+        };
         let Some(tensor) = graph.constant(value) else { continue };
         if let Ok(tensor) = Tensor::from_f32(tensor.shape().to_vec(), elements.clone()) {
             let new = rewriter.constant(tensor, &node.name);

@@ -167,7 +167,8 @@ impl Repair {
         let Work { float, ternary, .. } = work;
         drop(ternary);
         let tuning = self.tune(graph, &batches, &mut solved, cx).map_err(refuse)?;
-        let outputs = self.measure(graph, order, float, &batches, [rounded, solved.clone()]).map_err(refuse)?;
+        let outputs =
+            self.measure(graph, order, float, &batches, [rounded, solved.clone()]).map_err(refuse)?;
         let summary = Summary {
             layers: solved.len(),
             tuning,
@@ -485,8 +486,12 @@ impl Summary {
             (true, shift) => format!(", images mirrored and moved by up to {shift} pixels"),
         };
         Some(match best {
-            0 => format!("fine-tuned for {steps} steps{images}: nothing was better than the fit (loss {before:.4})"),
-            best => format!("fine-tuned for {steps} steps{images}: loss {before:.4} fitted, {after:.4} at step {best}"),
+            0 => format!(
+                "fine-tuned for {steps} steps{images}: nothing was better than the fit (loss {before:.4})"
+            ),
+            best => format!(
+                "fine-tuned for {steps} steps{images}: loss {before:.4} fitted, {after:.4} at step {best}"
+            ),
         })
     }
 

@@ -145,7 +145,12 @@ fn slice(tensor: &Tensor, samples: Range<usize>) -> Tensor {
 /// Some samples of a tensor, whose first axis has them.
 pub(crate) fn gather(tensor: &Tensor, samples: &[usize]) -> Tensor {
     fn rows<T: Copy>(elements: &[T], samples: &[usize], row: usize) -> std::sync::Arc<[T]> {
-        samples.iter().flat_map(|&sample| &elements[sample * row..(sample + 1) * row]).copied().collect::<Vec<T>>().into()
+        samples
+            .iter()
+            .flat_map(|&sample| &elements[sample * row..(sample + 1) * row])
+            .copied()
+            .collect::<Vec<T>>()
+            .into()
     }
     let row: usize = tensor.shape().iter().skip(1).product();
     let mut shape = tensor.shape().to_vec();

@@ -18,8 +18,8 @@ use crate::random::Random;
 use crate::samples::Samples;
 use std::collections::{HashMap, HashSet};
 use thiserror::Error;
-use twnc_ir::{ElementType, Graph, Layer, PassContext, Tensor, TypeError, ValueId};
-use twnc_passes::{Options, OptionsError, Scale, Ternarise};
+use twnc_ir::{ElementType, Graph, Layer, Pass, PassContext, Tensor, TypeError, ValueId};
+use twnc_passes::{FoldConstants, Options, OptionsError, Scale, Simplify, Ternarise};
 
 /// How a network is trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,7 +91,9 @@ pub enum TrainError {
     #[error(transparent)]
     Options(#[from] OptionsError),
     /// The loss is not finite.
-    #[error("the loss is not finite in epoch {epoch}, step {step}: training has run away. Give a smaller --rate, or inputs of a smaller range")]
+    #[error(
+        "the loss is not finite in epoch {epoch}, step {step}: training has run away. Give a smaller --rate, or inputs of a smaller range"
+    )]
     Diverged {
         /// From 1.
         epoch: usize,
@@ -161,8 +163,19 @@ impl Data {
 
 impl Trainer {
     /// Of a network, on data that says how large its batches are. `choice` selects the layers that are rounded and what shares a scale.
-    pub fn new(graph: &Graph, data: &Data, choice: &Options, options: TrainOptions) -> Result<Trainer, TrainError> {
+    pub fn new(
+        graph: &Graph,
+        data: &Data,
+        choice: &Options,
+        options: TrainOptions,
+    ) -> Result<Trainer, TrainError> {
         let mut graph = graph.clone();
+        let cost = twnc_ir::CountingCost;
+        let mut cx = PassContext::new(&cost);
+        // As before layers are rounded: a weight behind a transpose is a weight.
+        for pass in [&FoldConstants as &dyn Pass, &Simplify] {
+            pass.run(&mut graph, &mut cx).map_err(|e| TrainError::Network(e.to_string()))?;
+        }
         parameters::separate(&mut graph)?;
         let checked = data.samples.batches(&graph).map_err(|e| TrainError::Samples(e.to_string()))?;
         let samples = checked.fitted_samples + checked.held_out_samples + checked.left_out;
@@ -171,16 +184,18 @@ impl Trainer {
         let outputs: Vec<_> =
             graph.outputs().iter().filter(|port| graph.ty(port.value).element == ElementType::F32).collect();
         let [output] = outputs.as_slice() else {
-            let message = format!("the network has {} outputs of floats; one is trained. Choose it with --output NAME", outputs.len());
+            let message = format!(
+                "the network has {} outputs of floats; one is trained. Choose it with --output NAME",
+                outputs.len()
+            );
             return Err(TrainError::Network(message));
         };
         let head = Head::of(&graph, output.value);
         let (mut parameters, kept) = parameters::find(&graph, &order);
-        let cost = twnc_ir::CountingCost;
         let chosen: HashSet<ValueId> = match options.method {
             Method::Float => HashSet::new(),
             _ => {
-                let layers = Ternarise::new(choice)?.select(&graph, &mut PassContext::new(&cost));
+                let layers = Ternarise::new(choice)?.select(&graph, &mut cx);
                 let layers = layers.map_err(|e| TrainError::Network(e.to_string()))?;
                 layers.into_iter().map(|layer: Layer| layer.weight).collect()
             }
@@ -188,7 +203,8 @@ impl Trainer {
         let fixed = graph.inputs().first().and_then(|port| graph.ty(port.value).shape.first()?.as_size());
         let batch = fixed.unwrap_or(options.batch).max(1);
         if batch > samples {
-            let message = format!("{samples} samples do not fill a batch of {batch}; give more, or a smaller --batch");
+            let message =
+                format!("{samples} samples do not fill a batch of {batch}; give more, or a smaller --batch");
             return Err(TrainError::Samples(message));
         }
         let shapes: Vec<Vec<usize>> = graph
@@ -206,7 +222,9 @@ impl Trainer {
         let used = reached(&graph, head.value);
         parameters.retain(|parameter| used.contains(&parameter.value));
         if parameters.is_empty() {
-            return Err(TrainError::Network("no weight of the network can be trained: none is constant and of floats".to_owned()));
+            return Err(TrainError::Network(
+                "no weight of the network can be trained: none is constant and of floats".to_owned(),
+            ));
         }
         let values: Vec<ValueId> = parameters.iter().map(|parameter| bound[&parameter.value]).collect();
         let mut network = Network::new(&fixed_graph, &values, &[bound[&head.value]], options.memory)?;
@@ -225,7 +243,8 @@ impl Trainer {
             }
             None => Some(Loss::SquaredError { unit: 1.0 }),
         };
-        let mut latents: Vec<Vec<f32>> = (0..parameters.len()).map(|i| network.parameter(i).to_vec()).collect();
+        let mut latents: Vec<Vec<f32>> =
+            (0..parameters.len()).map(|i| network.parameter(i).to_vec()).collect();
         if options.fresh {
             for (i, (parameter, latent)) in parameters.iter().zip(&mut latents).enumerate() {
                 *latent = parameter.fresh(i, latent, options.seed);
@@ -241,7 +260,9 @@ impl Trainer {
                 Role::Weight(layer) => layer.name.clone(),
                 _ => parameters[i].value.to_string(),
             };
-            return Err(TrainError::Network(format!("`{name}` has weights that are not finite; mend the network, or begin with --fresh")));
+            return Err(TrainError::Network(format!(
+                "`{name}` has weights that are not finite; mend the network, or begin with --fresh"
+            )));
         }
         let shared = choice.scale == Scale::Layer;
         let rounded: Vec<Option<Rounded>> = parameters
@@ -262,8 +283,23 @@ impl Trainer {
         Ok(Trainer {
             optimiser: Optimiser::new(options.rule, sizes),
             loss: loss.unwrap_or(Loss::Divergence { temperature: options.temperature }),
-            graph, options, network, teacher, head, batch, parameters, latents, rounded, scales, kept, bound, samples,
-            epoch: 0, step: 0, sum: 0.0, history: vec![],
+            graph,
+            options,
+            network,
+            teacher,
+            head,
+            batch,
+            parameters,
+            latents,
+            rounded,
+            scales,
+            kept,
+            bound,
+            samples,
+            epoch: 0,
+            step: 0,
+            sum: 0.0,
+            history: vec![],
         })
     }
 
@@ -308,7 +344,8 @@ impl Trainer {
                 return Ok(None);
             }
             let done = (self.epoch * steps + self.step) as u64;
-            rate = self.options.rate * self.options.schedule.factor(done, (self.options.epochs * steps) as u64);
+            rate =
+                self.options.rate * self.options.schedule.factor(done, (self.options.epochs * steps) as u64);
             self.write();
             let mut sums: Vec<Vec<f32>> = vec![];
             for round in 0..rounds {
@@ -317,8 +354,13 @@ impl Trainer {
                     (start..start + self.batch).map(|i| order[i % order.len()]).collect();
                 self.sum += self.learn(data, &chosen, 1.0 / rounds as f32)? / rounds as f64;
                 match sums.is_empty() {
-                    true => sums = (0..self.latents.len()).map(|i| self.network.gradient(i).to_vec()).collect(),
-                    false => sums.iter_mut().enumerate().for_each(|(i, sum)| crate::gradient::add(sum, self.network.gradient(i))),
+                    true => {
+                        sums = (0..self.latents.len()).map(|i| self.network.gradient(i).to_vec()).collect()
+                    }
+                    false => sums
+                        .iter_mut()
+                        .enumerate()
+                        .for_each(|(i, sum)| crate::gradient::add(sum, self.network.gradient(i))),
                 }
             }
             if !self.sum.is_finite() {
@@ -363,7 +405,9 @@ impl Trainer {
                 let labels: Vec<usize> = chosen.iter().take(count).map(|&i| labels[i]).collect();
                 loss::cross_entropy(&rows[..of], width, &labels, factor, &mut seed)
             }
-            (None, Some(teacher)) => self.loss.of(&rows[..of], &teacher.output(0)[..of], width, factor, &mut seed),
+            (None, Some(teacher)) => {
+                self.loss.of(&rows[..of], &teacher.output(0)[..of], width, factor, &mut seed)
+            }
             (None, None) => 0.0,
         };
         (loss, seed)
@@ -378,7 +422,8 @@ impl Trainer {
                 self.optimiser.update(count + i, &mut self.scales[i], &by_scales, rate, 0.0);
                 Rounded::bound(&mut self.scales[i]);
             }
-            let decay = if matches!(self.parameters[i].role, Role::Weight(_)) { self.options.decay } else { 0.0 };
+            let decay =
+                if matches!(self.parameters[i].role, Role::Weight(_)) { self.options.decay } else { 0.0 };
             self.optimiser.update(i, &mut self.latents[i], gradient, rate, decay);
         }
     }
@@ -462,7 +507,8 @@ impl Trainer {
     /// Goes on from a checkpoint of a training of the same network and data with the same options.
     pub fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
         let read = checkpoint::read(bytes, &self.identity()).map_err(TrainError::Checkpoint)?;
-        let damaged = || TrainError::Checkpoint("the checkpoint does not hold this network's weights".to_owned());
+        let damaged =
+            || TrainError::Checkpoint("the checkpoint does not hold this network's weights".to_owned());
         let [epoch, step, sum, steps] = read.numbers;
         let statistics: Vec<ValueId> = self
             .kept
@@ -502,7 +548,10 @@ impl Trainer {
         let sizes: Vec<usize> = self.latents.iter().map(Vec::len).collect();
         let labels = if self.teacher.is_none() { "labels" } else { "no labels" };
         let rounded = self.rounded_layers();
-        format!("{:?}; {} samples, {labels}; {rounded} layers rounded; {sizes:?}; {:?}", self.options, self.samples, self.head.is_logits)
+        format!(
+            "{:?}; {} samples, {labels}; {rounded} layers rounded; {sizes:?}; {:?}",
+            self.options, self.samples, self.head.is_logits
+        )
     }
 }
 
@@ -511,15 +560,22 @@ fn check(labels: &[usize], samples: usize, output: &[usize], batch: usize) -> Re
     let (&[rows, classes], true) = (output, labels.len() == samples) else {
         let message = match output {
             &[_, _] => format!("{} labels for {samples} samples", labels.len()),
-            _ => format!("the network gives {output:?}, not one row of classes for each sample; without labels it is trained towards the float network"),
+            _ => format!(
+                "the network gives {output:?}, not one row of classes for each sample; without labels it is trained towards the float network"
+            ),
         };
         return Err(TrainError::Labels(message));
     };
     if rows != batch || classes < 2 {
-        return Err(TrainError::Labels(format!("the network gives {rows} rows of {classes} for {batch} samples: no classes")));
+        return Err(TrainError::Labels(format!(
+            "the network gives {rows} rows of {classes} for {batch} samples: no classes"
+        )));
     }
     match labels.iter().position(|&label| label >= classes) {
-        Some(i) => Err(TrainError::Labels(format!("label {i} is {}; the network has {classes} classes, from 0", labels[i]))),
+        Some(i) => Err(TrainError::Labels(format!(
+            "label {i} is {}; the network has {classes} classes, from 0",
+            labels[i]
+        ))),
         None => Ok(()),
     }
 }

@@ -5,8 +5,8 @@
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use twnc_ir::{
-    Binary, Conv, Data, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, ReduceKind, Slice, Tensor, Unary,
-    ValueId, evaluate,
+    Binary, Conv, Data, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, ReduceKind, Slice, Tensor,
+    Unary, ValueId, evaluate,
 };
 use twnc_train::gradient::{GradientError, Mode, Network};
 
@@ -28,7 +28,8 @@ impl Random {
     }
 
     fn tensor(&mut self, shape: &[usize], positive: bool) -> Tensor {
-        let elements = (0..shape.iter().product()).map(|_| if positive { self.away().abs() } else { self.away() });
+        let elements =
+            (0..shape.iter().product()).map(|_| if positive { self.away().abs() } else { self.away() });
         Tensor::from_f32(shape.to_vec(), elements.collect()).unwrap()
     }
 }
@@ -65,7 +66,12 @@ fn check(op: &Op, tensors: &[Tensor], others: &[Tensor], seed: u64) {
     for (number, tensor) in tensors.iter().enumerate() {
         let direction: Vec<f32> = (0..tensor.len()).map(|_| random.away()).collect();
         let along = |h: f64| {
-            let moved = tensor.as_f32().unwrap().iter().zip(&direction).map(|(x, d)| (f64::from(*x) + h * f64::from(*d)) as f32);
+            let moved = tensor
+                .as_f32()
+                .unwrap()
+                .iter()
+                .zip(&direction)
+                .map(|(x, d)| (f64::from(*x) + h * f64::from(*d)) as f32);
             let mut tensors = tensors.to_vec();
             tensors[number] = Tensor::from_f32(tensor.shape().to_vec(), moved.collect()).unwrap();
             let y = reference(op, &tensors, others);
@@ -165,8 +171,21 @@ fn functions_of_one() {
     let hard = Unary::HardSigmoid { alpha: 0.3, beta: 0.4 };
     let leaky = Unary::LeakyRelu { slope: 0.2 };
     let any = [
-        Unary::Relu, leaky, clip, hard, Unary::HardSwish, Unary::Neg, Unary::Abs, Unary::Reciprocal, Unary::Sigmoid,
-        Unary::Tanh, Unary::Exp, Unary::Erf, Unary::Sin, Unary::Cos, Unary::Atan,
+        Unary::Relu,
+        leaky,
+        clip,
+        hard,
+        Unary::HardSwish,
+        Unary::Neg,
+        Unary::Abs,
+        Unary::Reciprocal,
+        Unary::Sigmoid,
+        Unary::Tanh,
+        Unary::Exp,
+        Unary::Erf,
+        Unary::Sin,
+        Unary::Cos,
+        Unary::Atan,
     ];
     let mut random = Random(1);
     // Away from where a clip bends.
@@ -186,7 +205,8 @@ fn reductions_softmax_and_norms() {
     let mut random = Random(2);
     let x = random.tensor(&[3, 4, 2, 5], false);
     for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min] {
-        for (axes, keep_dims) in [(vec![2, 3], false), (vec![1], true), (vec![0, 2], false), (vec![3], false)] {
+        for (axes, keep_dims) in [(vec![2, 3], false), (vec![1], true), (vec![0, 2], false), (vec![3], false)]
+        {
             check(&Op::Reduce { kind, axes, keep_dims }, std::slice::from_ref(&x), &[], 3);
         }
     }
@@ -202,7 +222,8 @@ fn reductions_softmax_and_norms() {
 fn movements() {
     let mut random = Random(6);
     let x = random.tensor(&[3, 1, 4, 5], false);
-    let slice = |step| Slice { axis: 2, start: if step < 0 { 3.into() } else { 0.into() }, size: 2.into(), step };
+    let slice =
+        |step| Slice { axis: 2, start: if step < 0 { 3.into() } else { 0.into() }, size: 2.into(), step };
     let pad = |mode| Op::Pad(Pad { begin: vec![0, 0, 1, 2], end: vec![0, 0, 2, 1], mode });
     let operators = [
         Op::Reshape { shape: vec![3.into(), 20.into()] },
@@ -288,7 +309,8 @@ fn a_batch_norm_in_training_is_that_of_the_batch() {
     // The result does not change when the input is moved: so neither does any sum of it.
     network.backward(&[expected.iter().map(|_| random.away()).collect()]);
     for channel in 0..c {
-        let moved: f32 = (0..n * inner).map(|i| network.gradient(0)[(i / inner * c + channel) * inner + i % inner]).sum();
+        let moved: f32 =
+            (0..n * inner).map(|i| network.gradient(0)[(i / inner * c + channel) * inner + i % inner]).sum();
         assert!(moved.abs() < 1e-4, "{moved}");
     }
 }

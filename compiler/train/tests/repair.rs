@@ -9,7 +9,7 @@ use twnc_ir::{
     Tensor, TensorType, Unary, ValueId, evaluate,
 };
 use twnc_passes::{Options, Scale};
-use twnc_train::{Reference, Repair, RepairOptions, Samples, Summary};
+use twnc_train::{FineTune, Reference, Repair, RepairOptions, Samples, Summary};
 
 /// Seeded numbers: normal, or whole ones (SplitMix64, and the sum of twelve).
 struct Random(u64);
@@ -289,4 +289,76 @@ fn a_fixed_batch_is_filled() {
     );
     let said = refused(&graph, &[("x", random.tensor(&[3, 6]))], RepairOptions::default());
     assert!(said.contains("3 samples do not fill the network's batch of 4"), "{said}");
+}
+
+#[test]
+fn fine_tuning_comes_nearer_and_gives_the_same_each_time() {
+    let mut random = Random(77);
+    let mut build = GraphBuilder::new("small");
+    let x = build.input("x", open(&[6, 6, 2]));
+    let mut y = build.node(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[x], "").unwrap();
+    for (i, (inputs, outputs)) in [(2, 8), (8, 8), (8, 8)].into_iter().enumerate() {
+        let w = build.constant(random.tensor(&[outputs, inputs, 3, 3]), "");
+        y = build.node(conv(&[1, 1], &[1, 1], [&[1, 1], &[1, 1]], 1), &[y, w], &format!("conv{i}")).unwrap();
+        y = build.node(Op::Unary(Unary::Relu), &[y], "").unwrap();
+    }
+    let y = build.node(Op::Reshape { shape: vec![Dim::symbol("N"), 288.into()] }, &[y], "").unwrap();
+    let w = build.constant(random.tensor(&[288, 5]), "");
+    let y = build.node(Op::MatMul, &[y, w], "linear").unwrap();
+    build.output("y", y);
+    let graph = build.finish();
+    let samples = || Samples::new([("x".to_owned(), Random(5).tensor(&[60, 6, 6, 2]))]);
+    for scale in [Scale::Channel, Scale::Layer] {
+        let tuned = RepairOptions { fine_tune: FineTune::Steps(60), ..RepairOptions::default() };
+        let fitted = run(&graph, samples(), scale, RepairOptions::default()).unwrap().1.unwrap();
+        let (first, summary, _) = run(&graph, samples(), scale, tuned).unwrap();
+        let summary = summary.unwrap();
+        let (second, again, _) = run(&graph, samples(), scale, tuned).unwrap();
+        let tuning = summary.tuning.as_ref().unwrap();
+        assert!(tuning.best > 0 && tuning.loss[1] < 0.8 * tuning.loss[0], "{tuning:?}");
+        assert!(summary.outputs[0].sqnr > fitted.outputs[0].sqnr + 0.5, "{summary:?}, {fitted:?}");
+        assert_eq!(first, second);
+        assert_eq!(Some(summary), again);
+    }
+}
+
+#[test]
+fn where_there_is_no_derivative_the_fit_stands_and_the_operator_is_named() {
+    let mut random = Random(78);
+    let mut build = GraphBuilder::new("rounds");
+    let x = build.input("x", open(&[8]));
+    let w = build.constant(random.tensor(&[8, 8]), "");
+    let y = build.node(Op::MatMul, &[x, w], "linear").unwrap();
+    let y = build.node(Op::Unary(Unary::Round), &[y], "rounding").unwrap();
+    build.output("y", y);
+    let tuned = RepairOptions { fine_tune: FineTune::Auto, ..RepairOptions::default() };
+    let samples = Samples::new([("x".to_owned(), random.tensor(&[20, 8]))]);
+    let (_, summary, remarks) = run(&build.finish(), samples, Scale::Channel, tuned).unwrap();
+    assert_eq!(summary.unwrap().tuning, None);
+    assert!(
+        remarks.iter().any(|r| r.contains("not fine-tuned: there is no derivative of `rounding` (round")),
+        "{remarks:?}"
+    );
+}
+
+#[test]
+fn one_sample_and_constant_samples_are_tuned_without_harm() {
+    let mut random = Random(79);
+    let mut build = GraphBuilder::new("small");
+    let x = build.input("x", open(&[8]));
+    let w = build.constant(random.tensor(&[8, 4]), "");
+    let y = build.node(Op::MatMul, &[x, w], "linear").unwrap();
+    build.output("y", y);
+    let graph = build.finish();
+    let tuned = RepairOptions { fine_tune: FineTune::Steps(20), ..RepairOptions::default() };
+    for samples in [
+        random.tensor(&[1, 8]),
+        Tensor::from_f32(vec![12, 8], vec![0.5; 96]).unwrap(),
+        Tensor::from_f32(vec![6, 8], vec![0.0; 48]).unwrap(),
+    ] {
+        let (_, summary, _) =
+            run(&graph, Samples::new([("x".to_owned(), samples)]), Scale::Channel, tuned).unwrap();
+        let [before, after] = summary.unwrap().tuning.unwrap().loss;
+        assert!(after <= before, "{before}, {after}");
+    }
 }

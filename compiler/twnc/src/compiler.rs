@@ -159,7 +159,10 @@ impl CompilerBuilder {
     }
 
     /// Is told, during a [repair](CompilerBuilder::repair), how many layers are fitted and steps of fine-tuning made, of how many.
-    pub fn progress(self, progress: impl Fn(twnc_train::repair::Stage, usize, usize) + Send + Sync + 'static) -> CompilerBuilder {
+    pub fn progress(
+        self,
+        progress: impl Fn(twnc_train::repair::Stage, usize, usize) + Send + Sync + 'static,
+    ) -> CompilerBuilder {
         CompilerBuilder { progress: Some(Box::new(progress)), ..self }
     }
 

@@ -25,6 +25,6 @@ pub use twnc_train::gradient::GradientError;
 pub use twnc_train::optimiser::{Rule, Schedule};
 pub use twnc_train::repair::Stage;
 pub use twnc_train::{
-    Augment, Data, Epoch, FineTune, Method, OutputAccuracy, RepairOptions, Samples, Summary, TrainError, TrainOptions,
-    Trainer, Tuning,
+    Augment, Data, Epoch, FineTune, Method, OutputAccuracy, RepairOptions, Samples, Summary, TrainError,
+    TrainOptions, Trainer, Tuning,
 };

@@ -46,8 +46,11 @@ pub fn bind(graph: &Graph, sizes: &BTreeMap<String, i64>) -> Result<Bound, Gradi
     for id in order {
         let (node, name) = (graph.node(id), graph.node_name(id));
         let missing = || GradientError::node(&name, "an operand is not there");
-        let operands =
-            node.operands.iter().map(|v| values.get(v).copied().ok_or_else(missing)).collect::<Result<Vec<_>, _>>()?;
+        let operands = node
+            .operands
+            .iter()
+            .map(|v| values.get(v).copied().ok_or_else(missing))
+            .collect::<Result<Vec<_>, _>>()?;
         let op = node.op.try_map_dims(&mut fix)?;
         let results =
             build.nodes(op, &operands, &node.name).map_err(|source| GradientError::node(&name, source))?;

@@ -51,7 +51,13 @@ impl Conv {
     }
 
     /// Channels of some images, side by side: `[M, images·windows]`; one image is its own.
-    fn gathered<'s>(&self, y: &'s [f32], group: usize, images: usize, scratch: &'s mut Vec<f32>) -> &'s [f32] {
+    fn gathered<'s>(
+        &self,
+        y: &'s [f32],
+        group: usize,
+        images: usize,
+        scratch: &'s mut Vec<f32>,
+    ) -> &'s [f32] {
         let ([_, outputs], [_, size]) = (self.channels, self.image());
         let count = self.windows.count();
         let start = group * outputs * count;
@@ -151,7 +157,12 @@ impl Conv {
                 let dx = &mut dx[i * self.images * from..][..images * from];
                 let start = group * inputs * self.windows.extent();
                 if images == 1 && self.windows.is_pointwise() {
-                    multiply(matrix_mut(&mut dx[start..start + inner * count], inner, count), true, weight, dy);
+                    multiply(
+                        matrix_mut(&mut dx[start..start + inner * count], inner, count),
+                        true,
+                        weight,
+                        dy,
+                    );
                     continue;
                 }
                 unfolded.resize(inner * images * count, 0.0);

@@ -42,7 +42,10 @@ impl Operator for Depthwise {
                     let y = &mut y[window..window + length];
                     match stride {
                         1 => y.iter_mut().zip(&plane[element..]).for_each(|(y, &x)| *y += w * x),
-                        _ => y.iter_mut().zip(plane[element..].iter().step_by(stride)).for_each(|(y, &x)| *y += w * x),
+                        _ => y
+                            .iter_mut()
+                            .zip(plane[element..].iter().step_by(stride))
+                            .for_each(|(y, &x)| *y += w * x),
                     }
                 });
             }
@@ -68,7 +71,11 @@ impl Operator for Depthwise {
                             let dy = &dy[window..window + length];
                             match stride {
                                 1 => dx[element..].iter_mut().zip(dy).for_each(|(x, &d)| *x += w * d),
-                                _ => dx[element..].iter_mut().step_by(stride).zip(dy).for_each(|(x, &d)| *x += w * d),
+                                _ => dx[element..]
+                                    .iter_mut()
+                                    .step_by(stride)
+                                    .zip(dy)
+                                    .for_each(|(x, &d)| *x += w * d),
                             }
                         });
                     }
@@ -83,12 +90,17 @@ impl Operator for Depthwise {
                     let mut dw = vec![0.0; w.len()];
                     for (i, dy) in dy.chunks(count).enumerate() {
                         let (image, channel) = (i / self.outputs(), i % self.outputs());
-                        let plane = &x[(image * self.inputs + channel / self.multiplier) * extent..][..extent];
+                        let plane =
+                            &x[(image * self.inputs + channel / self.multiplier) * extent..][..extent];
                         for tap in 0..taps {
                             let mut sum = 0.0;
                             self.windows.rows(tap, |window, length, element| {
                                 let elements = plane[element..].iter().step_by(stride);
-                                sum += dy[window..window + length].iter().zip(elements).map(|(d, x)| d * x).sum::<f32>();
+                                sum += dy[window..window + length]
+                                    .iter()
+                                    .zip(elements)
+                                    .map(|(d, x)| d * x)
+                                    .sum::<f32>();
                             });
                             dw[channel * taps + tap] += sum;
                         }

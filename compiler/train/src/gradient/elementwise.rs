@@ -35,7 +35,8 @@ fn map(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
 
 /// `dx += dy·f(x, y)`.
 fn chain(x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync) {
-    let pieces = dx.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).zip(y.par_chunks(PIECE)).zip(dy.par_chunks(PIECE));
+    let pieces =
+        dx.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).zip(y.par_chunks(PIECE)).zip(dy.par_chunks(PIECE));
     pieces.for_each(|(((dx, x), y), dy)| {
         dx.iter_mut().zip(x).zip(y).zip(dy).for_each(|(((dx, &x), &y), &dy)| *dx += dy * f(x, y));
     });
@@ -203,9 +204,7 @@ impl Zip {
         pieces.for_each_init(<[Vec<f32>; 2]>::default, |[a, b], (i, (out, d))| {
             let start = i * PIECE;
             let mut sides = [None; 2];
-            for ((side, read), (spread, x)) in
-                sides.iter_mut().zip([a, b]).zip(self.operands.iter().zip(x))
-            {
+            for ((side, read), (spread, x)) in sides.iter_mut().zip([a, b]).zip(self.operands.iter().zip(x)) {
                 *side = Some(match spread {
                     Spread::Same => &x[start..start + out.len()],
                     _ => {

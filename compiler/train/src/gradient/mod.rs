@@ -41,7 +41,9 @@ pub enum GradientError {
     #[error("there is no derivative of {}", .0.join(", "))]
     NoDerivative(Vec<String>),
     /// Too much memory.
-    #[error("the network's values take {needed} bytes for each batch; the limit is {limit}. Give a smaller batch, or a higher limit")]
+    #[error(
+        "the network's values take {needed} bytes for each batch; the limit is {limit}. Give a smaller batch, or a higher limit"
+    )]
     Memory {
         /// In bytes.
         needed: usize,

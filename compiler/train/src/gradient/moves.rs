@@ -25,7 +25,8 @@ impl Move {
     pub fn new(op: &Op, shape: &[usize], constants: &[Tensor]) -> Result<Move, String> {
         let count: usize = shape.iter().product();
         let last = i32::try_from(count).map_err(|_| format!("{count} elements are too many"))?;
-        let counting = Tensor::new(shape.to_vec(), Data::I32((0..last).collect())).map_err(|e| e.to_string())?;
+        let counting =
+            Tensor::new(shape.to_vec(), Data::I32((0..last).collect())).map_err(|e| e.to_string())?;
         let (op, fill) = match op {
             Op::Pad(Pad { begin, end, mode: PadMode::Constant(fill) }) => {
                 let mode = PadMode::Constant(-1.0);
@@ -68,7 +69,9 @@ impl Operator for Move {
             Some(to) => dx.par_chunks_mut(PIECE).zip(to.par_chunks(PIECE)).for_each(|(dx, to)| {
                 dx.iter_mut().zip(to).for_each(|(dx, &i)| *dx += dy.get(i as usize).copied().unwrap_or(0.0));
             }),
-            None => self.from.iter().zip(dy).filter(|(i, _)| **i != FILL).for_each(|(&i, d)| dx[i as usize] += d),
+            None => {
+                self.from.iter().zip(dy).filter(|(i, _)| **i != FILL).for_each(|(&i, d)| dx[i as usize] += d)
+            }
         }
     }
 }

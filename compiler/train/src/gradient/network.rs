@@ -34,7 +34,10 @@ pub struct Network {
 
 /// A value.
 enum Slot {
-    Float { elements: Vec<f32>, shape: Vec<usize> },
+    Float {
+        elements: Vec<f32>,
+        shape: Vec<usize>,
+    },
     /// Of another element type.
     Other(Tensor),
 }
@@ -78,7 +81,8 @@ impl Network {
         let (mut moving, mut known) = (HashSet::new(), HashSet::new());
         let (mut refused, mut bytes) = (vec![], 0usize);
         let mut room = |shape: &[usize], moving: bool| {
-            let elements = shape.iter().try_fold(4usize, |n, &size| n.checked_mul(size)).unwrap_or(usize::MAX);
+            let elements =
+                shape.iter().try_fold(4usize, |n, &size| n.checked_mul(size)).unwrap_or(usize::MAX);
             bytes = bytes.saturating_add(elements.saturating_mul(if moving { 2 } else { 1 }));
             if bytes > limit { Err(GradientError::Memory { needed: bytes, limit }) } else { Ok(()) }
         };
@@ -108,7 +112,8 @@ impl Network {
             let shapes =
                 types.iter().map(|ty| ty.fixed_shape().ok_or_else(open)).collect::<Result<Vec<_>, _>>()?;
             // The same numbers in the same order are the same slot.
-            if let (Op::Reshape { .. } | Op::Broadcast { .. }, ElementType::F32) = (&node.op, types[0].element)
+            if let (Op::Reshape { .. } | Op::Broadcast { .. }, ElementType::F32) =
+                (&node.op, types[0].element)
                 && let Slot::Float { elements, .. } = &network.slots[operands[0]]
                 && elements.len() == shapes[0].iter().product::<usize>()
             {
@@ -145,7 +150,8 @@ impl Network {
             let kind = match built {
                 Ok(operator) => Kind::Operator(operator),
                 Err(_) => Kind::Reference(
-                    alone(graph, &node.op, &node.operands).map_err(|reason| GradientError::node(&name, reason))?,
+                    alone(graph, &node.op, &node.operands)
+                        .map_err(|reason| GradientError::node(&name, reason))?,
                 ),
             };
             let mut results = vec![];
@@ -283,15 +289,21 @@ impl Network {
         }
         let mut steps = take(&mut self.steps);
         for step in steps.iter_mut().rev().filter(|step| step.differentiated) {
-            let (Kind::Operator(operator), &[result]) = (&mut step.kind, step.results.as_slice()) else { continue };
+            let (Kind::Operator(operator), &[result]) = (&mut step.kind, step.results.as_slice()) else {
+                continue;
+            };
             let dy = take(&mut self.gradients[result]);
             // A value that is two operands has two gradients, which are added below.
             let mut taken: Vec<Vec<f32>> = vec![];
             for (i, &slot) in step.operands.iter().enumerate() {
-                taken.push(match step.operands[..i].contains(&slot) && self.is_moving(&step.operands[..i], slot, &taken) {
-                    true => vec![0.0; self.floats(slot).len()],
-                    false => take(&mut self.gradients[slot]),
-                });
+                taken.push(
+                    match step.operands[..i].contains(&slot)
+                        && self.is_moving(&step.operands[..i], slot, &taken)
+                    {
+                        true => vec![0.0; self.floats(slot).len()],
+                        false => take(&mut self.gradients[slot]),
+                    },
+                );
             }
             let x: Vec<&[f32]> = step.operands.iter().map(|&slot| self.floats(slot)).collect();
             let wanted = taken.iter_mut().map(|d| (!d.is_empty()).then_some(d.as_mut_slice())).collect();
@@ -321,9 +333,8 @@ impl Network {
 
     fn tensor(&self, slot: usize) -> Tensor {
         match &self.slots[slot] {
-            Slot::Float { elements, shape } => {
-                Tensor::from_f32(shape.clone(), elements.clone()).expect("a slot has the elements of its shape")
-            }
+            Slot::Float { elements, shape } => Tensor::from_f32(shape.clone(), elements.clone())
+                .expect("a slot has the elements of its shape"),
             Slot::Other(tensor) => tensor.clone(),
         }
     }
@@ -341,7 +352,9 @@ impl Network {
             }
             Kind::Reference(graph) => {
                 let names = graph.inputs().iter().map(|port| port.name.clone());
-                let inputs = names.zip(step.operands.iter().map(|&slot| self.tensor(slot))).collect::<BTreeMap<_, _>>();
+                let inputs = names
+                    .zip(step.operands.iter().map(|&slot| self.tensor(slot)))
+                    .collect::<BTreeMap<_, _>>();
                 let fail = |e: &dyn ToString| GradientError::node(&step.name, e.to_string());
                 let mut outputs = evaluate(graph, &inputs).map_err(|e| fail(&e))?;
                 for (port, &place) in graph.outputs().iter().zip(&step.results) {
@@ -356,7 +369,8 @@ impl Network {
     /// Mixes the statistics of a batch into those that a batch norm keeps.
     fn keep_statistics(&mut self, step: &Step) {
         let Kind::Operator(operator) = &step.kind else { return };
-        let (Some(found), &[_, _, _, mean, variance]) = (operator.statistics(), step.operands.as_slice()) else {
+        let (Some(found), &[_, _, _, mean, variance]) = (operator.statistics(), step.operands.as_slice())
+        else {
             return;
         };
         let unbiased = found.count as f32 / (found.count.max(2) - 1) as f32;
@@ -428,9 +442,12 @@ fn slot(tensor: Tensor) -> Slot {
 
 fn zeros(element: ElementType, shape: &[usize]) -> Slot {
     let count = shape.iter().product();
-    let other = |data: Data| Slot::Other(Tensor::new(shape.to_vec(), data).expect("as many zeros as elements"));
+    let other =
+        |data: Data| Slot::Other(Tensor::new(shape.to_vec(), data).expect("as many zeros as elements"));
     match element {
-        ElementType::F32 | ElementType::Ternary => Slot::Float { elements: vec![0.0; count], shape: shape.to_vec() },
+        ElementType::F32 | ElementType::Ternary => {
+            Slot::Float { elements: vec![0.0; count], shape: shape.to_vec() }
+        }
         ElementType::I8 => other(Data::I8(vec![0; count].into())),
         ElementType::U8 => other(Data::U8(vec![0; count].into())),
         ElementType::I16 => other(Data::I16(vec![0; count].into())),

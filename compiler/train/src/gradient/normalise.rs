@@ -83,7 +83,8 @@ impl Operator for BatchNorm {
         let [x, scale, bias, mean, variance] = operands else { return };
         if self.live {
             let count = self.count.max(1) as f64;
-            let means: Vec<f64> = self.sums(x.len(), |i, _| [x[i], 0.0]).iter().map(|s| s[0] / count).collect();
+            let means: Vec<f64> =
+                self.sums(x.len(), |i, _| [x[i], 0.0]).iter().map(|s| s[0] / count).collect();
             self.mean = means.iter().map(|&m| m as f32).collect();
             let mean = &self.mean;
             // Around the mean, and corrected for its rounding.
@@ -174,13 +175,15 @@ impl Operator for Softmax {
     fn backward(&mut self, _: &[&[f32]], y: &[f32], dy: &[f32], dx: &mut Gradients<'_>) {
         let (inner, block) = (self.inner, self.size * self.inner);
         let Some(dx) = dx.of(0).filter(|_| block > 0) else { return };
-        dx.par_chunks_mut(block).zip(y.par_chunks(block)).zip(dy.par_chunks(block)).for_each(|((dx, y), dy)| {
-            for i in 0..inner {
-                let line = || y.iter().zip(dy).skip(i).step_by(inner);
-                let dot = line().map(|(y, d)| f64::from(y * d)).sum::<f64>() as f32;
-                let dx = dx.iter_mut().skip(i).step_by(inner);
-                dx.zip(line()).for_each(|(dx, (y, d))| *dx += y * (d - dot));
-            }
-        });
+        dx.par_chunks_mut(block).zip(y.par_chunks(block)).zip(dy.par_chunks(block)).for_each(
+            |((dx, y), dy)| {
+                for i in 0..inner {
+                    let line = || y.iter().zip(dy).skip(i).step_by(inner);
+                    let dot = line().map(|(y, d)| f64::from(y * d)).sum::<f64>() as f32;
+                    let dx = dx.iter_mut().skip(i).step_by(inner);
+                    dx.zip(line()).for_each(|(dx, (y, d))| *dx += y * (d - dot));
+                }
+            },
+        );
     }
 }

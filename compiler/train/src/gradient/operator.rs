@@ -78,17 +78,22 @@ pub fn operator(op: &Op, operands: &[Operand<'_>], result: &[usize]) -> Result<B
             let windows = Windows::new(&conv.geometry, weight.get(2..).unwrap_or_default(), first, result);
             let (inputs, outputs) = (first[1], weight[0]);
             match weight[1] {
-                1 if conv.groups > 1 && inputs == conv.groups => Box::new(Depthwise::new(windows, inputs, outputs)),
+                1 if conv.groups > 1 && inputs == conv.groups => {
+                    Box::new(Depthwise::new(windows, inputs, outputs))
+                }
                 _ => Box::new(Conv::new(windows, conv.groups, inputs, outputs)),
             }
         }
         Op::MatMul => Box::new(
-            Product::new(first, &operands[1].shape, result).ok_or("its operands are no matrices".to_owned())?,
+            Product::new(first, &operands[1].shape, result)
+                .ok_or("its operands are no matrices".to_owned())?,
         ),
         Op::Unary(function) => Box::new(Map(*function)),
         Op::Binary(function) => Box::new(Zip::new(*function, first, &operands[1].shape, result)),
         Op::BatchNorm { epsilon } => Box::new(BatchNorm::new(first, *epsilon)),
-        Op::MaxPool(pool) => Box::new(MaxPool::new(&Windows::new(&pool.geometry, &pool.kernel, first, result))),
+        Op::MaxPool(pool) => {
+            Box::new(MaxPool::new(&Windows::new(&pool.geometry, &pool.kernel, first, result)))
+        }
         Op::AveragePool { pool, count_padding } => {
             let windows = Windows::new(&pool.geometry, &pool.kernel, first, result);
             Box::new(AveragePool::new(&windows, *count_padding))
@@ -106,7 +111,8 @@ pub fn operator(op: &Op, operands: &[Operand<'_>], result: &[usize]) -> Result<B
             Box::new(Move::new(op, first, &[])?)
         }
         Op::Gather { .. } => {
-            let indices = operands.get(1).and_then(|x| x.constant).ok_or("its indices are not constant".to_owned())?;
+            let indices =
+                operands.get(1).and_then(|x| x.constant).ok_or("its indices are not constant".to_owned())?;
             Box::new(Move::new(op, first, std::slice::from_ref(indices))?)
         }
         _ => return Err("it has none".to_owned()),

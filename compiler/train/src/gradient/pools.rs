@@ -64,7 +64,10 @@ impl Operator for MaxPool {
             return y.fill(f32::NEG_INFINITY);
         }
         self.chosen.resize(y.len(), u32::MAX);
-        let planes = y.par_chunks_mut(windows).zip(self.chosen.par_chunks_mut(windows)).zip(x[0].par_chunks(seen.extent));
+        let planes = y
+            .par_chunks_mut(windows)
+            .zip(self.chosen.par_chunks_mut(windows))
+            .zip(x[0].par_chunks(seen.extent));
         planes.for_each(|((y, chosen), x)| {
             for (i, (y, chosen)) in y.iter_mut().zip(chosen).enumerate() {
                 (*y, *chosen) = (f32::NEG_INFINITY, u32::MAX);
@@ -80,7 +83,8 @@ impl Operator for MaxPool {
     fn backward(&mut self, _: &[&[f32]], _: &[f32], dy: &[f32], dx: &mut Gradients<'_>) {
         let (extent, windows) = (self.seen.extent, self.seen.windows());
         let Some(dx) = dx.of(0).filter(|_| windows > 0 && extent > 0) else { return };
-        let planes = dx.par_chunks_mut(extent).zip(self.chosen.par_chunks(windows)).zip(dy.par_chunks(windows));
+        let planes =
+            dx.par_chunks_mut(extent).zip(self.chosen.par_chunks(windows)).zip(dy.par_chunks(windows));
         planes.for_each(|((dx, chosen), dy)| {
             for (&element, &d) in chosen.iter().zip(dy) {
                 if let Some(dx) = dx.get_mut(element as usize) {

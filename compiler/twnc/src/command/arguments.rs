@@ -570,7 +570,11 @@ fn parse_augment(text: &str) -> Result<AugmentChoice, String> {
             ("none", _) if text == "none" => {}
             ("flip", _) => augment.flip = true,
             (_, Some(("shift", pixels))) => {
-                augment.shift = pixels.parse().ok().filter(|n| *n <= 1024).ok_or("an image is moved by 0 to 1024 pixels")?;
+                augment.shift = pixels
+                    .parse()
+                    .ok()
+                    .filter(|n| *n <= 1024)
+                    .ok_or("an image is moved by 0 to 1024 pixels")?;
             }
             _ => return Err("auto, none, or some of flip and shift=PIXELS with commas between".to_owned()),
         }
@@ -631,7 +635,10 @@ fn positive(word: &str) -> Result<f32, String> {
 }
 
 fn batch(word: &str) -> Result<usize, String> {
-    word.parse().ok().filter(|n| (1..=1 << 16).contains(n)).ok_or_else(|| format!("a step has 1 to {} samples", 1 << 16))
+    word.parse()
+        .ok()
+        .filter(|n| (1..=1 << 16).contains(n))
+        .ok_or_else(|| format!("a step has 1 to {} samples", 1 << 16))
 }
 
 fn parse_schedule(text: &str) -> Result<Schedule, String> {

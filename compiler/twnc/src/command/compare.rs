@@ -1,9 +1,9 @@
 //! `twnc compare`: a compiled model against the float network that it came from, on data.
 
 use super::arguments::Compare;
-use super::{data, dataset};
 use super::failure::{Failure, Kind};
 use super::progress::Progress;
+use super::{data, dataset};
 use super::{err, out, run};
 use ndarray::{ArrayD, Axis, Slice};
 use serde::Serialize;

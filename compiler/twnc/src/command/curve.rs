@@ -57,15 +57,21 @@ pub fn svg(epochs: &[Epoch]) -> String {
         HEIGHT - MARGIN + 16.0,
     );
     for (i, (colour, name, value)) in curves.into_iter().enumerate() {
-        let points: Vec<String> = epochs
-            .iter()
-            .filter_map(|e| Some(format!("{:.1},{:.1}", x(e.number), y(value(e)?))))
-            .collect();
+        let points: Vec<String> =
+            epochs.iter().filter_map(|e| Some(format!("{:.1},{:.1}", x(e.number), y(value(e)?)))).collect();
         if points.is_empty() {
             continue;
         }
-        let _ = writeln!(text, "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>", points.join(" "));
-        let _ = writeln!(text, "<text x=\"{}\" y=\"20\" fill=\"{colour}\">{name}</text>", MARGIN + 140.0 * i as f64);
+        let _ = writeln!(
+            text,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+            points.join(" ")
+        );
+        let _ = writeln!(
+            text,
+            "<text x=\"{}\" y=\"20\" fill=\"{colour}\">{name}</text>",
+            MARGIN + 140.0 * i as f64
+        );
     }
     text + "</svg>\n"
 }

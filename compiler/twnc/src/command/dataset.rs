@@ -46,7 +46,9 @@ pub fn read(graph: &Graph, path: &Path, pixels: &Pixels) -> Result<Dataset, Fail
     if path.is_dir() {
         let (name, ty) = only()?;
         let layout = Layout::of(&ty.shape.iter().skip(1).map(|d| d.as_size()).collect::<Vec<_>>())
-            .ok_or_else(|| fail(format!("input `{name}` is {ty}: no images of 1 or 3 channels with fixed sides")))?;
+            .ok_or_else(|| {
+                fail(format!("input `{name}` is {ty}: no images of 1 or 3 channels with fixed sides"))
+            })?;
         let (tensor, labels) = folder(path, layout, pixels)?;
         return one(tensor, Some(labels));
     }
@@ -69,7 +71,11 @@ pub fn read(graph: &Graph, path: &Path, pixels: &Pixels) -> Result<Dataset, Fail
     }
     let (name, ty) = only()?;
     let array = data::read_npy(path)?;
-    let element = if ty.element == ElementType::I64 { twnc_runtime::ElementType::I64 } else { twnc_runtime::ElementType::F32 };
+    let element = if ty.element == ElementType::I64 {
+        twnc_runtime::ElementType::I64
+    } else {
+        twnc_runtime::ElementType::F32
+    };
     let array = data::convert(array, element, &name).map_err(|e| e.in_file(path.display()))?;
     let samples = twnc::samples([(name, array)]).map_err(fail)?;
     Ok(Dataset { samples, labels: None })
@@ -111,14 +117,17 @@ impl Layout {
             [Some(channels @ (1 | 3)), Some(height), Some(width)] => {
                 Some(Layout { channels, height, width, inner: height.checked_mul(width)? })
             }
-            [Some(height), Some(width), Some(channels @ (1 | 3))] => Some(Layout { channels, height, width, inner: 1 }),
+            [Some(height), Some(width), Some(channels @ (1 | 3))] => {
+                Some(Layout { channels, height, width, inner: 1 })
+            }
             _ => None,
         }
     }
 }
 
 fn tensor(shape: Vec<usize>, numbers: Vec<f32>, path: &Path) -> Result<Tensor, Failure> {
-    Tensor::new(shape, Data::F32(numbers.into())).map_err(|e| Failure::unacceptable(e).in_file(path.display()))
+    Tensor::new(shape, Data::F32(numbers.into()))
+        .map_err(|e| Failure::unacceptable(e).in_file(path.display()))
 }
 
 /// Bytes of pixels as numbers; `(channels, numbers of one that lie together)` says which channel a byte is of.
@@ -143,7 +152,8 @@ fn class_folders(path: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn entries(path: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let fail = |e: std::io::Error| Failure::unacceptable(format!("cannot be read: {e}")).in_file(path.display());
+    let fail =
+        |e: std::io::Error| Failure::unacceptable(format!("cannot be read: {e}")).in_file(path.display());
     let mut found = vec![];
     for entry in path.read_dir().map_err(fail)? {
         found.push(entry.map_err(fail)?.path());
@@ -158,23 +168,32 @@ fn folder(path: &Path, layout: Layout, pixels: &Pixels) -> Result<(Tensor, Vec<u
     let size = layout.channels * layout.height * layout.width;
     for (class, folder) in class_folders(path)?.iter().enumerate() {
         for file in entries(folder)? {
-            let is_image = file.extension().and_then(|e| e.to_str()).is_some_and(|e| {
-                ["png", "jpg", "jpeg"].contains(&e.to_lowercase().as_str())
-            });
+            let is_image = file
+                .extension()
+                .and_then(|e| e.to_str())
+                .is_some_and(|e| ["png", "jpg", "jpeg"].contains(&e.to_lowercase().as_str()));
             if !is_image {
                 continue;
             }
             if bytes.len() + size > MOST {
-                return Err(Failure::new(Kind::Limit, format!("more than {MOST} pixels")).in_file(path.display()));
+                return Err(
+                    Failure::new(Kind::Limit, format!("more than {MOST} pixels")).in_file(path.display())
+                );
             }
             let (width, height, image) = data::decode(&file, layout.channels)?;
             if (width, height) != (layout.width, layout.height) {
-                let message = format!("the image is {width}x{height}; the network takes {}x{}", layout.width, layout.height);
-                return Err(Failure::unacceptable(message).in_file(file.display()).help("scale the images first"));
+                let message = format!(
+                    "the image is {width}x{height}; the network takes {}x{}",
+                    layout.width, layout.height
+                );
+                return Err(Failure::unacceptable(message)
+                    .in_file(file.display())
+                    .help("scale the images first"));
             }
             match layout.inner {
                 1 => bytes.extend(image),
-                _ => (0..layout.channels).for_each(|c| bytes.extend(image.iter().skip(c).step_by(layout.channels))),
+                _ => (0..layout.channels)
+                    .for_each(|c| bytes.extend(image.iter().skip(c).step_by(layout.channels))),
             }
             labels.push(class);
         }
@@ -190,7 +209,8 @@ fn folder(path: &Path, layout: Layout, pixels: &Pixels) -> Result<(Tensor, Vec<u
 }
 
 fn opened(path: &Path) -> Result<Box<dyn Read>, Failure> {
-    let fail = |e: std::io::Error| Failure::unacceptable(format!("cannot be read: {e}")).in_file(path.display());
+    let fail =
+        |e: std::io::Error| Failure::unacceptable(format!("cannot be read: {e}")).in_file(path.display());
     let mut head = vec![];
     File::open(path).map_err(fail)?.take(2).read_to_end(&mut head).map_err(fail)?;
     let file = BufReader::new(File::open(path).map_err(fail)?);
@@ -219,8 +239,11 @@ fn idx(path: &Path) -> Result<(Vec<usize>, Vec<u8>), Failure> {
     }
     let count = sizes.iter().try_fold(1usize, |n, &size| n.checked_mul(size)).filter(|&n| n <= MOST);
     let Some(count) = count.filter(|_| !sizes.is_empty()) else {
-        return Err(Failure::new(Kind::Limit, format!("an array of {sizes:?} is not read; at most {MOST} elements are"))
-            .in_file(path.display()));
+        return Err(Failure::new(
+            Kind::Limit,
+            format!("an array of {sizes:?} is not read; at most {MOST} elements are"),
+        )
+        .in_file(path.display()));
     };
     let mut bytes = vec![];
     file.take(count as u64).read_to_end(&mut bytes).map_err(|e| fail(format!("cannot be read: {e}")))?;

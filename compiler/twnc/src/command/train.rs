@@ -23,7 +23,8 @@ pub fn run(options: &Train, json: bool) -> Result<(), Failure> {
     for output in std::iter::once(&options.target).chain(&options.checkpoint).chain(&options.curve) {
         data::keep_apart(output, read.iter().copied())?;
     }
-    let import = twnc_onnx::import_file(&options.model, &options.import()).map_err(twnc::CompileError::from)?;
+    let import =
+        twnc_onnx::import_file(&options.model, &options.import()).map_err(twnc::CompileError::from)?;
     import.notes.iter().for_each(|note| err!("note: {note}"));
     let graph = import.graph;
     let (training, validation) = samples(options, &graph)?;
@@ -187,7 +188,9 @@ fn interrupted(trainer: &Trainer, options: &Train) -> Result<(), Failure> {
     let message = format!("interrupted behind {} and {}", counted(epoch, "epoch"), counted(step, "step"));
     let failure = Failure::new(Kind::Interrupted, message);
     Err(match &options.checkpoint {
-        Some(path) => failure.help(format!("go on with the same options and --resume; {} has it", path.display())),
+        Some(path) => {
+            failure.help(format!("go on with the same options and --resume; {} has it", path.display()))
+        }
         None => failure.help("with --checkpoint FILE, nothing is lost"),
     })
 }
@@ -208,8 +211,14 @@ fn summarise(options: &Train, epochs: &[Epoch], layers: usize, json: bool) {
             })
         );
     } else {
-        let right = last.validation.map_or(String::new(), |[_, right]| format!(", {:.2}% of validation right", 100.0 * right));
-        out!("{path}: {} rounded, {} trained{right}", counted(layers, "layer"), counted(last.number, "epoch"));
+        let right = last
+            .validation
+            .map_or(String::new(), |[_, right]| format!(", {:.2}% of validation right", 100.0 * right));
+        out!(
+            "{path}: {} rounded, {} trained{right}",
+            counted(layers, "layer"),
+            counted(last.number, "epoch")
+        );
     }
 }
 
@@ -219,7 +228,9 @@ fn failure(error: TrainError, options: &Train) -> Failure {
         TrainError::Samples(_) => Failure::unacceptable(error).in_file(options.data.display()),
         TrainError::Labels(_) => {
             let file = options.labels.as_ref().unwrap_or(&options.data);
-            Failure::unacceptable(&error).in_file(file.display()).help("one class for each sample, counted from 0")
+            Failure::unacceptable(&error)
+                .in_file(file.display())
+                .help("one class for each sample, counted from 0")
         }
         TrainError::Gradient(GradientError::Memory { .. }) => Failure::new(Kind::Limit, error.to_string())
             .in_file(model)
