@@ -17,6 +17,7 @@ mod rules;
 mod run;
 mod sizes;
 mod train;
+mod training;
 mod tuning;
 
 use arguments::{Cli, Command};

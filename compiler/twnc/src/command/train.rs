@@ -1,9 +1,10 @@
 //! `twnc train`: straight-through training of a network with ternary weights.
 
-use super::arguments::{Method, Scale, Train};
+use super::arguments::Scale;
 use super::dataset::{self, Dataset, Pixels};
 use super::failure::{Failure, Kind};
 use super::progress::Progress;
+use super::training::{Method, Train};
 use super::{counted, curve, data, err, out};
 use std::path::Path;
 use std::sync::Arc;
