@@ -267,15 +267,10 @@ fn what_does_not_fit_is_refused() {
     let other = Data { samples: Samples::new([("x".to_owned(), other)]), labels: None };
     let said = refused(&other, options());
     assert!(said.contains("declared"), "{said}");
-    // A rate that runs away.
-    let data = stripes(32);
-    let wild = TrainOptions {
-        rate: 1e30,
-        rule: Rule::Sgd { momentum: 0.0 },
-        schedule: Schedule::Constant,
-        ..options()
-    };
-    let mut trainer = Trainer::new(&network(), &data, &Options::default(), wild).unwrap();
+    // Inputs whose sums are beyond what a float holds.
+    let huge = Tensor::from_f32(vec![32, 1, 16, 16], vec![3e38; 32 * 256]).unwrap();
+    let data = Data { samples: Samples::new([("x".to_owned(), huge)]), ..stripes(32) };
+    let mut trainer = Trainer::new(&network(), &data, &Options::default(), options()).unwrap();
     let found = (0..4).find_map(|_| trainer.epoch(&data, None, &mut |_, _| true).err());
     assert!(matches!(found, Some(TrainError::Diverged { .. })), "{found:?}");
 }
