@@ -47,14 +47,7 @@ fn sigmoid(x: f32) -> f32 {
 }
 
 fn hard_sigmoid(x: f32, alpha: f32, beta: f32) -> f32 {
-    let y = alpha * x + beta;
-    if y < 0.0 {
-        0.0
-    } else if y > 1.0 {
-        1.0
-    } else {
-        y
-    }
+    (alpha * x + beta).clamp(0.0, 1.0)
 }
 
 impl Map {
