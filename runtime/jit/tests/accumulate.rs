@@ -2,6 +2,7 @@
 
 mod cases;
 mod fenced;
+mod parts;
 mod planes;
 mod random;
 

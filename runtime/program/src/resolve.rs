@@ -143,12 +143,16 @@ impl<'a> Check<'a> {
                     s.terms.iter().flat_map(|term| term.planes.iter().map(move |p| (term, p)))
                 {
                     let (input, weight) = (self.shapes.of(plane.input), self.constant(plane.weight));
-                    let (expected, channels) = match &plane.contraction {
+                    let (mut expected, channels) = match &plane.contraction {
                         Contraction::Window { window, groups } => {
                             (convolved(input, weight, window, *groups)?, weight[0])
                         }
                         Contraction::MatMul => (multiplied(input, weight)?, weight[1]),
                     };
+                    // Parts are the groups of a window, which divide its outputs.
+                    if let Some(channels) = expected.get_mut(1).filter(|_| term.parts > 1) {
+                        *channels /= term.parts;
+                    }
                     same("output", output, &expected)?;
                     if let Some(scales) = term.input_scale
                         && self.shapes.of(scales).iter().product::<usize>() != output[0]

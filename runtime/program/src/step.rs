@@ -71,7 +71,8 @@ pub enum StepKind {
 /// `output = activation(Σₜ scaleₜ · Σₚ (weightₜₚ ∗ inputₜₚ) + bias + residual)`.
 ///
 /// That is, rounded after each operation and in this order: the sum over the first term's planes, times its factor, plus the bias,
-/// plus each further term, a sum times its factor, plus the residual, then the activation; what is absent is skipped.
+/// plus each further term, a sum times its factor, plus the residual, then the activation; what is absent is skipped. A term in
+/// parts is as many sums, each times a factor of its own and added to what is before.
 /// Output is `[N, M, spatial...]` for windows, `[..., R, M]` for matrix products.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accumulate {
@@ -92,7 +93,11 @@ pub struct Term {
     /// One or more products, in all terms of a step windows or in all matrix products, all with the shape of the output. The
     /// inputs of a term are all f32 or all i16.
     pub planes: Vec<Plane>,
-    /// f32 `[1]` or `[M]`.
+    /// Into how many parts the input channels of its one plane, a window, are divided; 1 where they are not. The plane's groups are
+    /// the parts: it is a product with `parts · M` outputs, and output `m` is the sum over the parts `p`, in order, of
+    /// their output `p · M + m` times its factor. The bias is added behind the last part of the first term.
+    pub parts: usize,
+    /// f32 `[1]` or `[parts · M]`.
     pub scale: Option<ConstantId>,
     /// f32, one number for each index of the output's first axis: the scale of quantised inputs.
     pub input_scale: Option<BufferId>,
@@ -104,7 +109,7 @@ pub struct Plane {
     /// f32 or i16 `[N, C, spatial...]` or `[..., R, K]`. What is i16 is written by a [`Quantize`] step, so that its range
     /// is known.
     pub input: BufferId,
-    /// Ternary `[M, C/groups, kernel...]` for windows, `[K, M]` for matrix products.
+    /// Ternary `[M, C/groups, kernel...]` for windows, `[K, M]` for matrix products; with parts `[parts · M, C/parts, kernel...]`.
     pub weight: ConstantId,
     /// Which of the two.
     pub contraction: Contraction,

@@ -10,7 +10,7 @@ use crate::error::ProgramError;
 use crate::program::{BufferId, ConstantId, Port, Program};
 use crate::resolve::element_count;
 use crate::step::{
-    Combine, Contraction, Epilogue, Map, MapInstruction, Move, MoveKind, Operand, StepKind, Term,
+    Combine, Contraction, Epilogue, Map, MapInstruction, Move, MoveKind, Operand, Plane, StepKind, Term,
 };
 use crate::window::Window;
 use crate::{MAX_DIM_NODES, MAX_MAP_INPUTS, MAX_MAP_VALUES, MAX_RANK, MAX_WINDOW};
@@ -279,6 +279,14 @@ impl Program {
 
     /// The inputs of a term are alike, and integers are quantised ones whose sum fits 32 bits.
     fn check_term(&self, term: &Term, ranges: &HashMap<BufferId, i16>) -> Result<(), String> {
+        let divided = |plane: &Plane| matches!(plane.contraction, Contraction::Window { groups, .. } if groups == term.parts);
+        match (term.parts, term.planes.as_slice()) {
+            (0, _) => return Err("a term of it has no part".into()),
+            (1, _) => {}
+            // Of an empty weight any number of parts would fit.
+            (parts, [plane]) if divided(plane) && self.constant(plane.weight).len() >= parts => {}
+            _ => return Err("a term in parts is not one window in as many groups".into()),
+        }
         let mut largest = 0u64;
         let element = self.element(Operand::Buffer(term.planes[0].input));
         for plane in &term.planes {

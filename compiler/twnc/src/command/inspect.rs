@@ -127,8 +127,11 @@ fn layer(
                 Contraction::Window { .. } => "conv",
                 Contraction::MatMul => "matmul",
             };
-            let scale =
-                term.scale.map(|id| if program.constant(id).len() == 1 { "layer" } else { "channel" });
+            let scale = term.scale.map(|id| match program.constant(id).len() {
+                1 => "layer",
+                _ if term.parts > 1 => "group",
+                _ => "channel",
+            });
             (op, s.terms.iter().flat_map(|term| &term.planes).map(|plane| plane.weight).collect(), scale)
         }
         StepKind::Conv(s) => ("conv", vec![constant(s.weight)?], None),

@@ -12,7 +12,7 @@ use twnc_program::{
 /// A term of one plane.
 fn term(weight: u32, contraction: Contraction, scale: Option<u32>) -> Term {
     let plane = Plane { input: BufferId(0), weight: ConstantId(weight), contraction };
-    Term { planes: vec![plane], scale: scale.map(ConstantId), input_scale: None }
+    Term { planes: vec![plane], parts: 1, scale: scale.map(ConstantId), input_scale: None }
 }
 
 fn windowed(window: Window, groups: usize) -> Contraction {
@@ -303,7 +303,8 @@ fn quantised_sums_are_exact_and_get_one_factor() {
         outputs: [BufferId(1), BufferId(2)],
     };
     let plane = Plane { input: BufferId(1), weight: ConstantId(0), contraction: Contraction::MatMul };
-    let term = Term { planes: vec![plane], scale: Some(ConstantId(1)), input_scale: Some(BufferId(2)) };
+    let term =
+        Term { planes: vec![plane], parts: 1, scale: Some(ConstantId(1)), input_scale: Some(BufferId(2)) };
     let epilogue = Epilogue { bias: Some(ConstantId(2)), ..Epilogue::default() };
     let accumulate = Accumulate { terms: vec![term], epilogue, output: BufferId(3) };
     let buffer =

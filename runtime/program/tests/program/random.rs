@@ -204,6 +204,7 @@ impl Growth {
                 };
                 let terms = [(input, None), (integers, Some(input_scale))].map(|(input, input_scale)| Term {
                     planes: (0..1 + self.choices.below(2)).map(|_| weight(self, input)).collect(),
+                    parts: 1,
                     scale: self.choices.flip().then(|| self.floats(&[1])),
                     input_scale,
                 });
@@ -414,7 +415,7 @@ impl Growth {
                         contraction: contraction.clone(),
                     };
                     let planes = (0..1 + self.choices.below(2)).map(|_| plane(self)).collect();
-                    Term { planes, scale, input_scale }
+                    Term { planes, parts: 1, scale, input_scale }
                 });
                 let terms = terms.collect();
                 StepKind::Accumulate(Accumulate { terms, epilogue, output })

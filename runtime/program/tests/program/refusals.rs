@@ -82,7 +82,7 @@ fn set_move(program: &mut Program, input: Operand, output: u32) {
 /// A term of one plane.
 fn term(contraction: Contraction) -> Term {
     let plane = Plane { input: BufferId(0), weight: ConstantId(0), contraction };
-    Term { planes: vec![plane], scale: None, input_scale: None }
+    Term { planes: vec![plane], parts: 1, scale: None, input_scale: None }
 }
 
 fn accumulate(terms: Vec<Term>, epilogue: Epilogue) -> StepKind {
