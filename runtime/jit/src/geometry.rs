@@ -46,7 +46,9 @@ impl Geometry {
         parts: usize,
     ) -> Result<Geometry, JitError> {
         match contraction {
-            Contraction::MatMul if parts > 1 => Err(JitError::Shape("parts of a product of matrices".into())),
+            Contraction::MatMul if parts > 1 => {
+                Self::checked(input, weight, Self::matmul_in_parts(input, weight, parts))
+            }
             Contraction::MatMul => Self::checked(input, weight, Self::matmul(input, weight)),
             Contraction::Window { window, groups } => {
                 let geometry = Self::convolution(input, weight, window, *groups)?;
@@ -169,6 +171,15 @@ impl Geometry {
             output_shape,
             rows_of_a_sample: Some((rows / leading.first().copied().unwrap_or(1).max(1)).max(1)),
         })
+    }
+
+    /// The first part of a product of `[..., parts, 1, K]` and `[parts, K, M]`.
+    fn matmul_in_parts(input: &[usize], weight: &[usize], parts: usize) -> Option<Geometry> {
+        let &[ref rows @ .., count, 1, depth] = input else { return None };
+        let &[same, _, _] = weight else { return None };
+        let geometry = Self::matmul(&[rows, &[depth]].concat(), &weight[1..])?;
+        let input_strides = Strides { x: parts.checked_mul(depth)?, ..geometry.input_strides };
+        ([count, same] == [parts; 2] && !rows.is_empty()).then_some(Geometry { input_strides, ..geometry })
     }
 
     fn window(

@@ -112,10 +112,12 @@ fn accumulate(program: &Program, shapes: &Shapes, step: &Accumulate, output: u64
         let shape = shapes.operand(program, Operand::Constant(plane.weight));
         let channel_axis = match plane.contraction {
             Contraction::Window { .. } => 0,
-            Contraction::MatMul => 1,
+            Contraction::MatMul => shape.len().saturating_sub(1),
         };
         let channels = shape.get(channel_axis).map_or(0, |&channels| channels as u64);
-        let positions = output.saturating_mul(parts as u64).checked_div(channels).unwrap_or(0);
+        // The outputs of a window are those of all its parts.
+        let outputs = if channel_axis == 0 { output.saturating_mul(parts as u64) } else { output };
+        let positions = outputs.checked_div(channels).unwrap_or(0);
         let selected = match &program.constant(plane.weight).data {
             ConstantData::Ternary(trits) => trits.iter().filter(|&t| t != 0).count() as u64,
             _ => 0,

@@ -93,11 +93,11 @@ pub struct Term {
     /// One or more products, in all terms of a step windows or in all matrix products, all with the shape of the output. The
     /// inputs of a term are all f32 or all i16.
     pub planes: Vec<Plane>,
-    /// Into how many parts the input channels of its one plane, a window, are divided; 1 where they are not. The plane's groups are
-    /// the parts: it is a product with `parts · M` outputs, and output `m` is the sum over the parts `p`, in order, of
-    /// their output `p · M + m` times its factor. The bias is added behind the last part of the first term.
+    /// Into how many parts the input channels of its one plane are divided; 1 where they are not. Each part is a product of its own
+    /// with a factor of its own, and the parts are added in order; the bias is added behind the last part of the first term.
+    /// A window in parts has as many groups: output `m` of part `p` is its output `p · M + m`.
     pub parts: usize,
-    /// f32 `[1]` or `[parts · M]`.
+    /// f32 `[1]` or `[parts · M]`, part by part.
     pub scale: Option<ConstantId>,
     /// f32, one number for each index of the output's first axis: the scale of quantised inputs.
     pub input_scale: Option<BufferId>,
@@ -106,10 +106,11 @@ pub struct Term {
 /// One ternary product.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plane {
-    /// f32 or i16 `[N, C, spatial...]` or `[..., R, K]`. What is i16 is written by a [`Quantize`] step, so that its range
+    /// f32 or i16 `[N, C, spatial...]` or `[..., R, K]`, in parts `[..., R, parts, 1, K/parts]`. What is i16 is written by a [`Quantize`] step, so that its range
     /// is known.
     pub input: BufferId,
-    /// Ternary `[M, C/groups, kernel...]` for windows, `[K, M]` for matrix products; with parts `[parts · M, C/parts, kernel...]`.
+    /// Ternary `[M, C/groups, kernel...]` for windows, `[K, M]` for matrix products; in parts `[parts · M, C/parts, kernel...]` and
+    /// `[parts, K/parts, M]`.
     pub weight: ConstantId,
     /// Which of the two.
     pub contraction: Contraction,

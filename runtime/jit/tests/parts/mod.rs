@@ -19,9 +19,11 @@ struct Case {
     /// Of a part.
     channels: usize,
     outputs: usize,
+    /// Of the image and of the window; of products of matrices 1.
     size: usize,
     kernel: usize,
     stride: usize,
+    matrix: bool,
     integers: Option<IntegerRange>,
     bias: bool,
     /// Only with a bias.
@@ -34,8 +36,8 @@ struct Case {
 fn cases() -> impl Strategy<Value = Case> {
     // Products of rows, few and many, and windows.
     let shape = prop_oneof![
-        (1..=40usize, Just(1), Just(1), Just(1)),
-        (1..=2usize, 1..=20usize, prop::sample::select(vec![1, 3]), 1..=2usize),
+        (1..=40usize, Just(1), Just(1), Just(1), any::<bool>()),
+        (1..=2usize, 1..=20usize, prop::sample::select(vec![1, 3]), 1..=2usize, Just(false)),
     ];
     let integers =
         prop::option::of((4..=8u32, any::<bool>()).prop_map(|(bits, signed)| IntegerRange {
@@ -44,11 +46,11 @@ fn cases() -> impl Strategy<Value = Case> {
         }));
     let rest = (any::<bool>(), prop::option::of(Just(Unary::Relu)), 1..=3usize);
     (shape, 2..=5usize, 1..=24usize, 1..=40usize, integers, rest, prop_oneof![Just(0), 0..500usize], any::<u64>())
-        .prop_map(|((samples, size, kernel, stride), parts, channels, outputs, integers, rest, rank, seed)| {
+        .prop_map(|((samples, size, kernel, stride, matrix), parts, channels, outputs, integers, rest, rank, seed)| {
             let (bias, activation, threads) = rest;
             #[rustfmt::skip]
             let case = Case {
-                samples, parts, channels, outputs, size, kernel, stride, integers, bias, activation, threads, rank, seed,
+                samples, parts, channels, outputs, size, kernel, stride, matrix, integers, bias, activation, threads, rank, seed,
             };
             case
         })
@@ -64,11 +66,25 @@ fn part<T: Copy>(elements: &[T], case: &Case, part: usize) -> Vec<T> {
 fn check(jit: &Jit, case: &Case) {
     let mut random = Random(case.seed);
     let Case { samples, parts, channels, outputs, size, kernel, stride, integers, .. } = *case;
-    let input_shape = [samples, parts * channels, size, size];
-    let part_shape = [samples, channels, size, size];
-    let weight_shape = [parts * outputs, channels, kernel, kernel];
-    let part_weight_shape = [outputs, channels, kernel, kernel];
-    let (count, taps) = (input_shape.iter().product(), kernel * kernel);
+    let (shapes, divided, apart) = match case.matrix {
+        true => (
+            [
+                (vec![samples, parts, 1, channels], vec![parts, channels, outputs]),
+                (vec![samples, channels], vec![channels, outputs]),
+            ],
+            Contraction::MatMul,
+            Contraction::MatMul,
+        ),
+        false => (
+            [parts, 1].map(|parts| {
+                let weight = vec![parts * outputs, channels, kernel, kernel];
+                (vec![samples, parts * channels, size, size], weight)
+            }),
+            square(kernel, stride, kernel / 2, parts),
+            square(kernel, stride, kernel / 2, 1),
+        ),
+    };
+    let (count, taps) = (shapes[0].0.iter().product(), kernel * kernel);
     let floats = random.floats(count);
     let numbers = integers.map_or(vec![], |range| random.integers(count, range));
     let trits = random.trits(parts * outputs * channels * taps);
@@ -77,11 +93,10 @@ fn check(jit: &Jit, case: &Case) {
     let weight = Trits::pack(&trits).expect("trits");
     let weights: Vec<Trits> =
         trits.chunks(outputs * channels * taps).map(|t| Trits::pack(t).expect("trits")).collect();
-    let (divided, apart) = (square(kernel, stride, kernel / 2, parts), square(kernel, stride, kernel / 2, 1));
     let plane = |p: usize, whole: bool| PlaneSpec {
         source: if whole { 0 } else { p },
-        input: if whole { &input_shape } else { &part_shape },
-        weight_shape: if whole { &weight_shape } else { &part_weight_shape },
+        input: &shapes[usize::from(!whole)].0,
+        weight_shape: &shapes[usize::from(!whole)].1,
         weight: if whole { &weight } else { &weights[p] },
         contraction: if whole { &divided } else { &apart },
         part: if whole { [p, parts] } else { [0, 1] },
@@ -167,7 +182,8 @@ fn parts_that_do_not_fit_are_errors() {
         ("part 0 of 0", plane([0, 0], &two, image, window)),
         ("3 parts of a product in 2 groups", plane([0, 3], &two, image, window)),
         ("2 parts of a product in 1 groups", plane([0, 2], &one, &[1, 2, 2, 2], window)),
-        ("parts of a product of matrices", plane([0, 2], &product, &[1, 4], &[4, 3])),
+        ("weight [4, 3] does not fit input [1, 4]", plane([0, 2], &product, &[1, 4], &[4, 3])),
+        ("does not fit", plane([0, 2], &product, &[1, 3, 1, 2], &[3, 2, 2])),
     ];
     for (reason, plane) in cases {
         let planes = vec![plane];

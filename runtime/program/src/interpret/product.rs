@@ -101,7 +101,7 @@ pub(super) fn accumulate(
         let scale = term.scale.map(|id| constant(cx, id)).transpose()?;
         let input_scale = term.input_scale.map(|id| cx.f32(Operand::Buffer(id))).transpose()?;
         // Outputs of the plane that are of parts before.
-        let first = if term.parts > 1 { part * shape[1] } else { 0 };
+        let first = part * if matmul { shape[shape.len() - 1] } else { shape[1] };
         let factor = |sample: usize, channel: usize| {
             let scale = scale.map(|scale| scale[if scale.len() == 1 { 0 } else { first + channel }]);
             let input_scale = input_scale.map(|scales| scales[sample]);
@@ -140,9 +140,12 @@ pub(super) fn accumulate(
                     for (block, values) in line.chunks_mut(BLOCK).enumerate() {
                         let mut sums = [0f64; BLOCK];
                         for (plane, product) in products.clone() {
-                            let inner = cx.shape(Operand::Constant(plane.weight))[0];
-                            let x = (0..inner).map(|k| product.input.get(row * inner + k));
-                            row_sums(x, product.weights, columns, block * BLOCK, &mut sums[..values.len()]);
+                            let weight = cx.shape(Operand::Constant(plane.weight));
+                            let inner = weight[weight.len() - 2];
+                            let from = (row * term.parts + part) * inner;
+                            let x = (0..inner).map(|k| product.input.get(from + k));
+                            let column = part * inner * columns + block * BLOCK;
+                            row_sums(x, product.weights, columns, column, &mut sums[..values.len()]);
                         }
                         for (j, value) in values.iter_mut().enumerate() {
                             *value = finish(sums[j], row / of_a_sample.max(1), block * BLOCK + j, *value);

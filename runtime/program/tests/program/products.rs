@@ -80,6 +80,23 @@ fn ternary_channels_and_groups() {
 }
 
 #[test]
+fn parts_of_a_product_have_factors_of_their_own_and_are_added() {
+    // Two parts of one channel each, two outputs: part 0 has +x0 and -x0, part 1 +x1 and 0.
+    let divided = Term { parts: 2, ..term(0, windowed(window(&[1]), 2), Some(1)) };
+    let epilogue = Epilogue { bias: Some(ConstantId(2)), ..Epilogue::default() };
+    let constants =
+        [ternary(&[4, 1, 1], &[1, -1, 1, 0]), dense(&[4], &[2., 3., 5., 7.]), dense(&[2], &[0.5, 0.25])];
+    let expected = f32s(&[1, 2, 2], &[17.5, 24.5, -2.75, -5.75]);
+    let step = accumulate(vec![divided], epilogue.clone(), 1);
+    check(&[count_up(&[1, 2, 2])], &constants, step, &expected);
+    // The same of two rows (1, 2) and (3, 4).
+    let divided = Term { parts: 2, ..term(0, Contraction::MatMul, Some(1)) };
+    let constants = [ternary(&[2, 1, 2], &[1, -1, 1, 0]), constants[1].clone(), constants[2].clone()];
+    let expected = f32s(&[2, 2], &[12.5, -2.75, 26.5, -8.75]);
+    check(&[count_up(&[2, 2, 1, 1])], &constants, accumulate(vec![divided], epilogue, 1), &expected);
+}
+
+#[test]
 fn ternary_windows_of_three_axes() {
     // The sum of the eight corners of a cube of 1..27, that is of all its corners' indices plus 8.
     let mut trits = [0; 27];
