@@ -8,7 +8,8 @@ use crate::program::Program;
 use crate::resolve::Shapes;
 use crate::scalar::{Binary, Unary};
 use crate::step::{
-    Accumulate, Contraction, Epilogue, MapInstruction, Operand, PoolKind, ReduceKind, Scatter, Step, StepKind,
+    Accumulate, Contraction, Epilogue, MapInstruction, Operand, PoolKind, ReduceKind, Scatter, Step,
+    StepKind, Term,
 };
 use std::iter::Sum;
 use std::ops::Add;
@@ -140,11 +141,10 @@ fn accumulate(program: &Program, shapes: &Shapes, step: &Accumulate, output: u64
             _ => outputs,
         }
     });
-    let products: usize = step
-        .terms
-        .iter()
-        .map(|term| term.planes.len().saturating_mul(term.parts))
-        .fold(0, usize::saturating_add);
+    // Parts are added to nothing at first, as a sum along an axis is.
+    let summands =
+        |term: &Term| if term.parts > 1 { term.parts.saturating_add(1) } else { term.planes.len() };
+    let products = step.terms.iter().map(summands).fold(0, usize::saturating_add);
     let terms = Operations {
         additions_epilogue: output.saturating_mul(products.saturating_sub(1) as u64),
         multiplications_epilogue: scales.fold(0, u64::saturating_add),
