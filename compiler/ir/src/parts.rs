@@ -145,10 +145,12 @@ pub fn added(
 pub struct Parts {
     /// The `mul` by the scales, and which operand they are.
     pub mul: (NodeId, usize),
-    /// The scales, part by part; one number for all, or one for each part and output channel.
+    /// The scales: one number for all, or one for each output channel of each part, part by part.
     pub scales: Vec<f32>,
-    /// The number of output channels.
-    pub channels: usize,
+    /// The number of parts.
+    pub count: usize,
+    /// The axis of the sum along which the output channels lie.
+    pub channel_axis: usize,
 }
 
 /// The scaled layer in parts whose sum a node is, if nothing else reads what comes before the sum.
@@ -170,14 +172,11 @@ pub fn at(graph: &Graph, sum: NodeId) -> Option<Parts> {
         return None;
     };
     let weight = graph.constant(weight).filter(|weight| weight.as_ternary().is_some())?.ty();
-    let parts = added(&product.op, &weight, graph.ty(result), divided, &graph.node(sum).op)?;
-    let channels = match &product.op {
-        Op::Conv(_) => weight.shape[0].as_size()? / parts,
-        _ => weight.shape[2].as_size()?,
+    let count = added(&product.op, &weight, graph.ty(result), divided, &graph.node(sum).op)?;
+    let (channels, channel_axis) = match &product.op {
+        Op::Conv(_) => (weight.shape[0].as_size()? / count, 1),
+        _ => (weight.shape[2].as_size()?, graph.ty(graph.node(sum).results[0]).rank() - 1),
     };
-    (scales.len() == 1 || scales.len() == parts * channels).then_some(Parts {
-        mul: (mul, operand),
-        scales,
-        channels,
-    })
+    let fit = scales.len() == 1 || scales.len() == count * channels;
+    fit.then_some(Parts { mul: (mul, operand), scales, count, channel_axis })
 }

@@ -100,6 +100,9 @@ impl Repair {
         execute: Arc<dyn Execute>,
         options: RepairOptions,
     ) -> Result<Repair, OptionsError> {
+        if let Scale::Group(_) = passes.scale {
+            return Err(OptionsError::FittedGroups);
+        }
         let (rounding, shared) = (Ternarise::new(passes)?, passes.scale == Scale::Layer);
         Ok(Repair { rounding, shared, samples, execute, options, progress: None, summary: Arc::default() })
     }
@@ -134,7 +137,7 @@ impl Repair {
                 progress(solved.len(), count);
             }
             let Some(weight) = layer.float(graph) else { continue };
-            let rounding = self.rounding.round(&layer, weight)?;
+            let rounding = self.rounding.round(graph, &layer, weight)?;
             let target = Target::of(graph, &layer, |value| schedule.settled(value));
             let (solution, errors) =
                 work.layer(graph, &layer, &rounding, &target, self.shared).map_err(|e| e.at(&layer.name))?;

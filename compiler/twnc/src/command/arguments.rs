@@ -105,9 +105,10 @@ pub struct CompileOptions {
     /// How weights are rounded: twn (0.7 of the mean magnitude) or exact (least squares).
     #[arg(long, value_enum, default_value_t)]
     pub threshold: Threshold,
-    /// What shares a scale: a layer, as in the paper, or an output channel [default: layer; with --calibrate, channel].
-    #[arg(long, value_enum)]
-    pub scale: Option<Scale>,
+    /// What shares a scale: layer, as in the paper; channel, an output channel; or group:N, at most N weights of an output channel, those of whole
+    /// input channels [default: layer; with --calibrate, channel].
+    #[arg(long, value_name = "WHAT", value_parser = scale)]
+    pub scale: Option<passes::Scale>,
     /// What ternary layers sum: f32, or int (whole numbers, to which their inputs are rounded, with a scale for each sample).
     #[arg(long, value_enum, default_value_t)]
     pub activations: Activations,
@@ -160,15 +161,6 @@ pub enum Threshold {
     #[default]
     Twn,
     Exact,
-}
-
-/// What shares a scale.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-#[allow(missing_docs)] // as above
-pub enum Scale {
-    #[default]
-    Layer,
-    Channel,
 }
 
 /// What ternary layers sum.
@@ -348,10 +340,7 @@ impl CompileOptions {
                 Threshold::Twn => passes::Threshold::Twn,
                 Threshold::Exact => passes::Threshold::Exact,
             },
-            scale: match self.scale.unwrap_or_default() {
-                Scale::Layer => passes::Scale::Layer,
-                Scale::Channel => passes::Scale::Channel,
-            },
+            scale: self.scale.unwrap_or_default(),
             activations: match self.activations {
                 Activations::F32 => passes::Activations::F32,
                 Activations::Int => passes::Activations::Int,
@@ -368,6 +357,18 @@ fn parse_bits(text: &str) -> Result<usize, String> {
     let (least, most) = passes::fix_point::BITS.into_inner();
     let bits = text.parse().ok().filter(|bits| passes::fix_point::BITS.contains(bits));
     bits.ok_or_else(|| format!("an activation has {least} to {most} bits"))
+}
+
+fn scale(text: &str) -> Result<passes::Scale, String> {
+    match text.split_once(':') {
+        None if text == "layer" => Ok(passes::Scale::Layer),
+        None if text == "channel" => Ok(passes::Scale::Channel),
+        Some(("group", size)) => match size.parse() {
+            Ok(size @ 1..) => Ok(passes::Scale::Group(size)),
+            _ => Err(format!("`{size}` is no number of weights; write group:64, for instance")),
+        },
+        _ => Err("a scale is that of a layer, a channel or group:N".to_owned()),
+    }
 }
 
 fn parse_dim(text: &str) -> Result<(String, i64), String> {

@@ -1,6 +1,6 @@
 //! `twnc MODEL.onnx -o MODEL.bin`.
 
-use super::arguments::{Activations, Compile, CompileOptions, Emit, Scale, Ternarise};
+use super::arguments::{Activations, Compile, CompileOptions, Emit, Ternarise};
 use super::data;
 use super::failure::Failure;
 use super::progress::Progress;
@@ -49,7 +49,7 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     };
     let mut chosen = options.options.clone();
     if options.calibrate.is_some() {
-        chosen.scale.get_or_insert(Scale::Channel);
+        chosen.scale.get_or_insert(twnc_passes::Scale::Channel);
     }
     let mut compiler = chosen.compiler(settings.clone())?;
     let import = compiler.import_file(model)?;
