@@ -19,7 +19,7 @@ pub(crate) fn layer(
     let Some(product) = products.next() else {
         return Err(build.invalid(layer.result, "a layer without a product"));
     };
-    let shape = &graph.ty(product.results[0]).shape;
+    let shape = &graph.ty(layer.result).shape;
     let channels = steps::channels_of(&product.op, shape.len()).and_then(|axis| shape[axis].as_size());
     let bias = match (layer.bias, channels) {
         (Some(bias), Some(channels)) => Some(build.constant(bias, vec![channels])?),

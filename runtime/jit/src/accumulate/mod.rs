@@ -105,7 +105,7 @@ pub struct AccumulateSpec<'a> {
     pub rank: usize,
 }
 
-/// Generated code for an accumulate step. Its inputs are the sources of its planes, then the planes' input scales; each of its phases is a
+/// Generated code for an accumulate step. Its inputs are the sources of its planes, then the planes' input scales, one for all parts of a product; each of its phases is a
 /// plane, or several that share tables.
 pub struct AccumulateKernel {
     phases: Vec<Phase>,
@@ -173,6 +173,9 @@ impl Jit {
             if !spec.planes[..i].last().is_some_and(|earlier| earlier.partial) {
                 largest = 0;
             }
+            let continued = spec.planes[..i]
+                .last()
+                .is_some_and(|earlier| plane.continues(earlier) && plane.input_scale && earlier.input_scale);
             let before = match spec.planes[..i].last() {
                 None => Before::Nothing,
                 Some(earlier) if earlier.partial => Before::Sum,
@@ -196,7 +199,8 @@ impl Jit {
             let first = !spec.planes[..i].iter().any(last_part) && last_part(plane);
             let epilogue = Epilogue {
                 scale: plane.scale.map(<[f32]>::to_vec),
-                input_scale: plane.input_scale.then_some(slots.len() + scales.len()),
+                // That of the part before, or a new one.
+                input_scale: plane.input_scale.then_some(slots.len() + scales.len() - usize::from(continued)),
                 before,
                 partial: plane.partial,
                 bias: spec.bias.filter(|_| first).map(<[f32]>::to_vec),
@@ -226,7 +230,7 @@ impl Jit {
             if place != Some(slot) {
                 return Err(JitError::Shape("inputs that are not numbered, or of two shapes".into()));
             }
-            if plane.input_scale {
+            if plane.input_scale && !continued {
                 scales.push(Slot::f32(plane.input.first().copied().unwrap_or(1)));
             }
             planes.push((geometry, epilogue));

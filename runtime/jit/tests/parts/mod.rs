@@ -124,7 +124,7 @@ fn check(jit: &Jit, case: &Case) {
         (Some(_), None) => View::I16(&numbers),
         (Some(_), Some(p)) => View::I16(&numbers_apart[p]),
     };
-    let of_whole: Vec<View<'_>> = [view(None)].into_iter().chain(scales(parts)).collect();
+    let of_whole: Vec<View<'_>> = [view(None)].into_iter().chain(scales(1)).collect();
     let of_separate: Vec<View<'_>> = (0..parts).map(|p| view(Some(p))).chain(scales(parts)).collect();
     // Sums of floats may be in another order, where other weights make other kernels of the parts.
     let terms = (parts * channels * taps) as f32;
