@@ -133,6 +133,8 @@ fn whatever_is_wrong_is_said() {
         ("run lenet5.bin -i image=one.npy -o lenet5.bin", 2, "lenet5.bin would be overwritten by the output"),
         #[cfg(unix)]
         ("lenet5.onnx --emit twir -o /dev/null", 2, "/dev/null is no regular file"),
+        ("lenet5.onnx -o x.bin --scale group:0", 2, "`0` is no number of weights; write group:64"),
+        ("lenet5.onnx -o x.bin --scale group", 2, "a scale is that of a layer, a channel or group:N"),
         ("bench lenet5.bin --threads 0", 2, "from 1 to 1024 threads may compute"),
         ("bench lenet5.bin --threads 1000000000", 2, "from 1 to 1024 threads may compute"),
         ("bench lenet5.bin --runs 0", 2, "at least 1 run is timed"),
