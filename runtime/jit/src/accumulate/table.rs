@@ -196,7 +196,6 @@ impl<T: Number> TableKernel<T> {
                         packed[source..].as_ptr(),
                         members.as_ptr(),
                         rows,
-                        tile.pitch / tile.lanes,
                         self.packing.planes.pitch * size_of::<T>(),
                     );
                 }
