@@ -85,7 +85,7 @@ pub(crate) type BuildFunction<T> = unsafe extern "C" fn(*mut T, *const T, *const
 /// leaves the result where `into` says.
 /// The stream has, output by
 /// output, the byte offset (`u32`) of its sums (`tile.registers()` vectors) from `sums`, then for each lookup the offset
-/// (`u16`, in numbers) of its entry from `table`. `lookups` is at least 1 and at most [`MOST_LOOKUPS`].
+/// (`u16`, in bytes) of its entry from `table`. `lookups` is at least 1 and at most [`MOST_LOOKUPS`].
 ///
 /// That signs are sorted into classes leaves an addition from memory for each vector of a lookup, and nothing else.
 #[derive(Clone, Copy, Debug)]

@@ -117,7 +117,7 @@ impl Plan {
             .flat_map(|size| groupings(geometry, &phases, size).into_iter().map(move |g| (size, g)));
         let groupings: Vec<(usize, Vec<Group>)> = sizes.collect();
         let line = element.line();
-        let budget = first_level_cache() - BESIDE_TABLES;
+        let budget = (first_level_cache() - BESIDE_TABLES).min(u16::MAX.into());
         let mut candidates: Vec<(f64, usize, Image, Shape)> = Vec::new();
         // Narrower vectors may be filled where rows leave wide ones half empty.
         let short = geometry.output[1] <= isa.lanes(element);

@@ -77,8 +77,7 @@ impl Code for Accumulate {
                 };
                 let mut registers: Vec<Value> = (0..places.len()).map(|v| sum(b, v)).collect();
                 for lookup in 0..self.lookups {
-                    let index = b.ins().uload16(types::I64, flags(), stream, (4 + lookup * 2) as i32);
-                    let offset = b.ins().ishl_imm_u(index, element.bytes().ilog2() as i64);
+                    let offset = b.ins().uload16(types::I64, flags(), stream, (4 + lookup * 2) as i32);
                     let entry = b.ins().iadd(table, offset);
                     for (sum, &place) in registers.iter_mut().zip(&places) {
                         let value = load(b, vector(element), entry, place);

@@ -86,10 +86,9 @@ pub(crate) fn build(code: &Build) -> Assembled {
 /// [`Accumulate`].
 pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
     let Accumulate { tile, lookups, fresh, into } = *code;
-    let bytes = tile.element.bytes();
-    assemble(tile.lanes * bytes, |a| {
+    assemble(tile.lanes * tile.element.bytes(), |a| {
         let (table, sums, stream, counts) = (rdi, rsi, rdx, rcx);
-        let (sum, totals, index, entry, total) = (r8, r10, r9, r9, r9);
+        let (sum, totals, entry, total) = (r8, r10, r9, r9);
         a.mov(totals, r8)?;
         let places = tile.offsets();
         let vector = a.vector();
@@ -109,7 +108,7 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
             }
             for lookup in 0..lookups {
                 a.movzx(r9d, word_ptr(stream + (4 + lookup * 2)))?;
-                a.lea(entry, ptr(table + index * bytes))?;
+                a.add(entry, table)?;
                 for (v, &place) in places.iter().enumerate() {
                     let entry = ptr(entry + place);
                     add(a, tile.element, lookup < lookups - class, v, entry)?;
