@@ -194,7 +194,8 @@ impl<T: Number> TableKernel<T> {
                 // SAFETY: the slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts
                 // `block` of them; a table has `table_rows >= rows` rows of `pitch` numbers. A member's plane starts
                 // inside `packed`, and `planes` made planes long enough for `table_rows` rows of `pitch` numbers from
-                // every region's start and member's displacement; a region of the input as it is ends with its plane. `members` has as many offsets as the group's size.
+                // every region's start and member's displacement; a region of the input as it is ends with its plane. `members` has
+                // as many offsets as the group's size.
                 unsafe {
                     build(
                         tables[slot * table..].as_mut_ptr(),

@@ -31,27 +31,28 @@ pub(crate) fn build(code: &Build) -> Assembled {
         }
         let vector = a.vector();
         let sums = |a: &mut Assembler, vectors: usize| -> Emitted {
-            for (v, (member, &register)) in
-                (0..vectors).flat_map(|v| sources.iter().enumerate().map(move |member| (v, member)))
-            {
-                a.load(v * registers + member, ptr(register + at + v * vector))?;
+            for v in 0..vectors {
+                for (member, &register) in sources.iter().enumerate() {
+                    a.load(v * registers + member, ptr(register + at + v * vector))?;
+                }
             }
             // By number of the sum: the register that it is in, which its siblings take over.
             let mut places: Vec<usize> = Vec::new();
             for (number, sum) in (1..).zip(patterns.sums()) {
-                let place = match sum.parent.map(|parent| places[parent - 1]) {
+                let parent = sum.parent.map(|parent| places[parent - 1]);
+                let place = match parent {
                     None => sum.member,
                     Some(parent) if parent < group => group,
                     Some(parent) => parent + 1,
                 };
                 for first in (0..vectors).map(|v| v * registers) {
-                    let Some(parent) = sum.parent else { continue };
-                    let (place, parent) = (first + place, first + places[parent - 1]);
+                    let Some(parent) = parent.map(|parent| first + parent) else { break };
+                    let (place, member) = (first + place, first + sum.member);
                     match (element, sum.negative) {
-                        (Element::F32, true) => a.subtract_f32(place, parent, first + sum.member)?,
-                        (Element::F32, false) => a.add_f32(place, parent, first + sum.member)?,
-                        (Element::I16, true) => a.subtract_i16(place, parent, first + sum.member)?,
-                        (Element::I16, false) => a.add_i16(place, parent, first + sum.member)?,
+                        (Element::F32, true) => a.subtract_f32(place, parent, member)?,
+                        (Element::F32, false) => a.add_f32(place, parent, member)?,
+                        (Element::I16, true) => a.subtract_i16(place, parent, member)?,
+                        (Element::I16, false) => a.add_i16(place, parent, member)?,
                     }
                 }
                 places.push(place);
@@ -66,7 +67,7 @@ pub(crate) fn build(code: &Build) -> Assembled {
         a.mov(to, table)?;
         a.xor(at, at)?;
         if turns > 0 {
-            a.mov(left, turns as u64)?;
+            a.mov(r13d, turns as u32)?;
             a.set_label(&mut turn)?;
             sums(a, together)?;
             a.dec(left)?;
