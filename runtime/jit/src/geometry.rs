@@ -136,6 +136,11 @@ impl Geometry {
         self.channels * self.taps()
     }
 
+    /// Whether an output reads the inputs at its own position and no others, of an image that is as large.
+    pub fn is_pointwise(&self) -> bool {
+        self.taps() == 1 && self.strides == [1, 1] && self.input == self.output && self.input_strides.x == 1
+    }
+
     /// Where there is one position per sample and one tap, samples are the rows of a matrix product.
     fn with_samples_as_rows(self) -> Geometry {
         let single = [self.input, self.output, self.kernel] == [[1, 1]; 3] && self.pads == [0, 0];
