@@ -83,7 +83,9 @@ fn fold(graph: &Graph, id: NodeId, room: &mut usize) -> Option<Result<Vec<Tensor
         return Some(Err(format!("{before} constant elements would become {after}")));
     }
     let Some(rest) = room.checked_sub(after) else {
-        return Some(Err("all that is folded would be much more than the constants of the network".to_owned()));
+        return Some(Err(
+            "all that is folded would be much more than the constants of the network".to_owned()
+        ));
     };
     *room = rest;
     // What the evaluator does, whatever model the target is counted by.

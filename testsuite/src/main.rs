@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use testsuite::conformance;
 use testsuite::fuzz::{Outcome, Run, Target};
-use testsuite::graphs;
 use testsuite::generate::{GenerateError, Network, Weights};
+use testsuite::graphs;
 
 /// What the test suite of twnc can do from a shell.
 #[derive(Parser)]

@@ -127,7 +127,9 @@ pub fn read_image(reader: impl BufRead + Seek, picture: &Picture) -> Result<Outp
     let too_large = PictureError::TooLarge { width, height };
     // Scaling works in f32 of up to four channels.
     let bytes = [width, height, 16].iter().try_fold(1u64, |product, &n| product.checked_mul(n as u64));
-    let (Ok(columns), Ok(rows)) = (u32::try_from(width), u32::try_from(height)) else { return Err(too_large) };
+    let (Ok(columns), Ok(rows)) = (u32::try_from(width), u32::try_from(height)) else {
+        return Err(too_large);
+    };
     if bytes.is_none_or(|bytes| bytes > MAX_IMAGE_BYTES) {
         return Err(too_large);
     }

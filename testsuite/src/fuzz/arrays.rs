@@ -22,7 +22,10 @@ pub(super) fn npz(bytes: &[u8]) -> bool {
     let written = npz_of(&found);
     let again = arrays::read_npz(Cursor::new(&written));
     let again = again.unwrap_or_else(|error| panic!("an archive that was written is refused: {error}"));
-    assert!(npz_of(&again.into_iter().collect::<Vec<_>>()) == written, "an archive does not survive its file");
+    assert!(
+        npz_of(&again.into_iter().collect::<Vec<_>>()) == written,
+        "an archive does not survive its file"
+    );
     true
 }
 
@@ -37,7 +40,8 @@ pub(super) fn image(bytes: &[u8]) -> bool {
 
 fn npy_of(array: &Output) -> Vec<u8> {
     let mut bytes = vec![];
-    arrays::write_npy(&mut bytes, array).unwrap_or_else(|error| panic!("an array cannot be written: {error}"));
+    arrays::write_npy(&mut bytes, array)
+        .unwrap_or_else(|error| panic!("an array cannot be written: {error}"));
     bytes
 }
 
@@ -74,12 +78,14 @@ pub(super) fn npy_seeds() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn npz_seeds() -> Vec<Vec<u8>> {
-    let named: Vec<_> = samples().into_iter().enumerate().map(|(i, array)| (format!("x{i}"), array)).collect();
+    let named: Vec<_> =
+        samples().into_iter().enumerate().map(|(i, array)| (format!("x{i}"), array)).collect();
     [&named[..1], &named[1..4], &named[..]].into_iter().map(npz_of).collect()
 }
 
 pub(super) fn image_seeds() -> Vec<Vec<u8>> {
-    let grey = DynamicImage::ImageLuma8(image::GrayImage::from_fn(9, 6, |x, y| image::Luma([(x * 20 + y) as u8])));
+    let grey =
+        DynamicImage::ImageLuma8(image::GrayImage::from_fn(9, 6, |x, y| image::Luma([(x * 20 + y) as u8])));
     let colour = DynamicImage::ImageRgb8(image::RgbImage::from_fn(5, 8, |x, y| {
         image::Rgb([(x * 50) as u8, (y * 30) as u8, 128])
     }));

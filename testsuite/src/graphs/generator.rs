@@ -42,8 +42,7 @@ pub fn random(seed: u64) -> Sample {
     let size = |random: &mut Random| 1 + random.below(9) as i64;
     let symbols = [("N", 1 + random.below(3) as i64), ("H", size(&mut random)), ("W", size(&mut random))];
     let symbols = BTreeMap::from(symbols);
-    let mut build =
-        Build { random, graph: GraphBuilder::new("random"), symbols, values: vec![], nodes: 0 };
+    let mut build = Build { random, graph: GraphBuilder::new("random"), symbols, values: vec![], nodes: 0 };
     let inputs = build.inputs();
     for _ in 0..2 + build.random.below(14) {
         build.grow();
@@ -211,13 +210,15 @@ impl Build {
             ElementType::Bool => Data::Bool(whole(0, 2).into_iter().map(|n| n == 1).collect()),
             ElementType::Ternary => Data::Ternary(whole(-1, 3).into_iter().map(|n| n as i8).collect()),
         };
-        Tensor::new(shape.to_vec(), data).unwrap_or_else(|error| unreachable!("as many as the shape says: {error}"))
+        Tensor::new(shape.to_vec(), data)
+            .unwrap_or_else(|error| unreachable!("as many as the shape says: {error}"))
     }
 
     /// Floats that are uniform, and so not those of many.
     pub(super) fn floats(&mut self, shape: &[usize], low: f32, high: f32) -> Tensor {
         let count = shape.iter().product::<usize>();
         let data = Data::F32((0..count).map(|_| self.random.uniform(low, high)).collect());
-        Tensor::new(shape.to_vec(), data).unwrap_or_else(|error| unreachable!("as many as the shape says: {error}"))
+        Tensor::new(shape.to_vec(), data)
+            .unwrap_or_else(|error| unreachable!("as many as the shape says: {error}"))
     }
 }

@@ -83,11 +83,15 @@ impl Build {
         // No window of padding alone.
         let pads = |build: &mut Build| kernel.iter().map(|&k| build.within(0, (k - 1).min(2))).collect();
         let (pads_begin, pads_end) = (pads(self), pads(self));
-        let dilations = kernel.iter().zip(sizes).map(|(&k, &n)| {
-            if (k - 1) * 2 < n { self.within(1, 2) } else { 1 }
-        });
+        let dilations =
+            kernel.iter().zip(sizes).map(|(&k, &n)| if (k - 1) * 2 < n { self.within(1, 2) } else { 1 });
         let dilations = dilations.collect();
-        Geometry { strides: kernel.iter().map(|_| self.within(1, 3)).collect(), dilations, pads_begin, pads_end }
+        Geometry {
+            strides: kernel.iter().map(|_| self.within(1, 3)).collect(),
+            dilations,
+            pads_begin,
+            pads_end,
+        }
     }
 
     fn kernel(&mut self, sizes: &[usize]) -> Vec<usize> {
@@ -197,7 +201,8 @@ impl Build {
     fn of_two(&mut self) -> Option<()> {
         let x = self.float()?;
         let shape = self.shape(x.id);
-        let y = self.pick(|build, y| build.element(y.id) == ElementType::F32 && build.shape(y.id) == shape)?;
+        let y =
+            self.pick(|build, y| build.element(y.id) == ElementType::F32 && build.shape(y.id) == shape)?;
         let y = self.bounded(y)?;
         let f = self.of(&[
             Binary::Add,
@@ -348,7 +353,8 @@ impl Build {
     fn pad(&mut self) -> Option<()> {
         let x = self.any()?;
         let sizes = self.sizes(x.id);
-        let mode = self.of(&[PadMode::Constant(0.0), PadMode::Constant(1.5), PadMode::Reflect, PadMode::Edge]);
+        let mode =
+            self.of(&[PadMode::Constant(0.0), PadMode::Constant(1.5), PadMode::Reflect, PadMode::Edge]);
         let mut widths = || -> Vec<usize> {
             let width = |&n: &usize| match mode {
                 PadMode::Reflect => self.random.below(n.min(3)),
@@ -364,8 +370,7 @@ impl Build {
 
     /// Indices of an axis, from either end, as i64 or i32.
     fn indices(&mut self, count: usize, size: usize) -> ValueId {
-        let signed: Vec<i64> =
-            (0..count).map(|_| self.random.below(2 * size) as i64 - size as i64).collect();
+        let signed: Vec<i64> = (0..count).map(|_| self.random.below(2 * size) as i64 - size as i64).collect();
         let data = match self.yes() {
             true => Data::I64(signed.into()),
             false => Data::I32(signed.iter().map(|&n| n as i32).collect()),

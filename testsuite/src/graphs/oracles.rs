@@ -75,7 +75,8 @@ fn run(
     threads: usize,
 ) -> Result<Vec<(String, Output)>, String> {
     let module = Module::new(program.clone(), Functions::default()).map_err(told)?;
-    let session = module.session(SessionOptions::default().backend(backend).threads(threads)).map_err(told)?;
+    let session =
+        module.session(SessionOptions::default().backend(backend).threads(threads)).map_err(told)?;
     let given = inputs.iter().filter(|(name, _)| module.inputs().iter().any(|port| port.name == **name));
     let feeds = given.filter_map(|(name, tensor)| Some((name.clone(), arrays::input(tensor)?)));
     session.run(&arrays::views(&feeds.collect::<Vec<_>>())).map_err(told)

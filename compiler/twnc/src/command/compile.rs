@@ -197,8 +197,7 @@ fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Opt
     if open_inside(&float) {
         return Ok(None);
     }
-    let sessions =
-        [&float, &ternary].map(|m| m.session(SessionOptions::default().max_memory(SAMPLE_BYTES)));
+    let sessions = [&float, &ternary].map(|m| m.session(SessionOptions::default().max_memory(SAMPLE_BYTES)));
     let [Ok(float_session), Ok(ternary_session)] = sessions else { return Ok(None) };
     let shapes = synthetic::shapes(&float, 1, &[]);
     // Sizes for which a user would wait long for a warning, or that no machine holds.

@@ -4,7 +4,8 @@
 
 use crate::command::{text, twnc};
 use crate::fixture::{
-    bytes, external, float, floats, graph, index, indices, int, ints, model, node, ones, raw, single, text as word, value,
+    bytes, external, float, floats, graph, index, indices, int, ints, model, node, ones, raw, single,
+    text as word, value,
 };
 use onnx_protobuf::tensor_proto::DataType::{FLOAT, INT64};
 use onnx_protobuf::{AttributeProto, ModelProto, NodeProto, TensorProto};
@@ -52,7 +53,10 @@ fn attributes() -> Vec<(&'static str, ModelProto)> {
         ("conv_group_large", conv(weight(), vec![int("group", i64::MAX)])),
         ("conv_kernel_shape", conv(weight(), vec![ints("kernel_shape", &[5, 5])])),
         ("conv_auto_pad", conv(weight(), vec![word("auto_pad", "SAME_SIDEWAYS")])),
-        ("conv_auto_pad_and_pads", conv(weight(), vec![word("auto_pad", "SAME_UPPER"), ints("pads", &[1; 4])])),
+        (
+            "conv_auto_pad_and_pads",
+            conv(weight(), vec![word("auto_pad", "SAME_UPPER"), ints("pads", &[1; 4])]),
+        ),
         ("conv_kernel_large", conv(ones("w", &[1, 4, 30, 30]), vec![])),
         ("conv_channels", conv(ones("w", &[2, 3, 3, 3]), vec![])),
         ("conv_rank", conv(ones("w", &[2, 4, 3]), vec![])),
@@ -99,7 +103,12 @@ fn attributes() -> Vec<(&'static str, ModelProto)> {
         ),
         (
             "slice_axis_twice",
-            of("Slice", "2,4", vec![indices("s", &[0, 0]), indices("e", &[1, 1]), indices("a", &[1, 1])], vec![]),
+            of(
+                "Slice",
+                "2,4",
+                vec![indices("s", &[0, 0]), indices("e", &[1, 1]), indices("a", &[1, 1])],
+                vec![],
+            ),
         ),
         ("topk_large", of("TopK", "2,4", vec![indices("k", &[5])], vec![])),
         ("topk_negative", of("TopK", "2,4", vec![indices("k", &[-1])], vec![])),
@@ -115,10 +124,47 @@ fn attributes() -> Vec<(&'static str, ModelProto)> {
         ("depth_channels", of("DepthToSpace", "1,6,2,2", vec![], vec![int("blocksize", 2)])),
         ("einsum_text", of("Einsum", "2,4", vec![], vec![word("equation", "ij->ik")])),
         ("lrn_size", of("LRN", "1,4,2,2", vec![], vec![int("size", 0)])),
-        ("transposed_output_pad", single(17, "ConvTranspose", &["1,4,8,8"], vec![ones("w", &[4, 2, 3, 3])], vec![ints("output_padding", &[-1, 0])])),
-        ("transposed_stride", single(17, "ConvTranspose", &["1,4,8,8"], vec![ones("w", &[4, 2, 3, 3])], vec![ints("strides", &[0, 1])])),
-        ("batch_norm_short", of("BatchNormalization", "1,4,2,2", ["s", "b", "m", "v"].map(|name| ones(name, &[3])).into(), vec![])),
-        ("range_step", model(17, graph(vec![node("Range", "n", &["a", "b", "d"], &["y"], vec![])], vec![], vec![index("a", 0), index("b", 5), index("d", 0)], &["y"]))),
+        (
+            "transposed_output_pad",
+            single(
+                17,
+                "ConvTranspose",
+                &["1,4,8,8"],
+                vec![ones("w", &[4, 2, 3, 3])],
+                vec![ints("output_padding", &[-1, 0])],
+            ),
+        ),
+        (
+            "transposed_stride",
+            single(
+                17,
+                "ConvTranspose",
+                &["1,4,8,8"],
+                vec![ones("w", &[4, 2, 3, 3])],
+                vec![ints("strides", &[0, 1])],
+            ),
+        ),
+        (
+            "batch_norm_short",
+            of(
+                "BatchNormalization",
+                "1,4,2,2",
+                ["s", "b", "m", "v"].map(|name| ones(name, &[3])).into(),
+                vec![],
+            ),
+        ),
+        (
+            "range_step",
+            model(
+                17,
+                graph(
+                    vec![node("Range", "n", &["a", "b", "d"], &["y"], vec![])],
+                    vec![],
+                    vec![index("a", 0), index("b", 5), index("d", 0)],
+                    &["y"],
+                ),
+            ),
+        ),
     ]
 }
 
@@ -149,9 +195,8 @@ fn tensors() -> Vec<(&'static str, ModelProto)> {
 
 /// Graphs that hang together wrongly.
 fn structures() -> Vec<(&'static str, ModelProto)> {
-    let open = |shape: &str| {
-        model(17, graph(vec![relu("x", "y")], vec![value("x", FLOAT, shape)], vec![], &["y"]))
-    };
+    let open =
+        |shape: &str| model(17, graph(vec![relu("x", "y")], vec![value("x", FLOAT, shape)], vec![], &["y"]));
     let with = |change: &dyn Fn(&mut ModelProto)| {
         let mut model = nodes(vec![relu("x", "y")], &["y"]);
         change(&mut model);
@@ -159,7 +204,10 @@ fn structures() -> Vec<(&'static str, ModelProto)> {
     };
     vec![
         ("cycle_of_one", nodes(vec![relu("y", "y")], &["y"])),
-        ("cycle_of_three", nodes(vec![relu("c", "a"), relu("a", "b"), relu("b", "c"), relu("c", "y")], &["y"])),
+        (
+            "cycle_of_three",
+            nodes(vec![relu("c", "a"), relu("a", "b"), relu("b", "c"), relu("c", "y")], &["y"]),
+        ),
         ("undefined", nodes(vec![relu("nothing", "y")], &["y"])),
         ("twice", nodes(vec![relu("x", "y"), relu("x", "y")], &["y"])),
         ("shadows_input", nodes(vec![relu("x", "x")], &["x"])),
@@ -173,20 +221,50 @@ fn structures() -> Vec<(&'static str, ModelProto)> {
         ("many_results", nodes(vec![node("Relu", "n", &["x"], &["y", "z"], vec![])], &["y"])),
         ("operator_empty", nodes(vec![node("", "n", &["x"], &["y"], vec![])], &["y"])),
         ("operator_unknown", nodes(vec![node("Frobnicate", "n", &["x"], &["y"], vec![])], &["y"])),
-        ("input_twice", with(&|m| { let x = m.graph.input[0].clone(); m.graph.mut_or_insert_default().input.push(x) })),
-        ("constant_twice", with(&|m| m.graph.mut_or_insert_default().initializer.extend([ones("w", &[1]), ones("w", &[2])]))),
+        (
+            "input_twice",
+            with(&|m| {
+                let x = m.graph.input[0].clone();
+                m.graph.mut_or_insert_default().input.push(x)
+            }),
+        ),
+        (
+            "constant_twice",
+            with(&|m| m.graph.mut_or_insert_default().initializer.extend([ones("w", &[1]), ones("w", &[2])])),
+        ),
         ("constant_nameless", with(&|m| m.graph.mut_or_insert_default().initializer.push(ones("", &[1])))),
-        ("attribute_twice", nodes(vec![node("Softmax", "n", &["x"], &["y"], vec![int("axis", 0), int("axis", 1)])], &["y"])),
+        (
+            "attribute_twice",
+            nodes(vec![node("Softmax", "n", &["x"], &["y"], vec![int("axis", 0), int("axis", 1)])], &["y"]),
+        ),
         ("no_graph", with(&|m| m.graph = None.into())),
         ("no_opset", with(&|m| m.opset_import.clear())),
         ("opset_zero", with(&|m| m.opset_import[0].version = 0)),
         ("opset_negative", with(&|m| m.opset_import[0].version = -1)),
         ("opset_far", with(&|m| m.opset_import[0].version = 1_000)),
-        ("opset_twice", with(&|m| { let mut set = m.opset_import[0].clone(); set.version = 11; m.opset_import.push(set) })),
+        (
+            "opset_twice",
+            with(&|m| {
+                let mut set = m.opset_import[0].clone();
+                set.version = 11;
+                m.opset_import.push(set)
+            }),
+        ),
         ("domain", with(&|m| m.graph.mut_or_insert_default().node[0].domain = "com.example".into())),
         ("input_negative", open("-3,4")),
         ("input_large", open(&format!("{},{}", i64::MAX, i64::MAX))),
-        ("input_text", model(17, graph(vec![relu("x", "y")], vec![value("x", onnx_protobuf::tensor_proto::DataType::STRING, "2")], vec![], &["y"]))),
+        (
+            "input_text",
+            model(
+                17,
+                graph(
+                    vec![relu("x", "y")],
+                    vec![value("x", onnx_protobuf::tensor_proto::DataType::STRING, "2")],
+                    vec![],
+                    &["y"],
+                ),
+            ),
+        ),
         ("input_type", model(17, graph(vec![relu("x", "y")], vec![value("x", INT64, "2")], vec![], &["y"]))),
         ("rank_nine", open("1,1,1,1,1,1,1,1,1")),
     ]
