@@ -67,7 +67,8 @@ pub struct Picture {
 
 /// Reads an array as `.npy`: element by element, so that memory follows what is really there.
 pub fn read_npy(reader: impl Read) -> io::Result<Output> {
-    read_array(reader, &mut MAX_BYTES.clone())
+    let mut left = MAX_BYTES;
+    read_array(reader, &mut left)
 }
 
 /// Reads the arrays of a `.npz`, by name; what is no `.npy` in it is passed over.
