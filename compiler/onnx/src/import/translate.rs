@@ -134,7 +134,7 @@ fn start<'m>(
     for (input, ty) in data.iter().zip(inputs::types(&data, options, notes)?) {
         known.insert(input.name.as_str(), Known::Value(build.input(&input.name, ty)));
     }
-    Ok(Translation { build, known, placed: HashMap::new(), truths: HashMap::new() })
+    Ok(Translation { build, known, placed: HashMap::new(), truths: HashMap::new(), unrolled: 0 })
 }
 
 /// What translates a node.

@@ -66,8 +66,9 @@ pub struct Compile {
     /// the float network computes on them; and --activations int finds a constant scale for each value, where without it each sample has its own.
     #[arg(long, value_name = "X.npz")]
     pub calibrate: Option<PathBuf>,
-    /// The most bytes that values of all these samples may take at a time; 8 GiB without it.
-    #[arg(long, value_name = "BYTES", requires = "calibrate")]
+    /// The most bytes that a run of the model may take for inputs whose open sizes are 1, and that values of all samples of --calibrate may take
+    /// at a time; those 8 GiB without it.
+    #[arg(long, value_name = "BYTES")]
     pub max_memory: Option<usize>,
     /// Write something else than a model.bin.
     #[arg(long, value_name = "FORM")]

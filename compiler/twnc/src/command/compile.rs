@@ -10,12 +10,14 @@ use std::sync::Mutex;
 use twnc::{Compiled, RepairOptions, Summary, synthetic};
 use twnc_ir::{CountingCost, Flow, PrintAfter, RemarkKind, RunOptions, dot, text};
 use twnc_program::interpret::Functions;
-use twnc_runtime::{Input, Module, Output, SessionOptions};
+use twnc_runtime::{Backend, Error, Input, Module, Output, SessionOptions};
 
 /// Synthetic samples on which a network that was rounded is compared with the float one.
 const SAMPLES: u64 = 16;
 /// The most elements that an input of such a sample may have.
 const SAMPLE_ELEMENTS: usize = 1 << 20;
+/// The most bytes that running one takes.
+const SAMPLE_BYTES: usize = 2 << 30;
 
 /// Compiles a model and writes what the options ask for.
 pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
@@ -77,6 +79,9 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         Some(samples) => calibrate::scales(compiled, samples)?,
         None => compiled,
     };
+    if let Some(limit) = options.max_memory {
+        check_memory(&compiled, limit).map_err(|failure| failure.in_file(model.display()))?;
+    }
     if options.time_passes {
         for timing in &compiled.timings {
             let (ms, edits) = (timing.time.as_secs_f64() * 1e3, timing.edits);
@@ -101,6 +106,15 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         }
     }
     summarise(options, model, &compiled, json)
+}
+
+/// Refuses a network that takes more than `limit` bytes for the smallest inputs, those whose open sizes are 1.
+fn check_memory(compiled: &Compiled, limit: usize) -> Result<(), Failure> {
+    let module = Module::new(compiled.program.clone(), Functions::default())?;
+    // What buffers take is the same on every path, and this one makes no code.
+    let options = SessionOptions::default().backend(Backend::Interpreter).max_memory(limit);
+    module.session(options)?.plan(&synthetic::shapes(&module, 1, &[]))?;
+    Ok(())
 }
 
 /// Says what was made, and warns loudly where a network was rounded that was not trained for it.
@@ -183,7 +197,7 @@ fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Opt
     if open_inside(&float) {
         return Ok(None);
     }
-    let sessions = [&float, &ternary].map(|m| m.session(SessionOptions::default()));
+    let sessions = [&float, &ternary].map(|m| m.session(SessionOptions::default().max_memory(SAMPLE_BYTES)));
     let [Ok(float_session), Ok(ternary_session)] = sessions else { return Ok(None) };
     let shapes = synthetic::shapes(&float, 1, &[]);
     // Sizes for which a user would wait long for a warning, or that no machine holds.
@@ -195,7 +209,12 @@ fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Opt
     for seed in 0..SAMPLES {
         let inputs = synthetic::inputs(&float, &shapes, seed);
         let views: Vec<(&str, Input<'_>)> = inputs.iter().map(|(n, a)| (n.as_str(), a.view())).collect();
-        let (a, b) = (float_session.run(&views)?, ternary_session.run(&views)?);
+        let [a, b] = match [&float_session, &ternary_session].map(|session| session.run(&views)) {
+            [Ok(a), Ok(b)] => [a, b],
+            // As large inputs: the file is written, and this machine need not be the one that runs it.
+            [Err(Error::Memory { .. }), _] | [_, Err(Error::Memory { .. })] => return Ok(None),
+            [a, b] => [a?, b?],
+        };
         let (Some((_, Output::F32(a))), Some((_, Output::F32(b)))) = (a.first(), b.first()) else {
             return Ok(None);
         };
