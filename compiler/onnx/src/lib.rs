@@ -26,4 +26,4 @@ pub mod tensor;
 
 pub use error::{ImportProblem, NodeProblem, OnnxError, Setting, TensorProblem};
 pub use export::export;
-pub use import::{Import, ImportOptions, Operator, ShapeOverride, import_bytes, import_file, operators};
+pub use import::{Arrival, Import, ImportOptions, Operator, ShapeOverride, import_bytes, import_file, operators};

@@ -71,6 +71,7 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     let compiled = compiler
         .compile(import.graph, &mut |pass, text| err!("// after {pass}\n{text}"))
         .map_err(|e| Failure::from(e).in_file(model.display()))?;
+    let compiled = Compiled { notes: import.notes, arrivals: import.arrivals, ..compiled };
     // What was repaired and sums floats has no scale to find.
     let finds_scales = options.options.activations == Activations::Int || compiled.repair.is_none();
     let compiled = match options.calibrate.as_ref().filter(|_| finds_scales) {
@@ -243,6 +244,9 @@ pub fn report(compiled: &Compiled) -> serde_json::Value {
         },
         "repair": compiled.repair.as_ref().map(repair),
         "notes": compiled.notes,
+        "arrivals": compiled.arrivals.iter().map(|arrival| serde_json::json!({
+            "layer": arrival.layer, "in_file": arrival.form, "obstacle": arrival.obstacle,
+        })).collect::<Vec<_>>(),
         "remarks": remarks.collect::<Vec<_>>(),
         "passes": passes.collect::<Vec<_>>(),
     })

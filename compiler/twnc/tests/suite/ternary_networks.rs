@@ -36,7 +36,7 @@ fn elements(output: &Output) -> Vec<f32> {
 }
 
 /// The largest share of the bound that an element uses.
-fn share(name: &str, expected: &[f32], found: &[f32]) -> f64 {
+pub fn share(name: &str, expected: &[f32], found: &[f32]) -> f64 {
     assert_eq!(expected.len(), found.len(), "{name}");
     let bounds = expected.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &x| {
         (low.min(f64::from(x)), high.max(f64::from(x)))
