@@ -82,7 +82,7 @@ fn seven_ways() {
         let x = ndarray::ArrayD::from_shape_vec(reference.shape, reference.x).unwrap();
         for backend in Backend::available() {
             let session = module.session(SessionOptions::default().backend(backend)).unwrap();
-            let Output::F32(y) = &session.run(&[("x", x.view().into())]).unwrap()[0].1 else {
+            let Output::F32(y) = &session.run(&[("x", x.view())]).unwrap()[0].1 else {
                 panic!("{name}: no floats")
             };
             let share = share(&name, &reference.y, &y.iter().copied().collect::<Vec<f32>>());

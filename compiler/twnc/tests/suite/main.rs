@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A value that cannot be built is a failure of the test.
 
+mod arrivals;
 mod command;
 mod fix_point;
 #[path = "../../../onnx/tests/fixture/mod.rs"]
