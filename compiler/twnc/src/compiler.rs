@@ -114,7 +114,15 @@ impl Compiler {
         let summary = self.repair.as_ref();
         let repair =
             summary.and_then(|summary| summary.lock().unwrap_or_else(PoisonError::into_inner).take());
-        Ok(Compiled { program, graph, remarks: cx.into_remarks(), notes: vec![], arrivals: vec![], repair, timings })
+        Ok(Compiled {
+            program,
+            graph,
+            remarks: cx.into_remarks(),
+            notes: vec![],
+            arrivals: vec![],
+            repair,
+            timings,
+        })
     }
 
     /// Imports a file as this compiler would.

@@ -80,7 +80,11 @@ impl<'a> File<'a> {
             weight.judge(tensor);
         }
         weight.steps.reverse();
-        Some(Arrival { layer: label(node).to_owned(), form: weight.steps.join(", "), obstacle: weight.obstacle })
+        Some(Arrival {
+            layer: label(node).to_owned(),
+            form: weight.steps.join(", "),
+            obstacle: weight.obstacle,
+        })
     }
 
     /// Follows a value back to the constant that it is made of; `None` if it is made of data.

@@ -155,6 +155,11 @@ fn handler<'a>(node: &NodeProto, model: &Model, options: &'a ImportOptions) -> R
         return Ok(Handler::Control);
     }
     match ops::find(&node.domain, &node.op_type) {
+        None if name == "ai.onnx.ml::ZipMap" => Err(Reason::new(format!(
+            "gives a list of maps, which is no tensor; export with `zipmap` False, or make `{}` an output",
+            node.input.first().map_or("", String::as_str)
+        ))
+        .with(&[Setting::Outputs])),
         None => Err(Reason::new("is not supported; register a custom operator, or cut it off".into())
             .with(&[Setting::Outputs])),
         Some(operator) if model.opset < operator.since => Err(Reason::new(format!(

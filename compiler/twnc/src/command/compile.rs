@@ -1,6 +1,6 @@
 //! `twnc MODEL.onnx -o MODEL.bin`.
 
-use super::arguments::{Activations, Compile, CompileOptions, Emit, Scale, Ternarise};
+use super::arguments::{Activations, Compile, CompileOptions, Emit, OnnxFormat, Scale, Ternarise};
 use super::data;
 use super::failure::Failure;
 use super::progress::Progress;
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use twnc::{Compiled, RepairOptions, Summary, synthetic};
 use twnc_ir::{CountingCost, Flow, PrintAfter, RemarkKind, RunOptions, dot, text};
+use twnc_onnx::TernaryFormat;
 use twnc_program::interpret::Functions;
 use twnc_runtime::{Input, Module, Output, SessionOptions};
 
@@ -27,6 +28,11 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     if options.target.is_none() && matches!(options.emit, None | Some(Emit::Onnx)) {
         let help = format!("twnc {} -o MODEL.bin", model.display());
         return Err(Failure::usage("no file to write is given").help(help));
+    }
+    if options.onnx_format != OnnxFormat::Float && options.emit != Some(Emit::Onnx) {
+        return Err(
+            Failure::usage("--onnx-format says how ONNX is written, and none is").help("add --emit onnx")
+        );
     }
     for output in options.target.iter().chain(&options.report) {
         data::keep_apart(output, [model])?;
@@ -91,7 +97,8 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         Some(Emit::Twir) => write_text(options, &text::print_full(&compiled.graph))?,
         Some(Emit::Dot) => write_text(options, &dot::print(&compiled.graph))?,
         Some(Emit::Onnx) => {
-            let bytes = twnc_onnx::export(&compiled.graph).map_err(twnc::CompileError::from)?;
+            let bytes = twnc_onnx::export_as(&compiled.graph, ternary_format(options.onnx_format))
+                .map_err(twnc::CompileError::from)?;
             data::write(target(options), &bytes)?;
         }
         None => {
@@ -250,6 +257,15 @@ pub fn report(compiled: &Compiled) -> serde_json::Value {
         "remarks": remarks.collect::<Vec<_>>(),
         "passes": passes.collect::<Vec<_>>(),
     })
+}
+
+fn ternary_format(format: OnnxFormat) -> TernaryFormat {
+    match format {
+        OnnxFormat::Float => TernaryFormat::Float,
+        OnnxFormat::QdqInt2 => TernaryFormat::QdqInt2,
+        OnnxFormat::MatMulNBits => TernaryFormat::MatMulNBits,
+        OnnxFormat::Qonnx => TernaryFormat::Qonnx,
+    }
 }
 
 fn target(options: &Compile) -> &Path {

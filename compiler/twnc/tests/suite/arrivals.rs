@@ -47,7 +47,8 @@ fn compiled(name: &str) -> Compiled {
 fn ternary(compiled: &Compiled) -> usize {
     let graph = &compiled.graph;
     let nodes = graph.order().unwrap();
-    let products = nodes.iter().map(|&id| graph.node(id)).filter(|n| matches!(n.op, Op::Conv(_) | Op::MatMul));
+    let products =
+        nodes.iter().map(|&id| graph.node(id)).filter(|n| matches!(n.op, Op::Conv(_) | Op::MatMul));
     products
         .filter(|node| graph.constant(node.operands[1]).is_some_and(|weight| weight.as_ternary().is_some()))
         .count()
@@ -62,8 +63,7 @@ fn seven_ways() {
     assert_eq!(models.count(), references.len(), "models and references come from one script");
     for (name, reference) in references {
         let compiled = compiled(&name);
-        let expected =
-            !name.starts_with("not_") && (BLOCKS_ARE_TERNARY || !name.ends_with("_blocks"));
+        let expected = !name.starts_with("not_") && (BLOCKS_ARE_TERNARY || !name.ends_with("_blocks"));
         assert_eq!(ternary(&compiled) > 0, expected, "{name}: a ternary layer");
         assert_eq!(compiled.ternary_layers() > 0, expected, "{name}: a ternary step");
 

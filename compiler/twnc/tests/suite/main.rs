@@ -7,6 +7,7 @@ mod command;
 mod fix_point;
 #[path = "../../../onnx/tests/fixture/mod.rs"]
 mod fixture;
+mod formats;
 mod networks;
 mod operations;
 mod planes;

@@ -1,8 +1,9 @@
-//! The operators of ONNX, and of other domains that hold ternary networks, one file a family. Each file opens with the table of its operators.
+//! The operators of ONNX, and of other domains that exporters use, one file a family. Each file opens with the table of its operators.
 
 mod activation;
 mod attention;
 mod bitwise;
+mod classical;
 mod columns;
 mod constant;
 mod convolution;
@@ -82,6 +83,7 @@ pub fn operators() -> impl Iterator<Item = &'static Operator> {
         bitwise::OPERATORS,
         nbits::OPERATORS,
         qonnx::OPERATORS,
+        classical::OPERATORS,
     ]
     .into_iter()
     .flatten()

@@ -15,7 +15,9 @@ fn matmul_nbits(call: &mut Call<'_, '_>) -> Translated {
     // How exact another engine may be.
     call.attributes.ignore(&["accuracy_level"]);
     if call.has(4) {
-        return Err(Reason::new("has an order of inputs (g_idx, operand 4); export without reordering".into()));
+        return Err(Reason::new(
+            "has an order of inputs (g_idx, operand 4); export without reordering".into(),
+        ));
     }
     let packed = Packed::of(&call.attributes)?;
     let Some(Known::Constant { tensor, name, .. }) = call.known(1) else {

@@ -15,7 +15,13 @@ pub(super) const OLDER_DOMAINS: [&str; 2] = ["finn.custom_op.general", "onnx.bre
 
 pub(super) const OPERATORS: &[Operator] = &[
     operator("qonnx.custom_op.general::BipolarQuant", 1, (2, 2), "less, mul, sub", bipolar_quant),
-    operator("qonnx.custom_op.general::IntQuant", 1, (4, 4), "div, add, clip, round or floor, sub, mul", quant),
+    operator(
+        "qonnx.custom_op.general::IntQuant",
+        1,
+        (4, 4),
+        "div, add, clip, round or floor, sub, mul",
+        quant,
+    ),
     operator("qonnx.custom_op.general::Quant", 1, (4, 4), "div, add, clip, round or floor, sub, mul", quant),
     operator(
         "qonnx.custom_op.general::Trunc",
