@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agree;
 pub mod conformance;
 pub mod fuzz;
 pub mod generate;

@@ -24,14 +24,18 @@ fn ternary(compiled: &Compiled) -> BTreeMap<String, usize> {
     let products = graph.node_ids().map(|id| graph.node(id));
     let weights = products.filter(|n| matches!(n.op, Op::Conv(_) | Op::MatMul)).map(|node| node.operands[1]);
     let named = weights.filter_map(|value| Some((&graph.definer(value)?.1.name, graph.constant(value)?)));
-    named.filter(|(_, tensor)| tensor.as_ternary().is_some()).map(|(name, t)| (name.clone(), t.len())).collect()
+    named
+        .filter(|(_, tensor)| tensor.as_ternary().is_some())
+        .map(|(name, t)| (name.clone(), t.len()))
+        .collect()
 }
 
 /// Every output of a graph for seeded inputs, an open size as 2.
 fn outputs(compiled: &Compiled) -> BTreeMap<String, Tensor> {
     let graph = &compiled.graph;
     let input = |port: &twnc_ir::Port| {
-        let shape: Vec<usize> = graph.ty(port.value).shape.iter().map(|d: &Dim| d.as_fixed().unwrap_or(2) as usize).collect();
+        let shape: Vec<usize> =
+            graph.ty(port.value).shape.iter().map(|d: &Dim| d.as_fixed().unwrap_or(2) as usize).collect();
         let mut state = 1u64;
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -66,7 +70,8 @@ fn there_and_back(what: &str, compiled: &Compiled) {
 
 #[test]
 fn trained_layers() {
-    let compiled = compiler(Mode::Auto, Activations::F32).compile_file(shared("models/lenet5_twn.onnx")).unwrap();
+    let compiled =
+        compiler(Mode::Auto, Activations::F32).compile_file(shared("models/lenet5_twn.onnx")).unwrap();
     there_and_back("LeNet-5", &compiled);
 }
 
@@ -81,7 +86,8 @@ fn rounded_layers() {
 
 #[test]
 fn fixed_point() {
-    let compiled = compiler(Mode::Auto, Activations::Int).compile_file(shared("models/lenet5_twn.onnx")).unwrap();
+    let compiled =
+        compiler(Mode::Auto, Activations::Int).compile_file(shared("models/lenet5_twn.onnx")).unwrap();
     there_and_back("LeNet-5 of integers", &compiled);
 }
 

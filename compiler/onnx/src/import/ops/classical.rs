@@ -65,9 +65,7 @@ fn normalizer(call: &mut Call<'_, '_>) -> Translated {
             call.unary(Unary::Sqrt, sum)?
         }
         other => {
-            return Err(Reason::new(format!(
-                "attribute `norm` is `{other}`; MAX, L1 and L2 are accepted"
-            )));
+            return Err(Reason::new(format!("attribute `norm` is `{other}`; MAX, L1 and L2 are accepted")));
         }
     };
     let none = call.is_zero(norm)?;
