@@ -91,3 +91,25 @@ fn seven_ways() {
     }
     insta::assert_snapshot!(account);
 }
+
+/// A trained network with ternary weights and activations of 2 bits, if it is in the zoo (docs/zoo.md).
+#[test]
+fn qonnx_network() {
+    let zoo = std::env::var_os("TWNC_ZOO").map_or_else(|| shared("zoo"), Into::into);
+    let file = zoo.join("models/mnist_tfc_2w2a_qonnx.onnx");
+    if !file.exists() {
+        eprintln!("SKIPPED: mnist_tfc_2w2a_qonnx: it is not in the zoo");
+        return;
+    }
+    let passes = Options { ternarise: Mode::Detected, ..Options::default() };
+    let compiled = Compiler::builder().passes(passes).build().unwrap().compile_file(&file).unwrap();
+    assert_eq!((compiled.ternary_layers(), compiled.rounded_layers()), (4, 0));
+    let layers: Vec<&str> = compiled.arrivals.iter().map(|arrival| arrival.layer.as_str()).collect();
+    assert_eq!(layers, ["MatMul_20", "MatMul_32", "MatMul_44", "MatMul_56"]);
+    for layer in layers {
+        let arrival = compiled.arrival(layer).unwrap();
+        assert_eq!(arrival.form, "FLOAT, Quant of 2 bits, signed and narrow");
+        assert!(compiled.recognised(layer).is_some_and(|how| how.contains("one scale")), "{layer}");
+        assert_eq!((compiled.why_not_ternary(layer), &arrival.obstacle), (None, &None), "{layer}");
+    }
+}

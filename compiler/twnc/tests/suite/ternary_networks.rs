@@ -120,6 +120,7 @@ fn tiny() {
 #[test]
 fn mnist_conv() {
     fetched("mnist_conv", "1x1x28x28", &[]);
+    fetched("mnist_tfc_2w2a_qonnx", "2x1x28x28", &[]);
 }
 
 #[test]
