@@ -158,7 +158,10 @@ fn blocks_of_data() {
         import(&model).map(|import| summary(&import.graph)).map_err(|error| error.to_string())
     };
     assert_eq!(blocks("DequantizeLinear", "N,4").unwrap(), "reshape reshape mul reshape : f32[N,4]");
-    assert_eq!(blocks("QuantizeLinear", "N,4").unwrap(), "reshape reshape div round clip cast reshape : u8[N,4]");
+    assert_eq!(
+        blocks("QuantizeLinear", "N,4").unwrap(),
+        "reshape reshape div round clip cast reshape : u8[N,4]"
+    );
     for shape in ["N,5", "N,M"] {
         let error = blocks("DequantizeLinear", shape).unwrap_err();
         assert!(error.contains("which is no multiple of the block_size 2"), "{error}");
