@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agree;
 mod arrays;
 pub mod conformance;
 pub mod fuzz;

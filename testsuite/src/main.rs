@@ -1,18 +1,22 @@
-//! The command `testsuite`: writes generated networks to files, for the scripts that measure and compare, runs ONNX's own tests, and feeds
-//! readers with what no writer writes.
+//! The command `testsuite`: writes generated networks to files, for the scripts that measure and compare, compares networks with the
+//! evaluator, runs ONNX's own tests, and feeds readers with what no writer writes.
 
 mod memory;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use testsuite::agree::{self, Agreement};
 use testsuite::conformance;
 use testsuite::fuzz::{Outcome, Run, Target};
 use testsuite::generate::{GenerateError, Network, Weights};
 use testsuite::graphs;
+use twnc_onnx::{ImportOptions, ShapeOverride};
+use twnc_passes::Mode;
 
 /// What the test suite of twnc can do from a shell.
 #[derive(Parser)]
@@ -38,6 +42,20 @@ enum Action {
         /// Another seed gives other weights
         #[arg(long, default_value_t = 0)]
         seed: u64,
+    },
+    /// Compiles a network and compares it, on every path of execution, with the reference evaluator; prints JSON
+    Agree {
+        /// The ONNX file
+        model: PathBuf,
+        /// The shape of an input in the place of the declared one, as [NAME:]1x3x224x224
+        #[arg(short, long)]
+        input_shape: Vec<ShapeOverride>,
+        /// Cut the network: these values are the outputs
+        #[arg(long = "output")]
+        outputs: Vec<String>,
+        /// Which layers become ternary
+        #[arg(long, value_enum, default_value_t = Ternarise::All)]
+        ternarise: Ternarise,
     },
     /// Gives a reader mutations of what the repository has for it, or the compiler random graphs, and tells of panics, hangs and hunger for memory
     Fuzz {
@@ -90,6 +108,15 @@ impl FromStr for Subject {
     }
 }
 
+/// Which layers become ternary, as `twnc --ternarise` has it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Ternarise {
+    Auto,
+    All,
+    Detected,
+    None,
+}
+
 /// An execution that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(5);
 /// An execution that takes more memory, in bytes, takes too much.
@@ -101,6 +128,10 @@ fn main() -> ExitCode {
         Action::Conformance { folder, write } => {
             let summary = conformance::run(&folder, write);
             summary.map(|summary| println!("{summary}")).map_err(|error| error.to_string())
+        }
+        Action::Agree { model, input_shape, outputs, ternarise } => {
+            let import = ImportOptions { input_shapes: input_shape, outputs, ..ImportOptions::default() };
+            agree(&model, import, ternarise)
         }
         Action::Fuzz { subject: Subject::Reader(target), executions, seed, failure } => {
             fuzz(Run { target, executions, seed }, &failure)
@@ -121,6 +152,28 @@ fn main() -> ExitCode {
 
 fn generate(name: Network, weights: Weights, seed: u64, output: &Path) -> Result<(), String> {
     name.write(weights, seed, output).map_err(|error: GenerateError| error.to_string())
+}
+
+fn agree(model: &Path, import: ImportOptions, ternarise: Ternarise) -> Result<(), String> {
+    let mode = match ternarise {
+        Ternarise::Auto => Mode::Auto,
+        Ternarise::All => Mode::All,
+        Ternarise::Detected => Mode::Detected,
+        Ternarise::None => Mode::None,
+    };
+    let Agreement { ternary_layers, bytes, compile_seconds, shares } =
+        agree::agree(model, import, mode).map_err(|error| format!("{}: {error}", model.display()))?;
+    println!(
+        "{}",
+        serde_json::json!({
+            "ternary_layers": ternary_layers, "bytes": bytes, "compile_seconds": compile_seconds,
+            "shares": shares.iter().copied().collect::<BTreeMap<_, _>>(),
+        })
+    );
+    match shares.iter().find(|(_, share)| share.is_nan() || *share > 1.0) {
+        Some((path, share)) => Err(format!("{}: {path} uses {share} of the bound", model.display())),
+        None => Ok(()),
+    }
 }
 
 fn fuzz(run: Run, failure: &Path) -> Result<(), String> {

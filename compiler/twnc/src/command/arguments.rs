@@ -73,6 +73,10 @@ pub struct Compile {
     /// Write something else than a model.bin.
     #[arg(long, value_name = "FORM")]
     pub emit: Option<Emit>,
+    /// How --emit onnx writes ternary weights: float (elements -1, 0 and 1, for every engine), qdq-int2 (INT2 and DequantizeLinear, operator
+    /// set 25), matmulnbits (com.microsoft::MatMulNBits of 2 bits for linear layers, float for the others), qonnx (Quant of 2 bits).
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub onnx_format: OnnxFormat,
     /// Write what was recognised, done and not done, layer by layer, as JSON.
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<PathBuf>,
@@ -140,8 +144,20 @@ pub enum Emit {
     Twir,
     /// The graph for Graphviz.
     Dot,
-    /// The network as ONNX, ternary weights as -1, 0 and 1 with a multiplication behind.
+    /// The network as ONNX, its ternary weights as --onnx-format says, with a multiplication behind.
     Onnx,
+}
+
+/// How ternary weights are written as ONNX.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)] // `Compile::onnx_format` explains them; here they would end up in --help twice.
+pub enum OnnxFormat {
+    #[default]
+    Float,
+    QdqInt2,
+    #[value(name = "matmulnbits")]
+    MatMulNBits,
+    Qonnx,
 }
 
 /// Which layers become ternary.

@@ -1,6 +1,6 @@
 //! `twnc MODEL.onnx -o MODEL.bin`.
 
-use super::arguments::{Activations, Compile, CompileOptions, Emit, Ternarise};
+use super::arguments::{Activations, Compile, CompileOptions, Emit, OnnxFormat, Ternarise};
 use super::data;
 use super::failure::Failure;
 use super::progress::Progress;
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use twnc::{Compiled, RepairOptions, Summary, synthetic};
 use twnc_ir::{CountingCost, Flow, PrintAfter, RemarkKind, RunOptions, dot, text};
+use twnc_onnx::TernaryFormat;
 use twnc_program::interpret::Functions;
 use twnc_runtime::{Backend, Error, Input, Module, Output, SessionOptions};
 
@@ -29,6 +30,11 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     if options.target.is_none() && matches!(options.emit, None | Some(Emit::Onnx)) {
         let help = format!("twnc {} -o MODEL.bin", model.display());
         return Err(Failure::usage("no file to write is given").help(help));
+    }
+    if options.onnx_format != OnnxFormat::Float && options.emit != Some(Emit::Onnx) {
+        return Err(
+            Failure::usage("--onnx-format says how ONNX is written, and none is").help("add --emit onnx")
+        );
     }
     for output in options.target.iter().chain(&options.report) {
         data::keep_apart(output, [model])?;
@@ -73,6 +79,7 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     let compiled = compiler
         .compile(import.graph, &mut |pass, text| err!("// after {pass}\n{text}"))
         .map_err(|e| Failure::from(e).in_file(model.display()))?;
+    let compiled = Compiled { notes: import.notes, arrivals: import.arrivals, ..compiled };
     // What was repaired and sums floats has no scale to find.
     let finds_scales = options.options.activations == Activations::Int || compiled.repair.is_none();
     let compiled = match options.calibrate.as_ref().filter(|_| finds_scales) {
@@ -95,7 +102,8 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         Some(Emit::Twir) => write_text(options, &text::print_full(&compiled.graph))?,
         Some(Emit::Dot) => write_text(options, &dot::print(&compiled.graph))?,
         Some(Emit::Onnx) => {
-            let bytes = twnc_onnx::export(&compiled.graph).map_err(twnc::CompileError::from)?;
+            let bytes = twnc_onnx::export_as(&compiled.graph, ternary_format(options.onnx_format))
+                .map_err(twnc::CompileError::from)?;
             data::write(target(options), &bytes)?;
         }
         None => {
@@ -262,9 +270,21 @@ pub fn report(compiled: &Compiled) -> serde_json::Value {
         },
         "repair": compiled.repair.as_ref().map(repair),
         "notes": compiled.notes,
+        "arrivals": compiled.arrivals.iter().map(|arrival| serde_json::json!({
+            "layer": arrival.layer, "in_file": arrival.form, "obstacle": arrival.obstacle,
+        })).collect::<Vec<_>>(),
         "remarks": remarks.collect::<Vec<_>>(),
         "passes": passes.collect::<Vec<_>>(),
     })
+}
+
+fn ternary_format(format: OnnxFormat) -> TernaryFormat {
+    match format {
+        OnnxFormat::Float => TernaryFormat::Float,
+        OnnxFormat::QdqInt2 => TernaryFormat::QdqInt2,
+        OnnxFormat::MatMulNBits => TernaryFormat::MatMulNBits,
+        OnnxFormat::Qonnx => TernaryFormat::Qonnx,
+    }
 }
 
 fn target(options: &Compile) -> &Path {
