@@ -1,6 +1,6 @@
 //! `detect_ternary`: takes over weights that are ternary already.
 //!
-//! **Exact** to the tolerance: a float weight that is α·{-1,0,1} with one α per layer or per output channel, within 1e-6
+//! **Exact** to the tolerance: a float weight that is α·{-1,0,1} with one α per layer, per output channel or per equal group of an output channel's weights, within 1e-6
 //! relative, becomes a ternary constant and a `mul` by α behind the product; one that is {-Wn,0,+Wp} (trained ternary
 //! quantisation) becomes the sum of two such pairs, one with the positive and one with the negative weights. It stands before
 //! anything folds into weights. A zero weight contributes nothing, also where its input is NaN or infinite.
@@ -14,6 +14,7 @@ use crate::options::{Keep, Mode, Options, OptionsError};
 use crate::walk;
 use twnc_ir::{
     Binary, Changed, Graph, Layer, Op, Pass, PassContext, PassError, Rewriter, Topic, TypeError, ValueId,
+    parts,
 };
 
 /// Fewer weights than this do not tell a ternary layer from a fixed filter.
@@ -57,14 +58,16 @@ impl Pass for DetectTernary {
                 Some(weight) if self.keep.pattern_for(&layer.name).is_none() => layer.rows(weight),
                 _ => continue,
             };
-            let Some((planes, form)) = planes(&weight) else { continue };
+            let whole = planes(&weight).map(|(planes, form)| (planes, 1, form.to_owned()));
+            let found = whole.or_else(|| in_parts(rewriter.graph(), &layer, &weight));
+            let Some((planes, parts, form)) = found else { continue };
             if let Err(reason) = evidence(&planes) {
                 cx.missed(Topic::Detection, &layer.name, format!("not taken as ternary: {reason}"));
                 continue;
             }
             let (count, selected) = (weight.iter().map(Vec::len).sum::<usize>(), selected(&planes).count());
             let share = 100.0 * (count - selected) as f64 / count as f64;
-            take_over(&mut rewriter, &layer, planes).map_err(PassError::at(&layer.name))?;
+            take_over(&mut rewriter, &layer, planes, parts).map_err(PassError::at(&layer.name))?;
             cx.applied(
                 Topic::Detection,
                 &layer.name,
@@ -97,6 +100,26 @@ fn planes(rows: &[Vec<f32>]) -> Option<(Vec<Plane>, &'static str)> {
         .or_else(|| one(rows).map(named("a scale per channel")))
         .or_else(|| two(&whole).map(named("two scales, one for each sign")))
         .or_else(|| two(rows).map(named("two scales per channel, one for each sign")))
+}
+
+/// Reads a weight, by output channel, as one ternary plane with a scale for each part of each channel, of as few parts as there can be.
+fn in_parts(graph: &Graph, layer: &Layer, rows: &[Vec<f32>]) -> Option<(Vec<Plane>, usize, String)> {
+    let weight = layer.float(graph).filter(|weight| weight.iter().all(|w| w.is_finite()))?;
+    let mut most = layer.fan_in - 1;
+    while most >= FEWEST_PER_SCALE {
+        let parts = parts::count(graph, layer, most);
+        let size = layer.fan_in / parts;
+        if parts == 1 || size > most {
+            return None;
+        }
+        if rows.iter().all(|row| row.chunks(size).all(|part| common_magnitude(part).is_some())) {
+            let rows = parts::rows(layer, weight, parts);
+            let plane = plane(&rows, &rows)?;
+            return Some((vec![plane], parts, format!("a scale for each {size} weights of a channel")));
+        }
+        most = size - 1;
+    }
+    None
 }
 
 /// The weight `rows` as a plane whose scales are those of `groups`: the rows themselves, or all of them as one.
@@ -142,7 +165,18 @@ fn evidence(planes: &[Plane]) -> Result<(), String> {
 }
 
 /// Puts the sum of the scaled planes in the place of a layer.
-fn take_over(rewriter: &mut Rewriter<'_>, layer: &Layer, planes: Vec<Plane>) -> Result<(), TypeError> {
+fn take_over(
+    rewriter: &mut Rewriter<'_>,
+    layer: &Layer,
+    planes: Vec<Plane>,
+    parts: usize,
+) -> Result<(), TypeError> {
+    let reason = "its weight is ternary already";
+    if parts > 1 {
+        let Some(Plane { rows, scales }) = planes.into_iter().next() else { return Ok(()) };
+        let sum = parts::insert(rewriter, layer, parts, &rows, scales)?;
+        return rewriter.replace(layer.result, sum, reason);
+    }
     let mut total: Option<ValueId> = None;
     for plane in planes {
         let trits = rewriter.constant(layer.ternary_of_rows(&plane.rows), &layer.weight_name);
@@ -153,7 +187,7 @@ fn take_over(rewriter: &mut Rewriter<'_>, layer: &Layer, planes: Vec<Plane>) -> 
         });
     }
     match total {
-        Some(total) => rewriter.replace(layer.result, total, "its weight is ternary already"),
+        Some(total) => rewriter.replace(layer.result, total, reason),
         None => Ok(()),
     }
 }

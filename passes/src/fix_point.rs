@@ -23,7 +23,7 @@ use std::ops::RangeInclusive;
 use twnc_ir::layer::most_summands;
 use twnc_ir::{
     Binary, Changed, ElementType, Graph, Layer, NodeId, Op, Pass, PassContext, PassError, PerChannel,
-    Quantize, Rewriter, Topic, TypeError, Use, ValueId,
+    Quantize, Rewriter, Topic, TypeError, Use, ValueId, parts,
 };
 
 /// The numbers of bits that activations may have.
@@ -150,13 +150,16 @@ fn quantized(
     Ok((results[0], results[1]))
 }
 
-/// The result of the `mul` that alone reads a layer's product, and the constant by which it multiplies: one number, or one for each channel.
+/// The result of the `mul` that alone reads a layer's product, and the constant by which it multiplies: one number, or one for each channel, of a matrix
+/// product in parts for each part.
 fn scaled(graph: &Graph, layer: &Layer) -> Option<(ValueId, ValueId)> {
     let (id, operand): (NodeId, usize) = graph.only_user(layer.result)?;
     let node = graph.node(id);
     let (Op::Binary(Binary::Mul), [a, b]) = (&node.op, node.operands.as_slice()) else { return None };
     let alpha = if operand == 0 { *b } else { *a };
-    let scale = PerChannel::of(graph, alpha, graph.ty(layer.result))?;
-    let along_channels = scale.axis.is_none_or(|axis| axis == layer.channel_axis);
-    along_channels.then(|| (node.results[0], alpha))
+    let scale = PerChannel::of(graph, alpha, graph.ty(layer.result));
+    let along_channels = scale.is_some_and(|scale| scale.axis.is_none_or(|axis| axis == layer.channel_axis));
+    let of_parts = graph.constant(alpha).is_some()
+        && parts::is_scale(&graph.node(layer.node).op, graph.ty(layer.weight), graph.ty(alpha));
+    (along_channels || of_parts).then(|| (node.results[0], alpha))
 }

@@ -1,7 +1,7 @@
 //! `fold_constants`: computes what depends on constants alone.
 //!
 //! **Exact**: the value is the reference evaluator's. Not folded, with a remark: what would make the network much larger (a
-//! constant repeated by `broadcast`), what takes too long to compute here, and what the evaluator refuses (an integer
+//! constant repeated by `broadcast`, one concatenated with itself again and again), what takes too long to compute here, and what the evaluator refuses (an integer
 //! division by zero). Nodes with open sizes are not constant. What is folded keeps the name of the operand that is
 //! larger than all others: a weight behind a transpose or a dequantisation is that weight.
 
@@ -13,6 +13,9 @@ use twnc_ir::{
 
 /// A result of up to so many elements may be larger than its operands.
 const SMALL: usize = 1024;
+/// So many times the elements of all constants are computed, and [`ROOM`] more.
+const TIMES: usize = 16;
+const ROOM: usize = 1 << 20;
 /// The most additions and multiplications that are worth doing while compiling.
 const MOST_WORK: u64 = 1 << 28;
 
@@ -26,10 +29,13 @@ impl Pass for FoldConstants {
     }
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Changed, PassError> {
+        let constants = graph.node_ids().filter_map(|id| graph.node(id).op.as_constant());
+        let held = constants.map(Tensor::len).fold(0, usize::saturating_add);
+        let mut room = held.saturating_mul(TIMES).saturating_add(ROOM);
         let mut rewriter = Rewriter::new(graph);
         for id in walk::order(rewriter.graph())? {
             let name = rewriter.graph().node_name(id);
-            match fold(rewriter.graph(), id) {
+            match fold(rewriter.graph(), id, &mut room) {
                 None => {}
                 Some(Err(reason)) => cx.missed(Topic::Folding, &name, format!("not folded: {reason}")),
                 Some(Ok(tensors)) => {
@@ -61,8 +67,8 @@ fn origin(graph: &Graph, node: &Node) -> String {
     }
 }
 
-/// The results of a node that is constant but not yet a `const`; the reason, if it should not become one.
-fn fold(graph: &Graph, id: NodeId) -> Option<Result<Vec<Tensor>, String>> {
+/// The results of a node that is constant but not yet a `const`; the reason, if it should not become one. They are taken off the `room`.
+fn fold(graph: &Graph, id: NodeId, room: &mut usize) -> Option<Result<Vec<Tensor>, String>> {
     let node = graph.node(id);
     if matches!(node.op, Op::Constant(_)) {
         return None;
@@ -76,6 +82,12 @@ fn fold(graph: &Graph, id: NodeId) -> Option<Result<Vec<Tensor>, String>> {
     if after > before.max(SMALL) {
         return Some(Err(format!("{before} constant elements would become {after}")));
     }
+    let Some(rest) = room.checked_sub(after) else {
+        return Some(Err(
+            "all that is folded would be much more than the constants of the network".to_owned()
+        ));
+    };
+    *room = rest;
     // What the evaluator does, whatever model the target is counted by.
     let cost = node_cost(&CountingCost, graph, node);
     if cost.multiplications.saturating_add(cost.additions) > MOST_WORK {

@@ -5,6 +5,7 @@
 //! one before, all along one axis. Its product `y = s·x + t` is formed in f64 and rounded once. What is left is
 //!
 //! * behind a ternary product, `mul` by s and `add` of t: the form that the lowering fuses;
+//! * behind a ternary product in parts ([`parts`](mod@twnc_ir::parts)), the scales of all parts times s, and `add` of t;
 //! * behind a float product, the weight times s, and `add` of t;
 //! * behind anything else, `mul` and `add`; where s is -1, `neg` or `sub` from t, which multiply nothing.
 //!
@@ -15,9 +16,10 @@
 use crate::affine::{Affine, Link, link};
 use crate::walk;
 use std::collections::HashSet;
+use twnc_ir::parts::Parts;
 use twnc_ir::{
-    Binary, Changed, Graph, Layer, NodeId, Op, Pass, PassContext, PassError, PerChannel, Rewriter, Topic,
-    TypeError, Unary, ValueId,
+    Binary, Changed, Graph, Layer, NodeId, Op, Pass, PassContext, PassError, PerChannel, Rewriter, Tensor,
+    Topic, TypeError, Unary, ValueId, parts,
 };
 
 /// The pass.
@@ -117,8 +119,9 @@ fn fold(
             None
         }
     });
+    let of_parts = scales_of_parts(graph, head, chain.affine.axis, &scale);
     let kinds: Vec<Binary> = [
-        (scaled.is_none() && !is_all(&scale, 1.0)).then_some(Binary::Mul),
+        (scaled.is_none() && of_parts.is_none() && !is_all(&scale, 1.0)).then_some(Binary::Mul),
         (!is_all(&shift, 0.0)).then_some(Binary::Add),
     ]
     .into_iter()
@@ -126,7 +129,7 @@ fn fold(
     .collect();
     let ops: Vec<&Op> = chain.links.iter().map(|link| &graph.node(link.node).op).collect();
     // The step of a product multiplies anyway.
-    let negative = layer.is_none() && is_all(&scale, -1.0);
+    let negative = layer.is_none() && of_parts.is_none() && is_all(&scale, -1.0);
     let canonical = match (negative, is_all(&shift, 0.0)) {
         (false, _) => ops.iter().copied().eq(kinds.iter().map(|f| Op::Binary(*f)).collect::<Vec<_>>().iter()),
         (true, true) => matches!(ops.as_slice(), [Op::Unary(Unary::Neg)]),
@@ -136,6 +139,14 @@ fn fold(
         return Ok(());
     }
     let rank = graph.ty(head).rank();
+    if let Some((parts, scales)) = of_parts {
+        let (mul, operand) = parts.mul;
+        let old = graph.node(mul).operands[operand];
+        let name = graph.definer(old).map_or(String::new(), |(_, node)| node.name.clone());
+        let scales = rewriter.constant(scales, &name);
+        rewriter.set_operand(mul, operand, scales, "it takes the scales behind it")?;
+    }
+    let graph = rewriter.graph();
     let names = [first.node, last.node].map(|id| graph.node(id).name.clone());
     let mut value = match scaled {
         Some((layer, weight)) => {
@@ -161,6 +172,29 @@ fn fold(
         value = rewriter.insert(Op::Binary(f), &operands, name)?;
     }
     rewriter.replace(end, value, "scales and biases are one")
+}
+
+/// The layer in parts that a value is, which nothing else reads, and its scales times one along the channels; `None` if there is no such layer, or
+/// the scales leave the range of f32.
+fn scales_of_parts(
+    graph: &Graph,
+    value: ValueId,
+    axis: Option<usize>,
+    scale: &[f32],
+) -> Option<(Parts, Tensor)> {
+    let (id, _) = graph.definer(value)?;
+    let parts = parts::at(graph, id).filter(|_| graph.only_user(value).is_some())?;
+    let (mul, operand) = parts.mul;
+    if axis.is_some_and(|axis| axis != parts.channel_axis) || is_all(scale, 1.0) {
+        return None;
+    }
+    let shape = graph.constant(graph.node(mul).operands[operand])?.shape();
+    let all = parts.scales.len().max(parts.count * scale.len());
+    let at = |of: &[f32], i: usize| f64::from(of[i % of.len().max(1)]);
+    let scales: Vec<f32> = (0..all).map(|i| (at(&parts.scales, i) * at(scale, i)) as f32).collect();
+    let fit = scales.iter().all(|s| s.is_normal() || *s == 0.0);
+    let shape = if all == parts.scales.len() { shape.to_vec() } else { return None };
+    Tensor::from_f32(shape, scales).ok().filter(|_| fit).map(|tensor| (parts, tensor))
 }
 
 /// The float weight of a layer times a scale; the reason, if it takes none.

@@ -72,6 +72,20 @@ pub enum Scale {
     Layer,
     /// An output channel.
     Channel,
+    /// So many weights of an output channel at most, those of whole input channels ([`parts`](mod@twnc_ir::parts)); an output channel of a
+    /// convolution in groups.
+    Group(usize),
+}
+
+impl Scale {
+    /// Whether a layer has one scale, where each output channel has one otherwise; an error for groups, which layers are not fitted with.
+    pub fn is_shared_by_layer(self) -> Result<bool, OptionsError> {
+        match self {
+            Scale::Layer => Ok(true),
+            Scale::Channel => Ok(false),
+            Scale::Group(_) => Err(OptionsError::FittedGroups),
+        }
+    }
 }
 
 /// Why there is no pipeline for some options.
@@ -90,6 +104,14 @@ pub enum OptionsError {
     /// A number of bits that activations cannot have.
     #[error("{0} bits of an activation are not possible; choose from {least} to {most}", least = BITS.start(), most = BITS.end())]
     ActivationBits(usize),
+    /// Groups of weights without a weight.
+    #[error("a group of {0} weights has no scale; give it one weight or more")]
+    Group(usize),
+    /// Groups of weights with samples.
+    #[error(
+        "layers are fitted and trained with a scale for each layer or each channel, not for groups of weights"
+    )]
+    FittedGroups,
     /// A text of rules that is none.
     #[error("the rules: {0}")]
     Rules(#[from] RuleError),

@@ -1,8 +1,8 @@
 //! `ternarise`: rounds the float weights of convolutions and linear layers to ternary.
 //!
 //! **Approximate**, as `fix_point` is, and `repair`, which stands in its place where there are samples. The weight W of a layer becomes a ternary constant T and a `mul` by α
-//! behind the product, by the rule of [`threshold`](mod@crate::threshold) that the options choose, with one α per layer or per
-//! output channel. It stands before scales are folded: with one α per layer, folding a batch norm into W first gives
+//! behind the product, by the rule of [`threshold`](mod@crate::threshold) that the options choose, with one α per layer, per
+//! output channel or per group of an output channel's weights. It stands before scales are folded: with one α per layer, folding a batch norm into W first gives
 //! another T. A weight that several layers share gives each the same T and α.
 //!
 //! Every layer leaves a remark: what was rounded, with the share of zeros and the relative squared error `‖W - αT‖²/‖W‖²`;
@@ -14,7 +14,7 @@ use crate::options::{Keep, Mode, Options, OptionsError, Scale, Threshold};
 use crate::threshold::{self, Rounded};
 use crate::walk;
 use std::collections::HashMap;
-use twnc_ir::{Changed, Graph, Layer, NodeId, Pass, PassContext, PassError, Rewriter, Topic, ValueId};
+use twnc_ir::{Changed, Graph, Layer, NodeId, Pass, PassContext, PassError, Rewriter, Topic, ValueId, parts};
 
 /// One scale per layer fits badly if its error is so many times that of one per channel. For Gaussian weights of one spread and
 /// 3x3 depthwise kernels, the smallest rows that are common, it is just below.
@@ -32,10 +32,12 @@ pub struct Ternarise {
 /// A weight that was rounded.
 #[derive(Clone, Debug)]
 pub struct Rounding {
-    /// T, by output channel.
+    /// T, by output channel; in parts as [`parts::rows`] has them.
     pub rows: Vec<Vec<i8>>,
-    /// One scale, or one for each channel.
+    /// One scale, or one for each row.
     pub scales: Vec<f32>,
+    /// Into how many parts input channels are divided.
+    pub parts: usize,
     /// `‖W - αT‖²/‖W‖²`
     pub error: f64,
     /// What it would be with one scale for each channel, where there is one for all.
@@ -46,6 +48,9 @@ impl Ternarise {
     /// The pass for some options.
     pub fn new(options: &Options) -> Result<Ternarise, OptionsError> {
         let keep = Keep::new(&options.keep)?;
+        if let Scale::Group(0) = options.scale {
+            return Err(OptionsError::Group(0));
+        }
         Ok(Ternarise { mode: options.ternarise, keep, threshold: options.threshold, scale: options.scale })
     }
 
@@ -94,7 +99,7 @@ impl Ternarise {
     }
 
     /// Rounds the weight of a layer, by the options' threshold and scale. Refuses one that is not finite.
-    pub fn round(&self, layer: &Layer, weight: &[f32]) -> Result<Rounding, PassError> {
+    pub fn round(&self, graph: &Graph, layer: &Layer, weight: &[f32]) -> Result<Rounding, PassError> {
         if let Some(i) = weight.iter().position(|w| !w.is_finite()) {
             let message = format!(
                 "element {i} of its weight is {}; mend the network, or keep this layer float",
@@ -106,24 +111,26 @@ impl Ternarise {
             Threshold::Twn => threshold::twn,
             Threshold::Exact => threshold::exact,
         };
-        let by_channel = || {
-            let rows = layer.rows(weight);
+        let by_row = |parts: usize| {
+            let rows = parts::rows(layer, weight, parts);
             let rounded: Vec<Rounded> = rows.iter().map(|row| rule(row)).collect();
             (relative_error(&rows, &rounded), rounded)
         };
         Ok(match self.scale {
-            Scale::Channel => {
-                let (error, rounded) = by_channel();
+            Scale::Channel | Scale::Group(_) => {
+                let parts =
+                    if let Scale::Group(most) = self.scale { parts::count(graph, layer, most) } else { 1 };
+                let (error, rounded) = by_row(parts);
                 let scales = rounded.iter().map(|r| r.alpha).collect();
                 let rows = rounded.into_iter().map(|r| r.trits).collect();
-                Rounding { rows, scales, error, error_by_channel: None }
+                Rounding { rows, scales, parts, error, error_by_channel: None }
             }
             Scale::Layer => {
                 let rounded = [rule(weight)];
                 let error = relative_error(&[weight.to_vec()], &rounded);
                 let [Rounded { alpha, trits, .. }] = rounded;
-                let error_by_channel = Some(by_channel().0);
-                Rounding { rows: layer.rows(&trits), scales: vec![alpha], error, error_by_channel }
+                let error_by_channel = Some(by_row(1).0);
+                Rounding { rows: layer.rows(&trits), scales: vec![alpha], parts: 1, error, error_by_channel }
             }
         })
     }
@@ -145,22 +152,35 @@ impl Pass for Ternarise {
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Changed, PassError> {
         let mut rewriter = Rewriter::new(graph);
         let layers = self.select(rewriter.graph(), cx)?;
-        let mut roundings: HashMap<ValueId, (ValueId, Rounding)> = HashMap::new();
+        // The ternary constant, where there is one of the weight's shape, goes with them.
+        let mut roundings: HashMap<ValueId, (Option<ValueId>, Rounding)> = HashMap::new();
         for layer in &layers {
-            let (trits, rounding) = match roundings.get(&layer.weight) {
-                Some(known) => known.clone(),
+            let (trits, rounding) = match roundings.remove(&layer.weight) {
+                Some(known) => known,
                 None => {
                     let Some(weight) = layer.float(rewriter.graph()) else { continue };
-                    let rounding = self.round(layer, weight)?;
-                    let tensor = layer.ternary_of_rows(&rounding.rows);
-                    (rewriter.constant(tensor, &layer.weight_name), rounding)
+                    (None, self.round(rewriter.graph(), layer, weight)?)
                 }
             };
             let at = PassError::at(&layer.name);
-            let scaled = layer.insert_scaled(&mut rewriter, trits, rounding.scales.clone()).map_err(&at)?;
+            let Rounding { rows, scales, parts, .. } = &rounding;
+            let (scaled, trits) = if *parts > 1 {
+                (parts::insert(&mut rewriter, layer, *parts, rows, scales.clone()).map_err(&at)?, None)
+            } else {
+                let new = |rewriter: &mut Rewriter<'_>| {
+                    rewriter.constant(layer.ternary_of_rows(rows), &layer.weight_name)
+                };
+                let trits = trits.unwrap_or_else(|| new(&mut rewriter));
+                (layer.insert_scaled(&mut rewriter, trits, scales.clone()).map_err(&at)?, Some(trits))
+            };
             rewriter.replace(layer.result, scaled, "its weight is made ternary").map_err(&at)?;
             let (zeros, error) = (100.0 * rounding.zeros(), rounding.error);
-            let remark = format!("made ternary: {zeros:.1}% zeros, relative squared error {error:.3}");
+            let divided = match rounding.parts {
+                1 => String::new(),
+                parts => format!(", {parts} scales for each channel, of {} weights", layer.fan_in / parts),
+            };
+            let remark =
+                format!("made ternary: {zeros:.1}% zeros, relative squared error {error:.3}{divided}");
             cx.applied(Topic::Rounding, &layer.name, remark);
             if let Some(apart) = rounding.error_by_channel.filter(|apart| error > BAD_FIT * apart) {
                 let warning =

@@ -4,6 +4,7 @@
     check_ort.py MODEL.onnx... [--dim N=2] [--input-shape [NAME:]1x3x64x64] [--data X.npz] [-- twnc's options]
     check_ort.py --zoo DIR                 every network of a zoo (see zoo.sh)
     check_ort.py --ternarised MODEL.onnx   twnc's own ternarised ONNX in ONNX Runtime against the program
+    ... --onnx-format qdq-int2             the same, its ternary weights written in another format
 
 Without --ternarised a network is compiled with `--ternarise none`, so that both compute the same function. Per output:
 the largest absolute difference, the same relative to the output's range (largest minus smallest value), and the
@@ -11,6 +12,8 @@ largest share of the allowed difference that was used; allowed is rtol·|y| + at
 (docs: the numerical contract). Integers and booleans must be equal. The reference is ONNX Runtime without its
 rewriting of graphs; the column `ORT` is the share that its own optimised run uses. Where that is above 1 the inputs
 ask for more than floats can give (such as a sigmoid far in its tail), and the output is not judged.
+
+QONNX's quantisers, which ONNX Runtime does not have, are written out for it in ONNX's own operators (qonnx.py).
 
 Exit code 0: all outputs hold; 1: some do not, or twnc refused a network that ONNX Runtime runs. A network that
 ONNX Runtime itself refuses is listed and does not count.
@@ -22,9 +25,11 @@ import sys
 import tempfile
 
 import numpy as np
+import onnx
 import onnxruntime
 
 from networks import Failed, Network, build, call
+from qonnx import standard
 
 RTOL, ATOL = 1e-3, 1e-4
 
@@ -84,10 +89,11 @@ def check(twnc, path, options, shapes, scratch):
     inputs = dict(np.load(options.data)) if options.data else network.random_inputs(options.seed)
     compiling = [*(f"--input-shape={shape}" for shape in shapes), *(f"--dim={dim}" for dim in options.dim)]
     compiling += options.rest if options.ternarised else ["--ternarise=none", *options.rest]
-    reference_model = network.serialized()
+    reference_model = standard(network.model).SerializeToString()
     if options.ternarised:
-        call([twnc, path, "--emit", "onnx", "-o", scratch / "ternarised.onnx", *compiling])
-        reference_model = str(scratch / "ternarised.onnx")
+        written = ["--emit", "onnx", "--onnx-format", options.onnx_format, "-o", scratch / "ternarised.onnx"]
+        call([twnc, path, *written, *compiling])
+        reference_model = standard(onnx.load(scratch / "ternarised.onnx")).SerializeToString()
     reference = run_ort(reference_model, inputs, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
     optimised = run_ort(reference_model, inputs, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
 
@@ -113,6 +119,7 @@ def main():
     arguments.add_argument("models", nargs="*", type=pathlib.Path)
     arguments.add_argument("--zoo", type=pathlib.Path, help="check all networks of this folder")
     arguments.add_argument("--ternarised", action="store_true", help="compare with the ternarised ONNX")
+    arguments.add_argument("--onnx-format", default="float", help="of --ternarised, as twnc takes it")
     arguments.add_argument("--data", type=pathlib.Path, help="inputs, an npz keyed by input name")
     arguments.add_argument("--seed", type=int, default=0, help="of the random inputs")
     arguments.add_argument("--dim", action="append", default=[], help="size of a named dimension, NAME=N")

@@ -1,16 +1,22 @@
-//! The command `testsuite`: writes generated networks to files, for the scripts that measure and compare, runs ONNX's own tests, and feeds
-//! readers with what no writer writes.
+//! The command `testsuite`: writes generated networks to files, for the scripts that measure and compare, compares networks with the
+//! evaluator, runs ONNX's own tests, and feeds readers with what no writer writes.
 
 mod memory;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use testsuite::agree::{self, Agreement};
 use testsuite::conformance;
 use testsuite::fuzz::{Outcome, Run, Target};
 use testsuite::generate::{GenerateError, Network, Weights};
+use testsuite::graphs;
+use twnc_onnx::{ImportOptions, ShapeOverride};
+use twnc_passes::Mode;
 
 /// What the test suite of twnc can do from a shell.
 #[derive(Parser)]
@@ -37,10 +43,24 @@ enum Action {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
-    /// Gives a reader mutations of what the repository has for it, and tells of panics, hangs and hunger for memory
+    /// Compiles a network and compares it, on every path of execution, with the reference evaluator; prints JSON
+    Agree {
+        /// The ONNX file
+        model: PathBuf,
+        /// The shape of an input in the place of the declared one, as [NAME:]1x3x224x224
+        #[arg(short, long)]
+        input_shape: Vec<ShapeOverride>,
+        /// Cut the network: these values are the outputs
+        #[arg(long = "output")]
+        outputs: Vec<String>,
+        /// Which layers become ternary
+        #[arg(long, value_enum, default_value_t = Ternarise::All)]
+        ternarise: Ternarise,
+    },
+    /// Gives a reader mutations of what the repository has for it, or the compiler random graphs, and tells of panics, hangs and hunger for memory
     Fuzz {
-        /// onnx, program (model.bin), twir or rules
-        target: Target,
+        /// onnx, program (model.bin), twir, rules, npy, npz, image or tuning; or graphs
+        subject: Subject,
         /// How many inputs
         #[arg(long, default_value_t = 100_000)]
         executions: u64,
@@ -51,6 +71,16 @@ enum Action {
         #[arg(long, default_value = "failure.bin")]
         failure: PathBuf,
     },
+    /// Writes what the mutations of a reader begin with, a file each, for cargo-fuzz
+    Seeds {
+        /// onnx, program (model.bin), twir, rules, npy, npz, image or tuning
+        target: Target,
+        /// The folder to write to
+        folder: PathBuf,
+        /// Only those of at most so many bytes
+        #[arg(long, default_value_t = usize::MAX)]
+        largest: usize,
+    },
     /// Runs ONNX's backend suite by the evaluator and by generated code; fails if a test that passed no longer does
     Conformance {
         /// The folder with node/, simple/, ..., as zoo.sh fetches it
@@ -59,6 +89,32 @@ enum Action {
         #[arg(long)]
         write: bool,
     },
+}
+
+/// What is fuzzed.
+#[derive(Clone, Debug)]
+enum Subject {
+    /// A reader.
+    Reader(Target),
+    /// The compiler and the runtime.
+    Graphs,
+}
+
+impl FromStr for Subject {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Subject, String> {
+        if name == "graphs" { Ok(Subject::Graphs) } else { name.parse().map(Subject::Reader) }
+    }
+}
+
+/// Which layers become ternary, as `twnc --ternarise` has it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Ternarise {
+    Auto,
+    All,
+    Detected,
+    None,
 }
 
 /// An execution that takes longer hangs.
@@ -73,9 +129,17 @@ fn main() -> ExitCode {
             let summary = conformance::run(&folder, write);
             summary.map(|summary| println!("{summary}")).map_err(|error| error.to_string())
         }
-        Action::Fuzz { target, executions, seed, failure } => {
+        Action::Agree { model, input_shape, outputs, ternarise } => {
+            let import = ImportOptions { input_shapes: input_shape, outputs, ..ImportOptions::default() };
+            agree(&model, import, ternarise)
+        }
+        Action::Fuzz { subject: Subject::Reader(target), executions, seed, failure } => {
             fuzz(Run { target, executions, seed }, &failure)
         }
+        Action::Fuzz { subject: Subject::Graphs, executions, seed, .. } => {
+            fuzz_graphs(graphs::Run { executions, seed })
+        }
+        Action::Seeds { target, folder, largest } => seeds(target, &folder, largest),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -88,6 +152,28 @@ fn main() -> ExitCode {
 
 fn generate(name: Network, weights: Weights, seed: u64, output: &Path) -> Result<(), String> {
     name.write(weights, seed, output).map_err(|error: GenerateError| error.to_string())
+}
+
+fn agree(model: &Path, import: ImportOptions, ternarise: Ternarise) -> Result<(), String> {
+    let mode = match ternarise {
+        Ternarise::Auto => Mode::Auto,
+        Ternarise::All => Mode::All,
+        Ternarise::Detected => Mode::Detected,
+        Ternarise::None => Mode::None,
+    };
+    let Agreement { ternary_layers, bytes, compile_seconds, shares } =
+        agree::agree(model, import, mode).map_err(|error| format!("{}: {error}", model.display()))?;
+    println!(
+        "{}",
+        serde_json::json!({
+            "ternary_layers": ternary_layers, "bytes": bytes, "compile_seconds": compile_seconds,
+            "shares": shares.iter().copied().collect::<BTreeMap<_, _>>(),
+        })
+    );
+    match shares.iter().find(|(_, share)| share.is_nan() || *share > 1.0) {
+        Some((path, share)) => Err(format!("{}: {path} uses {share} of the bound", model.display())),
+        None => Ok(()),
+    }
 }
 
 fn fuzz(run: Run, failure: &Path) -> Result<(), String> {
@@ -112,4 +198,39 @@ fn fuzz(run: Run, failure: &Path) -> Result<(), String> {
     let told = std::fs::write(failure, &input);
     let place = told.map_or_else(|error| error.to_string(), |()| failure.display().to_string());
     Err(format!("{} {what}; its input: {place}", run.target))
+}
+
+fn fuzz_graphs(run: graphs::Run) -> Result<(), String> {
+    let start = Instant::now();
+    let outcome = run.execute(&mut memory::most_since_last_asked);
+    println!(
+        "graphs: {} from seed {} in {:.1} s, {} nodes; the longest took {:.3} s (seed {}), the largest {:.1} MB (seed {})",
+        run.executions,
+        run.seed,
+        start.elapsed().as_secs_f64(),
+        outcome.nodes,
+        outcome.slowest.0.as_secs_f64(),
+        outcome.slowest.1,
+        outcome.largest.0 as f64 / 1e6,
+        outcome.largest.1
+    );
+    match outcome.failure {
+        Some((seed, what)) => Err(format!("the graph of seed {seed}: {what}")),
+        None if outcome.slowest.0 > LONGEST => {
+            Err(format!("the graph of seed {} took longer than {LONGEST:?}", outcome.slowest.1))
+        }
+        None if outcome.largest.0 > LARGEST => {
+            Err(format!("the graph of seed {} took more than {LARGEST} bytes of memory", outcome.largest.1))
+        }
+        None => Ok(()),
+    }
+}
+
+fn seeds(target: Target, folder: &Path, largest: usize) -> Result<(), String> {
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for (number, seed) in target.seeds().into_iter().enumerate().filter(|(_, seed)| seed.len() <= largest) {
+        let path = folder.join(format!("{target}-{number}"));
+        std::fs::write(&path, seed).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
 }

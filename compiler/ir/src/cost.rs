@@ -163,7 +163,9 @@ fn product_cost(op: &Op, weight: &OperandInfo<'_>, result: &TensorType) -> (u64,
     let batch = if matches!(op, Op::MatMul) { weight.ty.rank().saturating_sub(2) } else { 0 };
     let weights = weight.ty.shape.iter().skip(batch).map(open_as_one).fold(1, u64::saturating_mul);
     if weight.ty.element == ElementType::Ternary {
-        return (0, positions.saturating_mul(weight.nonzeros.unwrap_or(weights)));
+        let matrices =
+            weight.ty.shape.iter().take(batch).map(open_as_one).fold(1, u64::saturating_mul).max(1);
+        return (0, (positions / matrices).saturating_mul(weight.nonzeros.unwrap_or(weights)));
     }
     let products = positions.saturating_mul(weights);
     (products, products)

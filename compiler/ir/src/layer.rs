@@ -2,8 +2,8 @@
 //! stand behind them.
 //!
 //! The one place that knows where output channels lie: on axis 0 of a convolution's weight `[M,C/groups,k...]` and on the last of
-//! a matrix `[K,M]`; in the result, on axis 1 and on the last ([`channel_axis`]). Depthwise convolutions are convolutions. A
-//! `matmul` of two activations is no layer, and neither is a product with an empty weight: its sizes need not fit memory.
+//! a matrix `[K,M]`, or `[G,K/G,M]` of a ternary one in [`parts`](crate::parts); in the result, on axis 1 and on the last ([`channel_axis`]).
+//! Depthwise convolutions are convolutions. A `matmul` of two activations is no layer, and neither is a product with an empty weight: its sizes need not fit memory.
 
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::infer::TypeError;
@@ -175,6 +175,8 @@ impl Channels {
         let (count, major) = match (op, weight.shape()) {
             (Op::Conv(_), &[count, ..]) => (count, true),
             (Op::MatMul, &[_, count]) => (count, false),
+            // In parts.
+            (Op::MatMul, &[_, _, count]) if weight.as_ternary().is_some() => (count, false),
             _ => return Err("its weight is not a matrix"),
         };
         // From here on no size is 0, so that no product of some of them is more than all elements, which are there.

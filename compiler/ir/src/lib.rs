@@ -28,6 +28,7 @@ pub mod graph;
 pub mod infer;
 pub mod layer;
 pub mod op;
+pub mod parts;
 pub mod pass;
 pub mod pipeline;
 pub mod rewrite;

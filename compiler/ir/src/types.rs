@@ -41,6 +41,11 @@ impl ElementType {
     pub fn is_integer(self) -> bool {
         !matches!(self, ElementType::F32 | ElementType::Bool | ElementType::Ternary)
     }
+
+    /// Whether it is an integer of 8 or 16 bits.
+    pub fn is_narrow(self) -> bool {
+        matches!(self, ElementType::I8 | ElementType::U8 | ElementType::I16)
+    }
 }
 
 impl fmt::Display for ElementType {

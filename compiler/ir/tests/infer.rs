@@ -187,7 +187,8 @@ fn pools() {
 
 #[test]
 fn matrix_products() {
-    let open = "matmul needs rank 2 or more (a ternary weight: rank 2) as operand 1, not ";
+    let open =
+        "matmul needs rank 2 or more (a ternary weight: rank 2, or 3 for parts of a row) as operand 1, not ";
     check(&[
         (Op::MatMul, "f32[2,3] f32[3,4]", "f32[2,4]"),
         (Op::MatMul, "f32[N,3] ternary[3,4]", "f32[N,4]"),
@@ -199,6 +200,10 @@ fn matrix_products() {
         (Op::MatMul, "f32[3] f32[3,4]", "matmul needs rank 2 or more as operand 0, not f32[3]"),
         (Op::MatMul, "f32[2,3] f32[3]", &format!("{open}f32[3]")),
         (Op::MatMul, "f32[2,3] ternary[1,3,4]", &format!("{open}ternary[1,3,4]")),
+        (Op::MatMul, "f32[N,2,1,3] ternary[2,3,4]", "f32[N,2,1,4]"),
+        (Op::MatMul, "f32[2,1,3] ternary[2,3,4]", &format!("{open}ternary[2,3,4]")),
+        (Op::MatMul, "f32[N,2,5,3] ternary[2,3,4]", &format!("{open}ternary[2,3,4]")),
+        (Op::MatMul, "f32[N,3,1,3] ternary[2,3,4]", &format!("{open}ternary[2,3,4]")),
         (Op::MatMul, "ternary[2,3] f32[3,4]", "matmul does not take ternary[2,3] as operand 0"),
         (Op::MatMul, "f32[2,3] i32[3,4]", "matmul does not take i32[3,4] as operand 1"),
         (Op::MatMul, "f32[2,3]", "matmul takes 2 operands, not 1"),

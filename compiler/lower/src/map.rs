@@ -6,9 +6,9 @@
 use crate::LowerError;
 use crate::builder::ProgramBuilder;
 use std::collections::HashSet;
-use twnc_ir::{Binary, Graph, NodeId, Op, Unary, ValueId, steps};
+use twnc_ir::{Binary, ElementType, Graph, NodeId, Op, TensorType, Unary, ValueId, steps};
 use twnc_program::scalar;
-use twnc_program::step::{Map, MapInstruction, Move, MoveKind};
+use twnc_program::step::{Cast, Map, MapInstruction, Move, MoveKind};
 use twnc_program::{BufferId, ConstantData, MAX_MAP_INPUTS, MAX_MAP_VALUES, Operand, StepKind};
 
 const _: () = assert!(steps::MOST_INPUTS == MAX_MAP_INPUTS && steps::MOST_VALUES == MAX_MAP_VALUES);
@@ -36,10 +36,26 @@ pub(crate) fn expression(
         }
         numbers.push((node.results[0], (inputs.len() + code.len() - 1) as u16));
     }
-    let inputs = inputs.into_iter().map(|v| build.operand(v)).collect::<Result<_, _>>()?;
-    let node = graph.node(id);
-    let output = build.define(node.results[0])?;
-    build.push(&build.name(node.results[0]), StepKind::Map(Map { inputs, code, output }));
+    let inputs: Vec<Operand> = inputs.into_iter().map(|v| build.operand(v)).collect::<Result<_, _>>()?;
+    let result = graph.node(id).results[0];
+    let (name, ty) = (build.name(result), graph.ty(result));
+    if !ty.element.is_narrow() {
+        let output = build.define(result)?;
+        build.push(&name, StepKind::Map(Map { inputs, code, output }));
+        return Ok(());
+    }
+    // There is no arithmetic of narrow integers: one operation of wide ones, cut off, is what wraps.
+    let wide = TensorType::new(ElementType::I32, ty.shape.clone());
+    let cast = |build: &mut ProgramBuilder<'_>, input: Operand| -> Result<Operand, LowerError> {
+        let output = build.declare(&name, &wide)?;
+        build.push(&name, StepKind::Cast(Cast { input, output }));
+        Ok(Operand::Buffer(output))
+    };
+    let inputs = inputs.into_iter().map(|input| cast(build, input)).collect::<Result<_, _>>()?;
+    let whole = build.declare(&name, &wide)?;
+    build.push(&name, StepKind::Map(Map { inputs, code, output: whole }));
+    let output = build.define(result)?;
+    build.push(&name, StepKind::Cast(Cast { input: Operand::Buffer(whole), output }));
     Ok(())
 }
 

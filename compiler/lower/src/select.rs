@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use twnc_ir::steps::{self, Layer};
 use twnc_ir::{Attribute, Combine, ElementType, Geometry, Node, NodeId, Op, PadMode, ReduceKind, ValueId};
 use twnc_program::step::{self, Contraction, Epilogue, MoveKind, Plane, PoolKind, Term};
-use twnc_program::{ConstantId, StepKind, Window};
+use twnc_program::{ConstantData, ConstantId, Operand, StepKind, Window};
 
 /// Emits the step of a layer.
 pub(crate) fn layer(
@@ -19,7 +19,7 @@ pub(crate) fn layer(
     let Some(product) = products.next() else {
         return Err(build.invalid(layer.result, "a layer without a product"));
     };
-    let shape = &graph.ty(product.results[0]).shape;
+    let shape = &graph.ty(layer.result).shape;
     let channels = steps::channels_of(&product.op, shape.len()).and_then(|axis| shape[axis].as_size());
     let bias = match (layer.bias, channels) {
         (Some(bias), Some(channels)) => Some(build.constant(bias, vec![channels])?),
@@ -101,7 +101,7 @@ fn term(build: &mut ProgramBuilder<'_>, term: &steps::Term<NodeId, ValueId>) -> 
         planes.push(Plane { input, weight, contraction });
     }
     let input_scale = term.input_scale.map(|scales| build.buffer(scales)).transpose()?;
-    Ok(Term { planes, scale, input_scale })
+    Ok(Term { planes, parts: term.parts, scale, input_scale })
 }
 
 /// Emits the step of a node that is part of no layer and no other node's expression. Constants need none.
@@ -151,6 +151,21 @@ fn compute(build: &mut ProgramBuilder<'_>, id: NodeId, name: &str) -> Result<(),
             };
             let (input, output) = (build.buffer(node.operands[0])?, build.define(node.results[0])?);
             StepKind::Reduce(step::Reduce { kind, input, axes: axes.clone(), output })
+        }
+        // Parts of a ternary product that are not added up: there are no kernels for them apart.
+        Op::MatMul => {
+            let [left, right] = [0, 1].map(|i| node.operands[i]);
+            let trits = build.graph.constant(right).and_then(|w| Some((w.shape().to_vec(), w.as_ternary()?)));
+            let Some((shape, trits)) = trits.filter(|_| build.graph.ty(left).element == ElementType::F32)
+            else {
+                return Err(
+                    build.invalid(node.results[0], "parts of a sum of integers that are not added up")
+                );
+            };
+            let weight = ConstantData::F32(trits.iter().map(|&t| f32::from(t)).collect());
+            let right = Operand::Constant(build.add_constant(&build.name(right), shape, weight));
+            let (left, output) = (build.operand(left)?, build.define(node.results[0])?);
+            StepKind::MatMul(step::MatMul { left, right, epilogue: Epilogue::default(), output })
         }
         Op::Softmax { axes } => {
             let (input, output) = (build.buffer(node.operands[0])?, build.define(node.results[0])?);

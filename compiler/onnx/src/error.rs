@@ -133,7 +133,9 @@ impl fmt::Display for Setting {
 #[derive(Debug, Error)]
 pub enum TensorProblem {
     /// Its element type is not accepted.
-    #[error("elements of type {0} are not supported; convert the tensor to FLOAT or an integer type")]
+    #[error(
+        "elements of type {0} are not supported; convert the tensor to FLOAT or an integer type, or make values before it the outputs"
+    )]
     Element(String),
     /// A size is negative, or the number of elements overflows.
     #[error("the shape {0:?} is no shape of a tensor")]

@@ -25,5 +25,7 @@ pub mod proto;
 pub mod tensor;
 
 pub use error::{ImportProblem, NodeProblem, OnnxError, Setting, TensorProblem};
-pub use export::export;
-pub use import::{Import, ImportOptions, Operator, ShapeOverride, import_bytes, import_file, operators};
+pub use export::{TernaryFormat, export, export_as};
+pub use import::{
+    Arrival, Import, ImportOptions, Operator, ShapeOverride, import_bytes, import_file, operators,
+};

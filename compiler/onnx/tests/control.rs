@@ -128,6 +128,8 @@ fn control_that_depends_on_data_is_refused() {
         ),
         (loop_of(2, false), "never runs, and what it collects has no type"),
         (endless(), "which makes too many nodes"),
+        // 10^12 passes, of which none alone is too many.
+        (loops_in_loops(), "which makes too many nodes"),
     ];
     for (model, expected) in cases {
         let error = import(&model).expect_err(expected).to_string();
@@ -142,6 +144,17 @@ fn endless() -> ModelProto {
     let inner = graph(nodes, inputs.into(), vec![], &["on", "next"]);
     let looped = node("Loop", "n", &["", "start", "x"], &["y"], vec![body("body", inner)]);
     model(13, graph(vec![looped], x(), vec![truth("start", true)], &["y"]))
+}
+
+fn loops_in_loops() -> ModelProto {
+    let mut last = op("Relu", &["a"], "next");
+    for level in 0..4 {
+        let inputs = ["i", "c", "a"].map(|name| value(name, FLOAT, ""));
+        let inner = graph(vec![op("Identity", &["c"], "on"), last], inputs.into(), vec![], &["on", "next"]);
+        let (from, to) = if level == 3 { ("x", "y") } else { ("a", "next") };
+        last = node("Loop", "n", &["passes", "start", from], &[to], vec![body("body", inner)]);
+    }
+    model(13, graph(vec![last], x(), vec![index("passes", 1000), truth("start", true)], &["y"]))
 }
 
 fn function(name: &str, nodes: Vec<NodeProto>, input: &[&str], output: &[&str]) -> FunctionProto {

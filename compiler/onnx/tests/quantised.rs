@@ -149,3 +149,21 @@ fn of_data() {
     let model = single(13, "DequantizeLinear", &["N,4"], vec![scale(&[0.5]), zero()], vec![]);
     assert_eq!(summary(&import(&model).unwrap().graph), "cast sub mul : f32[N,4]");
 }
+
+#[test]
+fn blocks_of_data() {
+    let blocks = |op: &str, shape: &str| {
+        let attributes = vec![int("axis", 1), int("block_size", 2)];
+        let model = single(21, op, &[shape], vec![floats("scale", &[1, 2], &[0.5, 2.0])], attributes);
+        import(&model).map(|import| summary(&import.graph)).map_err(|error| error.to_string())
+    };
+    assert_eq!(blocks("DequantizeLinear", "N,4").unwrap(), "reshape reshape mul reshape : f32[N,4]");
+    assert_eq!(
+        blocks("QuantizeLinear", "N,4").unwrap(),
+        "reshape reshape div round clip cast reshape : u8[N,4]"
+    );
+    for shape in ["N,5", "N,M"] {
+        let error = blocks("DequantizeLinear", shape).unwrap_err();
+        assert!(error.contains("which is no multiple of the block_size 2"), "{error}");
+    }
+}

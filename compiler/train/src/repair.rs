@@ -31,7 +31,7 @@ use twnc_ir::{
     Topic, TypeError, ValueId,
 };
 use twnc_passes::ternarise::Rounding;
-use twnc_passes::{Options, OptionsError, Scale, Ternarise};
+use twnc_passes::{Options, OptionsError, Ternarise};
 
 /// Multiplications that `XᵀX` of a layer may take; rows are left out beyond.
 const PRODUCTS: f64 = 2e10;
@@ -115,7 +115,7 @@ impl Repair {
         execute: Arc<dyn Execute>,
         options: RepairOptions,
     ) -> Result<Repair, OptionsError> {
-        let (rounding, shared) = (Ternarise::new(passes)?, passes.scale == Scale::Layer);
+        let (rounding, shared) = (Ternarise::new(passes)?, passes.scale.is_shared_by_layer()?);
         Ok(Repair { rounding, shared, samples, execute, options, progress: None, summary: Arc::default() })
     }
 
@@ -149,7 +149,7 @@ impl Repair {
                 progress(Stage::Fitting, solved.len(), count);
             }
             let Some(weight) = layer.float(graph) else { continue };
-            let rounding = self.rounding.round(&layer, weight)?;
+            let rounding = self.rounding.round(graph, &layer, weight)?;
             let target = Target::of(graph, &layer, |value| schedule.settled(value));
             let (solution, errors) =
                 work.layer(graph, &layer, &rounding, &target, self.shared).map_err(|e| e.at(&layer.name))?;

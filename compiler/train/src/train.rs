@@ -19,7 +19,7 @@ use crate::samples::Samples;
 use std::collections::{HashMap, HashSet};
 use thiserror::Error;
 use twnc_ir::{ElementType, Graph, Layer, Pass, PassContext, Tensor, TypeError, ValueId};
-use twnc_passes::{FoldConstants, Options, OptionsError, Scale, Simplify, Ternarise};
+use twnc_passes::{FoldConstants, Options, OptionsError, Simplify, Ternarise};
 
 /// How a network is trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -264,7 +264,7 @@ impl Trainer {
                 "`{name}` has weights that are not finite; mend the network, or begin with --fresh"
             )));
         }
-        let shared = choice.scale == Scale::Layer;
+        let shared = choice.scale.is_shared_by_layer()?;
         let rounded: Vec<Option<Rounded>> = parameters
             .iter()
             .map(|parameter| match &parameter.role {

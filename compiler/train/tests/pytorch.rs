@@ -85,7 +85,8 @@ fn three_steps_are_pytorchs() {
             if let Some(Ok(layer)) = Layer::at(&graph, id) {
                 // What is written is what PyTorch's float weights round to.
                 let float = of(&layer.weight_name);
-                let rounding = Ternarise::new(&Options::default()).unwrap().round(&layer, float).unwrap();
+                let rounding =
+                    Ternarise::new(&Options::default()).unwrap().round(&graph, &layer, float).unwrap();
                 let scaled = |row: &Vec<i8>| row.iter().map(|&t| f32::from(t) * rounding.scales[0]).collect();
                 let expected = layer.of_rows(&rounding.rows.iter().map(scaled).collect::<Vec<Vec<f32>>>());
                 near(layer.float(&graph).unwrap(), &expected, &layer.weight_name);

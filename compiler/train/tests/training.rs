@@ -170,7 +170,7 @@ fn the_rounding_of_a_step_is_that_of_the_compiler() {
         let (_, rounded) = trained(&stripes(32), &choice, options);
         let ternarise = Ternarise::new(&choice).unwrap();
         for ((layer, before), (_, after)) in weights(&graph).iter().zip(weights(&rounded)) {
-            let rounding = ternarise.round(layer, before).unwrap();
+            let rounding = ternarise.round(&graph, layer, before).unwrap();
             let rows = layer.rows(&after);
             for (i, (trits, row)) in rounding.rows.iter().zip(rows).enumerate() {
                 let alpha = rounding.scales[if rounding.scales.len() == 1 { 0 } else { i }];

@@ -9,7 +9,7 @@ use twnc_ir::{
     RunOptions, Timing, Topic,
 };
 use twnc_lower::LowerError;
-use twnc_onnx::{ImportOptions, OnnxError};
+use twnc_onnx::{Arrival, Import, ImportOptions, OnnxError};
 use twnc_passes::{Activations, OptionsError};
 use twnc_program::{Program, ProgramError, StepKind};
 use twnc_train::{Repair, RepairOptions, Samples, Summary};
@@ -53,6 +53,8 @@ pub struct Compiled {
     pub remarks: Vec<Remark>,
     /// What a user should know of the import.
     pub notes: Vec<String>,
+    /// How the weights of layers are stored in the file.
+    pub arrivals: Vec<Arrival>,
     /// What a [repair](CompilerBuilder::repair) came to, if any layer was to be made ternary.
     pub repair: Option<Summary>,
     /// How long each pass took.
@@ -88,13 +90,15 @@ impl Compiler {
     /// Compiles a file.
     pub fn compile_file(&self, path: impl AsRef<Path>) -> Result<Compiled, CompileError> {
         let import = twnc_onnx::import_file(path, &self.import)?;
-        Ok(Compiled { notes: import.notes, ..self.compile(import.graph, &mut |_, _| {})? })
+        let Import { graph, notes, arrivals } = import;
+        Ok(Compiled { notes, arrivals, ..self.compile(graph, &mut |_, _| {})? })
     }
 
     /// Compiles a model in memory.
     pub fn compile_bytes(&self, bytes: &[u8]) -> Result<Compiled, CompileError> {
         let import = twnc_onnx::import_bytes(bytes, &self.import)?;
-        Ok(Compiled { notes: import.notes, ..self.compile(import.graph, &mut |_, _| {})? })
+        let Import { graph, notes, arrivals } = import;
+        Ok(Compiled { notes, arrivals, ..self.compile(graph, &mut |_, _| {})? })
     }
 
     /// Compiles a graph. `print` gets the graph's text behind each pass for which the options ask for it.
@@ -110,11 +114,19 @@ impl Compiler {
         let summary = self.repair.as_ref();
         let repair =
             summary.and_then(|summary| summary.lock().unwrap_or_else(PoisonError::into_inner).take());
-        Ok(Compiled { program, graph, remarks: cx.into_remarks(), notes: vec![], repair, timings })
+        Ok(Compiled {
+            program,
+            graph,
+            remarks: cx.into_remarks(),
+            notes: vec![],
+            arrivals: vec![],
+            repair,
+            timings,
+        })
     }
 
     /// Imports a file as this compiler would.
-    pub fn import_file(&self, path: impl AsRef<Path>) -> Result<twnc_onnx::Import, CompileError> {
+    pub fn import_file(&self, path: impl AsRef<Path>) -> Result<Import, CompileError> {
         Ok(twnc_onnx::import_file(path, &self.import)?)
     }
 
@@ -227,12 +239,29 @@ impl Compiled {
         self.remarks.iter().filter(rounded).count()
     }
 
-    /// Why a layer is not ternary: everything that passes have said of that, in their order.
+    /// As what a layer was taken over that is ternary in the file: `one scale, 40.0% zeros`.
+    pub fn recognised(&self, layer: &str) -> Option<&str> {
+        let found = self.remarks.iter().find(|remark| {
+            remark.node == layer && remark.topic == Topic::Detection && remark.kind == RemarkKind::Applied
+        });
+        found.map(|remark| remark.message.as_str())
+    }
+
+    /// How the weight of a layer is stored in the file, where it comes from one.
+    pub fn arrival(&self, layer: &str) -> Option<&Arrival> {
+        self.arrivals.iter().find(|arrival| arrival.layer == layer)
+    }
+
+    /// Why a layer is not ternary, or is not in the file: what keeps its weight from it, and everything that passes have said of that, in
+    /// their order.
     pub fn why_not_ternary(&self, layer: &str) -> Option<String> {
         let missed = self.remarks.iter().filter(|remark| {
             remark.node == layer && remark.topic.is_ternary() && remark.kind == RemarkKind::Missed
         });
-        let reasons: Vec<&str> = missed.map(|remark| remark.message.as_str()).collect();
+        let obstacle = self.arrival(layer).filter(|_| self.recognised(layer).is_none());
+        let obstacle = obstacle.and_then(|arrival| arrival.obstacle.as_deref());
+        let reasons: Vec<&str> =
+            obstacle.into_iter().chain(missed.map(|remark| remark.message.as_str())).collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 }

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arrays;
 mod calibrate;
 mod compiler;
 mod execute;

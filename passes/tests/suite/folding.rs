@@ -2,8 +2,8 @@
 
 use crate::oracle::{assert_same, outputs, run};
 use twnc_ir::{
-    Binary, Conv, Data, Dim, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Tensor, TensorType, Unary,
-    ValueId,
+    Binary, Conv, Data, Dim, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, ReduceKind, Tensor, TensorType,
+    Unary, ValueId,
 };
 use twnc_passes::{Mode, Options};
 
@@ -18,6 +18,10 @@ enum Head {
     Ternary,
     /// A ternary `matmul`, channels on its last axis.
     Linear,
+    /// A ternary `conv` in two parts with scales of their own.
+    Parts,
+    /// A ternary `matmul` in two parts with scales of their own.
+    LinearParts,
 }
 
 /// A link of a chain.
@@ -43,7 +47,11 @@ const NORM: Link = Norm([[0.5, -1.5], [0.1, 0.2], [1.0, -1.0], [0.3, 2.0]]);
 
 fn chain(head: Head, links: &[Link]) -> Graph {
     let mut build = GraphBuilder::new("net");
-    let sizes: &[i64] = if head == Head::Linear { &[3] } else { &[2, 4, 4] };
+    let sizes: &[i64] = match head {
+        Head::Linear => &[3],
+        Head::LinearParts => &[4],
+        _ => &[2, 4, 4],
+    };
     let shape = std::iter::once(Dim::symbol("N")).chain(sizes.iter().map(|&n| Dim::fixed(n))).collect();
     let x = build.input("x", TensorType::f32(shape));
     let conv = Op::Conv(Conv { geometry: Geometry::unit(2), groups: 1 });
@@ -64,6 +72,7 @@ fn chain(head: Head, links: &[Link]) -> Graph {
             let w = build.constant(Tensor::new(vec![3, 2], trits).unwrap(), "w");
             build.node(Op::MatMul, &[x, w], "linear").unwrap()
         }
+        Head::Parts | Head::LinearParts => in_parts(&mut build, x, head == Head::Parts),
     };
     let mut between = vec![];
     for (i, link) in links.iter().enumerate() {
@@ -77,8 +86,35 @@ fn chain(head: Head, links: &[Link]) -> Graph {
     build.finish()
 }
 
+/// A layer in two parts, of two channels.
+fn in_parts(build: &mut GraphBuilder, x: ValueId, windows: bool) -> ValueId {
+    let mut constant = |shape: Vec<usize>, data| build.constant(Tensor::new(shape, data).unwrap(), "");
+    let trits = Data::Ternary([1, -1, 0, 1, 1, 1, -1, 0].into());
+    let scales = Data::F32([0.5, 2.0, -0.25, 0.0].into());
+    let shape = |sizes: &[i64]| -> Op {
+        let sizes = sizes.iter().map(|&n| Dim::fixed(n));
+        Op::Reshape { shape: std::iter::once(Dim::symbol("N")).chain(sizes).collect() }
+    };
+    let sum = |axes| Op::Reduce { kind: ReduceKind::Sum, axes, keep_dims: false };
+    if windows {
+        let (w, a) = (constant(vec![4, 1, 1, 2], trits), constant(vec![4, 1, 1], scales));
+        let conv = Op::Conv(Conv { geometry: Geometry::unit(2), groups: 2 });
+        let product = build.node(conv, &[x, w], "conv").unwrap();
+        let scaled = build.node(Op::Binary(Mul), &[product, a], "").unwrap();
+        let divided = build.node(shape(&[2, 2, 4, 3]), &[scaled], "").unwrap();
+        build.node(sum(vec![1]), &[divided], "sum").unwrap()
+    } else {
+        let (w, a) = (constant(vec![2, 2, 2], trits), constant(vec![2, 1, 2], scales));
+        let rows = build.node(shape(&[2, 1, 2]), &[x], "").unwrap();
+        let product = build.node(Op::MatMul, &[rows, w], "linear").unwrap();
+        let scaled = build.node(Op::Binary(Mul), &[product, a], "").unwrap();
+        build.node(sum(vec![1, 2]), &[scaled], "sum").unwrap()
+    }
+}
+
 fn add(build: &mut GraphBuilder, head: Head, value: ValueId, link: &Link, name: &str) -> Option<ValueId> {
-    let per_channel = if head == Head::Linear { vec![2] } else { vec![2, 1, 1] };
+    let linear = [Head::Linear, Head::LinearParts].contains(&head);
+    let per_channel = if linear { vec![2] } else { vec![2, 1, 1] };
     let mut constant = |shape: &[usize], values: &[f32]| {
         build.constant(Tensor::from_f32(shape.to_vec(), values.to_vec()).unwrap(), "")
     };
@@ -114,7 +150,7 @@ fn scales(graph: &Graph) -> Vec<Vec<f32>> {
 fn chains_become_one_scale_and_one_bias() {
     let relu = || Link::Unary(Unary::Relu);
     let neg = || Link::Unary(Unary::Neg);
-    use Head::{Float, Input, Linear, Ternary};
+    use Head::{Float, Input, Linear, LinearParts, Parts, Ternary};
     let cases: Vec<(Head, Vec<Link>, &str)> = vec![
         (Ternary, vec![One(Mul, 0.3), NORM], "conv mul add"),
         (Ternary, vec![One(Mul, 0.3), Each(Add, [1.0, 2.0]), NORM, relu()], "conv mul add relu"),
@@ -130,6 +166,10 @@ fn chains_become_one_scale_and_one_bias() {
         (Ternary, vec![One(Mul, 2.0), One(Mul, 0.5)], "conv"),
         (Ternary, vec![One(Mul, 1.0), One(Add, 0.0), relu()], "conv relu"),
         (Input, vec![neg(), neg()], ""),
+        (Parts, vec![NORM, relu()], "conv mul reshape reduce_sum add relu"),
+        (Parts, vec![One(Mul, 2.0), Each(Mul, [3.0, -2.0])], "conv mul reshape reduce_sum"),
+        (LinearParts, vec![One(Mul, 0.3), Each(Add, [1.0, 2.0]), NORM], "reshape matmul mul reduce_sum add"),
+        (LinearParts, vec![Output, One(Mul, 3.0)], "reshape matmul mul reduce_sum mul"),
         // Left as they are.
         (Input, vec![neg()], "neg"),
         (Input, vec![Left(Div, 1.0), One(Mul, 2.0)], "div mul"),

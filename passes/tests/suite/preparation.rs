@@ -76,6 +76,26 @@ fn constants_are_folded_where_that_is_small_and_defined() {
     }
 }
 
+/// Every value twice as large as the one before, up to 2^40 elements.
+fn doubled(x: Tensor) -> Graph {
+    let mut build = GraphBuilder::new("doubled");
+    let mut x = build.constant(x, "x");
+    for _ in 0..40 {
+        x = build.node(Op::Concat { axis: 0 }, &[x, x], "twice").unwrap();
+    }
+    build.output("y", x);
+    build.finish()
+}
+
+#[test]
+fn what_is_folded_stays_small_however_often_it_is_doubled() {
+    let mut graph = doubled(Tensor::from_f32(vec![4], vec![1.5; 4]).unwrap());
+    let outcome = run(&mut graph, &["fold_constants"], &Options::default());
+    assert!(outcome.lines().contains("all that is folded would be much more than the constants"));
+    let held = graph.node_ids().filter_map(|id| graph.node(id).op.as_constant()).map(Tensor::len);
+    assert!(held.sum::<usize>() < 1 << 21);
+}
+
 #[test]
 fn open_sizes_are_not_constant() {
     let mut build = GraphBuilder::new("net");

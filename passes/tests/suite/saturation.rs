@@ -229,6 +229,20 @@ fn a_limit_is_told_of_and_the_result_is_right() {
     assert_same(&graph, &after);
 }
 
+/// As one `concat` it would have 2^40 operands.
+#[test]
+fn what_is_concatenated_with_itself_stays_nested() {
+    let mut build = GraphBuilder::new("doubled");
+    let mut x = build.input("x", TensorType::f32(vec![Dim::from(1)]));
+    for _ in 0..40 {
+        x = build.node(Op::Concat { axis: 0 }, &[x, x], "twice").unwrap();
+    }
+    build.output("y", x);
+    let (after, _) = saturate(&build.finish(), &Saturate::default());
+    let operands = after.node_ids().map(|id| after.node(id).operands.len());
+    assert!(operands.sum::<usize>() < 10_000);
+}
+
 #[test]
 fn a_long_chain_takes_time_in_proportion() {
     let time = |layers: usize| {

@@ -66,6 +66,12 @@ fn weights_that_are_ternary_are_taken_over() {
         ("a scale per channel", 1, conv(ternary(3, 72, |i, _| 0.1 + (i / 18) as f32))),
         ("a scale per channel", 1, linear([16, 5], ternary(4, 80, |i, _| 0.1 + (i % 5) as f32))),
         ("two scales, one for each sign", 2, conv(ternary(5, 72, |_, t| if t < 0 { 0.7 } else { 0.2 }))),
+        ("a scale for each 9 weights of a channel", 1, conv(ternary(7, 72, |i, _| 0.1 + (i / 9) as f32))),
+        (
+            "a scale for each 8 weights of a channel",
+            1,
+            linear([32, 5], ternary(8, 160, |i, _| 0.1 + (i / 40 * 5 + i % 5) as f32)),
+        ),
         (
             "two scales per channel, one for each sign",
             2,
@@ -166,6 +172,39 @@ fn rounded_layers_compute_with_the_scaled_trits() {
         run(&mut graph, &[], &options);
         assert_same(&linear([6, 5], expected), &graph);
     }
+}
+
+#[test]
+fn groups_of_weights_have_scales_of_their_own() {
+    let scaled = |w: &[f32]| -> Vec<f32> {
+        let rounded = twnc_passes::threshold::twn(w);
+        rounded.trits.iter().map(|&t| rounded.alpha * f32::from(t)).collect()
+    };
+    // Of 6 input channels of 9 weights, 2 have 20 weights at most; of 12 inputs, 4 are the most up to 5 that divide them.
+    let weight = random(5, 4 * 6 * 9);
+    let expected = weight.chunks(18).flat_map(scaled).collect();
+    let options = |most| Options { scale: Scale::Group(most), ..Options::default() };
+    let mut graph = convolutions(&[(vec![4, 6, 3, 3], weight)]);
+    let outcome = run(&mut graph, &[], &options(20));
+    assert!(outcome.lines().contains("3 scales for each channel, of 18 weights"), "{}", outcome.lines());
+    assert_same(&convolutions(&[(vec![4, 6, 3, 3], expected)]), &graph);
+
+    let weight = random(6, 12 * 5);
+    let mut expected = vec![0.0; 60];
+    for (m, part) in (0..5).flat_map(|m| (0..3).map(move |part| (m, part))) {
+        let at = |k: usize| 5 * (4 * part + k) + m;
+        let group: Vec<f32> = (0..4).map(|k| weight[at(k)]).collect();
+        scaled(&group).into_iter().enumerate().for_each(|(k, w)| expected[at(k)] = w);
+    }
+    let mut graph = linear([12, 5], weight);
+    run(&mut graph, &[], &options(5));
+    assert_same(&linear([12, 5], expected), &graph);
+
+    // One input channel has more weights; a convolution in groups has a scale for each channel.
+    let mut whole = convolutions(&[(vec![4, 1, 3, 3], random(7, 36))]);
+    assert!(!run(&mut whole, &["ternarise"], &options(4)).lines().contains("scales for each"));
+    let refused = default_pipeline(&options(0)).err().expect("no weight, no scale");
+    assert_eq!(refused.to_string(), "a group of 0 weights has no scale; give it one weight or more");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use twnc_jit::{
     AccumulateSpec, Before, ConvSpec, Epilogue, Function, IntegerRange, Jit, JitError, Kernel, MapSpec,
     MatMulSpec, PlaneSpec, PoolSpec, Source,
 };
-use twnc_program::step::{self, Accumulate, Quantize};
+use twnc_program::step::{self, Accumulate, Quantize, Term};
 use twnc_program::{
     BufferId, ConstantData, ConstantId, ElementType, MAX_MAP_INPUTS, Operand, Program, Shapes, Step, StepKind,
 };
@@ -16,6 +16,10 @@ use twnc_program::{
 /// The largest number of buffers that a kernel reads, so that a run needs no list on the heap.
 pub(crate) const MAX_INPUTS: usize = MAX_MAP_INPUTS;
 
+/// The parts of a term that there is code for: a kernel each.
+const MAX_PARTS: usize = 1 << 10;
+
+const MANY_PARTS: Execution = Execution::Interpret(Some("a product in more than 1,024 parts"));
 const MANY_PLANES: Execution = Execution::Interpret(Some("an accumulation of more than 16 planes"));
 const NOT_TERNARY: Execution = Execution::Interpret(Some("a plane whose weight is not ternary"));
 const NOT_FLOAT: Execution = Execution::Interpret(Some("operands that are not f32"));
@@ -287,8 +291,14 @@ pub(crate) fn accumulation<'p>(
     if planes.max(inputs.len() + scales.len()) > MAX_INPUTS {
         return Err(MANY_PLANES);
     }
-    let planes = step.terms.iter().flat_map(|term| term.planes.iter().enumerate().map(move |p| (term, p)));
-    let planes = planes.map(|(term, (i, plane))| {
+    if step.terms.iter().any(|term| term.parts > MAX_PARTS) {
+        return Err(MANY_PARTS);
+    }
+    let planes = step.terms.iter().flat_map(|term| {
+        let planes = move |part: usize| term.planes.iter().enumerate().map(move |plane| (term, part, plane));
+        (0..term.parts).flat_map(planes)
+    });
+    let planes = planes.map(|(term, part, (i, plane))| {
         let ConstantData::Ternary(weight) = &program.constant(plane.weight).data else { return None };
         let range = ranges.get(&plane.input);
         // The last plane of a term has its factor.
@@ -300,8 +310,11 @@ pub(crate) fn accumulation<'p>(
             weight_shape: shapes.operand(program, Operand::Constant(plane.weight)),
             weight,
             contraction: &plane.contraction,
+            part: [part, term.parts],
             partial,
-            scale: factor.and_then(|term| term.scale).and_then(|id| floats(program, id)),
+            scale: factor
+                .and_then(|term| term.scale)
+                .and_then(|id| of_part(floats(program, id)?, part, term)),
             integers: range.map(|step| IntegerRange { largest: step.largest(), signed: step.signed }),
             input_scale: factor.is_some_and(|term| term.input_scale.is_some()),
         })
@@ -315,6 +328,14 @@ pub(crate) fn accumulation<'p>(
         rank: 0,
     };
     Ok(Accumulation { spec, program, step })
+}
+
+/// The factors of a part of a term.
+fn of_part<'p>(scale: &'p [f32], part: usize, term: &Term) -> Option<&'p [f32]> {
+    match scale.len() {
+        1 => Some(scale),
+        all => scale.chunks(all / term.parts).nth(part),
+    }
 }
 
 fn floats(program: &Program, id: ConstantId) -> Option<&[f32]> {

@@ -174,7 +174,8 @@ fn parse(line: &str) -> Result<(String, Choice), &'static str> {
 /// What a choice is for: everything that the plans of an accumulation depend on, in words.
 pub(crate) fn key(isa: Isa, spec: &AccumulateSpec<'_>) -> String {
     let mut key = format!("{}{BETWEEN}threads {}", isa.name(), spec.threads);
-    for (i, plane) in spec.planes.iter().enumerate() {
+    // Parts of a product are alike.
+    for (i, plane) in spec.planes.iter().enumerate().filter(|(_, plane)| plane.part[0] == 0) {
         // Writing to a string does not fail.
         let _ = describe(&mut key, plane);
         // Planes of one input may share tables.
@@ -195,6 +196,9 @@ fn describe(key: &mut String, plane: &PlaneSpec<'_>) -> fmt::Result {
         let sizes = [&window.strides, &window.dilations, &window.pads_begin, &window.pads_end];
         let [strides, dilations, begin, end] = sizes.map(|sizes| Sizes(sizes));
         write!(key, " strides {strides} dilations {dilations} pads {begin} {end} groups {groups}")?;
+    }
+    if plane.part[1] > 1 {
+        key.push_str(" added up");
     }
     Ok(())
 }

@@ -68,6 +68,7 @@ fn program() -> Program {
     let buffer = |i| Operand::Buffer(b(i));
     let term = |input, weight, contraction| Term {
         planes: vec![Plane { input, weight: ConstantId(weight), contraction }],
+        parts: 1,
         scale: Some(ConstantId(1)),
         input_scale: None,
     };

@@ -59,7 +59,7 @@ fn convolution(planes: usize) -> Module {
     };
     let plane =
         Plane { input: b(0), weight: ConstantId(0), contraction: Contraction::Window { window, groups: 1 } };
-    let term = Term { planes: vec![plane], scale: None, input_scale: None };
+    let term = Term { planes: vec![plane], parts: 1, scale: None, input_scale: None };
     let sum = Accumulate { terms: vec![term; planes], epilogue: Epilogue::default(), output: b(1) };
     let code = vec![MapInstruction::Unary(Unary::Relu, 0)];
     let relu = Map { inputs: vec![Operand::Buffer(b(1))], code, output: b(2) };

@@ -49,7 +49,7 @@ fn module(integers: bool) -> Module {
             input_scale = Some(scale);
         }
         let plane = Plane { input, weight, contraction: contraction() };
-        let term = Term { planes: vec![plane], scale: None, input_scale };
+        let term = Term { planes: vec![plane], parts: 1, scale: None, input_scale };
         last = buffer(ElementType::F32, &SHAPE);
         steps.push(StepKind::Accumulate(Accumulate {
             terms: vec![term],
@@ -104,6 +104,7 @@ fn kernel(jit: &Jit, integers: bool, rank: usize) -> String {
         weight_shape: &WEIGHT,
         weight: &weight,
         contraction: &contraction,
+        part: [0, 1],
         scale: None,
         integers: integers.then_some(IntegerRange { largest: 127, signed: true }),
         input_scale: integers,

@@ -229,6 +229,7 @@ fn measure(
             weight_shape,
             weight: &weight,
             contraction,
+            part: [0, 1],
             scale: Some(&[0.01]),
             integers: bits.map(|bits| IntegerRange { largest: (1 << (bits - 1)) - 1, signed: true }),
             input_scale: false,

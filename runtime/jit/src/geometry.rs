@@ -37,12 +37,23 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// Checks `input` and `weight` (shapes as in [`twnc_program::step::Plane`]) against each other.
-    pub fn new(input: &[usize], weight: &[usize], contraction: &Contraction) -> Result<Geometry, JitError> {
+    /// Checks `input` and `weight` (shapes as in [`twnc_program::step::Plane`]) against each other. Of several `parts`
+    /// ([`twnc_program::step::Term::parts`]) it is the geometry of the first; that of the next begins [`Self::part_len`] numbers later.
+    pub fn new(
+        input: &[usize],
+        weight: &[usize],
+        contraction: &Contraction,
+        parts: usize,
+    ) -> Result<Geometry, JitError> {
         match contraction {
+            Contraction::MatMul if parts > 1 => {
+                Self::checked(input, weight, Self::matmul_in_parts(input, weight, parts))
+            }
             Contraction::MatMul => Self::checked(input, weight, Self::matmul(input, weight)),
             Contraction::Window { window, groups } => {
-                Ok(Self::convolution(input, weight, window, *groups)?.with_samples_as_rows())
+                let geometry = Self::convolution(input, weight, window, *groups)?;
+                let part = if parts > 1 { geometry.part_of(parts)? } else { geometry };
+                Ok(part.with_samples_as_rows())
             }
         }
     }
@@ -86,6 +97,30 @@ impl Geometry {
         self.samples * self.groups * self.outputs * self.output[0] * self.output[1]
     }
 
+    /// Numbers from what a part reads of a sample to what the next reads.
+    pub fn part_len(&self) -> usize {
+        self.groups * self.channels * self.input_strides.channel
+    }
+
+    /// One group, whose outputs are all there are.
+    fn part_of(self, parts: usize) -> Result<Geometry, JitError> {
+        let [samples, _, ref spatial @ ..] = self.output_shape[..] else {
+            return Err(JitError::Shape("a part of a product without channels".into()));
+        };
+        if self.groups != parts {
+            return Err(JitError::Shape(format!("{parts} parts of a product in {} groups", self.groups)));
+        }
+        Ok(Geometry {
+            groups: 1,
+            output_shape: [&[samples, self.outputs], spatial].concat(),
+            output_strides: Strides {
+                sample: self.outputs * self.output_strides.channel,
+                ..self.output_strides
+            },
+            ..self
+        })
+    }
+
     /// Output positions of a sample.
     pub fn positions(&self) -> usize {
         self.output[0] * self.output[1]
@@ -101,12 +136,21 @@ impl Geometry {
         self.channels * self.taps()
     }
 
+    /// Whether an output reads the inputs at its own position and no others, of an image that is as large.
+    pub fn is_pointwise(&self) -> bool {
+        self.taps() == 1 && self.strides == [1, 1] && self.input == self.output && self.input_strides.x == 1
+    }
+
     /// Where there is one position per sample and one tap, samples are the rows of a matrix product.
     fn with_samples_as_rows(self) -> Geometry {
         let single = [self.input, self.output, self.kernel] == [[1, 1]; 3] && self.pads == [0, 0];
         let product = Self::matmul(&[self.samples, self.channels], &[self.channels, self.outputs]);
         match product.filter(|_| single && self.groups == 1) {
-            Some(product) => Geometry { output_shape: self.output_shape, ..product },
+            Some(product) => {
+                // A part of a row is followed by the others.
+                let input_strides = Strides { x: self.input_strides.sample, ..product.input_strides };
+                Geometry { output_shape: self.output_shape, input_strides, ..product }
+            }
             None => self,
         }
     }
@@ -132,6 +176,15 @@ impl Geometry {
             output_shape,
             rows_of_a_sample: Some((rows / leading.first().copied().unwrap_or(1).max(1)).max(1)),
         })
+    }
+
+    /// The first part of a product of `[..., parts, 1, K]` and `[parts, K, M]`.
+    fn matmul_in_parts(input: &[usize], weight: &[usize], parts: usize) -> Option<Geometry> {
+        let &[ref rows @ .., count, 1, depth] = input else { return None };
+        let &[same, _, _] = weight else { return None };
+        let geometry = Self::matmul(&[rows, &[depth]].concat(), &weight[1..])?;
+        let input_strides = Strides { x: parts.checked_mul(depth)?, ..geometry.input_strides };
+        ([count, same] == [parts; 2] && !rows.is_empty()).then_some(Geometry { input_strides, ..geometry })
     }
 
     fn window(

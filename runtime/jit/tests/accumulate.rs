@@ -2,6 +2,7 @@
 
 mod cases;
 mod fenced;
+mod parts;
 mod planes;
 mod random;
 
@@ -46,6 +47,15 @@ fn windows() -> impl Strategy<Value = Case> {
             Some(Case { input, weight, contraction: Contraction::Window { window, groups }, ..e })
         },
     )
+}
+
+/// Pointwise layers, whose tables are built from the input where its planes hold a row of a table.
+fn pointwise() -> impl Strategy<Value = Case> {
+    let sizes = [1..=3usize, 1..=2, 1..=24, 1..=24, 1..=30, 1..=30];
+    (sizes, epilogue()).prop_map(|([n, groups, c, m, h, w], e)| {
+        let contraction = square(1, 1, 0, groups);
+        Case { input: vec![n, c * groups, h, w], weight: vec![m * groups, c, 1, 1], contraction, ..e }
+    })
 }
 
 /// Depthwise layers of images that do not fit a band of rows or a tile's columns, and rows of one axis that are long.
@@ -118,6 +128,11 @@ proptest! {
 
     #[test]
     fn windows_are_their_sums(case in windows()) {
+        check(&case);
+    }
+
+    #[test]
+    fn pointwise_windows_are_their_sums(case in pointwise()) {
         check(&case);
     }
 

@@ -76,6 +76,7 @@ fn layer(jit: &Jit) -> AccumulateKernel {
         weight_shape: &[16, 8, 3, 3],
         weight: &weight,
         contraction: &contraction,
+        part: [0, 1],
         scale: None,
         integers: None,
         input_scale: false,

@@ -1,6 +1,7 @@
 //! Constants: dense tensors, and ternary weights packed five to a byte.
 
 use crate::element::ElementType;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A named constant tensor, row-major.
@@ -154,9 +155,16 @@ impl Trits {
 
     /// All trits, one byte each.
     pub fn unpack(&self) -> Vec<i8> {
-        let mut trits = Vec::with_capacity(self.bytes.len() * 5);
-        self.bytes.iter().for_each(|&byte| trits.extend_from_slice(&DIGITS[usize::from(byte)]));
-        trits.truncate(self.len);
+        self.unpack_range(0..self.len)
+    }
+
+    /// The trits of a range, which must lie within the length, one byte each.
+    pub fn unpack_range(&self, range: Range<usize>) -> Vec<i8> {
+        let bytes = &self.bytes[range.start / 5..range.end.div_ceil(5)];
+        let mut trits = Vec::with_capacity(bytes.len() * 5);
+        bytes.iter().for_each(|&byte| trits.extend_from_slice(&DIGITS[usize::from(byte)]));
+        trits.truncate(range.end - range.start / 5 * 5);
+        trits.drain(..range.start % 5);
         trits
     }
 }

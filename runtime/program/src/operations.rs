@@ -8,7 +8,8 @@ use crate::program::Program;
 use crate::resolve::Shapes;
 use crate::scalar::{Binary, Unary};
 use crate::step::{
-    Accumulate, Contraction, Epilogue, MapInstruction, Operand, PoolKind, ReduceKind, Scatter, Step, StepKind,
+    Accumulate, Contraction, Epilogue, MapInstruction, Operand, PoolKind, ReduceKind, Scatter, Step,
+    StepKind, Term,
 };
 use std::iter::Sum;
 use std::ops::Add;
@@ -107,14 +108,17 @@ pub fn count(program: &Program, shapes: &Shapes, step: &Step) -> Operations {
 }
 
 fn accumulate(program: &Program, shapes: &Shapes, step: &Accumulate, output: u64) -> Operations {
-    let planes = step.terms.iter().flat_map(|term| &term.planes).map(|plane| {
+    let planes = step.terms.iter().flat_map(|term| term.planes.iter().map(|plane| (plane, term.parts)));
+    let planes = planes.map(|(plane, parts)| {
         let shape = shapes.operand(program, Operand::Constant(plane.weight));
         let channel_axis = match plane.contraction {
             Contraction::Window { .. } => 0,
-            Contraction::MatMul => 1,
+            Contraction::MatMul => shape.len().saturating_sub(1),
         };
         let channels = shape.get(channel_axis).map_or(0, |&channels| channels as u64);
-        let positions = output.checked_div(channels).unwrap_or(0);
+        // The outputs of a window are those of all its parts.
+        let outputs = if channel_axis == 0 { output.saturating_mul(parts as u64) } else { output };
+        let positions = outputs.checked_div(channels).unwrap_or(0);
         let selected = match &program.constant(plane.weight).data {
             ConstantData::Ternary(trits) => trits.iter().filter(|&t| t != 0).count() as u64,
             _ => 0,
@@ -125,16 +129,22 @@ fn accumulate(program: &Program, shapes: &Shapes, step: &Accumulate, output: u64
             ..Operations::default()
         }
     });
-    let scales = step.terms.iter().map(|term| match (term.scale, term.input_scale) {
-        (None, None) => 0,
-        // The factor first, for each sample and each number of the scale.
-        (Some(scale), Some(samples)) => {
-            let factors = size(shapes.of(samples)).saturating_mul(size(&program.constant(scale).shape));
-            output.saturating_add(factors)
+    let scales = step.terms.iter().map(|term| {
+        let outputs = output.saturating_mul(term.parts as u64);
+        match (term.scale, term.input_scale) {
+            (None, None) => 0,
+            // The factor first, for each sample and each number of the scale.
+            (Some(scale), Some(samples)) => {
+                let factors = size(shapes.of(samples)).saturating_mul(size(&program.constant(scale).shape));
+                outputs.saturating_add(factors)
+            }
+            _ => outputs,
         }
-        _ => output,
     });
-    let products: usize = step.terms.iter().map(|term| term.planes.len()).sum();
+    // Parts are added to nothing at first, as a sum along an axis is.
+    let summands =
+        |term: &Term| if term.parts > 1 { term.parts.saturating_add(1) } else { term.planes.len() };
+    let products = step.terms.iter().map(summands).fold(0, usize::saturating_add);
     let terms = Operations {
         additions_epilogue: output.saturating_mul(products.saturating_sub(1) as u64),
         multiplications_epilogue: scales.fold(0, u64::saturating_add),

@@ -143,12 +143,27 @@ impl<'a> Check<'a> {
                     s.terms.iter().flat_map(|term| term.planes.iter().map(move |p| (term, p)))
                 {
                     let (input, weight) = (self.shapes.of(plane.input), self.constant(plane.weight));
-                    let (expected, channels) = match &plane.contraction {
+                    let (mut expected, channels) = match &plane.contraction {
                         Contraction::Window { window, groups } => {
                             (convolved(input, weight, window, *groups)?, weight[0])
                         }
+                        Contraction::MatMul if term.parts > 1 => {
+                            (multiplied(input, weight)?, weight[0] * weight[2])
+                        }
                         Contraction::MatMul => (multiplied(input, weight)?, weight[1]),
                     };
+                    match &plane.contraction {
+                        _ if term.parts == 1 => {}
+                        Contraction::Window { .. } => expected[1] /= term.parts,
+                        // The axes of the parts and of a row of one, which are added up.
+                        Contraction::MatMul => {
+                            let parts = expected.len() - 3;
+                            let added: Vec<usize> = expected.drain(parts..parts + 2).collect();
+                            if input.len() < 4 || input[parts] != term.parts || added != [term.parts, 1] {
+                                return Err(format!("an input {input:?} for {} parts", term.parts));
+                            }
+                        }
+                    }
                     same("output", output, &expected)?;
                     if let Some(scales) = term.input_scale
                         && self.shapes.of(scales).iter().product::<usize>() != output[0]

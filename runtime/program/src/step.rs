@@ -71,7 +71,8 @@ pub enum StepKind {
 /// `output = activation(Σₜ scaleₜ · Σₚ (weightₜₚ ∗ inputₜₚ) + bias + residual)`.
 ///
 /// That is, rounded after each operation and in this order: the sum over the first term's planes, times its factor, plus the bias,
-/// plus each further term, a sum times its factor, plus the residual, then the activation; what is absent is skipped.
+/// plus each further term, a sum times its factor, plus the residual, then the activation; what is absent is skipped. A term in
+/// parts is as many sums, each times a factor of its own and added to what is before.
 /// Output is `[N, M, spatial...]` for windows, `[..., R, M]` for matrix products.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accumulate {
@@ -92,7 +93,11 @@ pub struct Term {
     /// One or more products, in all terms of a step windows or in all matrix products, all with the shape of the output. The
     /// inputs of a term are all f32 or all i16.
     pub planes: Vec<Plane>,
-    /// f32 `[1]` or `[M]`.
+    /// Into how many parts the input channels of its one plane are divided; 1 where they are not. Each part is a product of its own
+    /// with a factor of its own, and the parts are added in order; the bias is added behind the last part of the first term.
+    /// A window in parts has as many groups: output `m` of part `p` is its output `p · M + m`.
+    pub parts: usize,
+    /// f32 `[1]` or `[parts · M]`, part by part.
     pub scale: Option<ConstantId>,
     /// f32, one number for each index of the output's first axis: the scale of quantised inputs.
     pub input_scale: Option<BufferId>,
@@ -101,10 +106,11 @@ pub struct Term {
 /// One ternary product.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plane {
-    /// f32 or i16 `[N, C, spatial...]` or `[..., R, K]`. What is i16 is written by a [`Quantize`] step, so that its range
+    /// f32 or i16 `[N, C, spatial...]` or `[..., R, K]`, in parts `[..., R, parts, 1, K/parts]`. What is i16 is written by a [`Quantize`] step, so that its range
     /// is known.
     pub input: BufferId,
-    /// Ternary `[M, C/groups, kernel...]` for windows, `[K, M]` for matrix products.
+    /// Ternary `[M, C/groups, kernel...]` for windows, `[K, M]` for matrix products; in parts `[parts · M, C/parts, kernel...]` and
+    /// `[parts, K/parts, M]`.
     pub weight: ConstantId,
     /// Which of the two.
     pub contraction: Contraction,

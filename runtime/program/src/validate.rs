@@ -10,7 +10,7 @@ use crate::error::ProgramError;
 use crate::program::{BufferId, ConstantId, Port, Program};
 use crate::resolve::element_count;
 use crate::step::{
-    Combine, Contraction, Epilogue, Map, MapInstruction, Move, MoveKind, Operand, StepKind, Term,
+    Combine, Contraction, Epilogue, Map, MapInstruction, Move, MoveKind, Operand, Plane, StepKind, Term,
 };
 use crate::window::Window;
 use crate::{MAX_DIM_NODES, MAX_MAP_INPUTS, MAX_MAP_VALUES, MAX_RANK, MAX_WINDOW};
@@ -158,12 +158,18 @@ impl Program {
                 for term in &s.terms {
                     self.check_term(term, ranges)?;
                 }
-                for plane in planes() {
+                let parts = s.terms.iter().flat_map(|term| term.planes.iter().map(|_| term.parts));
+                for (plane, parts) in planes().zip(parts) {
                     self.expect(Operand::Constant(plane.weight), ElementType::Ternary)?;
                     let rank = self.constant(plane.weight).shape.len();
                     match &plane.contraction {
                         Contraction::Window { window, groups } => check_conv(window, *groups, rank)?,
-                        Contraction::MatMul if rank != 2 => return Err("its weight has not two axes".into()),
+                        Contraction::MatMul if parts > 1 && rank != 3 => {
+                            return Err("its weight in parts has not three axes".into());
+                        }
+                        Contraction::MatMul if parts == 1 && rank != 2 => {
+                            return Err("its weight has not two axes".into());
+                        }
                         Contraction::MatMul => {}
                     }
                 }
@@ -279,6 +285,17 @@ impl Program {
 
     /// The inputs of a term are alike, and integers are quantised ones whose sum fits 32 bits.
     fn check_term(&self, term: &Term, ranges: &HashMap<BufferId, i16>) -> Result<(), String> {
+        let divided = |plane: &Plane| match &plane.contraction {
+            Contraction::Window { groups, .. } => *groups == term.parts,
+            Contraction::MatMul => self.constant(plane.weight).shape.first() == Some(&term.parts),
+        };
+        match (term.parts, term.planes.as_slice()) {
+            (0, _) => return Err("a term of it has no part".into()),
+            (1, _) => {}
+            // Of an empty weight any number of parts would fit.
+            (parts, [plane]) if divided(plane) && self.constant(plane.weight).len() >= parts => {}
+            _ => return Err("a term in parts is not one plane whose weight has as many".into()),
+        }
         let mut largest = 0u64;
         let element = self.element(Operand::Buffer(term.planes[0].input));
         for plane in &term.planes {
@@ -293,7 +310,7 @@ impl Program {
                 let shape = &self.constants.get(plane.weight.index()).map_or(&[][..], |c| &c.shape);
                 let terms = match plane.contraction {
                     Contraction::Window { .. } => shape.iter().skip(1).product::<usize>(),
-                    Contraction::MatMul => shape.first().copied().unwrap_or(0),
+                    Contraction::MatMul => shape.iter().rev().nth(1).copied().unwrap_or(0),
                 };
                 largest = largest.saturating_add((terms as u64).saturating_mul(range.unsigned_abs().into()));
             }

@@ -1,6 +1,7 @@
 //! One test of the suite: its files, and what the evaluator and the compiled program make of it.
 
-use super::data::{self, Values};
+use super::data::Values;
+use crate::arrays;
 use onnx_protobuf::{Message, ModelProto, TensorProto, type_proto};
 use std::collections::BTreeMap;
 use std::fs;
@@ -276,14 +277,14 @@ fn compiled(bytes: &[u8], feed: &[(String, Values)]) -> Results {
         .collect();
     let module = Module::new(compiled.program, Default::default()).map_err(|error| wrong(&error))?;
     let session = module.session(SessionOptions::default().threads(1)).map_err(|error| wrong(&error))?;
-    let mut arrays = vec![];
+    let mut feeds = vec![];
     for (name, element) in types {
         let (name, values) = given(feed, &name)?;
         let tensor = tensor_of(values, element, name)?;
-        let array = data::input(&tensor).ok_or_else(|| Outcome::Wrong(format!("`{name}` is no input")))?;
-        arrays.push((name.clone(), array));
+        let array = arrays::input(&tensor).ok_or_else(|| Outcome::Wrong(format!("`{name}` is no input")))?;
+        feeds.push((name.clone(), array));
     }
-    let outputs = session.run(&data::views(&arrays)).map_err(|error| wrong(&error))?;
+    let outputs = session.run(&arrays::views(&feeds)).map_err(|error| wrong(&error))?;
     Ok(outputs.iter().map(|(name, output)| (name.clone(), Values::of_output(output))).collect())
 }
 

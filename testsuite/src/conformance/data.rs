@@ -1,11 +1,11 @@
 //! Tensors of the suite's files, read by onnx-protobuf and compared as numbers.
 
 use half::{bf16, f16};
-use ndarray::{ArrayD, IxDyn};
+use ndarray::ArrayD;
 use onnx_protobuf::TensorProto;
 use onnx_protobuf::tensor_proto::DataType;
 use twnc_ir::{Data, ElementType, Tensor};
-use twnc_runtime::{Input, Output};
+use twnc_runtime::Output;
 
 /// ONNX's own tolerance: relative, of BFLOAT16, and absolute.
 const RELATIVE: f64 = 1e-3;
@@ -153,29 +153,6 @@ impl Numbers {
             Numbers::Truth(v) => v.len(),
         }
     }
-}
-
-/// A tensor as the runtime takes it.
-pub(super) fn input(tensor: &Tensor) -> Option<Output> {
-    fn array<T: Clone>(shape: &[usize], elements: &[T]) -> Option<ArrayD<T>> {
-        ArrayD::from_shape_vec(IxDyn(shape), elements.to_vec()).ok()
-    }
-    let shape = tensor.shape();
-    Some(match tensor.data() {
-        Data::F32(v) => Output::F32(array(shape, v)?),
-        Data::I8(v) => Output::I8(array(shape, v)?),
-        Data::U8(v) => Output::U8(array(shape, v)?),
-        Data::I16(v) => Output::I16(array(shape, v)?),
-        Data::I32(v) => Output::I32(array(shape, v)?),
-        Data::I64(v) => Output::I64(array(shape, v)?),
-        Data::Bool(v) => Output::Bool(array(shape, v)?),
-        Data::Ternary(_) => return None,
-    })
-}
-
-/// The arrays with their names, as a session takes them.
-pub(super) fn views<'a>(arrays: &'a [(String, Output)]) -> Vec<(&'a str, Input<'a>)> {
-    arrays.iter().map(|(name, array)| (name.as_str(), array.view())).collect()
 }
 
 fn from_raw(ty: DataType, raw: &[u8]) -> Option<Numbers> {

@@ -1,13 +1,15 @@
 //! Readers and what must not break them.
 //!
 //! A [`Target`] is a reader with what must hold behind it: whatever the bytes, there is a result or an error, never a panic, and what was read
-//! survives being written and read again. [`Run`] gives it mutations of seeds, the same for the same seed, on any toolchain. The targets of
-//! `testsuite/fuzz` give the same bodies to libFuzzer, which looks for inputs that reach further.
+//! survives being written and read again. [`Run`] gives it mutations of seeds, the same for the same seed, on any toolchain. The targets in
+//! `testsuite/fuzz` give the same bodies to libFuzzer, which looks for inputs that reach further, from `testsuite/fuzz/seeds`.
 
+mod arrays;
 mod mutate;
 mod targets;
 
 use crate::random::Random;
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -62,9 +64,7 @@ impl Run {
                 outcome.largest = (bytes, input.clone());
             }
             if let Err(panic) = result {
-                let text = panic.downcast_ref::<String>().cloned();
-                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-                outcome.failure = Some((input, text.unwrap_or_default()));
+                outcome.failure = Some((input, message(&*panic)));
                 break;
             }
         }
@@ -72,9 +72,18 @@ impl Run {
     }
 }
 
+/// What a panic said.
+pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)] // A seed that cannot be read is a failure of the test.
+
     use super::{Run, Target};
+    use std::path::Path;
 
     /// Few executions of each; `testsuite fuzz` makes as many as one likes.
     #[test]
@@ -84,6 +93,25 @@ mod tests {
             let outcome = run.execute(&mut || 0);
             assert!(outcome.failure.is_none(), "{target}: {:?}", outcome.failure);
             assert!(outcome.accepted >= target.seeds().len() as u64, "{target} does not take its seeds");
+        }
+    }
+
+    /// libFuzzer has every reader, and begins with what it takes.
+    #[test]
+    fn every_reader_has_a_target_and_seeds() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+        let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
+        for target in Target::ALL {
+            let source = std::fs::read_to_string(root.join(format!("fuzz_targets/{target}.rs"))).unwrap();
+            assert!(source.contains(&format!("Target::{target:?}.run")), "{target}");
+            assert!(manifest.contains(&format!("name = \"{target}\"")), "{target}");
+            let seeds = root.join("seeds").join(target.name()).read_dir().unwrap();
+            let accepted = seeds.filter(|seed| {
+                let path = seed.as_ref().unwrap().path();
+                assert!(target.run(&std::fs::read(&path).unwrap()), "{} is not accepted", path.display());
+                true
+            });
+            assert!(accepted.count() > 0, "{target} has no seeds");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The readers.
 
+use super::arrays;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -9,6 +10,7 @@ use twnc_onnx::ImportOptions;
 use twnc_passes::Rule;
 use twnc_program::interpret::{self, Functions, Tensor, TensorData};
 use twnc_program::{Dim, ElementType, Port, Program, element_count};
+use twnc_runtime::Tuning;
 
 /// The most bytes of all buffers, and additions, of a program that is run.
 const MOST_WORK: u64 = 1 << 20;
@@ -27,11 +29,28 @@ pub enum Target {
     Twir,
     /// Rewrite rules as text.
     Rules,
+    /// Arrays as `.npy`.
+    Npy,
+    /// Arrays as `.npz`.
+    Npz,
+    /// Images, JPEG and PNG.
+    Image,
+    /// Tunings as text.
+    Tuning,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Target; 4] = [Target::Onnx, Target::Program, Target::Twir, Target::Rules];
+    pub const ALL: [Target; 8] = [
+        Target::Onnx,
+        Target::Program,
+        Target::Twir,
+        Target::Rules,
+        Target::Npy,
+        Target::Npz,
+        Target::Image,
+        Target::Tuning,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -40,6 +59,10 @@ impl Target {
             Target::Program => "program",
             Target::Twir => "twir",
             Target::Rules => "rules",
+            Target::Npy => "npy",
+            Target::Npz => "npz",
+            Target::Image => "image",
+            Target::Tuning => "tuning",
         }
     }
 
@@ -53,6 +76,10 @@ impl Target {
             Target::Program => program(bytes),
             Target::Twir => std::str::from_utf8(bytes).is_ok_and(twir),
             Target::Rules => std::str::from_utf8(bytes).is_ok_and(rules),
+            Target::Npy => arrays::npy(bytes),
+            Target::Npz => arrays::npz(bytes),
+            Target::Image => arrays::image(bytes),
+            Target::Tuning => std::str::from_utf8(bytes).is_ok_and(tuning),
         }
     }
 
@@ -67,6 +94,10 @@ impl Target {
             }
             Target::Twir => graphs().map(|graph| text::print_full(&graph).into_bytes()).collect(),
             Target::Rules => rule_texts(),
+            Target::Npy => arrays::npy_seeds(),
+            Target::Npz => arrays::npz_seeds(),
+            Target::Image => arrays::image_seeds(),
+            Target::Tuning => TUNINGS.map(|text| text.as_bytes().to_vec()).into(),
         }
     }
 }
@@ -139,6 +170,19 @@ fn twir(source: &str) -> bool {
 
 fn rules(source: &str) -> bool {
     Rule::parse(source).is_ok()
+}
+
+/// Tunings as `twnc bench --autotune --store` writes them.
+const TUNINGS: [&str; 2] = [
+    "twnc tuning 1\n",
+    "twnc tuning 1\navx2 1 | conv f32 1x64x56x56 | 3 | rows 4\nportable 4 | matmul i16 16x784 120 | 0 | tables 2\n",
+];
+
+fn tuning(source: &str) -> bool {
+    let Ok(tuning) = source.parse::<Tuning>() else { return false };
+    let again = tuning.to_string().parse::<Tuning>();
+    assert_eq!(again.ok(), Some(tuning), "a tuning does not survive its text");
+    true
 }
 
 fn program(bytes: &[u8]) -> bool {

@@ -246,8 +246,15 @@ impl<'a> Rule<'a> {
         if a.rank() < 2 {
             return Err(self.rank(0, "rank 2 or more"));
         }
-        if b.rank() < 2 || (b.element == ElementType::Ternary && b.rank() != 2) {
-            return Err(self.rank(1, "rank 2 or more (a ternary weight: rank 2)"));
+        // Parts of a row: [..., R, G, 1, K] by [G, K, M].
+        let in_parts = || match (a.shape.as_slice(), b.shape.as_slice()) {
+            ([_, .., parts, one, _], [count, ..]) if b.rank() == 3 => {
+                parts == count && one.as_size() == Some(1)
+            }
+            _ => false,
+        };
+        if b.rank() < 2 || (b.element == ElementType::Ternary && b.rank() != 2 && !in_parts()) {
+            return Err(self.rank(1, "rank 2 or more (a ternary weight: rank 2, or 3 for parts of a row)"));
         }
         let ((a_outer, a_inner), (b_outer, b_inner)) =
             (a.shape.split_at(a.rank() - 2), b.shape.split_at(b.rank() - 2));

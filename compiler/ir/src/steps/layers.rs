@@ -10,6 +10,7 @@
 use super::Flow;
 use crate::layer::channel_axis;
 use crate::op::{Binary, Op, Unary};
+use crate::parts;
 use crate::types::ElementType;
 
 /// Products that one step sums, at most: as many as there are kernels for, with an input and a scale of it for each.
@@ -40,7 +41,9 @@ pub struct Layer<N = usize, V = usize> {
 pub struct Term<N = usize, V = usize> {
     /// The `conv` or `matmul` nodes, one or more, or a `max_pool` or `average_pool`. Only the first term of a layer has several.
     pub planes: Vec<N>,
-    /// A constant: one number, or one for each output channel.
+    /// The parts of its one product that are added up ([`parts`]); 1 where it is whole.
+    pub parts: usize,
+    /// A constant: one number, or one for each output channel, and of several parts for each part.
     pub scale: Option<V>,
     /// The scales of quantised inputs, one for each sample.
     pub input_scale: Option<V>,
@@ -51,6 +54,7 @@ impl<N, V> Layer<N, V> {
     pub(super) fn map<M, W>(self, node: impl Fn(N) -> M, value: impl Fn(V) -> W) -> Layer<M, W> {
         let terms = self.terms.into_iter().map(|term| Term {
             planes: term.planes.into_iter().map(&node).collect(),
+            parts: term.parts,
             scale: term.scale.map(&value),
             input_scale: term.input_scale.map(&value),
         });
@@ -70,8 +74,9 @@ impl<N, V> Layer<N, V> {
 }
 
 impl<N, V> Term<N, V> {
+    /// Whether it takes no factor any more.
     fn is_scaled(&self) -> bool {
-        self.scale.is_some() || self.input_scale.is_some()
+        self.scale.is_some() || self.input_scale.is_some() || self.parts > 1
     }
 }
 
@@ -114,7 +119,7 @@ impl Search<'_> {
             (Op::MaxPool(_) | Op::AveragePool { .. }, _) => (false, true),
             _ => return None,
         };
-        let term = Term { planes: vec![product], scale: None, input_scale: None };
+        let term = Term { planes: vec![product], parts: 1, scale: None, input_scale: None };
         let mut layer = Layer {
             terms: vec![term],
             bias: None,
@@ -130,15 +135,18 @@ impl Search<'_> {
             let Some((user, other)) = self.next(&layer) else { break };
             let per_channel =
                 other.is_some_and(|other| self.flow.is_per_channel(other, layer.result, node.op));
+            let scale = per_channel
+                || other
+                    .is_some_and(|other| layer.terms[0].parts == 1 && self.is_scale_of_parts(other, product));
             let plain = layer.bias.is_none() && layer.residual.is_none();
             match (self.flow.nodes[user].op, other) {
-                (Op::Binary(Binary::Mul), Some(scale)) if per_channel && (ternary || pool) && plain => {
+                (Op::Binary(Binary::Mul), Some(factor)) if scale && (ternary || pool) && plain => {
                     if layer.terms.iter().any(Term::is_scaled) {
                         break;
                     }
                     // One factor of all products so far: they make one sum.
                     let planes = layer.terms.drain(..).flat_map(|term| term.planes).collect();
-                    layer.terms.push(Term { planes, scale: Some(scale), input_scale: None });
+                    layer.terms.push(Term { planes, parts: 1, scale: Some(factor), input_scale: None });
                 }
                 (Op::Binary(Binary::Add), Some(bias)) if per_channel && plain && layer.terms.len() == 1 => {
                     layer.bias = Some(bias);
@@ -155,12 +163,52 @@ impl Search<'_> {
                         layer.residual = Some(other);
                     }
                 }
+                (Op::Reshape { .. } | Op::Reduce { .. }, _) if ternary && plain => {
+                    let Some((nodes, parts)) = self.sum_of_parts(&layer) else { break };
+                    layer.terms[0].parts = parts;
+                    nodes.into_iter().for_each(|node| self.take(&mut layer, node));
+                    continue;
+                }
                 (Op::Unary(f), _) if until.is_none() && f.is_activation() => layer.activation = Some(*f),
                 _ => break,
             }
             self.take(&mut layer, user);
         }
+        // Parts that are not added up are no step of their own.
+        let whole = layer.terms[0].parts == 1;
+        if whole && node.operands.get(1).is_some_and(|&w| parts::is_matrix(node.op, self.flow.values[w].ty)) {
+            return None;
+        }
         Some(layer)
+    }
+
+    /// The nodes that add up the parts of a layer's one product, and how many these are.
+    fn sum_of_parts(&self, layer: &Layer) -> Option<(Vec<usize>, usize)> {
+        let [term] = layer.terms.as_slice() else { return None };
+        let &[product] = term.planes.as_slice() else { return None };
+        let (first, _) = self.next(layer)?;
+        let reshape = matches!(self.flow.nodes[first].op, Op::Reshape { .. });
+        let &[result] = self.flow.nodes[first].results.as_slice() else { return None };
+        let last = if reshape {
+            self.flow.only_user(result).filter(|&(user, _)| !self.taken[user])?.0
+        } else {
+            first
+        };
+        let ty = |value: usize| self.flow.values[value].ty;
+        let product = &self.flow.nodes[product];
+        let weight = ty(*product.operands.get(1)?);
+        let divided = reshape.then(|| ty(result));
+        let parts = parts::added(product.op, weight, ty(layer.result), divided, self.flow.nodes[last].op)?;
+        let nodes = if reshape { vec![first, last] } else { vec![first] };
+        (term.parts == 1).then_some((nodes, parts))
+    }
+
+    /// Whether a value is a constant with a scale for each part and output of a matrix product that keeps its parts apart.
+    fn is_scale_of_parts(&self, value: usize, product: usize) -> bool {
+        let (constant, node) = (&self.flow.values[value], &self.flow.nodes[product]);
+        let weight = node.operands.get(1).map(|&weight| self.flow.values[weight].ty);
+        constant.nonzeros.is_some()
+            && weight.is_some_and(|weight| parts::is_scale(node.op, weight, constant.ty))
     }
 
     /// A sum of integers is converted to f32, and multiplied by the scales of its input or by their product with a scale of its
@@ -185,7 +233,7 @@ impl Search<'_> {
                     if !self.are_alike(layer, &addend) || !self.fit(&planes) {
                         return;
                     }
-                    layer.terms = vec![Term { planes, scale: None, input_scale: None }];
+                    layer.terms = vec![Term { planes, parts: 1, scale: None, input_scale: None }];
                     layer.nodes.extend(addend.nodes);
                     self.take(layer, user);
                 }
@@ -204,8 +252,7 @@ impl Search<'_> {
         {
             return;
         }
-        let op = flow.nodes[term.planes[0]].op;
-        if let Some((definer, input_scale, scale)) = self.factor(factor, result, op) {
+        if let Some((definer, input_scale, scale)) = self.factor(factor, result, term.planes[0]) {
             (term.input_scale, term.scale) = (Some(input_scale), Some(scale));
             if flow.values[factor].uses == 1 {
                 layer.nodes.push(definer);
@@ -219,7 +266,7 @@ impl Search<'_> {
     }
 
     /// The scales of an input and of a weight whose product a factor is, with the node that multiplies them.
-    fn factor(&self, factor: usize, result: usize, product: &Op) -> Option<(usize, usize, usize)> {
+    fn factor(&self, factor: usize, result: usize, product: usize) -> Option<(usize, usize, usize)> {
         let definer = self.flow.values[factor].definer?;
         let (Op::Binary(Binary::Mul), &[a, b]) =
             (self.flow.nodes[definer].op, self.flow.nodes[definer].operands.as_slice())
@@ -227,8 +274,9 @@ impl Search<'_> {
             return None;
         };
         let (input_scale, scale) = if self.flow.is_per_sample(a, result) { (a, b) } else { (b, a) };
-        let fits =
-            self.flow.is_per_sample(input_scale, result) && self.flow.is_per_channel(scale, result, product);
+        let op = self.flow.nodes[product].op;
+        let fits = self.flow.is_per_channel(scale, result, op) || self.is_scale_of_parts(scale, product);
+        let fits = fits && self.flow.is_per_sample(input_scale, result);
         fits.then_some((definer, input_scale, scale))
     }
 
@@ -266,6 +314,7 @@ impl Search<'_> {
                 Op::Binary(Binary::Add | Binary::Mul) | Op::Cast { .. } => {
                     *node.operands.iter().find(shaped)?
                 }
+                Op::Reduce { .. } | Op::Reshape { .. } => *node.operands.first()?,
                 _ => return None,
             };
         }
@@ -274,7 +323,8 @@ impl Search<'_> {
 
     /// Adds the terms of another layer, if the order of operations allows it.
     fn add(&self, layer: &mut Layer, mut other: Layer) -> bool {
-        let is_single = |layer: &Layer| layer.planes() == 1 && layer.bias.is_none();
+        let is_single =
+            |layer: &Layer| layer.planes() == 1 && layer.terms[0].parts == 1 && layer.bias.is_none();
         if !self.are_alike(layer, &other) || !(is_single(layer) || is_single(&other)) {
             return false;
         }

@@ -191,7 +191,9 @@ impl<'a> Flow<'a> {
             for &operand in &node.operands {
                 let value = &self.values[operand];
                 let Some(before) = value.definer.filter(|&before| !taken[before]) else { continue };
-                let alike = value.uses == 1 && value.ty == self.values[result].ty;
+                // Narrow integers wrap between two operations, which an expression of wide ones would not.
+                let alike =
+                    value.uses == 1 && value.ty == self.values[result].ty && !value.ty.element.is_narrow();
                 if !alike || !elementwise(&self.nodes[before]) {
                     continue;
                 }

@@ -1,13 +1,16 @@
 //! From a graph to an ONNX file: IR version 8, operator set 17, so that a network as a pass left it runs in any other engine.
 //!
 //! Every operator is written as ONNX's own, or as the few that define it. A ternary constant becomes FLOAT elements -1, 0
-//! and 1. `quantize` and products of integers become the operators that give the same bits (`quantize.rs`). Names stay, and are made unique; a size that is open becomes a `dim_param`, and where a node needs it, it is
+//! and 1, or what a [format](TernaryFormat) says (`ternary.rs`). `quantize` and products of integers become the operators that give the same bits (`quantize.rs`). Names stay, and are made unique; a size that is open becomes a `dim_param`, and where a node needs it, it is
 //! computed from the shapes of the inputs.
 
 mod names;
 mod operators;
 mod quantize;
 mod sizes;
+mod ternary;
+
+pub use ternary::TernaryFormat;
 
 use crate::error::OnnxError;
 use crate::proto::{
@@ -19,17 +22,20 @@ use crate::tensor::stored_as;
 use names::Names;
 use prost::Message;
 use std::collections::{BTreeSet, HashMap};
+use ternary::PackedWeights;
 use twnc_ir::{Attribute, Data, Graph, Node, NodeId, Tensor, TensorType, ValueId};
 
-const IR_VERSION: i64 = 8;
-const OPSET: i64 = 17;
-
-/// The file of a graph. An error names the node that ONNX has no operator for.
+/// The file of a graph, ternary constants as FLOAT. An error names the node that ONNX has no operator for.
 pub fn export(graph: &Graph) -> Result<Vec<u8>, OnnxError> {
+    export_as(graph, TernaryFormat::Float)
+}
+
+/// The same, with ternary constants in a format.
+pub fn export_as(graph: &Graph, format: TernaryFormat) -> Result<Vec<u8>, OnnxError> {
     let order = graph
         .order()
         .map_err(|cycle| OnnxError::Export { node: String::new(), reason: cycle.to_string() })?;
-    let mut writer = Writer::new(graph, &order);
+    let mut writer = Writer::new(graph, &order, format);
     for id in order {
         let node = graph.node(id);
         writer.node(node).map_err(|reason| OnnxError::Export { node: named(id, node), reason })?;
@@ -44,9 +50,11 @@ fn named(id: NodeId, node: &Node) -> String {
 /// A file under construction.
 struct Writer<'g> {
     graph: &'g Graph,
+    format: TernaryFormat,
     names: Names,
     /// The names of values in the file.
     values: HashMap<ValueId, String>,
+    packed: PackedWeights,
     nodes: Vec<NodeProto>,
     initialisers: Vec<TensorProto>,
     /// Domains beyond ONNX's own.
@@ -55,7 +63,7 @@ struct Writer<'g> {
 
 impl<'g> Writer<'g> {
     /// Names first what people and programs refer to: inputs, outputs, constants; then the rest.
-    fn new(graph: &'g Graph, order: &[NodeId]) -> Writer<'g> {
+    fn new(graph: &'g Graph, order: &[NodeId], format: TernaryFormat) -> Writer<'g> {
         let mut names = Names::default();
         let mut values = HashMap::new();
         for port in graph.inputs() {
@@ -79,7 +87,8 @@ impl<'g> Writer<'g> {
             }
         }
         let (nodes, initialisers, domains) = (vec![], vec![], BTreeSet::new());
-        Writer { graph, names, values, nodes, initialisers, domains }
+        let packed = PackedWeights::new();
+        Writer { graph, format, names, values, packed, nodes, initialisers, domains }
     }
 
     /// The name of a value in the file.
@@ -166,11 +175,12 @@ impl<'g> Writer<'g> {
         let input =
             graph.inputs().iter().map(|port| value_info(&self.name(port.value), graph.ty(port.value)));
         let input = input.collect();
-        let mut opset_import = vec![OperatorSetIdProto { domain: String::new(), version: OPSET }];
+        let mut opset_import =
+            vec![OperatorSetIdProto { domain: String::new(), version: self.format.opset() }];
         opset_import.extend(self.domains.into_iter().map(|domain| OperatorSetIdProto { domain, version: 1 }));
         let name = if graph.name().is_empty() { "graph".to_owned() } else { graph.name().to_owned() };
         ModelProto {
-            ir_version: IR_VERSION,
+            ir_version: self.format.ir_version(),
             producer_name: "twnc".into(),
             producer_version: env!("CARGO_PKG_VERSION").into(),
             graph: Some(GraphProto {

@@ -1,7 +1,7 @@
 //! Each operator of a graph as ONNX operators.
 
 use super::{Writer, custom, float, int, sizes, string};
-use crate::proto::{AttributeProto, DataType, NodeProto};
+use crate::proto::{AttributeProto, DataType};
 use crate::tensor::stored_as;
 use twnc_ir::{
     Binary, Combine, Conv, Data, Dim, ElementType, Geometry, Node, Op, Pad, PadMode, Pool, ReduceKind, Slice,
@@ -15,7 +15,10 @@ impl Writer<'_> {
         let output: Vec<String> = node.results.iter().map(|&value| self.name(value)).collect();
         let Some(name) = output.first().cloned() else { return Ok(()) };
         match &node.op {
-            Op::Constant(tensor) => self.initialiser(&name, tensor),
+            Op::Constant(tensor) => match (tensor.as_ternary(), node.results.first()) {
+                (Some(trits), Some(&value)) => self.ternary(&name, value, tensor, trits),
+                _ => self.initialiser(&name, tensor),
+            },
             Op::Dims(dims) => {
                 let dims = self.dims(dims, &name)?;
                 self.push("Identity", vec![dims], output, vec![]);
@@ -105,15 +108,11 @@ impl Writer<'_> {
             Op::Custom(call) => {
                 let full = call.operator.name();
                 let (domain, op_type) = full.rsplit_once("::").unwrap_or(("", full));
-                self.domains.extend((!domain.is_empty()).then(|| domain.to_owned()));
-                self.nodes.push(NodeProto {
-                    input,
-                    output,
-                    name,
-                    op_type: op_type.to_owned(),
-                    attribute: call.attributes.iter().map(|(name, value)| custom(name, value)).collect(),
-                    domain: domain.to_owned(),
-                });
+                let attributes = call.attributes.iter().map(|(name, value)| custom(name, value)).collect();
+                match domain {
+                    "" => self.push(op_type, input, output, attributes),
+                    _ => self.foreign(domain, op_type, input, output, attributes),
+                }
             }
         }
         Ok(())
@@ -182,8 +181,8 @@ impl Writer<'_> {
         self.push(op_type, input, output, vec![]);
     }
 
-    /// `ReduceSum` takes its axes as an operand in operator set 17, the others as an attribute.
-    fn reduce(
+    /// `ReduceSum` takes its axes as an operand in operator set 17, the others as an attribute; from 18 on all as an operand.
+    pub(super) fn reduce(
         &mut self,
         kind: ReduceKind,
         axes: &[usize],
@@ -198,7 +197,7 @@ impl Writer<'_> {
             ReduceKind::Max => "ReduceMax",
             ReduceKind::Min => "ReduceMin",
         };
-        if kind == ReduceKind::Sum {
+        if kind == ReduceKind::Sum || self.format.opset() >= 18 {
             let axes = axes.iter().map(|&axis| axis as i64).collect();
             input.push(self.extra_ints(&format!("{}_axes", output[0]), axes));
         } else {

@@ -4,11 +4,11 @@
 //! `ConvInteger` and `MatMulInteger` take 8 bits alone: it is exact, in whatever order an engine sums, as long as no sum can pass
 //! 2^24. One that can is refused.
 
-use super::{Writer, int, sizes};
+use super::{Writer, int};
 use crate::proto::AttributeProto;
 use crate::tensor::stored_as;
 use twnc_ir::layer::most_summands;
-use twnc_ir::{ElementType, Node, Op, Quantize, Tensor};
+use twnc_ir::{ElementType, Node, Op, Quantize, ReduceKind, Tensor};
 
 /// Up to here FLOAT holds every whole number.
 const EXACT: usize = 1 << 24;
@@ -25,7 +25,7 @@ impl Writer<'_> {
     ) -> Result<(), String> {
         let (Some(x), Some(y)) = (input.first_mut(), output.first()) else { return Ok(()) };
         if node.operands.first().is_none_or(|&x| self.graph.ty(x).element != ElementType::I16) {
-            self.push(op_type, input, output, attributes);
+            self.linear(op_type, node.operands.get(1), input, output, attributes);
             return Ok(());
         }
         let largest = self.largest_sum(node);
@@ -36,7 +36,8 @@ impl Writer<'_> {
             ));
         }
         *x = self.cast(x.clone(), ElementType::F32, y);
-        let sum = self.extra(op_type, input, attributes, y);
+        let sum = self.names.unique(y);
+        self.linear(op_type, node.operands.get(1), input, vec![sum.clone()], attributes);
         self.push("Cast", vec![sum], output, vec![to(ElementType::I32)]);
         Ok(())
     }
@@ -95,7 +96,9 @@ impl Writer<'_> {
         if axes.is_empty() {
             return magnitude;
         }
-        self.extra("ReduceMax", vec![magnitude], vec![sizes("axes", &axes), int("keepdims", 1)], hint)
+        let largest = self.names.unique(hint);
+        self.reduce(ReduceKind::Max, &axes, true, vec![magnitude], vec![largest.clone()]);
+        largest
     }
 
     /// One number for each sample of x.

@@ -68,6 +68,8 @@ pub struct Translation<'m> {
     pub placed: HashMap<&'m str, ValueId>,
     /// For truth values that came from a comparison, the number 0 or 1 that they came from.
     pub truths: HashMap<ValueId, ValueId>,
+    /// How many nodes the passes of loops have made so far.
+    pub unrolled: usize,
 }
 
 /// One node.

@@ -9,7 +9,7 @@ use crate::tensor;
 use std::collections::HashSet;
 use twnc_ir::{Data, Op, Tensor};
 
-/// The most nodes that the passes of a loop may make together.
+/// The most nodes that the passes of all loops of a file may make together, of those inside of one another too.
 const MAX_UNROLLED: usize = 1 << 14;
 
 /// Whether this module translates the operator.
@@ -64,10 +64,10 @@ fn unrolled<'m>(node: &'m NodeProto, scope: &mut Scope<'_, 'm>) -> Translated {
     let mut collected: Vec<Vec<Known>> = vec![vec![]; body.output.len() - 1 - carried];
     let mut pass = 0i64;
     while goes_on && most.is_none_or(|most| pass < most) {
-        let nodes = usize::try_from(pass).unwrap_or(usize::MAX).saturating_mul(body.node.len().max(1));
-        if nodes > MAX_UNROLLED {
+        if scope.translation.unrolled > MAX_UNROLLED {
             return Err(Reason::new(format!("runs over {pass} times, which makes too many nodes")));
         }
+        scope.translation.unrolled += body.node.len().max(1);
         let number = scalar(Data::I64([pass].into()), "pass")?;
         let condition = scalar(Data::Bool([true].into()), "condition")?;
         let values = [number, condition].into_iter().chain(state);

@@ -3,7 +3,9 @@
 //! `model` reads the file, checks names and versions, and orders the nodes that the outputs need; `inputs` types the
 //! inputs; `translate` walks the nodes; `call` is one node as the functions in [`ops`](operators) see it, `attributes` its
 //! attributes, and `sizes` the arithmetic on shapes, which is done here, with open dimensions, and leaves no node behind.
+//! `arrival` is the account of how weights were stored.
 
+mod arrival;
 mod attributes;
 mod call;
 mod compute;
@@ -17,6 +19,7 @@ mod options;
 mod sizes;
 mod translate;
 
+pub use arrival::Arrival;
 pub use ops::{Operator, operators};
 pub use options::{ImportOptions, ShapeOverride};
 
@@ -34,6 +37,8 @@ pub struct Import {
     pub graph: Graph,
     /// What a user should know though it stops nothing, as sentences.
     pub notes: Vec<String>,
+    /// How the weights of layers are stored in the file.
+    pub arrivals: Vec<Arrival>,
 }
 
 /// Imports the model of this path, external data included.

@@ -3,7 +3,7 @@
 
 use super::call::{Call, Known, Reason, Translated, Translation};
 use super::model::{self, Model};
-use super::{Import, ImportOptions, Operator, control, fold, inputs, ops, sizes};
+use super::{Import, ImportOptions, Operator, arrival, control, fold, inputs, ops, sizes};
 use crate::error::{ImportProblem, NodeProblem, Setting};
 use crate::external::ExternalData;
 use crate::proto::{GraphProto, NodeProto, ValueInfoProto};
@@ -32,15 +32,16 @@ pub fn import(
     let mut translation = start(&model.graph, &nodes, &outputs, external, options, &mut notes)?;
 
     let mut scope = Scope { model: &model, options, translation: &mut translation, depth: 0 };
-    let problems = walk(nodes.into_iter(), &mut scope);
+    let problems = walk(nodes.iter().copied(), &mut scope);
     if !problems.is_empty() {
         return Err(ImportProblem::Nodes(problems));
     }
+    let arrivals = arrival::arrivals(&nodes, &translation.known);
     for name in outputs {
         let value = translation.place(name).map_err(|reason| ImportProblem::Structure(reason.text))?;
         translation.build.output(name, value);
     }
-    Ok(Import { graph: translation.build.finish(), notes })
+    Ok(Import { graph: translation.build.finish(), notes, arrivals })
 }
 
 /// What nodes are translated in.
@@ -134,7 +135,7 @@ fn start<'m>(
     for (input, ty) in data.iter().zip(inputs::types(&data, options, notes)?) {
         known.insert(input.name.as_str(), Known::Value(build.input(&input.name, ty)));
     }
-    Ok(Translation { build, known, placed: HashMap::new(), truths: HashMap::new() })
+    Ok(Translation { build, known, placed: HashMap::new(), truths: HashMap::new(), unrolled: 0 })
 }
 
 /// What translates a node.
@@ -153,8 +154,12 @@ fn handler<'a>(node: &NodeProto, model: &Model, options: &'a ImportOptions) -> R
     if model::is_onnx(&node.domain) && control::handles(&node.op_type) {
         return Ok(Handler::Control);
     }
-    let operator = if model::is_onnx(&node.domain) { ops::find(&node.op_type) } else { None };
-    match operator {
+    match ops::find(&node.domain, &node.op_type) {
+        None if name == "ai.onnx.ml::ZipMap" => Err(Reason::new(format!(
+            "gives a list of maps, which is no tensor; export with `zipmap` False, or make `{}` an output",
+            node.input.first().map_or("", String::as_str)
+        ))
+        .with(&[Setting::Outputs])),
         None => Err(Reason::new("is not supported; register a custom operator, or cut it off".into())
             .with(&[Setting::Outputs])),
         Some(operator) if model.opset < operator.since => Err(Reason::new(format!(

@@ -79,12 +79,17 @@ pub struct Compile {
     /// What the samples of a step and changes of images are drawn by.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "calibrate")]
     pub seed: u64,
-    /// The most bytes that values of all these samples may take at a time; 8 GiB without it.
-    #[arg(long, value_name = "BYTES", requires = "calibrate")]
+    /// The most bytes that a run of the model may take for inputs whose open sizes are 1, and that values of all samples of --calibrate may take
+    /// at a time; those 8 GiB without it.
+    #[arg(long, value_name = "BYTES")]
     pub max_memory: Option<usize>,
     /// Write something else than a model.bin.
     #[arg(long, value_name = "FORM")]
     pub emit: Option<Emit>,
+    /// How --emit onnx writes ternary weights: float (elements -1, 0 and 1, for every engine), qdq-int2 (INT2 and DequantizeLinear, operator
+    /// set 25), matmulnbits (com.microsoft::MatMulNBits of 2 bits for linear layers, float for the others), qonnx (Quant of 2 bits).
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub onnx_format: OnnxFormat,
     /// Write what was recognised, done and not done, layer by layer, as JSON.
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<PathBuf>,
@@ -118,9 +123,10 @@ pub struct CompileOptions {
     /// How weights are rounded: twn (0.7 of the mean magnitude) or exact (least squares).
     #[arg(long, value_enum, default_value_t)]
     pub threshold: Threshold,
-    /// What shares a scale: a layer, as in the paper, or an output channel [default: layer; with --calibrate, channel].
-    #[arg(long, value_enum)]
-    pub scale: Option<Scale>,
+    /// What shares a scale: layer, as in the paper; channel, an output channel; or group:N, at most N weights of an output channel, those of whole
+    /// input channels [default: layer; with --calibrate, channel].
+    #[arg(long, value_name = "WHAT", value_parser = scale)]
+    pub scale: Option<passes::Scale>,
     /// What ternary layers sum: f32, or int (whole numbers, to which their inputs are rounded, with a scale for each sample).
     #[arg(long, value_enum, default_value_t)]
     pub activations: Activations,
@@ -151,8 +157,20 @@ pub enum Emit {
     Twir,
     /// The graph for Graphviz.
     Dot,
-    /// The network as ONNX, ternary weights as -1, 0 and 1 with a multiplication behind.
+    /// The network as ONNX, its ternary weights as --onnx-format says, with a multiplication behind.
     Onnx,
+}
+
+/// How ternary weights are written as ONNX.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)] // `Compile::onnx_format` explains them; here they would end up in --help twice.
+pub enum OnnxFormat {
+    #[default]
+    Float,
+    QdqInt2,
+    #[value(name = "matmulnbits")]
+    MatMulNBits,
+    Qonnx,
 }
 
 /// Which layers become ternary.
@@ -173,15 +191,6 @@ pub enum Threshold {
     #[default]
     Twn,
     Exact,
-}
-
-/// What shares a scale.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-#[allow(missing_docs)] // as above
-pub enum Scale {
-    #[default]
-    Layer,
-    Channel,
 }
 
 /// What ternary layers sum.
@@ -361,10 +370,7 @@ impl CompileOptions {
                 Threshold::Twn => passes::Threshold::Twn,
                 Threshold::Exact => passes::Threshold::Exact,
             },
-            scale: match self.scale.unwrap_or_default() {
-                Scale::Layer => passes::Scale::Layer,
-                Scale::Channel => passes::Scale::Channel,
-            },
+            scale: self.scale.unwrap_or_default(),
             activations: match self.activations {
                 Activations::F32 => passes::Activations::F32,
                 Activations::Int => passes::Activations::Int,
@@ -381,6 +387,19 @@ fn parse_bits(text: &str) -> Result<usize, String> {
     let (least, most) = passes::fix_point::BITS.into_inner();
     let bits = text.parse().ok().filter(|bits| passes::fix_point::BITS.contains(bits));
     bits.ok_or_else(|| format!("an activation has {least} to {most} bits"))
+}
+
+/// What shares a scale, in words.
+pub fn scale(text: &str) -> Result<passes::Scale, String> {
+    match text.split_once(':') {
+        None if text == "layer" => Ok(passes::Scale::Layer),
+        None if text == "channel" => Ok(passes::Scale::Channel),
+        Some(("group", size)) => match size.parse() {
+            Ok(size @ 1..) => Ok(passes::Scale::Group(size)),
+            _ => Err(format!("`{size}` is no number of weights; write group:64, for instance")),
+        },
+        _ => Err("a scale is that of a layer, a channel or group:N".to_owned()),
+    }
 }
 
 pub fn parse_dim(text: &str) -> Result<(String, i64), String> {

@@ -1,6 +1,6 @@
 //! `twnc MODEL.onnx -o MODEL.bin`.
 
-use super::arguments::{Activations, Compile, CompileOptions, Emit, Scale, Ternarise};
+use super::arguments::{Activations, Compile, CompileOptions, Emit, OnnxFormat, Ternarise};
 use super::data;
 use super::failure::Failure;
 use super::progress::Progress;
@@ -9,13 +9,16 @@ use std::path::Path;
 use std::sync::Mutex;
 use twnc::{Compiled, RepairOptions, Stage, Summary, synthetic};
 use twnc_ir::{CountingCost, Flow, PrintAfter, RemarkKind, RunOptions, dot, text};
+use twnc_onnx::TernaryFormat;
 use twnc_program::interpret::Functions;
-use twnc_runtime::{Input, Module, Output, SessionOptions};
+use twnc_runtime::{Backend, Error, Input, Module, Output, SessionOptions};
 
 /// Synthetic samples on which a network that was rounded is compared with the float one.
 const SAMPLES: u64 = 16;
 /// The most elements that an input of such a sample may have.
 const SAMPLE_ELEMENTS: usize = 1 << 20;
+/// The most bytes that running one takes.
+const SAMPLE_BYTES: usize = 2 << 30;
 
 /// Compiles a model and writes what the options ask for.
 pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
@@ -27,6 +30,11 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     if options.target.is_none() && matches!(options.emit, None | Some(Emit::Onnx)) {
         let help = format!("twnc {} -o MODEL.bin", model.display());
         return Err(Failure::usage("no file to write is given").help(help));
+    }
+    if options.onnx_format != OnnxFormat::Float && options.emit != Some(Emit::Onnx) {
+        return Err(
+            Failure::usage("--onnx-format says how ONNX is written, and none is").help("add --emit onnx")
+        );
     }
     for output in options.target.iter().chain(&options.report) {
         data::keep_apart(output, [model])?;
@@ -49,7 +57,7 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     };
     let mut chosen = options.options.clone();
     if options.calibrate.is_some() {
-        chosen.scale.get_or_insert(Scale::Channel);
+        chosen.scale.get_or_insert(twnc_passes::Scale::Channel);
     }
     let mut compiler = chosen.compiler(settings.clone())?;
     let import = compiler.import_file(model)?;
@@ -79,12 +87,16 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     let compiled = compiler
         .compile(import.graph, &mut |pass, text| err!("// after {pass}\n{text}"))
         .map_err(|e| Failure::from(e).in_file(model.display()))?;
+    let compiled = Compiled { notes: import.notes, arrivals: import.arrivals, ..compiled };
     // What was repaired and sums floats has no scale to find.
     let finds_scales = options.options.activations == Activations::Int || compiled.repair.is_none();
     let compiled = match options.calibrate.as_ref().filter(|_| finds_scales) {
         Some(samples) => calibrate::scales(compiled, samples)?,
         None => compiled,
     };
+    if let Some(limit) = options.max_memory {
+        check_memory(&compiled, limit).map_err(|failure| failure.in_file(model.display()))?;
+    }
     if options.time_passes {
         for timing in &compiled.timings {
             let (ms, edits) = (timing.time.as_secs_f64() * 1e3, timing.edits);
@@ -98,7 +110,8 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         Some(Emit::Twir) => write_text(options, &text::print_full(&compiled.graph))?,
         Some(Emit::Dot) => write_text(options, &dot::print(&compiled.graph))?,
         Some(Emit::Onnx) => {
-            let bytes = twnc_onnx::export(&compiled.graph).map_err(twnc::CompileError::from)?;
+            let bytes = twnc_onnx::export_as(&compiled.graph, ternary_format(options.onnx_format))
+                .map_err(twnc::CompileError::from)?;
             data::write(target(options), &bytes)?;
         }
         None => {
@@ -109,6 +122,15 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         }
     }
     summarise(options, model, &compiled, json)
+}
+
+/// Refuses a network that takes more than `limit` bytes for the smallest inputs, those whose open sizes are 1.
+fn check_memory(compiled: &Compiled, limit: usize) -> Result<(), Failure> {
+    let module = Module::new(compiled.program.clone(), Functions::default())?;
+    // What buffers take is the same on every path, and this one makes no code.
+    let options = SessionOptions::default().backend(Backend::Interpreter).max_memory(limit);
+    module.session(options)?.plan(&synthetic::shapes(&module, 1, &[]))?;
+    Ok(())
 }
 
 /// Says what was made, and warns loudly where a network was rounded that was not trained for it.
@@ -192,7 +214,7 @@ fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Opt
     if open_inside(&float) {
         return Ok(None);
     }
-    let sessions = [&float, &ternary].map(|m| m.session(SessionOptions::default()));
+    let sessions = [&float, &ternary].map(|m| m.session(SessionOptions::default().max_memory(SAMPLE_BYTES)));
     let [Ok(float_session), Ok(ternary_session)] = sessions else { return Ok(None) };
     let shapes = synthetic::shapes(&float, 1, &[]);
     // Sizes for which a user would wait long for a warning, or that no machine holds.
@@ -204,7 +226,12 @@ fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Opt
     for seed in 0..SAMPLES {
         let inputs = synthetic::inputs(&float, &shapes, seed);
         let views: Vec<(&str, Input<'_>)> = inputs.iter().map(|(n, a)| (n.as_str(), a.view())).collect();
-        let (a, b) = (float_session.run(&views)?, ternary_session.run(&views)?);
+        let [a, b] = match [&float_session, &ternary_session].map(|session| session.run(&views)) {
+            [Ok(a), Ok(b)] => [a, b],
+            // As large inputs: the file is written, and this machine need not be the one that runs it.
+            [Err(Error::Memory { .. }), _] | [_, Err(Error::Memory { .. })] => return Ok(None),
+            [a, b] => [a?, b?],
+        };
         let (Some((_, Output::F32(a))), Some((_, Output::F32(b)))) = (a.first(), b.first()) else {
             return Ok(None);
         };
@@ -258,9 +285,21 @@ pub fn report(compiled: &Compiled) -> serde_json::Value {
         },
         "repair": compiled.repair.as_ref().map(repair),
         "notes": compiled.notes,
+        "arrivals": compiled.arrivals.iter().map(|arrival| serde_json::json!({
+            "layer": arrival.layer, "in_file": arrival.form, "obstacle": arrival.obstacle,
+        })).collect::<Vec<_>>(),
         "remarks": remarks.collect::<Vec<_>>(),
         "passes": passes.collect::<Vec<_>>(),
     })
+}
+
+fn ternary_format(format: OnnxFormat) -> TernaryFormat {
+    match format {
+        OnnxFormat::Float => TernaryFormat::Float,
+        OnnxFormat::QdqInt2 => TernaryFormat::QdqInt2,
+        OnnxFormat::MatMulNBits => TernaryFormat::MatMulNBits,
+        OnnxFormat::Qonnx => TernaryFormat::Qonnx,
+    }
 }
 
 fn target(options: &Compile) -> &Path {

@@ -6,6 +6,7 @@ use super::{out, sizes};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use twnc::Compiled;
 use twnc_ir::RunOptions;
 use twnc_program::interpret::Functions;
 use twnc_program::step::Contraction;
@@ -29,6 +30,11 @@ struct LayerReport {
     /// The weight's shape.
     shape: Vec<usize>,
     ternary: bool,
+    /// How the weight is stored in the ONNX file.
+    in_file: Option<String>,
+    /// As what a weight was taken over that is ternary in the file.
+    recognised: Option<String>,
+    /// Why it is not ternary; of a layer that was rounded, why it is not in the file.
     why_not: Option<String>,
     /// `layer`, `channel` or nothing.
     scale: Option<&'static str>,
@@ -66,14 +72,14 @@ struct Totals {
 /// Shows a compiled model, or an ONNX file as it would be compiled.
 pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     let is_onnx = options.model.extension().is_some_and(|extension| extension == "onnx");
-    let (module, why_not, dims) = if is_onnx {
+    let (module, accounts, dims) = if is_onnx {
         let compiler = options.options.compiler(RunOptions::default())?;
         let compiled = compiler.compile_file(&options.model)?;
         let names = compiled.program.steps.iter().map(|step| step.name.clone());
-        let reasons =
-            names.filter_map(|name| Some((name.clone(), compiled.why_not_ternary(&name)?))).collect();
+        let accounts: BTreeMap<String, Account> =
+            names.map(|name| (name.clone(), Account::of(&compiled, &name))).collect();
         // The import has given the named dimensions their sizes.
-        (Module::new(compiled.program, Functions::default())?, reasons, &[][..])
+        (Module::new(compiled.program, Functions::default())?, accounts, &[][..])
     } else {
         (Module::open(&options.model)?, BTreeMap::new(), options.options.dim.as_slice())
     };
@@ -87,7 +93,7 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     for (step, planned) in program.steps.iter().zip(&plan) {
         let counts = operations::count(program, &resolved, step);
         total = total + counts;
-        match layer(program, step, &counts, &planned.functions, &why_not) {
+        match layer(program, step, &counts, &planned.functions, &accounts) {
             Some(layer) => layers.push(layer),
             None => others = others + counts,
         }
@@ -112,12 +118,30 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What is told of a layer that comes from an ONNX file.
+#[derive(Clone, Default)]
+struct Account {
+    in_file: Option<String>,
+    recognised: Option<String>,
+    why_not: Option<String>,
+}
+
+impl Account {
+    fn of(compiled: &Compiled, layer: &str) -> Account {
+        Account {
+            in_file: compiled.arrival(layer).map(|arrival| arrival.form.clone()),
+            recognised: compiled.recognised(layer).map(str::to_owned),
+            why_not: compiled.why_not_ternary(layer),
+        }
+    }
+}
+
 fn layer(
     program: &Program,
     step: &Step,
     counts: &Operations,
     functions: &[Arc<Function>],
-    why_not: &BTreeMap<String, String>,
+    accounts: &BTreeMap<String, Account>,
 ) -> Option<LayerReport> {
     let (op, weights, scale) = match &step.kind {
         StepKind::Accumulate(s) => {
@@ -127,8 +151,11 @@ fn layer(
                 Contraction::Window { .. } => "conv",
                 Contraction::MatMul => "matmul",
             };
-            let scale =
-                term.scale.map(|id| if program.constant(id).len() == 1 { "layer" } else { "channel" });
+            let scale = term.scale.map(|id| match program.constant(id).len() {
+                1 => "layer",
+                _ if term.parts > 1 => "group",
+                _ => "channel",
+            });
             (op, s.terms.iter().flat_map(|term| &term.planes).map(|plane| plane.weight).collect(), scale)
         }
         StepKind::Conv(s) => ("conv", vec![constant(s.weight)?], None),
@@ -146,12 +173,15 @@ fn layer(
     let ternary = matches!(weight.data, ConstantData::Ternary(_));
     let audits: Vec<_> = functions.iter().filter_map(|f| f.audit()).collect();
     let total = |count: fn(&Audit) -> usize| audits.iter().map(count).sum();
+    let account = accounts.get(&step.name).cloned().unwrap_or_default();
     Some(LayerReport {
         name: step.name.clone(),
         op,
         shape: weight.shape.clone(),
         ternary,
-        why_not: why_not.get(&step.name).filter(|_| !ternary).cloned(),
+        why_not: account.why_not.filter(|_| !ternary || account.recognised.is_none()),
+        in_file: account.in_file,
+        recognised: account.recognised,
         scale,
         sparsity: zeros as f64 / all.max(1) as f64,
         bits_per_weight: if ternary { 1.6 } else { 32.0 },
@@ -213,8 +243,15 @@ fn show(report: &Report, json: bool) {
             layer.counts.multiplications_kernel,
             layer.counts.multiplications_epilogue
         );
+        if let Some(form) = &layer.in_file {
+            out!("{:width$}    in the file: {form}", "");
+        }
+        if let Some(how) = &layer.recognised {
+            out!("{:width$}    {how}", "");
+        }
         if let Some(reason) = &layer.why_not {
-            out!("{:width$}    not ternary: {reason}", "");
+            let rounded = if layer.ternary { "rounded, for it was " } else { "" };
+            out!("{:width$}    {rounded}not ternary: {reason}", "");
         }
         if let Some(code) = &layer.code {
             let CodeReport { instructions, multiplying, epilogue, calls } = code;

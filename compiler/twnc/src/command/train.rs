@@ -1,6 +1,5 @@
 //! `twnc train`: straight-through training of a network with ternary weights.
 
-use super::arguments::Scale;
 use super::dataset::{self, Dataset, Pixels};
 use super::failure::{Failure, Kind};
 use super::progress::Progress;
@@ -32,10 +31,7 @@ pub fn run(options: &Train, json: bool) -> Result<(), Failure> {
     let choice = passes::Options {
         ternarise: passes::Mode::All,
         keep: options.keep.clone(),
-        scale: match options.scale {
-            Scale::Layer => passes::Scale::Layer,
-            Scale::Channel => passes::Scale::Channel,
-        },
+        scale: options.scale,
         ..passes::Options::default()
     };
     let of_inputs = || {

@@ -1,10 +1,11 @@
 //! The command line of `twnc train`, and what it shares with fine-tuning while compiling.
 
-use super::arguments::{Scale, deviation, mean, parse_dim, share};
+use super::arguments::{deviation, mean, parse_dim, scale, share};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use twnc::{Augment, FineTune, Rule, Schedule};
 use twnc_onnx::{ImportOptions, ShapeOverride};
+use twnc_passes as passes;
 
 /// Options of `twnc train`.
 #[derive(Args, Debug)]
@@ -37,9 +38,9 @@ pub struct Train {
     /// float, for comparison on the same recipe.
     #[arg(long, value_enum, default_value_t)]
     pub method: Method,
-    /// What shares a scale.
-    #[arg(long, value_enum, default_value_t)]
-    pub scale: Scale,
+    /// What shares a scale: layer, or channel, an output channel.
+    #[arg(long, value_name = "WHAT", default_value = "layer", value_parser = scale)]
+    pub scale: passes::Scale,
     /// Keep the layers whose name matches a pattern (`*` and `?`) float.
     #[arg(long, value_name = "GLOB")]
     pub keep: Vec<String>,

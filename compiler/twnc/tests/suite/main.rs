@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // A value that cannot be built is a failure of the test.
 
+mod arrivals;
+mod bad_models;
 mod command;
 mod fix_point;
 #[path = "../../../onnx/tests/fixture/mod.rs"]
 mod fixture;
+mod formats;
 mod networks;
 mod operations;
 mod planes;

@@ -211,12 +211,16 @@ fn check(seed: u64, mode: Mode, scale: Scale, samples: usize) {
     assert_eq!(again, compiled.program, "seed {seed}: the file holds another program");
 }
 
+fn scales() -> impl Strategy<Value = Scale> {
+    prop_oneof![Just(Scale::Layer), Just(Scale::Channel), (1usize..40).prop_map(Scale::Group)]
+}
+
 proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
-    fn ternary_programs_compute_what_their_graph_does(seed: u64, channel: bool, samples in 1usize..4) {
-        check(seed, Mode::All, if channel { Scale::Channel } else { Scale::Layer }, samples);
+    fn ternary_programs_compute_what_their_graph_does(seed: u64, scale in scales(), samples in 1usize..4) {
+        check(seed, Mode::All, scale, samples);
     }
 
     #[test]

@@ -28,6 +28,12 @@ fn vast() -> Program {
     }
 }
 
+/// A valid program whose input is an image of 3.6 TB.
+fn poster() -> Program {
+    let shape = [1, 3, 1_000_000, 300_000].map(Dim::Fixed).to_vec();
+    Program { buffers: vec![Buffer { element: ElementType::F32, shape }], ..vast() }
+}
+
 /// Everything that can be wrong: a command, its exit code, and words that its message has.
 #[test]
 fn whatever_is_wrong_is_said() {
@@ -56,6 +62,10 @@ fn whatever_is_wrong_is_said() {
     put("text.png", b"This is no image.");
     let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 4000000000), }";
     put("huge.npy", &[b"\x93NUMPY\x01\x00\x76\x00", format!("{header:<117}\n").as_bytes()].concat());
+    // A header of 4 GB, and one that is nothing but brackets.
+    put("header.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\xff{");
+    put("brackets.npy", &[b"\x93NUMPY\x01\x00\x10\x27", [b'('; 10_000].as_slice()].concat());
+    put("poster.bin", &poster().to_bytes());
     put("bad.twir", b"graph \"g\" (%0 \"x\": f32[2]) -> (%1 \"y\") {\n  %1 = frob(%0) : f32[2]\n}\n");
     put("bad.rules", b"# A comment.\nrule r (exact): relux(?x) => ?x\n");
     put("wrong.rules", b"\n  rule w (exact): relu(neg(?x)) => neg(relu(?x))\n");
@@ -133,6 +143,8 @@ fn whatever_is_wrong_is_said() {
         ("run lenet5.bin -i image=one.npy -o lenet5.bin", 2, "lenet5.bin would be overwritten by the output"),
         #[cfg(unix)]
         ("lenet5.onnx --emit twir -o /dev/null", 2, "/dev/null is no regular file"),
+        ("lenet5.onnx -o x.bin --scale group:0", 2, "`0` is no number of weights; write group:64"),
+        ("lenet5.onnx -o x.bin --scale group", 2, "a scale is that of a layer, a channel or group:N"),
         ("bench lenet5.bin --threads 0", 2, "from 1 to 1024 threads may compute"),
         ("bench lenet5.bin --threads 1000000000", 2, "from 1 to 1024 threads may compute"),
         ("bench lenet5.bin --runs 0", 2, "at least 1 run is timed"),
@@ -207,6 +219,29 @@ fn whatever_is_wrong_is_said() {
         ("run lenet5.bin -i absent.npz", 3, "absent.npz: cannot be read"),
         ("run lenet5.bin -i text.npz", 3, "text.npz: not a readable .npz file"),
         ("run lenet5.bin -i image=text.npy", 3, "text.npy"),
+        ("run lenet5.bin -i image=header.npy", 3, "its header has 4294967295 bytes; at most 10000 are read"),
+        ("run lenet5.bin -i image=brackets.npy", 3, "brackets.npy"),
+        ("run poster.bin --image text.png", 4, "input `x`: an image of 300000x1000000 is larger than"),
+        ("lenet5.onnx -o x.bin --max-memory 1000", 4, "bytes for inputs of these shapes; the limit is 1000"),
+        ("lenet5.onnx -o x.bin --max-memory many", 2, "invalid value 'many'"),
+        ("lenet5.onnx -o x.bin --max-memory -1", 2, "'-1'"),
+        ("run lenet5.bin -i mnist.npz --max-memory 1e9", 2, "invalid value '1e9'"),
+        ("bench lenet5.bin --max-memory 1000", 4, "the limit is 1000"),
+        ("compare lenet5.onnx lenet5.bin --data mnist.npz --max-memory 1000", 4, "the limit is 1000"),
+        ("frob", 2, "no file to write is given"),
+        ("run", 2, "<MODEL>"),
+        ("run lenet5.bin lenet5.bin -i mnist.npz", 2, "unexpected argument 'lenet5.bin'"),
+        ("bench", 2, "<MODEL>"),
+        ("compare lenet5.onnx", 2, "<COMPILED>"),
+        ("inspect absent.bin", 3, "absent.bin"),
+        ("lenet5.onnx -o x.bin --activation-bits 3 --activations int", 2, "bits"),
+        ("lenet5.onnx -o x.bin --activation-bits 13 --activations int", 2, "bits"),
+        ("lenet5.onnx -o x.bin --calibrate absent.npz", 3, "absent.npz: cannot be read"),
+        ("lenet5.onnx -o x.bin --calibrate text.npz", 3, "text.npz: not a readable .npz file"),
+        ("lenet5.onnx -o x.bin --scale group:0", 2, "group:0"),
+        ("lenet5.onnx -o x.bin --threshold frob", 2, "invalid value 'frob'"),
+        ("lenet5.onnx -o x.bin --emit frob", 2, "invalid value 'frob'"),
+        ("lenet5.onnx -o x.bin --dim N", 2, "--dim"),
         ("run lenet5.bin -i image=huge.npy", 3, "larger than the"),
         ("run lenet5.bin -i image=labels.npy", 3, "input `image` holds i64, but the model declares f32"),
         ("run lenet5.bin -i folder", 3, "there is no array for input `image`; there is nothing"),

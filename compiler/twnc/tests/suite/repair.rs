@@ -88,6 +88,7 @@ fn what_is_repaired_can_be_written_and_read_again() {
     put(&file("nan"), "image", &holed);
     put(&file("wide"), "image", &ArrayD::zeros(vec![4, 1, 28, 30]));
     let cases = [
+        ("float.onnx --calibrate x --scale group:64 -o g.bin", 2, "not for groups of weights"),
         ("float.onnx --calibrate x -o a.bin", 0, "4 layers made ternary and repaired"),
         ("float.onnx --calibrate x -o a.bin --report a.json --json", 0, "\"held_out\":12"),
         ("float.onnx --calibrate x -o a.onnx --emit onnx", 0, "held out (the last fifth), fitted on 48"),

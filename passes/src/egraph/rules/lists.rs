@@ -208,6 +208,9 @@ fn bias_of_concat(build: &mut Builder<'_>, _: &Op, operands: &[Id]) -> Option<Ve
     inside(build, &ADD, operands)
 }
 
+/// The most operands of a `concat` that is made of several.
+const MOST_PARTS: usize = 256;
+
 fn flattened(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>> {
     let mut flat = vec![];
     for &operand in operands {
@@ -216,7 +219,9 @@ fn flattened(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id
             None => flat.push(operand),
         }
     }
-    (flat.len() > operands.len()).then(|| build.operator(op.clone(), &flat).into_iter().collect())
+    // Values that are concatenated with themselves again and again have exponentially many parts.
+    let fits = flat.len() > operands.len() && flat.len() <= MOST_PARTS;
+    fits.then(|| build.operator(op.clone(), &flat).into_iter().collect())
 }
 
 fn slice_of_concat(build: &mut Builder<'_>, op: &Op, operands: &[Id]) -> Option<Vec<Id>> {

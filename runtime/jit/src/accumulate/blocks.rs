@@ -102,7 +102,7 @@ pub(crate) fn blocks(
                     .map(move |lookup| Place::new(geometry, plan, weights, slot, group, lookup))
             })
             .collect();
-        if places.iter().any(|place| place.start + place.shift + last > u16::MAX.into()) {
+        if places.iter().any(|place| (place.start + place.shift + last) * bytes > u16::MAX.into()) {
             return Err(JitError::Unsupported("tables this large"));
         }
         let size = places.len().div_ceil(passes(places.len(), limits.lookups(tile))).max(1);
@@ -115,7 +115,7 @@ pub(crate) fn blocks(
                 let lookup = |(&code, place): (&u8, &Place)| {
                     let (sum, negative) = patterns.number_of(code);
                     let shift = if sum == 0 { 0 } else { place.shift };
-                    ((place.start + sum * plan.shape.entry + shift) as u16, negative)
+                    (((place.start + sum * plan.shape.entry + shift) * bytes) as u16, negative)
                 };
                 let lookups: Vec<_> = codes.iter().zip(places.iter().cycle()).map(lookup).collect();
                 Stream::new(places.len(), sums_bytes as u32, &lookups)

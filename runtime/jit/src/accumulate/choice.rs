@@ -24,6 +24,7 @@ pub(super) struct Product {
 }
 
 /// Which family a product takes.
+#[derive(Clone)]
 pub(super) enum Choice {
     Rows,
     Registers(Passes),

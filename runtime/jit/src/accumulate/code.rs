@@ -53,12 +53,12 @@ impl Tile {
     }
 }
 
-/// `build(table, source, members, rows, vectors, source_row_bytes)`
+/// `build(table, source, members, rows, source_row_bytes)`
 ///
 /// For every row and vector of positions, loads the members of a group (at `source` plus the `u64` byte offsets
 /// `members[0..group]`, advancing a vector at a time and `source_row_bytes` from row to row) and stores every sum but the
-/// empty one: sum `n` at number `n * entry` of the table, advancing a vector at a time and `pitch` numbers from row to row.
-/// `rows` and `vectors` are at least 1.
+/// empty one: sum `n` at number `n * entry` of the table, advancing a vector at a time and `pitch` numbers from row to row. A row has
+/// `pitch` numbers, which are whole vectors; there is at least one row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Build {
     pub element: Element,
@@ -68,8 +68,15 @@ pub(crate) struct Build {
     pub pitch: usize,
 }
 
+impl Build {
+    /// Vectors of a row.
+    pub fn vectors(&self) -> usize {
+        self.pitch / self.lanes
+    }
+}
+
 /// The type of [`Build`]'s function.
-pub(crate) type BuildFunction<T> = unsafe extern "C" fn(*mut T, *const T, *const u64, usize, usize, usize);
+pub(crate) type BuildFunction<T> = unsafe extern "C" fn(*mut T, *const T, *const u64, usize, usize);
 
 /// `accumulate(table, sums, stream, counts, totals)`
 ///
@@ -78,7 +85,7 @@ pub(crate) type BuildFunction<T> = unsafe extern "C" fn(*mut T, *const T, *const
 /// leaves the result where `into` says.
 /// The stream has, output by
 /// output, the byte offset (`u32`) of its sums (`tile.registers()` vectors) from `sums`, then for each lookup the offset
-/// (`u16`, in numbers) of its entry from `table`. `lookups` is at least 1 and at most [`MOST_LOOKUPS`].
+/// (`u16`, in bytes) of its entry from `table`. `lookups` is at least 1 and at most [`MOST_LOOKUPS`].
 ///
 /// That signs are sorted into classes leaves an addition from memory for each vector of a lookup, and nothing else.
 #[derive(Clone, Copy, Debug)]

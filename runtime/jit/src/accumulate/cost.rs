@@ -6,7 +6,7 @@
 use super::blocks::IntegerRange;
 use super::code::Tile;
 use super::groups::Group;
-use super::plan::{Image, Shape};
+use super::plan::{Image, Shape, in_place};
 use crate::geometry::Geometry;
 use crate::machine::{Isa, first_level_cache};
 
@@ -166,6 +166,7 @@ impl<'a> Counter<'a> {
         let runs = tile.rows as f64 * (tile.width() as f64 / parts as f64 + 1.0).floor();
         let written = (geometry.output_len() / 4) as f64;
         let packed = match self.image {
+            image if in_place(geometry, image, tile) => 0,
             Image::Bands { .. } => table_rows * extent[1],
             Image::Flat { .. } => geometry.output[0] * geometry.output[1],
         };

@@ -246,7 +246,7 @@ mod tests {
             let form = Form::of(element, vector).expect("a form");
             for transposed in [true, false] {
                 let geometry =
-                    Geometry::new(&[1, depth], &[depth, outputs], &Contraction::MatMul).expect("fits");
+                    Geometry::new(&[1, depth], &[depth, outputs], &Contraction::MatMul, 1).expect("fits");
                 let weights = Weights { trits: (0..depth * outputs).map(trit).collect(), transposed };
                 for groups in [1, 2, form.most_groups] {
                     let passes = form.pack(&geometry, &weights, groups);

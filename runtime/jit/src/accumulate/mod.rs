@@ -38,7 +38,7 @@ use crate::geometry::Geometry;
 use crate::kernel::{Interface, Io, Kernel, Line, Slot, sealed};
 use crate::number::Number;
 pub use blocks::IntegerRange;
-use choice::Product;
+use choice::{Choice, Product};
 pub use cost::Counts;
 use std::ops::Range;
 use std::sync::Arc;
@@ -61,9 +61,12 @@ pub struct PlaneSpec<'a> {
     pub weight: &'a Trits,
     /// Which of the two.
     pub contraction: &'a Contraction,
+    /// Which part of the input channels and of the weight it is, of how many ([`twnc_program::step::Term::parts`]); 0 of 1 where they
+    /// are not divided.
+    pub part: [usize; 2],
     /// Whether its sum is a part of that of the next plane, whose factor they have in common.
     pub partial: bool,
-    /// f32 `[1]` or `[M]`.
+    /// f32 `[1]` or `[M]`; that of the part.
     pub scale: Option<&'a [f32]>,
     /// The range of the input if it is i16; otherwise it is f32.
     pub integers: Option<IntegerRange>,
@@ -74,8 +77,14 @@ pub struct PlaneSpec<'a> {
 impl PlaneSpec<'_> {
     /// Whether it reads what another does, in the same windows, and has as many outputs.
     fn reads_as(&self, other: &PlaneSpec<'_>) -> bool {
-        (self.source, self.contraction, self.weight_shape, self.integers)
-            == (other.source, other.contraction, other.weight_shape, other.integers)
+        (self.source, self.contraction, self.weight_shape, self.part, self.integers)
+            == (other.source, other.contraction, other.weight_shape, other.part, other.integers)
+    }
+
+    /// Whether it is the next part of the product of which another is a part.
+    fn continues(&self, before: &PlaneSpec<'_>) -> bool {
+        let next = PlaneSpec { part: [before.part[0] + 1, before.part[1]], ..before.clone() };
+        self.part[0] > 0 && self.reads_as(&next)
     }
 }
 
@@ -96,12 +105,19 @@ pub struct AccumulateSpec<'a> {
     pub rank: usize,
 }
 
-/// Generated code for an accumulate step. Its inputs are the sources of its planes, then the planes' input scales; each of its phases is a
+/// Generated code for an accumulate step. Its inputs are the sources of its planes, then the planes' input scales, one for all parts of a product; each of its phases is a
 /// plane, or several that share tables.
 pub struct AccumulateKernel {
-    /// With the number of the input that each reads.
-    phases: Vec<(usize, Box<dyn Family>)>,
+    phases: Vec<Phase>,
     interface: Interface,
+}
+
+/// A kernel of one plane, or of several that share tables.
+struct Phase {
+    /// The number of the input that it reads, and the place in it where it begins.
+    source: usize,
+    origin: usize,
+    family: Box<dyn Family>,
 }
 
 /// A kernel of one input.
@@ -149,10 +165,17 @@ impl Jit {
         // What the integers of a sum may amount to.
         let mut largest = 0;
         for (i, plane) in spec.planes.iter().enumerate() {
-            let geometry = Geometry::new(plane.input, plane.weight_shape, plane.contraction)?;
+            let [part, parts] = plane.part;
+            if part >= parts {
+                return Err(JitError::Shape(format!("part {part} of {parts}")));
+            }
+            let geometry = Geometry::new(plane.input, plane.weight_shape, plane.contraction, parts)?;
             if !spec.planes[..i].last().is_some_and(|earlier| earlier.partial) {
                 largest = 0;
             }
+            let continued = spec.planes[..i]
+                .last()
+                .is_some_and(|earlier| plane.continues(earlier) && plane.input_scale && earlier.input_scale);
             let before = match spec.planes[..i].last() {
                 None => Before::Nothing,
                 Some(earlier) if earlier.partial => Before::Sum,
@@ -170,11 +193,14 @@ impl Jit {
                     return Err(JitError::Unsupported("a sum over several planes behind another"));
                 }
             }
-            // The bias is that of the first term, whose sum is whole with the first plane that is no part.
-            let first = spec.planes[..i].iter().all(|earlier| earlier.partial) && !plane.partial;
+            // The bias is that of the first term, which is whole with the first plane that is not of a sum's or of the channels' parts, or
+            // is the last of these.
+            let last_part = |plane: &PlaneSpec<'_>| !plane.partial && plane.part[0] + 1 == plane.part[1];
+            let first = !spec.planes[..i].iter().any(last_part) && last_part(plane);
             let epilogue = Epilogue {
                 scale: plane.scale.map(<[f32]>::to_vec),
-                input_scale: plane.input_scale.then_some(slots.len() + scales.len()),
+                // That of the part before, or a new one.
+                input_scale: plane.input_scale.then_some(slots.len() + scales.len() - usize::from(continued)),
                 before,
                 partial: plane.partial,
                 bias: spec.bias.filter(|_| first).map(<[f32]>::to_vec),
@@ -199,12 +225,12 @@ impl Jit {
                 }
             }
             let element = if plane.integers.is_some() { ElementType::I16 } else { ElementType::F32 };
-            let slot = Slot { element, len: geometry.input_len() };
+            let slot = Slot { element, len: plane.input.iter().product() };
             let place = slots.get_mut(plane.source).map(|place| *place.get_or_insert(slot));
             if place != Some(slot) {
                 return Err(JitError::Shape("inputs that are not numbered, or of two shapes".into()));
             }
-            if plane.input_scale {
+            if plane.input_scale && !continued {
                 scales.push(Slot::f32(plane.input.first().copied().unwrap_or(1)));
             }
             planes.push((geometry, epilogue));
@@ -215,27 +241,29 @@ impl Jit {
         let outputs = planes.iter().take(1).map(|(geometry, _)| Slot::f32(geometry.output_len())).collect();
         let mut interface = Interface { inputs, residual: spec.residual, outputs, scratch: 0 };
         let mut phases = Vec::new();
-        let mut rest = planes.as_slice();
+        let (mut rest, mut choice) = (planes.as_slice(), None);
         while let Some(plane) = spec.planes.get(spec.planes.len() - rest.len()) {
             let (stack, family) = match plane.integers {
-                None => self.phase::<f32>(rest, spec)?,
-                Some(_) => self.phase::<i16>(rest, spec)?,
+                None => self.phase::<f32>(rest, spec, &mut choice)?,
+                Some(_) => self.phase::<i16>(rest, spec, &mut choice)?,
             };
             interface.scratch = interface.scratch.max(family.scratch());
-            phases.push((plane.source, family));
+            let origin = rest.first().map_or(0, |(geometry, _)| plane.part[0] * geometry.part_len());
+            phases.push(Phase { source: plane.source, origin, family });
             rest = &rest[stack..];
         }
         Ok(AccumulateKernel { phases, interface })
     }
 
     /// The kernel of the first of some planes, or of the first few that read the same windows of one input, where that should take
-    /// less time; and of how many.
+    /// less time; and of how many. `known` is what the plane before takes, which a next part of the same product takes too.
     fn phase<T: Number + 'static>(
         &self,
         planes: &[(Geometry, Epilogue)],
         spec: &AccumulateSpec<'_>,
+        known: &mut Option<Choice>,
     ) -> Result<(usize, Box<dyn Family>), JitError> {
-        let specs = &spec.planes[spec.planes.len() - planes.len()..];
+        let (earlier, specs) = spec.planes.split_at(spec.planes.len() - planes.len());
         let product = |stack: usize| Product {
             geometry: Geometry { outputs: planes[0].0.outputs * stack, ..planes[0].0.clone() },
             weights: Weights::in_turns(&specs[..stack]),
@@ -252,7 +280,12 @@ impl Jit {
         let pays = || cycles(stack).zip(cycles(1)).is_some_and(|(together, apart)| together < apart);
         let stack = if stack > 1 && pays() { stack } else { 1 };
         let product = product(stack);
-        let choice = product.choose::<T>(self.isa, spec.rank)?;
+        let continued = earlier.last().is_some_and(|before| specs[0].continues(before));
+        let choice = match known.take().filter(|_| continued) {
+            Some(choice) => choice,
+            None => product.choose::<T>(self.isa, spec.rank)?,
+        };
+        *known = Some(choice.clone());
         Ok((stack, product.family::<T>(self, choice, spec.threads.max(1))?))
     }
 }
@@ -260,7 +293,7 @@ impl Jit {
 impl AccumulateKernel {
     /// What a run of each phase does, where that is counted: with tables.
     pub fn counts(&self) -> Vec<Option<Counts>> {
-        self.phases.iter().map(|(_, family)| family.counts()).collect()
+        self.phases.iter().map(|phase| phase.family.counts()).collect()
     }
 }
 
@@ -275,7 +308,12 @@ impl Weights {
     /// Those of planes of one shape whose outputs take turns: output `o` of plane `p` of `n` is output `o·n + p`.
     fn in_turns(planes: &[PlaneSpec<'_>]) -> Weights {
         let transposed = planes.iter().all(|plane| *plane.contraction == Contraction::MatMul);
-        let mut each: Vec<Vec<i8>> = planes.iter().map(|plane| plane.weight.unpack()).collect();
+        let of_part = |plane: &PlaneSpec<'_>| {
+            let [part, parts] = plane.part;
+            let len = plane.weight.len() / parts.max(1);
+            plane.weight.unpack_range(part * len..(part + 1) * len)
+        };
+        let mut each: Vec<Vec<i8>> = planes.iter().map(of_part).collect();
         if let [trits] = each.as_mut_slice() {
             return Weights { trits: std::mem::take(trits), transposed };
         }
@@ -323,9 +361,14 @@ impl Weights {
 
 impl sealed::Execute for AccumulateKernel {
     unsafe fn execute(&self, phase: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
-        let (source, family) = &self.phases[phase];
+        let Phase { source, origin, family } = &self.phases[phase];
+        let input = match io.inputs[*source] {
+            View::F32(x) => View::F32(&x[*origin..]),
+            View::I16(x) => View::I16(&x[*origin..]),
+            other => other,
+        };
         // SAFETY: the caller's promise, passed on.
-        unsafe { family.execute(units, io.inputs[*source], io, scratch) };
+        unsafe { family.execute(units, input, io, scratch) };
     }
 }
 
@@ -339,23 +382,35 @@ impl Kernel for AccumulateKernel {
     }
 
     fn units(&self, phase: usize) -> usize {
-        self.phases.get(phase).map_or(0, |(_, family)| family.units())
+        self.phases.get(phase).map_or(0, |phase| phase.family.units())
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
         let mut functions: Vec<Arc<Function>> =
-            self.phases.iter().flat_map(|(_, family)| family.functions()).collect();
+            self.phases.iter().flat_map(|phase| phase.family.functions()).collect();
         functions.sort_by(|a, b| a.name().cmp(b.name()));
         functions.dedup_by(|a, b| a.name() == b.name());
         functions
     }
 
     fn describe(&self) -> String {
-        let planes = self.phases.iter().map(|(_, family)| family.describe());
+        // Parts of one product are mostly alike.
+        let mut planes: Vec<(String, usize)> = vec![];
+        for phase in &self.phases {
+            let words = phase.family.describe();
+            match planes.last_mut() {
+                Some((last, count)) if *last == words => *count += 1,
+                _ => planes.push((words, 1)),
+            }
+        }
+        let planes = planes.into_iter().map(|(words, count)| match count {
+            1 => words,
+            _ => format!("{count} times {words}"),
+        });
         planes.collect::<Vec<_>>().join(" + ")
     }
 
     fn estimate(&self) -> Option<f64> {
-        self.phases.iter().map(|(_, family)| family.estimate()).sum()
+        self.phases.iter().map(|phase| phase.family.estimate()).sum()
     }
 }

@@ -161,7 +161,7 @@ impl<T: Number> Packing<T> {
     /// Makes `packed` hold columns `rows` of the planes of a matrix product, padding included: a row of the matrix is a column,
     /// and plane `k` holds element `k` of every row.
     pub fn transpose(&self, geometry: &Geometry, rows: Range<usize>, input: &[T], packed: &mut [T]) {
-        let (depth, size) = (geometry.channels, self.planes.plane);
+        let (depth, stride, size) = (geometry.channels, geometry.input_strides.x, self.planes.plane);
         let inner = rows.start..rows.end.min(geometry.input[1]);
         for plane in packed.chunks_exact_mut(size).take(depth) {
             plane[inner.end..rows.end].fill(T::zeroed());
@@ -171,7 +171,7 @@ impl<T: Number> Packing<T> {
             let end = (start + 8).min(inner.end);
             for k in 0..depth {
                 for row in start..end {
-                    packed[k * size + row] = input[row * depth + k];
+                    packed[k * size + row] = input[row * stride + k];
                 }
             }
         }

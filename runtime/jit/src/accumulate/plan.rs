@@ -83,6 +83,8 @@ pub(crate) struct Plan {
     /// Positions of the image.
     pub extent: [usize; 2],
     pub shape: Shape,
+    /// Whether tables are built from the input as it is, and not from packed planes.
+    pub in_place: bool,
     /// What a run does.
     pub counts: Counts,
     /// What it should take, in cycles.
@@ -115,7 +117,7 @@ impl Plan {
             .flat_map(|size| groupings(geometry, &phases, size).into_iter().map(move |g| (size, g)));
         let groupings: Vec<(usize, Vec<Group>)> = sizes.collect();
         let line = element.line();
-        let budget = first_level_cache() - BESIDE_TABLES;
+        let budget = (first_level_cache() - BESIDE_TABLES).min(u16::MAX.into());
         let mut candidates: Vec<(f64, usize, Image, Shape)> = Vec::new();
         // Narrower vectors may be filled where rows leave wide ones half empty.
         let short = geometry.output[1] <= isa.lanes(element);
@@ -148,7 +150,8 @@ impl Plan {
         let counter = Counter::new(geometry, &groups, image, range, phases.len());
         let counts = counter.count(&shape, limits.lookups(shape.tile), counter.crossing(shape.tile));
         let extent = image.extent(geometry.output);
-        Some(Plan { phases, groups, size, image, extent, shape, counts, cycles })
+        let in_place = in_place(geometry, image, shape.tile);
+        Some(Plan { phases, groups, size, image, extent, shape, in_place, counts, cycles })
     }
 
     /// Largest displacement of any lookup or member in the image's terms.
@@ -159,6 +162,13 @@ impl Plan {
     /// Positions of a region: the tiles that share tables.
     pub fn region(&self) -> [usize; 2] {
         [self.shape.tiles[0] * self.shape.tile.rows, self.shape.tiles[1] * self.shape.tile.width()]
+    }
+
+    /// Where the tables of a region begin. Without padding behind the image the last region is moved back, so that it ends with it.
+    pub fn start(&self, region: [usize; 2]) -> [usize; 2] {
+        let size = self.region();
+        let most = if self.in_place { self.extent[1] - size[1] } else { usize::MAX };
+        [region[0] * size[0], (region[1] * size[1]).min(most)]
     }
 
     /// How many regions cover the image, down and across.
@@ -190,6 +200,12 @@ pub(crate) struct Shape {
     pub entries: usize,
     /// Groups whose tables exist at once.
     pub block: usize,
+}
+
+/// Whether tables can be built from the input as it is: no padding, and a row of the image that is no shorter than one of a table.
+pub(crate) fn in_place(geometry: &Geometry, image: Image, tile: Tile) -> bool {
+    let flat = matches!(image, Image::Flat { .. });
+    flat && geometry.is_pointwise() && image.extent(geometry.output)[1] >= tile.pitch
 }
 
 /// Images that tiles may see: bands, if there is more than one row, and flat.

@@ -14,14 +14,15 @@ use cranelift_frontend::FunctionBuilder;
 
 impl Code for Build {
     fn parameters(&self) -> usize {
-        6
+        5
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
         let Build { element, group, entry, pitch, .. } = *self;
         let bytes = element.bytes();
         let patterns = Patterns::new(group);
-        let &[table, source, members, rows, vectors, source_row] = arguments else { return };
+        let &[table, source, members, rows, source_row] = arguments else { return };
+        let vectors = b.ins().iconst(types::I64, self.vectors() as i64);
         let offsets: Vec<Value> = (0..group).map(|j| load(b, types::I64, members, j * 8)).collect();
         let sources: Vec<Value> = offsets.iter().map(|&o| b.ins().iadd(source, o)).collect();
         let zero = b.ins().iconst(types::I64, 0);
@@ -76,8 +77,7 @@ impl Code for Accumulate {
                 };
                 let mut registers: Vec<Value> = (0..places.len()).map(|v| sum(b, v)).collect();
                 for lookup in 0..self.lookups {
-                    let index = b.ins().uload16(types::I64, flags(), stream, (4 + lookup * 2) as i32);
-                    let offset = b.ins().ishl_imm_u(index, element.bytes().ilog2() as i64);
+                    let offset = b.ins().uload16(types::I64, flags(), stream, (4 + lookup * 2) as i32);
                     let entry = b.ins().iadd(table, offset);
                     for (sum, &place) in registers.iter_mut().zip(&places) {
                         let value = load(b, vector(element), entry, place);

@@ -196,6 +196,7 @@ impl<T: Number> Family for RegisterKernel<T> {
         let input = T::elements(input);
         let form = &self.plan.form;
         let (depth, positions) = (self.geometry.channels, self.geometry.positions());
+        let row_stride = self.geometry.input_strides.x;
         let pass_inputs = self.plan.groups * form.group;
         let (tail, scratch) = scratch.split_at_mut(lines::<T>(pass_inputs));
         let (sums, totals) = scratch.split_at_mut(positions * self.sum_lines());
@@ -218,7 +219,7 @@ impl<T: Number> Family for RegisterKernel<T> {
             let indices = &pass.indices[units.start * stride..units.end * stride];
             let first = number * pass_inputs;
             for position in 0..positions {
-                let row = &input[position * depth..][first..depth.min(first + pass_inputs)];
+                let row = &input[position * row_stride..][first..depth.min(first + pass_inputs)];
                 let needed = pass.groups * form.group;
                 let row = if row.len() < needed {
                     tail[..row.len()].copy_from_slice(row);

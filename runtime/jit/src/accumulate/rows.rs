@@ -125,10 +125,10 @@ impl<T: Number> Family for RowsKernel<T> {
         let accumulate = unsafe {
             std::mem::transmute::<*const u8, AccumulateScalarsFunction<T::Wide>>(self.accumulate.entry())
         };
-        let depth = self.geometry.channels;
+        let (depth, stride) = (self.geometry.channels, self.geometry.input_strides.x);
         let outputs = units.start * SCALAR_OUTPUTS..(units.end * SCALAR_OUTPUTS).min(self.geometry.outputs);
         for position in 0..self.geometry.positions() {
-            row[..depth].copy_from_slice(&input[position * depth..][..depth]);
+            row[..depth].copy_from_slice(&input[position * stride..][..depth]);
             row[depth..].fill(T::zeroed());
             sums.fill(T::Wide::zeroed());
             for (block, indices) in self.indices.iter().enumerate() {

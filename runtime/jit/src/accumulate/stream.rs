@@ -1,6 +1,6 @@
 //! The lookups of outputs, in the order and form in which [`super::code::Accumulate`] reads them.
 
-/// One lookup of an output: the entry's offset from the table, in numbers, and whether it is subtracted.
+/// One lookup of an output: the entry's offset from the table, in bytes, and whether it is subtracted.
 pub(crate) type Lookup = (u16, bool);
 
 /// The lookups of a pass over some outputs, sorted into classes by how many of them are subtracted.

@@ -59,7 +59,8 @@ impl<T: Number> TableKernel<T> {
             .into_iter()
             .map(|epilogue| Finish::new(compiler, isa, element, blocks.widened, epilogue))
             .collect::<Result<_, JitError>>()?;
-        let packing = Packing::new(compiler, isa, &geometry, &plan.phases, planes)?;
+        let packed = if plan.in_place { &[] } else { &plan.phases[..] };
+        let packing = Packing::new(compiler, isa, &geometry, packed, planes)?;
         Ok(TableKernel { geometry, packing, blocks, build, finishes, chunks, plan })
     }
 
@@ -106,6 +107,9 @@ impl<T: Number> TableKernel<T> {
     }
 
     fn packed_lines(&self) -> usize {
+        if self.plan.in_place {
+            return 0;
+        }
         let planes = self.plan.phases.len() * self.geometry.groups * self.geometry.channels;
         lines::<T>(planes * self.packing.planes.plane)
     }
@@ -156,7 +160,8 @@ impl<T: Number> TableKernel<T> {
         self.packing.pack(geometry, sample, channels, origin, [rows, parts], input, packed);
     }
 
-    /// Sums of a region for the outputs of a chunk, tile by tile; parts of those of i16 end up in the totals.
+    /// Sums of a region for the outputs of a chunk, tile by tile; parts of those of i16 end up in the totals. `packed` are the sample's
+    /// planes: packed ones, or those of the input.
     #[allow(clippy::too_many_arguments)] // What is summed, and the memory for it.
     fn sum(
         &self,
@@ -169,13 +174,13 @@ impl<T: Number> TableKernel<T> {
         packed: &[T],
     ) {
         let Shape { tile, tiles, entry, entries, .. } = self.plan.shape;
-        let size = self.plan.region();
+        let start = self.plan.start(region);
         let table = entries * entry;
         // Tiles and rows that the image still covers.
-        let left = [self.plan.extent[0] - region[0] * size[0], self.plan.extent[1] - region[1] * size[1]];
+        let left = [self.plan.extent[0] - start[0], self.plan.extent[1] - start[1]];
         let live = [left[0].div_ceil(tile.rows).min(tiles[0]), left[1].div_ceil(tile.width()).min(tiles[1])];
         let rows = self.plan.shape.table_rows - (tiles[0] - live[0]) * tile.rows;
-        let source = conv_group * self.geometry.channels * self.packing.planes.plane + region[1] * size[1];
+        let source = conv_group * self.geometry.channels * self.packing.planes.plane + start[1];
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
         let build = unsafe { std::mem::transmute::<*const u8, BuildFunction<T>>(self.build.entry()) };
         let (conv_groups, outputs) = &self.chunks[chunk];
@@ -189,14 +194,14 @@ impl<T: Number> TableKernel<T> {
                 // SAFETY: the slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts
                 // `block` of them; a table has `table_rows >= rows` rows of `pitch` numbers. A member's plane starts
                 // inside `packed`, and `planes` made planes long enough for `table_rows` rows of `pitch` numbers from
-                // every region's start and member's displacement. `members` has as many offsets as the group's size.
+                // every region's start and member's displacement; a region of the input as it is ends with its plane. `members` has
+                // as many offsets as the group's size.
                 unsafe {
                     build(
                         tables[slot * table..].as_mut_ptr(),
                         packed[source..].as_ptr(),
                         members.as_ptr(),
                         rows,
-                        tile.pitch / tile.lanes,
                         self.packing.planes.pitch * size_of::<T>(),
                     );
                 }
@@ -246,18 +251,21 @@ impl<T: Number> TableKernel<T> {
         io: &Io<'_>,
     ) {
         let Plan { extent, shape: Shape { tile, tiles, .. }, .. } = &self.plan;
-        let (size, width, step) = (self.plan.region(), tile.width(), tile.positions());
+        let (start, width, step) = (self.plan.start(region), tile.width(), tile.positions());
+        // Columns before are those of the region before.
+        let own = region[1] * self.plan.region()[1];
         let strides = self.geometry.output_strides;
         for (ty, tx) in (0..tiles[0]).flat_map(|ty| (0..tiles[1]).map(move |tx| (ty, tx))) {
             let from = (ty * tiles[1] + tx) * outputs.len() * step;
             let (sums, totals) = (&sums[from..], totals.get(from..).unwrap_or(&[]));
-            let x = region[1] * size[1] + tx * width;
+            let x = start[1] + tx * width;
+            let skipped = own.saturating_sub(x).min(width);
             let mut count = 0;
             for row in 0..tile.rows {
-                let y = region[0] * size[0] + ty * tile.rows + row;
+                let y = start[0] + ty * tile.rows + row;
                 let covered = if y < extent[0] { width.min(extent[1].saturating_sub(x)) } else { 0 };
-                for (y, x, from, run) in self.pieces(y, x, covered) {
-                    let (from, to) = (row * width + from, y * strides.y + x * strides.x);
+                for (y, x, from, run) in self.pieces(y, x + skipped, covered.saturating_sub(skipped)) {
+                    let (from, to) = (row * width + skipped + from, y * strides.y + x * strides.x);
                     pieces[count] = Piece { from: from as u32, to: to as u32, count: run as u32 };
                     count += 1;
                 }
@@ -415,7 +423,7 @@ impl<T: Number> Family for TableKernel<T> {
         let (mut packed_until, mut cleared, mut numbered) = (units.start, None, None);
         for unit in units.clone() {
             let [sample, down, across] = place(unit);
-            if unit == packed_until {
+            if unit == packed_until && !self.plan.in_place {
                 let row = (unit / self.chunks.len() / regions[1] + 1) * regions[1] * self.chunks.len();
                 packed_until = row.min(units.end);
                 let across = across..place(packed_until - 1)[2] + 1;
@@ -428,10 +436,14 @@ impl<T: Number> Family for TableKernel<T> {
                     places.for_each(|(place, channel)| *place = finish.epilogue.numbers(channel, scale));
                 }
             }
+            let planes = match self.plan.in_place {
+                true => &input[sample * self.geometry.input_strides.sample..],
+                false => &*packed,
+            };
             let chunk = unit % self.chunks.len();
             let (conv_groups, outputs) = &self.chunks[chunk];
             for conv_group in conv_groups.clone() {
-                self.sum([down, across], conv_group, chunk, tables, sums, totals, packed);
+                self.sum([down, across], conv_group, chunk, tables, sums, totals, planes);
                 let first = conv_group * self.geometry.outputs;
                 let outputs = first + outputs.start..first + outputs.end;
                 // SAFETY: the elements of this unit's sample, region and outputs belong to no other unit.
@@ -456,6 +468,10 @@ fn planes(geometry: &Geometry, plan: &Plan, reach: [usize; 2]) -> Planes {
     let read = across + plan.shape.tile.pitch + reach[1];
     let tile = plan.shape.tile;
     match plan.image {
+        Image::Flat { pitch } if plan.in_place => {
+            let plane = geometry.input_strides.channel;
+            Planes { pitch, columns: pitch, bands: 1, band: [0, 0], lead: 0, plane }
+        }
         Image::Bands { bands, rows, width } => {
             let columns = (bands - 1) * width + geometry.output[1] + reach[1];
             let pitch = read.max(columns).next_multiple_of(plan.shape.tile.lanes);

@@ -8,53 +8,74 @@ use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use crate::machine::Element;
 use iced_x86::code_asm::*;
 
-/// [`Build`]: members in the first registers, then a sum for each depth of the walk over patterns.
+/// [`Build`]: for each vector, members in the first registers, then a sum for each depth of the walk over patterns.
+///
+/// Of vectors of 256 bits two are made at a time where registers allow, since stores of one cache line that follow each other go there
+/// together.
 pub(crate) fn build(code: &Build) -> Assembled {
     let Build { element, lanes, group, entry, pitch } = *code;
     let bytes = element.bytes();
+    let patterns = Patterns::new(group);
+    let registers = 2 * group - 1;
+    let together = if lanes * bytes == 32 && 2 * registers <= 16 { 2 } else { 1 };
+    let (turns, rest) = (code.vectors() / together, code.vectors() % together);
     assemble(lanes * bytes, |a| {
-        let (table, source, members, rows, vectors, source_row) = (rdi, rsi, rdx, rcx, r8, r9);
-        let sources = &[rax, r10, r11, rbx, rbp][..group];
-        let (to, at, left) = (r12, r13, r14);
-        let saved = [rbx, rbp, r12, r13, r14];
+        let (table, source, members, rows, source_row) = (rdi, rsi, rdx, rcx, r8);
+        let sources = &[rax, r9, r10, r11, rbx][..group];
+        let (to, at, left) = (rbp, r12, r13);
+        let saved = [rbx, rbp, r12, r13];
         saved.iter().try_for_each(|&register| a.push(register))?;
         for (j, &register) in sources.iter().enumerate() {
             a.mov(register, qword_ptr(members + j * 8))?;
             a.add(register, source)?;
         }
-        let (mut row, mut vector) = (a.create_label(), a.create_label());
+        let vector = a.vector();
+        let sums = |a: &mut Assembler, vectors: usize| -> Emitted {
+            for v in 0..vectors {
+                for (member, &register) in sources.iter().enumerate() {
+                    a.load(v * registers + member, ptr(register + at + v * vector))?;
+                }
+            }
+            // By number of the sum: the register that it is in, which its siblings take over.
+            let mut places: Vec<usize> = Vec::new();
+            for (number, sum) in (1..).zip(patterns.sums()) {
+                let parent = sum.parent.map(|parent| places[parent - 1]);
+                let place = match parent {
+                    None => sum.member,
+                    Some(parent) if parent < group => group,
+                    Some(parent) => parent + 1,
+                };
+                for first in (0..vectors).map(|v| v * registers) {
+                    let Some(parent) = parent.map(|parent| first + parent) else { break };
+                    let (place, member) = (first + place, first + sum.member);
+                    match (element, sum.negative) {
+                        (Element::F32, true) => a.subtract_f32(place, parent, member)?,
+                        (Element::F32, false) => a.add_f32(place, parent, member)?,
+                        (Element::I16, true) => a.subtract_i16(place, parent, member)?,
+                        (Element::I16, false) => a.add_i16(place, parent, member)?,
+                    }
+                }
+                places.push(place);
+                let entry = to + number * entry * bytes;
+                (0..vectors).try_for_each(|v| a.store(ptr(entry + v * vector), v * registers + place))?;
+            }
+            a.add(to, (vectors * vector) as i32)?;
+            a.add(at, (vectors * vector) as i32)
+        };
+        let (mut row, mut turn) = (a.create_label(), a.create_label());
         a.set_label(&mut row)?;
         a.mov(to, table)?;
         a.xor(at, at)?;
-        a.mov(left, vectors)?;
-        a.set_label(&mut vector)?;
-        for (member, &register) in sources.iter().enumerate() {
-            a.load(member, ptr(register + at))?;
+        if turns > 0 {
+            a.mov(r13d, turns as u32)?;
+            a.set_label(&mut turn)?;
+            sums(a, together)?;
+            a.dec(left)?;
+            a.jnz(turn)?;
         }
-        // By number of the sum: the register that it is in, which its siblings take over.
-        let mut places: Vec<usize> = Vec::new();
-        for (number, sum) in (1..).zip(Patterns::new(group).sums()) {
-            let place = match sum.parent {
-                None => sum.member,
-                Some(parent) => {
-                    let parent = places[parent - 1];
-                    let place = if parent < group { group } else { parent + 1 };
-                    match (element, sum.negative) {
-                        (Element::F32, true) => a.subtract_f32(place, parent, sum.member)?,
-                        (Element::F32, false) => a.add_f32(place, parent, sum.member)?,
-                        (Element::I16, true) => a.subtract_i16(place, parent, sum.member)?,
-                        (Element::I16, false) => a.add_i16(place, parent, sum.member)?,
-                    }
-                    place
-                }
-            };
-            places.push(place);
-            a.store(ptr(to + number * entry * bytes), place)?;
+        if rest > 0 {
+            sums(a, rest)?;
         }
-        a.add(to, (lanes * bytes) as i32)?;
-        a.add(at, (lanes * bytes) as i32)?;
-        a.dec(left)?;
-        a.jnz(vector)?;
         a.add(table, (pitch * bytes) as i32)?;
         sources.iter().try_for_each(|&register| a.add(register, source_row))?;
         a.dec(rows)?;
@@ -66,10 +87,9 @@ pub(crate) fn build(code: &Build) -> Assembled {
 /// [`Accumulate`].
 pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
     let Accumulate { tile, lookups, fresh, into } = *code;
-    let bytes = tile.element.bytes();
-    assemble(tile.lanes * bytes, |a| {
+    assemble(tile.lanes * tile.element.bytes(), |a| {
         let (table, sums, stream, counts) = (rdi, rsi, rdx, rcx);
-        let (sum, totals, index, entry, total) = (r8, r10, r9, r9, r9);
+        let (sum, totals, entry, total) = (r8, r10, r9, r9);
         a.mov(totals, r8)?;
         let places = tile.offsets();
         let vector = a.vector();
@@ -89,7 +109,7 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
             }
             for lookup in 0..lookups {
                 a.movzx(r9d, word_ptr(stream + (4 + lookup * 2)))?;
-                a.lea(entry, ptr(table + index * bytes))?;
+                a.add(entry, table)?;
                 for (v, &place) in places.iter().enumerate() {
                     let entry = ptr(entry + place);
                     add(a, tile.element, lookup < lookups - class, v, entry)?;

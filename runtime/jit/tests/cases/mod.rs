@@ -126,8 +126,18 @@ pub fn plain<'a>(
 ) -> AccumulateSpec<'a> {
     let (scale, input_scale) = (None, false);
     let (source, partial) = (0, false);
-    let plane =
-        PlaneSpec { source, input, weight_shape, weight, contraction, partial, scale, integers, input_scale };
+    let plane = PlaneSpec {
+        source,
+        input,
+        weight_shape,
+        weight,
+        contraction,
+        part: [0, 1],
+        partial,
+        scale,
+        integers,
+        input_scale,
+    };
     let planes = vec![plane];
     AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 }
 }
@@ -183,6 +193,7 @@ fn check_on(jit: &Jit, case: &Case) {
             weight_shape: &case.weight,
             weight: &weight,
             contraction: &case.contraction,
+            part: [0, 1],
             scale: scale.as_deref(),
             integers: case.integers,
             input_scale: case.input_scale,

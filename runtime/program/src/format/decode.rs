@@ -181,7 +181,8 @@ fn step(step: &m::Step) -> Decoded<Step> {
 
 fn term(term: &m::Term) -> Decoded<Term> {
     let planes = term.planes.iter().map(plane).collect::<Decoded<_>>()?;
-    Ok(Term { planes, scale: term.scale.map(ConstantId), input_scale: term.input_scale.map(BufferId) })
+    let parts = term.parts.map_or(Ok(1), size)?;
+    Ok(Term { planes, parts, scale: term.scale.map(ConstantId), input_scale: term.input_scale.map(BufferId) })
 }
 
 fn plane(plane: &m::Plane) -> Decoded<Plane> {

@@ -200,6 +200,7 @@ fn term(term: &crate::step::Term) -> m::Term {
         planes: term.planes.iter().map(plane).collect(),
         scale: term.scale.map(|id| id.0),
         input_scale: term.input_scale.map(|id| id.0),
+        parts: (term.parts != 1).then_some(term.parts as u64),
     }
 }
 

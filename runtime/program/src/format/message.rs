@@ -194,6 +194,8 @@ pub(super) struct Term {
     pub scale: Option<u32>,
     #[prost(uint32, optional, tag = "3")]
     pub input_scale: Option<u32>,
+    #[prost(uint64, optional, tag = "4")]
+    pub parts: Option<u64>,
 }
 
 /// `scale` holds the bits of a given scale.

@@ -95,24 +95,26 @@ pub(super) fn accumulate(
     let shape = cx.shapes.of(step.output);
     let matmul = matches!(step.terms[0].planes[0].contraction, Contraction::MatMul);
     let bias = step.epilogue.bias.map(|id| constant(cx, id)).transpose()?;
-    for (i, term) in step.terms.iter().enumerate() {
+    let sums =
+        step.terms.iter().enumerate().flat_map(|(i, term)| (0..term.parts).map(move |part| (i, term, part)));
+    for (i, term, part) in sums {
         let scale = term.scale.map(|id| constant(cx, id)).transpose()?;
         let input_scale = term.input_scale.map(|id| cx.f32(Operand::Buffer(id))).transpose()?;
+        // Outputs of the plane that are of parts before.
+        let first = part * if matmul { shape[shape.len() - 1] } else { shape[1] };
         let factor = |sample: usize, channel: usize| {
-            let scale = scale.map(|scale| scale[if scale.len() == 1 { 0 } else { channel }]);
+            let scale = scale.map(|scale| scale[if scale.len() == 1 { 0 } else { first + channel }]);
             let input_scale = input_scale.map(|scales| scales[sample]);
             match (scale, input_scale) {
                 (Some(a), Some(b)) => Some(a * b),
                 (a, b) => a.or(b),
             }
         };
+        let bias = bias.filter(|_| i == 0 && part + 1 == term.parts);
         let finish = |sum: f64, sample: usize, channel: usize, earlier: f32| {
             let value = factor(sample, channel).map_or(sum as f32, |factor| sum as f32 * factor);
-            match bias {
-                _ if i > 0 => earlier + value,
-                Some(bias) => value + bias[channel],
-                None => value,
-            }
+            let value = if i == 0 && part == 0 { value } else { earlier + value };
+            bias.map_or(value, |bias| value + bias[channel])
         };
         // Found wanting here, before a sum begins.
         term.planes.iter().try_for_each(|plane| Product::of(cx, plane).map(|_| ()))?;
@@ -125,7 +127,7 @@ pub(super) fn accumulate(
                             let (input, weight) =
                                 (Operand::Buffer(plane.input), Operand::Constant(plane.weight));
                             let windowed = Windowed::new(cx, input, weight, window, *groups);
-                            windowed.sum(product, sample, channel, at, sums);
+                            windowed.sum(product, sample, first + channel, at, sums);
                         }
                     }
                 };
@@ -138,9 +140,12 @@ pub(super) fn accumulate(
                     for (block, values) in line.chunks_mut(BLOCK).enumerate() {
                         let mut sums = [0f64; BLOCK];
                         for (plane, product) in products.clone() {
-                            let inner = cx.shape(Operand::Constant(plane.weight))[0];
-                            let x = (0..inner).map(|k| product.input.get(row * inner + k));
-                            row_sums(x, product.weights, columns, block * BLOCK, &mut sums[..values.len()]);
+                            let weight = cx.shape(Operand::Constant(plane.weight));
+                            let inner = weight[weight.len() - 2];
+                            let from = (row * term.parts + part) * inner;
+                            let x = (0..inner).map(|k| product.input.get(from + k));
+                            let column = part * inner * columns + block * BLOCK;
+                            row_sums(x, product.weights, columns, column, &mut sums[..values.len()]);
                         }
                         for (j, value) in values.iter_mut().enumerate() {
                             *value = finish(sums[j], row / of_a_sample.max(1), block * BLOCK + j, *value);

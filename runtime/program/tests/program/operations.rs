@@ -14,7 +14,12 @@ fn term(planes: &[(u32, u32)], scale: Option<u32>) -> Term {
         let contraction = Contraction::Window { window: window(&[1, 1]), groups: 1 };
         Plane { input: BufferId(input), weight: ConstantId(weight), contraction }
     };
-    Term { planes: planes.iter().map(plane).collect(), scale: scale.map(ConstantId), input_scale: None }
+    Term {
+        planes: planes.iter().map(plane).collect(),
+        parts: 1,
+        scale: scale.map(ConstantId),
+        input_scale: None,
+    }
 }
 
 fn counts(kernel: (u64, u64), epilogue: (u64, u64), float: u64) -> Operations {

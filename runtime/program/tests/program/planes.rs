@@ -21,10 +21,11 @@ fn sum(inner: usize) -> Program {
     };
     let whole = Term {
         planes: vec![plane(1, 0), plane(1, 1)],
+        parts: 1,
         scale: Some(ConstantId(2)),
         input_scale: Some(BufferId(2)),
     };
-    let float = Term { planes: vec![plane(0, 0)], scale: None, input_scale: None };
+    let float = Term { planes: vec![plane(0, 0)], parts: 1, scale: None, input_scale: None };
     let epilogue = Epilogue { bias: Some(ConstantId(3)), ..Epilogue::default() };
     let accumulate = Accumulate { terms: vec![whole, float], epilogue, output: BufferId(3) };
     let buffer = |element, columns: usize| Buffer { element, shape: vec![Dim::Fixed(2), Dim::from(columns)] };

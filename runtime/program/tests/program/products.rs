@@ -12,7 +12,7 @@ use twnc_program::{
 /// A term of one plane.
 fn term(weight: u32, contraction: Contraction, scale: Option<u32>) -> Term {
     let plane = Plane { input: BufferId(0), weight: ConstantId(weight), contraction };
-    Term { planes: vec![plane], scale: scale.map(ConstantId), input_scale: None }
+    Term { planes: vec![plane], parts: 1, scale: scale.map(ConstantId), input_scale: None }
 }
 
 fn windowed(window: Window, groups: usize) -> Contraction {
@@ -77,6 +77,23 @@ fn ternary_channels_and_groups() {
     let grouped = ternary(&[4, 1, 1], &[1, -1, 0, 1]);
     let step = accumulate(vec![term(0, windowed(window(&[1]), 2), None)], Epilogue::default(), 1);
     check(&[input], &[grouped], step, &f32s(&[2, 4, 1], &[1., -1., 0., 2., 3., -3., 0., 4.]));
+}
+
+#[test]
+fn parts_of_a_product_have_factors_of_their_own_and_are_added() {
+    // Two parts of one channel each, two outputs: part 0 has +x0 and -x0, part 1 +x1 and 0.
+    let divided = Term { parts: 2, ..term(0, windowed(window(&[1]), 2), Some(1)) };
+    let epilogue = Epilogue { bias: Some(ConstantId(2)), ..Epilogue::default() };
+    let constants =
+        [ternary(&[4, 1, 1], &[1, -1, 1, 0]), dense(&[4], &[2., 3., 5., 7.]), dense(&[2], &[0.5, 0.25])];
+    let expected = f32s(&[1, 2, 2], &[17.5, 24.5, -2.75, -5.75]);
+    let step = accumulate(vec![divided], epilogue.clone(), 1);
+    check(&[count_up(&[1, 2, 2])], &constants, step, &expected);
+    // The same of two rows (1, 2) and (3, 4).
+    let divided = Term { parts: 2, ..term(0, Contraction::MatMul, Some(1)) };
+    let constants = [ternary(&[2, 1, 2], &[1, -1, 1, 0]), constants[1].clone(), constants[2].clone()];
+    let expected = f32s(&[2, 2], &[12.5, -2.75, 26.5, -8.75]);
+    check(&[count_up(&[2, 2, 1, 1])], &constants, accumulate(vec![divided], epilogue, 1), &expected);
 }
 
 #[test]
@@ -303,7 +320,8 @@ fn quantised_sums_are_exact_and_get_one_factor() {
         outputs: [BufferId(1), BufferId(2)],
     };
     let plane = Plane { input: BufferId(1), weight: ConstantId(0), contraction: Contraction::MatMul };
-    let term = Term { planes: vec![plane], scale: Some(ConstantId(1)), input_scale: Some(BufferId(2)) };
+    let term =
+        Term { planes: vec![plane], parts: 1, scale: Some(ConstantId(1)), input_scale: Some(BufferId(2)) };
     let epilogue = Epilogue { bias: Some(ConstantId(2)), ..Epilogue::default() };
     let accumulate = Accumulate { terms: vec![term], epilogue, output: BufferId(3) };
     let buffer =

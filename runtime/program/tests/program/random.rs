@@ -204,6 +204,7 @@ impl Growth {
                 };
                 let terms = [(input, None), (integers, Some(input_scale))].map(|(input, input_scale)| Term {
                     planes: (0..1 + self.choices.below(2)).map(|_| weight(self, input)).collect(),
+                    parts: 1,
                     scale: self.choices.flip().then(|| self.floats(&[1])),
                     input_scale,
                 });
@@ -394,8 +395,9 @@ impl Growth {
         let groups = if self.choices.flip() { shape[1].max(1) } else { 1 };
         let channels = groups * (1 + self.choices.below(2));
         let weight = [&[channels, shape[1] / groups], &window.kernel[..]].concat();
-        let output = self.define(ElementType::F32, [&[shape[0], channels], &sizes[..]].concat());
-        let epilogue = self.epilogue(output, channels);
+        let parts = if ternary && groups > 1 && self.choices.flip() { groups } else { 1 };
+        let output = self.define(ElementType::F32, [&[shape[0], channels / parts], &sizes[..]].concat());
+        let epilogue = self.epilogue(output, channels / parts);
         Some(match ternary {
             true => {
                 let contraction = Contraction::Window { window, groups };
@@ -413,8 +415,9 @@ impl Growth {
                         weight: random.trits(&weight),
                         contraction: contraction.clone(),
                     };
-                    let planes = (0..1 + self.choices.below(2)).map(|_| plane(self)).collect();
-                    Term { planes, scale, input_scale }
+                    let count = if parts > 1 { 1 } else { 1 + self.choices.below(2) };
+                    let planes = (0..count).map(|_| plane(self)).collect();
+                    Term { planes, parts, scale, input_scale }
                 });
                 let terms = terms.collect();
                 StepKind::Accumulate(Accumulate { terms, epilogue, output })

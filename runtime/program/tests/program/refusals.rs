@@ -82,7 +82,7 @@ fn set_move(program: &mut Program, input: Operand, output: u32) {
 /// A term of one plane.
 fn term(contraction: Contraction) -> Term {
     let plane = Plane { input: BufferId(0), weight: ConstantId(0), contraction };
-    Term { planes: vec![plane], scale: None, input_scale: None }
+    Term { planes: vec![plane], parts: 1, scale: None, input_scale: None }
 }
 
 fn accumulate(terms: Vec<Term>, epilogue: Epilogue) -> StepKind {
@@ -178,8 +178,21 @@ fn steps_that_are_not_valid() {
     let too_large = "a number of its window is too large, or it has too many taps";
     let odd = "its window has not one to three axes, or not one entry for each";
     let zero = "a kernel, stride or dilation is 0";
+    let in_parts = |parts: usize, groups: usize| {
+        let divided = Term { parts, ..term(Contraction::Window { window: one(), groups }) };
+        accumulate(vec![divided], Epilogue::default())
+    };
     let table: Vec<(StepKind, Constant, &str)> = vec![
         (accumulate(vec![], Epilogue::default()), trits(), "it has no term"),
+        (in_parts(0, 1), trits(), "a term of it has no part"),
+        (in_parts(2, 1), trits(), "a term in parts is not one plane whose weight has as many"),
+        // More parts than weights: an empty weight would fit any number of them.
+        (in_parts(1 << 40, 1 << 40), trits(), "a term in parts is not one plane whose weight has as many"),
+        (
+            accumulate(vec![Term { parts: 2, ..term(Contraction::MatMul) }], Epilogue::default()),
+            trits(),
+            "a term in parts is not one plane whose weight has as many",
+        ),
         (
             accumulate(
                 vec![term(Contraction::Window { window: one(), groups: 1 }), term(Contraction::MatMul)],

@@ -14,7 +14,7 @@ pub fn two_steps() -> Program {
     let n = || Dim::Symbol(SymbolId(0));
     let f32_buffer = |shape: Vec<Dim>| Buffer { element: ElementType::F32, shape };
     let plane = Plane { input: BufferId(0), weight: ConstantId(0), contraction: Contraction::MatMul };
-    let term = Term { planes: vec![plane], scale: Some(ConstantId(1)), input_scale: None };
+    let term = Term { planes: vec![plane], parts: 1, scale: Some(ConstantId(1)), input_scale: None };
     let epilogue = Epilogue { activation: Some(Unary::Relu), ..Epilogue::default() };
     let product = Accumulate { terms: vec![term], epilogue, output: BufferId(1) };
     let kind = MoveKind::Transpose { perm: vec![1, 0] };

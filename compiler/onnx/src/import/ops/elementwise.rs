@@ -153,9 +153,14 @@ pub(super) fn sign_of(call: &mut Call<'_, '_>, x: ValueId) -> Result<ValueId, Re
 
 fn ceil(call: &mut Call<'_, '_>) -> Translated {
     let x = call.value(0)?;
+    one(ceiling(call, x)?)
+}
+
+/// The next whole number upwards.
+pub(super) fn ceiling(call: &mut Call<'_, '_>, x: ValueId) -> Result<ValueId, Reason> {
     let negated = call.unary(Unary::Neg, x)?;
     let below = call.unary(Unary::Floor, negated)?;
-    one(call.unary(Unary::Neg, below)?)
+    call.unary(Unary::Neg, below)
 }
 
 fn cast(call: &mut Call<'_, '_>) -> Translated {

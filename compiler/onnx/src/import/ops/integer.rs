@@ -3,8 +3,9 @@
 //! A sum is exact as long as it is below 2^24 in magnitude. With ternary weights (codes -1, 0 and 1 about their zero point) and 8-bit inputs it is up to 65,793
 //! products, and the weight is recognised as ternary.
 
-use super::super::call::{Call, Known, Reason, Translated, axis, one};
+use super::super::call::{Call, Known, Reason, Translated, one};
 use super::convolution::{geometry, positive};
+use super::quantise::Along;
 use super::{Operator, operator};
 use crate::proto::DataType;
 use crate::tensor;
@@ -153,34 +154,23 @@ fn rounded(
     call.cast(y, element)
 }
 
-/// `QuantizeLinear` of data: scales for the tensor or along one axis.
+/// `QuantizeLinear` of data.
 pub(super) fn quantise_data(call: &mut Call<'_, '_>) -> Translated {
-    if call.attributes.int("block_size")?.unwrap_or(0) != 0 {
-        return Err(Reason::new("has a block_size, which is supported for constants only".into()));
-    }
     let x = call.value(0)?;
-    let rank = call.ty(x).rank();
     let x = call.cast(x, ElementType::F32)?;
-    let scale = call.value(1)?;
-    let on = match call.attributes.int("axis")?.unwrap_or(1) {
-        given if call.ty(scale).rank() == 1 && call.shape(scale)[0] != Dim::from(1) => axis(given, rank)?,
-        _ => usize::MAX,
+    let (along, x) = Along::of(call, x)?;
+    let Some(scale) = along.parameter(call, 1)? else {
+        return Err(Reason::new("the scale (operand 1) is missing".into()));
     };
-    let scale = along(call, scale, on, rank)?;
     let x = call.binary(Binary::Div, x, scale)?;
     let stored = match (call.has(2), call.attributes.int("output_dtype")?.unwrap_or(0)) {
         (true, _) => stored(call, 2)?,
         (false, 0) => DataType::Uint8,
         (false, number) => tensor::data_type(i32::try_from(number).unwrap_or(0))?,
     };
-    let zero = match call.optional(2)? {
-        Some(zero) => {
-            let zero = call.cast(zero, ElementType::F32)?;
-            Some(along(call, zero, on, rank)?)
-        }
-        None => None,
-    };
-    one(rounded(call, x, zero, stored, tensor::element_type(stored as i32)?)?)
+    let zero = along.parameter(call, 2)?;
+    let y = rounded(call, x, zero, stored, tensor::element_type(stored as i32)?)?;
+    one(along.whole(call, y)?)
 }
 
 /// UINT8 with a scale and zero point for the range of the elements and 0.

@@ -1,7 +1,9 @@
-//! The operators of ONNX, one file a family. Each file opens with the table of its operators.
+//! The operators of ONNX, and of other domains that exporters use, one file a family. Each file opens with the table of its operators.
 
 mod activation;
 mod attention;
+mod bitwise;
+mod classical;
 mod columns;
 mod constant;
 mod convolution;
@@ -13,9 +15,11 @@ mod layout;
 mod linear;
 mod logic;
 mod movement;
+mod nbits;
 mod normalisation;
 mod order;
 mod pool;
+mod qonnx;
 mod quantise;
 mod reduce;
 mod resample;
@@ -26,15 +30,19 @@ mod trigonometry;
 
 pub(super) use layout::reshaped;
 pub(super) use movement::slice_ranges;
+pub(super) use nbits::range as nbits_range;
+pub(super) use qonnx::codes as codes_of_bits;
+pub(super) use quantise::whole_numbers;
 
 use super::call::{Call, Translated};
+use super::model::operator_name;
 
 /// An operator of ONNX that is imported.
 #[derive(Clone, Debug)]
 pub struct Operator {
-    /// Its name in ONNX's own domain.
+    /// Its name; `domain::name` beyond ONNX's own domain.
     pub name: &'static str,
-    /// The first operator set (1 or newer) in which it is accepted.
+    /// The first operator set of ONNX (1 or newer) in which it is accepted.
     pub since: i64,
     /// The least and the largest number of operands.
     pub operands: (usize, usize),
@@ -72,13 +80,19 @@ pub fn operators() -> impl Iterator<Item = &'static Operator> {
         constant::OPERATORS,
         quantise::OPERATORS,
         integer::OPERATORS,
+        bitwise::OPERATORS,
+        nbits::OPERATORS,
+        qonnx::OPERATORS,
+        classical::OPERATORS,
     ]
     .into_iter()
     .flatten()
 }
 
-/// The operator of this name.
-pub(super) fn find(name: &str) -> Option<&'static Operator> {
+/// The operator of this name and domain, whichever of its domains that is.
+pub(super) fn find(domain: &str, name: &str) -> Option<&'static Operator> {
+    let domain = if qonnx::OLDER_DOMAINS.contains(&domain) { qonnx::DOMAIN } else { domain };
+    let name = operator_name(domain, name);
     operators().find(|operator| operator.name == name)
 }
 

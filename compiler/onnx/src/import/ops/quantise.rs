@@ -6,7 +6,7 @@ use super::super::call::{Call, Known, Reason, Translated, axis, one};
 use super::{Operator, operator};
 use crate::proto::DataType;
 use crate::tensor;
-use twnc_ir::{Binary, Data, Dim, ElementType, Tensor};
+use twnc_ir::{Binary, Data, Dim, ElementType, Tensor, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
     operator("DequantizeLinear", 10, (2, 3), "const; cast, sub, mul where it is of data", dequantise),
@@ -45,42 +45,102 @@ fn dequantise(call: &mut Call<'_, '_>) -> Translated {
 
 fn dequantise_data(call: &mut Call<'_, '_>) -> Translated {
     let x = call.value(0)?;
-    let ty = call.ty(x).clone();
-    if block_size(call)? != 0 {
-        return Err(Reason::new("has a block_size, which is supported for constants only".into()));
-    }
     let x = call.cast(x, ElementType::F32)?;
-    let mut parameters = vec![];
-    for operand in [2, 1] {
-        let Some(parameter) = call.optional(operand)? else { continue };
-        let parameter = call.cast(parameter, ElementType::F32)?;
-        let shape = call.shape(parameter);
-        let parameter = match shape.as_slice() {
-            [] => parameter,
-            [count] if *count == Dim::from(1) => call.reshape(parameter, vec![])?,
-            [count] => {
-                let axis = axis(call.attributes.int("axis")?.unwrap_or(1), ty.rank())?;
-                let mut along = vec![Dim::from(1); ty.rank()];
-                along[axis] = count.clone();
-                call.reshape(parameter, along)?
-            }
+    let (along, x) = Along::of(call, x)?;
+    let x = match along.parameter(call, 2)? {
+        Some(zero) => call.binary(Binary::Sub, x, zero)?,
+        None => x,
+    };
+    let Some(scale) = along.parameter(call, 1)? else {
+        return Err(Reason::new("the scale (operand 1) is missing".into()));
+    };
+    let y = call.binary(Binary::Mul, x, scale)?;
+    one(along.whole(call, y)?)
+}
+
+/// How scales and zero points lie over data: one for all, one for each index of an axis, one for each block along it.
+pub(super) struct Along {
+    axis: usize,
+    /// Of the data, before its axis was divided into blocks.
+    shape: Vec<Dim>,
+    block: usize,
+}
+
+impl Along {
+    /// Of a node whose operand 1 is the scale; and its data, in blocks if there are any.
+    pub(super) fn of(call: &mut Call<'_, '_>, x: ValueId) -> Result<(Along, ValueId), Reason> {
+        let (shape, block) = (call.shape(x), block_size(call)?);
+        let given = call.attributes.int("axis")?.unwrap_or(1);
+        let scale = call.operand_type(1)?;
+        if block == 0 && scale.shape.iter().all(|size| *size == Dim::from(1)) {
+            return Ok((Along { axis: 0, shape, block }, x));
+        }
+        let along = Along { axis: axis(given, shape.len())?, shape, block };
+        let x = match block {
+            0 => x,
             _ => {
+                let divided = along.divided()?;
+                call.reshape(x, divided)?
+            }
+        };
+        Ok((along, x))
+    }
+
+    /// The shape of the data with two axes, blocks and what is in one, for the one along which they lie.
+    fn divided(&self) -> Result<Vec<Dim>, Reason> {
+        let (axis, block) = (self.axis, self.block);
+        let size = self.shape[axis].as_fixed().and_then(|n| usize::try_from(n).ok());
+        let Some(count) = size.filter(|n| n % block == 0).map(|n| n / block) else {
+            return Err(Reason::new(format!(
+                "axis {axis} of its data has {} elements, which is no multiple of the block_size {block}; that is supported for constants only",
+                self.shape[axis]
+            )));
+        };
+        let mut shape = self.shape.clone();
+        shape.splice(axis..=axis, [count, block].map(Dim::from));
+        Ok(shape)
+    }
+
+    /// An operand with scales or zero points, as f32, so that it broadcasts over the data.
+    pub(super) fn parameter(
+        &self,
+        call: &mut Call<'_, '_>,
+        operand: usize,
+    ) -> Result<Option<ValueId>, Reason> {
+        let Some(parameter) = call.optional(operand)? else { return Ok(None) };
+        let parameter = call.cast(parameter, ElementType::F32)?;
+        let mut shape = call.shape(parameter);
+        if self.block != 0 {
+            if shape.len() != self.shape.len() {
                 return Err(Reason::new(format!(
-                    "operand {operand} is {}; it must be a scalar or vector",
+                    "operand {operand} is {}; blocks have one of as many axes as the data",
                     call.ty(parameter)
                 )));
             }
-        };
-        parameters.push(parameter);
-    }
-    call.attributes.ignore(&["axis"]);
-    match parameters[..] {
-        [zero, scale] => {
-            let centred = call.binary(Binary::Sub, x, zero)?;
-            one(call.binary(Binary::Mul, centred, scale)?)
+            shape.insert(self.axis + 1, Dim::from(1));
+        } else {
+            shape = match shape.as_slice() {
+                [] => vec![],
+                [count] if *count == Dim::from(1) => vec![],
+                [count] => {
+                    let mut along = vec![Dim::from(1); self.shape.len()];
+                    along[self.axis] = count.clone();
+                    along
+                }
+                _ => {
+                    return Err(Reason::new(format!(
+                        "operand {operand} is {}; it must be a scalar or vector",
+                        call.ty(parameter)
+                    )));
+                }
+            };
         }
-        [scale] => one(call.binary(Binary::Mul, x, scale)?),
-        _ => Err(Reason::new("the scale (operand 1) is missing".into())),
+        call.reshape(parameter, shape).map(Some)
+    }
+
+    /// What was computed from the data, in their shape.
+    pub(super) fn whole(&self, call: &mut Call<'_, '_>, y: ValueId) -> Result<ValueId, Reason> {
+        if self.block == 0 { Ok(y) } else { call.reshape(y, self.shape.clone()) }
     }
 }
 
@@ -116,12 +176,7 @@ fn quantise(call: &mut Call<'_, '_>) -> Translated {
     };
     let codes: Option<Vec<i64>> = elements.iter().enumerate().map(code).collect();
     let codes = codes.ok_or_else(|| Reason::new("scales and zero points do not fit the operand".into()))?;
-    let data = match tensor::element_type(stored as i32)? {
-        ElementType::I8 => Data::I8(codes.iter().map(|&n| n as i8).collect()),
-        ElementType::U8 => Data::U8(codes.iter().map(|&n| n as u8).collect()),
-        ElementType::I16 => Data::I16(codes.iter().map(|&n| n as i16).collect()),
-        _ => Data::I32(codes.iter().map(|&n| n as i32).collect()),
-    };
+    let data = integers(codes, tensor::element_type(stored as i32)?);
     let (tensor, name) = (Tensor::new(x.shape().to_vec(), data)?, name.clone());
     Ok(vec![Known::Constant { tensor, name, stored }])
 }
@@ -204,7 +259,8 @@ fn zero_points(call: &Call<'_, '_>, shape: &[usize]) -> Result<Option<Vec<i64>>,
     numbers.map(Some).ok_or_else(|| Reason::new(format!("the zero point is {}", tensor.ty())))
 }
 
-fn whole_numbers(data: &Data) -> Option<Vec<i64>> {
+/// The elements, if they are whole numbers.
+pub fn whole_numbers(data: &Data) -> Option<Vec<i64>> {
     Some(match data {
         Data::I8(v) => v.iter().map(|&n| n.into()).collect(),
         Data::U8(v) => v.iter().map(|&n| n.into()).collect(),
@@ -213,6 +269,17 @@ fn whole_numbers(data: &Data) -> Option<Vec<i64>> {
         Data::I64(v) => v.to_vec(),
         Data::F32(_) | Data::Bool(_) | Data::Ternary(_) => return None,
     })
+}
+
+/// Elements of a type that holds them.
+pub(super) fn integers(numbers: Vec<i64>, element: ElementType) -> Data {
+    match element {
+        ElementType::I8 => Data::I8(numbers.iter().map(|&n| n as i8).collect()),
+        ElementType::U8 => Data::U8(numbers.iter().map(|&n| n as u8).collect()),
+        ElementType::I16 => Data::I16(numbers.iter().map(|&n| n as i16).collect()),
+        ElementType::I32 => Data::I32(numbers.iter().map(|&n| n as i32).collect()),
+        _ => Data::I64(numbers.into()),
+    }
 }
 
 /// The smallest and the largest code.

@@ -1,0 +1,10 @@
+//! libFuzzer on the reader of model.bin.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use testsuite::fuzz::Target;
+
+fuzz_target!(|bytes: &[u8]| {
+    Target::Program.run(bytes);
+});
