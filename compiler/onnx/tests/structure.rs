@@ -322,7 +322,7 @@ fn bad_nodes() {
         ),
         (
             single(21, "QuantizeLinear", &["2,3", ""], vec![], vec![int("block_size", 2)]),
-            "has a block_size, which is supported for constants only",
+            "axis 1 of its data has 3 elements, which is no multiple of the block_size 2",
         ),
         (single(13, "Relu", &["2,3"], vec![], vec![float("alpha", 1.0)]), "attribute `alpha` is unknown"),
     ];

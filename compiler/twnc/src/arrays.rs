@@ -172,7 +172,7 @@ const MAX_SIDE: u32 = 1 << 15;
 /// Reads an array of at most `left` bytes, and subtracts its own.
 fn read_array(reader: impl Read, left: &mut u64) -> io::Result<Output> {
     let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
-    let file = NpyFile::new(with_short_header(reader)?)?;
+    let file = NpyFile::new(with_checked_header(reader)?)?;
     let npyz::DType::Plain(ty) = file.dtype() else {
         return Err(invalid("records are not supported; save a plain array".into()));
     };
@@ -211,8 +211,9 @@ fn read_array(reader: impl Read, left: &mut u64) -> io::Result<Output> {
 /// The longest header of an array, in bytes: numpy's own limit.
 const MAX_HEADER_BYTES: usize = 10_000;
 
-/// The same bytes, if the header's length is one that is read: the parser allocates as much as it says.
-fn with_short_header(mut reader: impl Read) -> io::Result<impl Read> {
+/// The same bytes, if the header's length is one that is read, and its numbers have a product of 64 bits: the parser allocates as
+/// much as the one says, and multiplies the others.
+fn with_checked_header(mut reader: impl Read) -> io::Result<impl Read> {
     let mut start = [0; 12];
     reader.read_exact(&mut start[..10])?;
     // Version 1 has two bytes of length, all others four.
@@ -223,5 +224,21 @@ fn with_short_header(mut reader: impl Read) -> io::Result<impl Read> {
         let message = format!("its header has {length} bytes; at most {MAX_HEADER_BYTES} are read");
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
-    Ok(io::Cursor::new(start).take(count as u64).chain(reader))
+    let mut header = vec![0; length];
+    reader.read_exact(&mut header)?;
+    if product_of_numbers(&header).is_none() {
+        let message = "its shape is beyond 64 bits, or has a size that is no decimal number";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(io::Cursor::new(start).take(count as u64).chain(io::Cursor::new(header)).chain(reader))
+}
+
+/// The product of all numbers in a header, 0 counted as 1; `None` if it has more than 64 bits or one of them is not decimal.
+fn product_of_numbers(header: &[u8]) -> Option<u64> {
+    let words = header.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
+    let numbers = words.filter(|word| word.first().is_some_and(u8::is_ascii_digit));
+    numbers.into_iter().try_fold(1u64, |product, word| {
+        let digits: String = word.iter().map(|&byte| char::from(byte)).filter(|c| *c != '_').collect();
+        product.checked_mul(digits.trim_end_matches(['l', 'L']).parse::<u64>().ok()?.max(1))
+    })
 }

@@ -58,7 +58,8 @@ fn body(program: &Program, step: &Step) -> String {
             };
             let term = |term: &Term| {
                 let planes: Vec<_> = term.planes.iter().map(plane).collect();
-                let scale = term.scale.map_or(String::new(), |scale| format!(" * {scale}"));
+                let parts = if term.parts > 1 { format!(" in {} parts", term.parts) } else { String::new() };
+                let scale = term.scale.map_or(String::new(), |scale| format!("{parts} * {scale}"));
                 let input_scale = term.input_scale.map_or(String::new(), |scale| format!(" * {scale}"));
                 let planes = match &planes[..] {
                     [plane] => plane.clone(),

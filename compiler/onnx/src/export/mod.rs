@@ -54,6 +54,8 @@ struct Writer<'g> {
     names: Names,
     /// The names of values in the file.
     values: HashMap<ValueId, String>,
+    /// The names of the outputs.
+    outputs: Vec<String>,
     packed: PackedWeights,
     nodes: Vec<NodeProto>,
     initialisers: Vec<TensorProto>,
@@ -69,8 +71,15 @@ impl<'g> Writer<'g> {
         for port in graph.inputs() {
             values.insert(port.value, names.unique(&port.name));
         }
+        let mut outputs = vec![];
         for port in graph.outputs() {
+            // An input that is an output of its own name.
+            if values.get(&port.value) == Some(&port.name) {
+                outputs.push(port.name.clone());
+                continue;
+            }
             let name = names.unique(&port.name);
+            outputs.push(name.clone());
             let is_result =
                 graph.definer(port.value).is_some_and(|(_, node)| node.op.as_constant().is_none());
             // An input, a constant or a second output of one value gets its name from an `Identity` at the end.
@@ -88,7 +97,7 @@ impl<'g> Writer<'g> {
         }
         let (nodes, initialisers, domains) = (vec![], vec![], BTreeSet::new());
         let packed = PackedWeights::new();
-        Writer { graph, format, names, values, packed, nodes, initialisers, domains }
+        Writer { graph, format, names, values, outputs, packed, nodes, initialisers, domains }
     }
 
     /// The name of a value in the file.
@@ -157,19 +166,12 @@ impl<'g> Writer<'g> {
 
     fn finish(mut self) -> ModelProto {
         let graph = self.graph;
-        let mut named = BTreeSet::new();
         let mut output = vec![];
-        for port in graph.outputs() {
+        for (port, name) in graph.outputs().iter().zip(std::mem::take(&mut self.outputs)) {
             let inner = self.name(port.value);
-            let is_result =
-                graph.definer(port.value).is_some_and(|(_, node)| node.op.as_constant().is_none());
-            let name = if is_result && named.insert(port.value) {
-                inner
-            } else {
-                let name = self.names.given(&port.name);
+            if inner != name {
                 self.push("Identity", vec![inner], vec![name.clone()], vec![]);
-                name
-            };
+            }
             output.push(value_info(&name, graph.ty(port.value)));
         }
         let input =

@@ -8,8 +8,6 @@ pub struct Names {
     taken: HashSet<String>,
     /// Where to look next for a free number after a name.
     next: HashMap<String, usize>,
-    /// What became of the first name asked for under each hint.
-    first: HashMap<String, String>,
 }
 
 impl Names {
@@ -22,12 +20,6 @@ impl Names {
             name = format!("{hint}_{next}");
             *next += 1;
         }
-        self.first.entry(hint.to_owned()).or_insert_with(|| name.clone());
         name
-    }
-
-    /// What [`Names::unique`] gave for this hint first.
-    pub fn given(&self, hint: &str) -> String {
-        self.first.get(hint).cloned().unwrap_or_else(|| hint.to_owned())
     }
 }

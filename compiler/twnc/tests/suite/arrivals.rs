@@ -14,9 +14,6 @@ use twnc_passes::{Mode, Options};
 use twnc_program::interpret::Functions;
 use twnc_runtime::{Backend, Module, Output, SessionOptions};
 
-/// Whether a scale for each block of inputs is recognised.
-const BLOCKS_ARE_TERNARY: bool = false;
-
 /// An input and the output of another engine.
 struct Reference {
     shape: Vec<usize>,
@@ -63,7 +60,7 @@ fn seven_ways() {
     assert_eq!(models.count(), references.len(), "models and references come from one script");
     for (name, reference) in references {
         let compiled = compiled(&name);
-        let expected = !name.starts_with("not_") && (BLOCKS_ARE_TERNARY || !name.ends_with("_blocks"));
+        let expected = !name.starts_with("not_");
         assert_eq!(ternary(&compiled) > 0, expected, "{name}: a ternary layer");
         assert_eq!(compiled.ternary_layers() > 0, expected, "{name}: a ternary step");
 

@@ -198,7 +198,7 @@ fn options() {
             3,
             "no layer of the network sums whole numbers",
         ),
-        ("lenet5.onnx -o x.bin --max-memory 5".into(), 2, "--calibrate <X.npz>"),
+        ("lenet5.onnx -o x.bin --max-memory 5".into(), 4, "the limit is 5 (--max-memory)"),
         ("lenet5.onnx -o x.bin --activation-bits 6".into(), 2, "--activations <ACTIVATIONS>"),
         ("passes".into(), 0, "fix_point"),
     ];
