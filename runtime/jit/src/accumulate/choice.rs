@@ -28,7 +28,7 @@ pub(super) struct Product {
 pub(super) enum Choice {
     Rows,
     Registers(Passes),
-    Tables(Plan),
+    Tables(Box<Plan>),
     /// With what it should take, in cycles.
     Direct(f64),
 }
@@ -74,7 +74,7 @@ impl Product {
         let direct = DirectKernel::<T>::cycles(geometry, weights, isa, *range).filter(|_| single);
         match (plan, direct) {
             (Some(plan), direct) if rank > 0 || direct.is_none_or(|direct| plan.cycles < direct) => {
-                Ok(Choice::Tables(plan))
+                Ok(Choice::Tables(Box::new(plan)))
             }
             (_, Some(cycles)) => Ok(Choice::Direct(cycles)),
             (_, None) => Err(JitError::Unsupported("sums of integers that may overflow")),
@@ -110,7 +110,7 @@ impl Product {
             Choice::Tables(plan) => {
                 let Product { geometry, weights, epilogues, range } = self;
                 Box::new(TableKernel::<T>::new(
-                    compiler, isa, geometry, plan, &weights, range, epilogues, threads,
+                    compiler, isa, geometry, *plan, &weights, range, epilogues, threads,
                 )?)
             }
         })
