@@ -47,8 +47,9 @@ fn network() -> Graph {
         pads_end: vec![0; 2],
     };
     let y = build.node(Op::Conv(Conv { geometry: geometry(2), groups: 1 }), &[x, w], "conv").unwrap();
-    let ones =
-        |build: &mut GraphBuilder, v: f32| build.constant(Tensor::from_f32(vec![16], vec![v; 16]).unwrap(), "");
+    let ones = |build: &mut GraphBuilder, v: f32| {
+        build.constant(Tensor::from_f32(vec![16], vec![v; 16]).unwrap(), "")
+    };
     let [scale, bias, mean, variance] = [1.0, 0.0, 0.0, 1.0].map(|v| ones(&mut build, v));
     let y = build.node(Op::BatchNorm { epsilon: 1e-5 }, &[y, scale, bias, mean, variance], "norm").unwrap();
     let y = build.node(Op::Unary(Unary::Relu), &[y], "").unwrap();

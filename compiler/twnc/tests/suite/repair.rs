@@ -89,13 +89,21 @@ fn what_is_repaired_can_be_written_and_read_again() {
     put(&file("wide"), "image", &ArrayD::zeros(vec![4, 1, 28, 30]));
     let cases = [
         ("float.onnx --calibrate x --scale group:64 -o g.bin", 2, "not for groups of weights"),
-        ("float.onnx --calibrate x -o a.bin", 0, "4 layers made ternary and repaired"),
-        ("float.onnx --calibrate x -o a.bin --report a.json --json", 0, "\"held_out\":12"),
-        ("float.onnx --calibrate x -o a.onnx --emit onnx", 0, "held out (the last fifth), fitted on 48"),
+        ("float.onnx --calibrate x --fine-tune 3 -o a.bin", 0, "4 layers made ternary and repaired"),
+        ("float.onnx --calibrate x --fine-tune 3 -o a.bin --report a.json --json", 0, "\"held_out\":12"),
+        (
+            "float.onnx --calibrate x --fine-tune 3 -o a.onnx --emit onnx",
+            0,
+            "held out (the last fifth), fitted on 48",
+        ),
         ("a.onnx -o b.bin", 0, "4 ternary layers"),
         ("compare a.onnx a.bin --data x --min-agreement 1", 0, "same class 100.00%"),
         ("compare a.onnx b.bin --data x --min-agreement 1", 0, "same class 100.00%"),
-        ("float.onnx --calibrate x -o i.bin --activations int", 0, "4 layers made ternary and repaired"),
+        (
+            "float.onnx --calibrate x --fine-tune none -o i.bin --activations int",
+            0,
+            "4 layers made ternary and repaired",
+        ),
         ("float.onnx --calibrate x -o x.bin --ternarise none", 3, "nothing to repair"),
         ("float.onnx --calibrate other -o x.bin", 3, "the network has no input `picture`"),
         ("float.onnx --calibrate nan -o x.bin", 3, "sample 7 of input `image`"),
