@@ -2,7 +2,7 @@
 //!
 //! A [`Network`] is a graph with fixed sizes, made ready to be run forward and backward many times on buffers of its own. It works in f32
 //! and agrees with the reference evaluator within float reassociation. Operators on the way from a parameter to an output need a
-//! derivative ([`operator`]); everything else may be whatever the reference evaluator runs. Layers know nothing of ternary weights: whoever
+//! derivative (`operator`); everything else may be whatever the reference evaluator runs. Layers know nothing of ternary weights: whoever
 //! trains puts `αT` in the place of a parameter and takes the gradient by it.
 //!
 //! Work is divided into pieces whose number depends on sizes alone, and sums over pieces are taken in order: so results are the same on any
