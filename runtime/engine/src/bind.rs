@@ -2,11 +2,11 @@
 
 use crate::plans::Setup;
 use crate::tuning;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use twnc_jit::{
-    AccumulateSpec, Before, ConvSpec, Epilogue, Function, IntegerRange, Jit, JitError, Kernel, MapSpec,
-    MatMulSpec, PlaneSpec, PoolSpec, Source,
+    AccumulateSpec, Before, ConvSpec, Epilogue, Function, IntegerRange, Jit, JitError, Kernel, Layout,
+    MapSpec, MatMulSpec, PlaneSpec, PoolSpec, Source,
 };
 use twnc_program::step::{self, Accumulate, Quantize, Term};
 use twnc_program::{
@@ -34,6 +34,58 @@ pub(crate) fn ranges(program: &Program) -> Ranges<'_> {
         _ => None,
     });
     quantize.collect()
+}
+
+/// Where integers lie that are not in the order of their tensor, and which may.
+#[derive(Default)]
+pub(crate) struct Layouts {
+    /// Written by a quantize step and read by the products of one accumulation, and by nothing else.
+    movable: HashSet<BufferId>,
+    /// How the kernel that reads them wants them.
+    wanted: HashMap<BufferId, Arc<Layout>>,
+}
+
+impl Layouts {
+    /// None yet, of what may be laid out as its reader wants.
+    pub(crate) fn new(program: &Program) -> Layouts {
+        let mut readers: HashMap<BufferId, Option<usize>> = HashMap::new();
+        for (number, step) in program.steps.iter().enumerate() {
+            let products = match &step.kind {
+                StepKind::Accumulate(s) if s.terms.iter().all(|term| term.parts == 1) => Some(number),
+                _ => None,
+            };
+            for operand in step.operands() {
+                if let Operand::Buffer(id) = operand {
+                    let reader = readers.entry(id).or_insert(products);
+                    *reader = reader.filter(|&other| Some(other) == products);
+                }
+            }
+        }
+        readers.extend(program.outputs.iter().map(|port| (port.buffer, None)));
+        let quantized = program.steps.iter().filter_map(|step| match &step.kind {
+            StepKind::Quantize(quantize) => Some(quantize.outputs[0]),
+            _ => None,
+        });
+        let movable = quantized.filter(|id| readers.get(id).is_some_and(Option::is_some)).collect();
+        Layouts { movable, wanted: HashMap::new() }
+    }
+
+    /// How a buffer lies, if that is not in the order of its tensor.
+    pub(crate) fn of(&self, id: BufferId) -> Option<&Arc<Layout>> {
+        self.wanted.get(&id)
+    }
+
+    /// The buffers that are not in the order of their tensors, and their bytes.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (BufferId, usize)> {
+        self.wanted.iter().map(|(&id, layout)| (id, layout.len().saturating_mul(size_of::<i16>())))
+    }
+
+    /// Notes what a kernel wants.
+    pub(crate) fn note(&mut self, bound: &Bound) {
+        for (input, layout) in &bound.kernel.interface().layouts {
+            self.wanted.insert(bound.inputs[*input], layout.clone());
+        }
+    }
 }
 
 /// How a step is executed.
@@ -96,7 +148,8 @@ impl std::fmt::Debug for Execution {
     }
 }
 
-/// What executes a step, where `jit` makes the code for a setup. A step that there is no code for is interpreted.
+/// What executes a step, where `jit` makes the code for a setup. A step that there is no code for is interpreted. The steps behind it were
+/// bound before, and the layouts are what their kernels want.
 ///
 /// # Errors
 /// Whatever else keeps `jit` from making the code.
@@ -105,11 +158,12 @@ pub(crate) fn bind(
     program: &Program,
     shapes: &Shapes,
     ranges: &Ranges<'_>,
+    layouts: &Layouts,
     step: &Step,
     setup: &Setup,
 ) -> Result<Execution, JitError> {
     match &step.kind {
-        StepKind::Accumulate(s) => match accumulation(program, shapes, ranges, s, setup.threads) {
+        StepKind::Accumulate(s) => match accumulation(program, shapes, ranges, layouts, s, setup.threads) {
             Ok(accumulation) => accumulation.bind_tuned(jit, setup),
             Err(interpreted) => Ok(interpreted),
         },
@@ -165,7 +219,8 @@ pub(crate) fn bind(
         StepKind::Quantize(s) => {
             let mut operands = Operands::new(program);
             operands.source(Operand::Buffer(s.input));
-            operands.bind(jit.quantize(s, shapes.of(s.input)), None, step.outputs())
+            let layout = layouts.of(s.outputs[0]);
+            operands.bind(jit.quantize(s, shapes.of(s.input), layout), None, step.outputs())
         }
         _ => Ok(Execution::Interpret(Some(step.kind_name()))),
     }
@@ -283,6 +338,7 @@ pub(crate) fn accumulation<'p>(
     program: &'p Program,
     shapes: &'p Shapes,
     ranges: &Ranges<'_>,
+    layouts: &Layouts,
     step: &'p Accumulate,
     threads: usize,
 ) -> Result<Accumulation<'p>, Execution> {
@@ -317,6 +373,7 @@ pub(crate) fn accumulation<'p>(
                 .and_then(|id| of_part(floats(program, id)?, part, term)),
             integers: range.map(|step| IntegerRange { largest: step.largest(), signed: step.signed }),
             input_scale: factor.is_some_and(|term| term.input_scale.is_some()),
+            laid_out: layouts.movable.contains(&plane.input),
         })
     });
     let spec = AccumulateSpec {

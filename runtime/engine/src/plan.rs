@@ -5,7 +5,7 @@
 
 use crate::array::OutputMut;
 use crate::backend::{self, Backend};
-use crate::bind::{self, Bound, Execution, MAX_INPUTS};
+use crate::bind::{self, Bound, Execution, Layouts, MAX_INPUTS};
 use crate::error::Error;
 use crate::liveness::{self, Ends, Layout};
 use crate::memory;
@@ -71,8 +71,8 @@ impl Plan {
     ) -> Result<Plan, Error> {
         let (program, threads) = (&inner.program, setup.threads);
         let shapes = program.resolve(inputs)?;
-        let bytes = shapes.bytes(program);
-        let layout = liveness::plan(program, &bytes);
+        let mut bytes = shapes.bytes(program);
+        let mut layout = liveness::plan(program, &bytes);
         // Before kernels are made: what they keep for their shapes is bounded by a small multiple of this.
         memory::check(layout.size, max_memory)?;
         let generator = match setup.backend {
@@ -83,19 +83,39 @@ impl Plan {
             }
         };
         let ranges = bind::ranges(program);
-        let execution = |step: &Step| match generator {
-            _ if liveness::is_alias(&step.kind) => Ok(Execution::Alias),
-            None => Ok(Execution::Interpret(None)),
-            Some(jit) => bind::bind(jit, program, &shapes, &ranges, step, setup),
-        };
-        let steps = program.steps.iter().map(execution).collect::<Result<Vec<_>, _>>()?;
+        let mut layouts = if setup.layouts { Layouts::new(program) } else { Layouts::default() };
+        // Kernels say how they want what they read, so the last are made first.
+        let mut steps = Vec::with_capacity(program.steps.len());
+        for step in program.steps.iter().rev() {
+            steps.push(match generator {
+                _ if liveness::is_alias(&step.kind) => Execution::Alias,
+                None => Execution::Interpret(None),
+                Some(jit) => {
+                    let execution = bind::bind(jit, program, &shapes, &ranges, &layouts, step, setup)?;
+                    if let Execution::Kernel(bound) = &execution {
+                        layouts.note(bound);
+                    }
+                    execution
+                }
+            });
+        }
+        steps.reverse();
+        if layouts.sizes().map(|(id, size)| bytes[id.index()] = size).count() > 0 {
+            layout = liveness::plan(program, &bytes);
+        }
         let scratch = steps.iter().map(Execution::scratch).max().unwrap_or(0);
         let outputs = program.outputs.iter().map(|port| bytes[port.buffer.index()]);
         let outputs = outputs.fold(0, usize::saturating_add);
         let ends = liveness::ends(program);
         let plan = Plan { shapes, layout, ends, steps, scratch, threads, outputs };
-        memory::check(plan.workspace_bytes(), max_memory)?;
-        Ok(plan)
+        match memory::check(plan.workspace_bytes(), max_memory) {
+            Ok(()) => Ok(plan),
+            // Tensors that are as large as they must be.
+            Err(_) if setup.layouts => {
+                Plan::new(inner, inputs, &Setup { layouts: false, ..setup.clone() }, max_memory)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The bytes of a workspace: the arena, and the scratch memory of every thread.
@@ -143,7 +163,7 @@ impl Plan {
         self.ends.outputs.contains(&Some(output))
     }
 
-    /// The elements of a buffer.
+    /// The elements of a buffer, in a plan without layouts.
     pub(crate) fn view<'w>(&self, inner: &Inner, workspace: &'w Workspace, id: BufferId) -> View<'w> {
         let bytes: &[u8] = bytemuck::cast_slice(&workspace.arena);
         view(inner.program.buffers[id.index()].element, &bytes[self.layout.ranges[id.index()].clone()])
@@ -183,7 +203,9 @@ impl Plan {
             Execution::Interpret(_) => {
                 Ok(self.interpret(inner, workspace, given, outputs, &inner.program.steps[number])?)
             }
-            Execution::Kernel(bound) => self.execute(inner, threads, bound, workspace, given, outputs),
+            Execution::Kernel(bound) => {
+                self.execute(inner, threads, bound, workspace, &|id| self.given(given, id), outputs)
+            }
         }
     }
 
@@ -198,15 +220,15 @@ impl Plan {
         outputs.get_mut(self.ends.outputs[id.index()]?)?.bytes_mut()
     }
 
-    /// Runs a kernel on its buffers; as [`Plan::run`]. The scratch memory is enough for it.
+    /// Runs a kernel on its buffers; as [`Plan::run`], but for inputs that are where `given` says. The scratch memory is enough for it.
     #[allow(clippy::too_many_arguments)] // What runs, and on what.
-    pub(crate) fn execute(
+    pub(crate) fn execute<'g>(
         &self,
         inner: &Inner,
         threads: &Threads,
         bound: &Bound,
         workspace: &mut Workspace,
-        given: &Given<'_>,
+        given: &dyn Fn(BufferId) -> Option<&'g [u8]>,
         outputs: &mut [OutputMut<'_>],
     ) -> Result<(), Error> {
         let element = |id: BufferId| inner.program.buffers[id.index()].element;
@@ -237,7 +259,7 @@ impl Plan {
         if let Some(target) = target {
             written[0] = target;
         }
-        let bytes = |id: BufferId| self.given(given, id).unwrap_or_else(|| piece(&pieces, range(id)));
+        let bytes = |id: BufferId| given(id).unwrap_or_else(|| piece(&pieces, range(id)));
         let read = |id: BufferId| view(element(id), bytes(id));
         let mut inputs = [View::F32(&[]); MAX_INPUTS];
         inputs.iter_mut().zip(&bound.inputs).for_each(|(slice, &id)| *slice = read(id));

@@ -19,6 +19,8 @@ pub(crate) struct Setup {
     pub(crate) backend: Backend,
     pub(crate) threads: usize,
     pub(crate) tuning: Tuning,
+    /// Whether tensors between kernels lie as those want them. Nobody else can read them then.
+    pub(crate) layouts: bool,
 }
 
 /// The plans that a module has, most recently used last.
@@ -96,7 +98,7 @@ pub(crate) mod tests {
 
     /// With the interpreter.
     fn setup(threads: usize) -> Setup {
-        Setup { backend: Backend::Interpreter, threads, tuning: Tuning::default() }
+        Setup { backend: Backend::Interpreter, threads, tuning: Tuning::default(), layouts: true }
     }
 
     /// A program of no steps, `[N]` to itself.

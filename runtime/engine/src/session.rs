@@ -99,7 +99,12 @@ impl Session {
     pub(crate) fn new(inner: Arc<Inner>, options: SessionOptions) -> Result<Session, Error> {
         let choice = backend::choose(options.backend)?;
         let threads = Threads::new(options.threads).map_err(|e| Error::Threads(e.to_string()))?;
-        let setup = Setup { backend: choice.backend, threads: threads.count(), tuning: options.tuning };
+        let setup = Setup {
+            backend: choice.backend,
+            threads: threads.count(),
+            tuning: options.tuning,
+            layouts: true,
+        };
         let (max_memory, fallback) = (options.max_memory, choice.fallback);
         Ok(Session { inner, setup, max_memory, fallback, threads, idle: Mutex::default() })
     }
@@ -219,7 +224,8 @@ impl Session {
         inputs: &[(&str, I)],
         observe: &mut (dyn FnMut(&Step, &[usize], View<'_>) + Send),
     ) -> Result<(), Error> {
-        self.with_plan(&self.setup, inputs, Plan::workspace_bytes, false, |plan, workspace, given| {
+        let setup = Setup { layouts: false, ..self.setup.clone() };
+        self.with_plan(&setup, inputs, Plan::workspace_bytes, false, |plan, workspace, given| {
             self.execute(plan, workspace, given, &mut [], &mut |number, workspace| {
                 let step = &self.inner.program.steps[number];
                 for &id in step.outputs() {

@@ -200,6 +200,9 @@ fn describe(key: &mut String, plane: &PlaneSpec<'_>) -> fmt::Result {
     if plane.part[1] > 1 {
         key.push_str(" added up");
     }
+    if plane.laid_out {
+        key.push_str(" laid out");
+    }
     Ok(())
 }
 

@@ -12,7 +12,8 @@ use twnc_runtime::{Backend, Isa, Module, Output, Session, SessionOptions, Tuning
 const SHAPE: [usize; 4] = [2, 32, 12, 12];
 const WEIGHT: [usize; 4] = [32, 32, 3, 3];
 const F32: &str = "f32 2x32x12x12 by 32x32x3x3 strides 1x1 dilations 1x1 pads 1x1 1x1 groups 1";
-const INTEGERS: &str = "+-127 2x32x12x12 by 32x32x3x3 strides 1x1 dilations 1x1 pads 1x1 1x1 groups 1";
+const INTEGERS: &str =
+    "+-127 2x32x12x12 by 32x32x3x3 strides 1x1 dilations 1x1 pads 1x1 1x1 groups 1 laid out";
 
 fn trits(salt: usize) -> Trits {
     let trits: Vec<i8> = (0..9216).map(|i| ((i * 5 + i * i * salt) % 3) as i8 - 1).collect();
@@ -108,6 +109,7 @@ fn kernel(jit: &Jit, integers: bool, rank: usize) -> String {
         scale: None,
         integers: integers.then_some(IntegerRange { largest: 127, signed: true }),
         input_scale: integers,
+        laid_out: integers,
     };
     let planes = vec![plane];
     let spec = AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank };

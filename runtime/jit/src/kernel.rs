@@ -6,6 +6,7 @@
 //! of its own, the same share of every kernel, so that most of what it reads is in its own caches; then those of threads that are late.
 //! A share is not divided further: parts of it would pack and build again what they have in common.
 
+use crate::accumulate::Layout;
 use crate::compile::Function;
 use crate::error::JitError;
 use crate::number::Number;
@@ -52,6 +53,8 @@ impl Slot {
 pub struct Interface {
     /// What it reads.
     pub inputs: Vec<Slot>,
+    /// Those of the inputs, by number, that are not dense, and how they lie.
+    pub layouts: Vec<(usize, Arc<Layout>)>,
     /// Whether a residual, as long as the first output, is added.
     pub residual: bool,
     /// What it writes: one or two.

@@ -80,6 +80,7 @@ fn layer(jit: &Jit) -> AccumulateKernel {
         scale: None,
         integers: None,
         input_scale: false,
+        laid_out: false,
     };
     let spec = AccumulateSpec {
         planes: vec![plane],

@@ -21,6 +21,8 @@ pub(super) struct Product {
     pub weights: Weights,
     pub epilogues: Vec<Epilogue>,
     pub range: Option<IntegerRange>,
+    /// Whether the input will be where a plan asks for it.
+    pub laid_out: bool,
 }
 
 /// Which family a product takes.
@@ -48,7 +50,7 @@ impl Choice {
 impl Product {
     /// The family and its plan: the one of this rank, where there are several.
     pub fn choose<T: Number>(&self, isa: Isa, rank: usize) -> Result<Choice, JitError> {
-        let Product { geometry, weights, range, .. } = self;
+        let Product { geometry, weights, range, laid_out, .. } = self;
         let single = self.epilogues.len() == 1;
         let passes = Passes::of(geometry, T::ELEMENT, *range, isa);
         if passes.is_none() && geometry.output_len() > 0 && RowsKernel::<T>::suits(geometry) {
@@ -58,7 +60,7 @@ impl Product {
                 Err(JitError::Unsupported("planes in turns, by rows"))
             };
         }
-        let choose = |rank| Plan::choose(geometry, T::ELEMENT, *range, isa, rank);
+        let choose = |rank| Plan::choose(geometry, T::ELEMENT, *range, *laid_out, isa, rank);
         let plan = match passes {
             None => choose(rank),
             Some(passes) => {
@@ -108,7 +110,7 @@ impl Product {
                 Box::new(RegisterKernel::<T>::new(compiler, geometry, passes, weights, self.epilogues)?)
             }
             Choice::Tables(plan) => {
-                let Product { geometry, weights, epilogues, range } = self;
+                let Product { geometry, weights, epilogues, range, .. } = self;
                 Box::new(TableKernel::<T>::new(
                     compiler, isa, geometry, *plan, &weights, range, epilogues, threads,
                 )?)

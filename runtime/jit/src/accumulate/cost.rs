@@ -6,7 +6,8 @@
 use super::blocks::IntegerRange;
 use super::code::Tile;
 use super::groups::Group;
-use super::plan::{Image, Shape, in_place};
+use super::plan::{Image, Shape};
+use super::reads::Reads;
 use crate::geometry::Geometry;
 use crate::machine::{Isa, first_level_cache};
 
@@ -116,6 +117,8 @@ pub(crate) struct Counter<'a> {
     widenings: usize,
     /// Planes of the input that are packed for a convolution group.
     planes: usize,
+    /// Whether the input will be where it is asked for.
+    laid_out: bool,
 }
 
 impl<'a> Counter<'a> {
@@ -125,6 +128,7 @@ impl<'a> Counter<'a> {
         image: Image,
         range: Option<IntegerRange>,
         phases: usize,
+        laid_out: bool,
     ) -> Counter<'a> {
         let lookups = groups.iter().map(|group| group.lookups.len()).sum();
         // Somewhat more than half of the weights are not zero, half of them of either sign.
@@ -134,7 +138,8 @@ impl<'a> Counter<'a> {
             summed / range.inputs().max(1) + 1
         });
         let planes = phases * geometry.channels;
-        Counter { geometry, groups, image, lookups, shifts: Shifts::new(groups, image), widenings, planes }
+        let shifts = Shifts::new(groups, image);
+        Counter { geometry, groups, image, lookups, shifts, widenings, planes, laid_out }
     }
 
     /// How many vectors, of those that the lookups of an output in a tile add, cross a cache line.
@@ -165,12 +170,18 @@ impl<'a> Counter<'a> {
         let (parts, _) = self.image.parts();
         let runs = tile.rows as f64 * (tile.width() as f64 / parts as f64 + 1.0).floor();
         let written = (geometry.output_len() / 4) as f64;
-        let packed = match self.image {
-            image if in_place(geometry, image, tile) => 0,
-            Image::Bands { .. } => table_rows * extent[1],
-            Image::Flat { .. } => geometry.output[0] * geometry.output[1],
+        let packed = match (Reads::of(geometry, self.image, tile.pitch, self.laid_out), self.image) {
+            (Reads::Dense, _) => 0.0,
+            // Whoever writes the input makes planes of it in the place of something else, but for rows that two bands have.
+            (Reads::LaidOut, Image::Bands { bands, .. }) => {
+                let shared = (bands - 1) * (table_rows - tiles[0] * tile.rows);
+                (shared * geometry.output[1]) as f64 / downs
+            }
+            (Reads::LaidOut, Image::Flat { .. }) => 0.0,
+            (Reads::Packed, Image::Bands { .. }) => (table_rows * extent[1]) as f64,
+            (Reads::Packed, Image::Flat { .. }) => (geometry.output[0] * geometry.output[1]) as f64,
         };
-        let packed = (packed * self.planes) as f64;
+        let packed = packed * self.planes as f64;
         Counts {
             tables,
             built: tables * table_vectors * (entries - 1) as f64,

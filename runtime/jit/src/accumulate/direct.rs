@@ -28,7 +28,7 @@ const MOST_SUMS: usize = 16;
 /// A kernel of one plane with inputs of type `T`.
 pub(crate) struct DirectKernel<T> {
     geometry: Geometry,
-    packing: Packing<T>,
+    packing: Packing<T, T>,
     /// Numbers of all planes of a group.
     packed: usize,
     /// Per output channel: how many byte offsets from the first plane of its group to add and how many to subtract, and they.

@@ -14,15 +14,16 @@ mod cost;
 mod direct;
 mod groups;
 mod indices;
-mod pack;
+pub(crate) mod pack;
 mod pattern;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod permute;
 mod plan;
 mod portable;
+mod reads;
 mod registers;
 mod rows;
-mod shifted;
+pub(crate) mod shifted;
 mod stream;
 mod table;
 #[cfg(all(target_arch = "x86_64", unix))]
@@ -40,6 +41,7 @@ use crate::number::Number;
 pub use blocks::IntegerRange;
 use choice::{Choice, Product};
 pub use cost::Counts;
+pub use pack::Layout;
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::ElementType;
@@ -72,6 +74,8 @@ pub struct PlaneSpec<'a> {
     pub integers: Option<IntegerRange>,
     /// Whether a factor for each sample is an input.
     pub input_scale: bool,
+    /// Whether whoever writes the input does so as the kernel's [`Interface`] asks; otherwise it is dense.
+    pub laid_out: bool,
 }
 
 impl PlaneSpec<'_> {
@@ -135,6 +139,11 @@ trait Family: Send + Sync {
 
     /// What a run should take, in cycles.
     fn estimate(&self) -> Option<f64> {
+        None
+    }
+
+    /// How the input lies, where that was asked for.
+    fn layout(&self) -> Option<&Arc<Layout>> {
         None
     }
 
@@ -239,7 +248,7 @@ impl Jit {
         let mut inputs = slots.ok_or_else(|| JitError::Shape("an input that no plane reads".into()))?;
         inputs.append(&mut scales);
         let outputs = planes.iter().take(1).map(|(geometry, _)| Slot::f32(geometry.output_len())).collect();
-        let mut interface = Interface { inputs, residual: spec.residual, outputs, scratch: 0 };
+        let mut interface = Interface { inputs, residual: spec.residual, outputs, ..Interface::default() };
         let mut phases = Vec::new();
         let (mut rest, mut choice) = (planes.as_slice(), None);
         while let Some(plane) = spec.planes.get(spec.planes.len() - rest.len()) {
@@ -248,6 +257,10 @@ impl Jit {
                 Some(_) => self.phase::<i16>(rest, spec, &mut choice)?,
             };
             interface.scratch = interface.scratch.max(family.scratch());
+            if let (Some(layout), Some(slot)) = (family.layout(), interface.inputs.get_mut(plane.source)) {
+                slot.len = layout.len();
+                interface.layouts.push((plane.source, layout.clone()));
+            }
             let origin = rest.first().map_or(0, |(geometry, _)| plane.part[0] * geometry.part_len());
             phases.push(Phase { source: plane.source, origin, family });
             rest = &rest[stack..];
@@ -264,7 +277,9 @@ impl Jit {
         known: &mut Option<Choice>,
     ) -> Result<(usize, Box<dyn Family>), JitError> {
         let (earlier, specs) = spec.planes.split_at(spec.planes.len() - planes.len());
+        let readers = spec.planes.iter().filter(|plane| plane.source == specs[0].source).count();
         let product = |stack: usize| Product {
+            laid_out: specs[0].laid_out && readers == stack,
             geometry: Geometry { outputs: planes[0].0.outputs * stack, ..planes[0].0.clone() },
             weights: Weights::in_turns(&specs[..stack]),
             epilogues: planes[..stack].iter().map(|(_, epilogue)| epilogue.clone()).collect(),

@@ -1,8 +1,9 @@
-//! Copies input rows into the padded planes that kernels read: one plane per phase and channel.
+//! The padded planes that kernels read, one for each phase and channel, and what fills them with rows of the input: the kernel itself,
+//! which copies them, or whoever writes the input, where that is asked to do so ([`Layout`]).
 
 use super::groups::Phase;
-use super::shifted::{Spread, SpreadFunction};
-use crate::compile::{Compiler, Function};
+use super::shifted::Spread;
+use crate::compile::{Code, Compiler, Function};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::machine::Isa;
@@ -28,12 +29,68 @@ pub(crate) struct Planes {
     pub plane: usize,
 }
 
-/// How the planes of a kernel are filled.
-pub(crate) struct Packing<T> {
+/// A tensor as planes of all its samples: those of a sample phase by phase, each with the channels in order. All numbers of a plane that
+/// are not elements are 0. Behind the last plane are some numbers more, of no meaning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Of the product that reads it.
+    pub(crate) geometry: Geometry,
+    pub(crate) phases: Vec<Phase>,
+    pub(crate) planes: Planes,
+    /// Rows of a plane.
+    pub(crate) rows: usize,
+    /// Numbers behind the last plane.
+    pub(crate) behind: usize,
+}
+
+impl Layout {
+    /// Numbers of all planes, and behind them.
+    #[allow(clippy::len_without_is_empty)] // Of an empty tensor there is no layout.
+    pub fn len(&self) -> usize {
+        self.geometry.samples * self.sample() + self.behind
+    }
+
+    /// In words.
+    pub fn describe(&self) -> String {
+        let Planes { pitch, bands, .. } = self.planes;
+        let phases = match self.phases.len() {
+            1 => String::new(),
+            count => format!("{count} phases of "),
+        };
+        match bands {
+            1 => format!("{phases}rows {pitch} apart"),
+            _ => format!("{phases}{bands} bands of rows, {pitch} apart"),
+        }
+    }
+
+    /// Channels of a sample.
+    pub(crate) fn channels(&self) -> usize {
+        self.geometry.groups * self.geometry.channels
+    }
+
+    /// Numbers from a sample to the next.
+    pub(crate) fn sample(&self) -> usize {
+        self.phases.len() * self.channels() * self.planes.plane
+    }
+
+    /// The numbers of a plane.
+    pub(crate) fn plane(&self, sample: usize, phase: usize, channel: usize) -> Range<usize> {
+        let start = sample * self.sample() + (phase * self.channels() + channel) * self.planes.plane;
+        start..start + self.planes.plane
+    }
+}
+
+/// How the planes of a kernel are filled, with numbers of type `T` that are made of those of type `S`.
+pub(crate) struct Packing<S, T> {
     pub planes: Planes,
     phases: Vec<PackedPhase>,
-    input: PhantomData<T>,
+    numbers: PhantomData<(S, T)>,
 }
+
+/// `rows(source, target, rows, source_row_bytes, target_row_bytes, factor)`
+///
+/// The type of a function that makes rows of planes of rows of the input, by a factor if it takes one.
+pub(crate) type RowsFunction<S, T> = unsafe extern "C" fn(*const S, *mut T, usize, usize, usize, *const f32);
 
 /// A phase of the input, and how its rows are copied.
 struct PackedPhase {
@@ -48,18 +105,33 @@ struct Part {
     first: usize,
     column: usize,
     count: usize,
-    spread: Arc<Function>,
+    rows: Arc<Function>,
 }
 
-impl<T: Number> Packing<T> {
-    /// Of planes that hold these phases, phase by phase.
+impl<T: Number> Packing<T, T> {
+    /// Of planes that hold these phases, phase by phase, with the input's numbers as they are.
     pub fn new(
         compiler: &Compiler,
         isa: Isa,
         geometry: &Geometry,
         phases: &[Phase],
         planes: Planes,
-    ) -> Result<Packing<T>, JitError> {
+    ) -> Result<Packing<T, T>, JitError> {
+        let spread = |count, stride| Spread { element: T::ELEMENT, vector: isa.bytes(), count, stride };
+        Packing::by(compiler, geometry, phases, planes, spread)
+    }
+}
+
+impl<S: Number, T: Number> Packing<S, T> {
+    /// As [`Packing::new`], with rows made by the function that a count of numbers and the stride between them in the input call for. Its type is
+    /// that of [`RowsFunction`]; it reads from the first to the last of the numbers of each row and writes exactly as many.
+    pub fn by<C: Code>(
+        compiler: &Compiler,
+        geometry: &Geometry,
+        phases: &[Phase],
+        planes: Planes,
+        function: impl Fn(usize, usize) -> C,
+    ) -> Result<Packing<S, T>, JitError> {
         let stride = geometry.strides[1];
         let last = planes.columns - (planes.bands - 1) * planes.band[1];
         let others = if planes.bands > 1 { planes.band[1] } else { last };
@@ -67,8 +139,7 @@ impl<T: Number> Packing<T> {
             let [first, end] = phase.columns(geometry, width);
             let column = (first * stride + phase.remainder[1]).saturating_sub(geometry.pads[1]);
             let count = end - first;
-            let spread = Spread { element: T::ELEMENT, vector: isa.bytes(), count, stride };
-            Ok(Part { first, column, count, spread: compiler.function(&spread)? })
+            Ok(Part { first, column, count, rows: compiler.function(&function(count, stride))? })
         };
         // Rows of a matrix are not copied but transposed.
         let phases = if geometry.input_strides.x == 1 { phases } else { &[] };
@@ -76,7 +147,16 @@ impl<T: Number> Packing<T> {
             let parts = [part(phase, others)?, part(phase, last)?];
             Ok(PackedPhase { phase: phase.clone(), parts })
         });
-        Ok(Packing { planes, phases: phases.collect::<Result<_, JitError>>()?, input: PhantomData })
+        Ok(Packing { planes, phases: phases.collect::<Result<_, JitError>>()?, numbers: PhantomData })
+    }
+
+    /// The functions that make rows, each once.
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        let mut functions: Vec<Arc<Function>> =
+            self.phases.iter().flat_map(|phase| &phase.parts).map(|part| part.rows.clone()).collect();
+        functions.sort_by(|a, b| a.name().cmp(b.name()));
+        functions.dedup_by(|a, b| a.name() == b.name());
+        functions
     }
 
     /// The phases, in the order of their planes.
@@ -109,55 +189,72 @@ impl<T: Number> Packing<T> {
         channels: Range<usize>,
         origin: usize,
         [rows, parts]: [Range<usize>; 2],
-        input: &[T],
+        input: &[S],
         packed: &mut [T],
     ) {
-        let Planes { pitch, bands, band, lead, plane, .. } = self.planes;
-        let strides = geometry.input_strides;
-        let bytes = size_of::<T>();
-        let mut targets = packed.chunks_exact_mut(plane);
-        for PackedPhase { phase, parts: kinds } in &self.phases {
-            let [stride, remainder, pad] = [geometry.strides[0], phase.remainder[0], geometry.pads[0]];
-            for channel in channels.clone() {
-                let Some(target) = targets.next() else { return };
-                for part in parts.clone() {
-                    let Part { first, column, count, spread } = &kinds[usize::from(part + 1 == bands)];
-                    if *count == 0 {
-                        continue;
-                    }
-                    // Of all rows of the phase in this band, those that are in the input.
-                    let above = part * band[0];
-                    let from = pad.saturating_sub(remainder).div_ceil(stride).saturating_sub(above);
-                    let from = from.clamp(rows.start, rows.end);
-                    let end = (pad + geometry.input[0]).saturating_sub(remainder).div_ceil(stride);
-                    let end = end.saturating_sub(above).clamp(from, rows.end);
-                    let place = |row: usize| lead + (row - origin) * pitch + part * band[1] + first;
-                    for row in (rows.start..from).chain(end..rows.end) {
-                        target[place(row)..][..*count].fill(T::zeroed());
-                    }
-                    if from == end {
-                        continue;
-                    }
-                    let start = sample * strides.sample
-                        + channel * strides.channel
-                        + ((from + above) * stride + remainder - pad) * strides.y
-                        + column;
-                    let copied = end - from;
-                    let last = (copied - 1) * stride * strides.y + (count - 1) * geometry.strides[1];
-                    let source = &input[start..=start + last];
-                    let target = &mut target[place(from)..][..(copied - 1) * pitch + count];
-                    // SAFETY: the function was emitted for exactly these types; `entry()` is its start. The rows that it reads
-                    // end with `source`, those that it writes with `target`.
-                    unsafe {
-                        let spread = std::mem::transmute::<*const u8, SpreadFunction<T>>(spread.entry());
-                        let (from, to) = (stride * strides.y * bytes, pitch * bytes);
-                        spread(source.as_ptr(), target.as_mut_ptr(), copied, from, to);
-                    }
-                }
-            }
+        let places = (0..self.phases.len()).flat_map(|phase| channels.clone().map(move |c| (phase, c)));
+        for ((phase, channel), target) in places.zip(packed.chunks_exact_mut(self.planes.plane)) {
+            let from = input_of(geometry, sample, channel, input);
+            self.plane(geometry, phase, origin, [rows.clone(), parts.clone()], from, target, &1.0);
         }
     }
 
+    /// Makes a plane hold some rows and parts of rows of a phase of a channel; as [`Self::pack`].
+    #[allow(clippy::too_many_arguments)] // What to copy, from where, to where.
+    pub fn plane(
+        &self,
+        geometry: &Geometry,
+        phase: usize,
+        origin: usize,
+        [rows, parts]: [Range<usize>; 2],
+        input: &[S],
+        target: &mut [T],
+        factor: &f32,
+    ) {
+        let Planes { pitch, bands, band, lead, .. } = self.planes;
+        let PackedPhase { phase, parts: kinds } = &self.phases[phase];
+        let [stride, remainder, pad] = [geometry.strides[0], phase.remainder[0], geometry.pads[0]];
+        for part in parts {
+            let Part { first, column, count, rows: function } = &kinds[usize::from(part + 1 == bands)];
+            if *count == 0 {
+                continue;
+            }
+            // Of all rows of the phase in this band, those that are in the input.
+            let above = part * band[0];
+            let from = pad.saturating_sub(remainder).div_ceil(stride).saturating_sub(above);
+            let from = from.clamp(rows.start, rows.end);
+            let end = (pad + geometry.input[0]).saturating_sub(remainder).div_ceil(stride);
+            let end = end.saturating_sub(above).clamp(from, rows.end);
+            let place = |row: usize| lead + (row - origin) * pitch + part * band[1] + first;
+            for row in (rows.start..from).chain(end..rows.end) {
+                target[place(row)..][..*count].fill(T::zeroed());
+            }
+            if from == end {
+                continue;
+            }
+            let row = geometry.input_strides.y;
+            let start = ((from + above) * stride + remainder - pad) * row + column;
+            let copied = end - from;
+            let last = (copied - 1) * stride * row + (count - 1) * geometry.strides[1];
+            let source = &input[start..=start + last];
+            let target = &mut target[place(from)..][..(copied - 1) * pitch + count];
+            // SAFETY: the function was emitted for exactly these types; `entry()` is its start. The rows that it reads
+            // end with `source`, those that it writes with `target`.
+            unsafe {
+                let function = std::mem::transmute::<*const u8, RowsFunction<S, T>>(function.entry());
+                let (from, to) = (stride * row * size_of::<S>(), pitch * size_of::<T>());
+                function(source.as_ptr(), target.as_mut_ptr(), copied, from, to, factor);
+            }
+        }
+    }
+}
+
+/// A channel of a sample, and what follows.
+pub(crate) fn input_of<'a, T>(geometry: &Geometry, sample: usize, channel: usize, input: &'a [T]) -> &'a [T] {
+    &input[sample * geometry.input_strides.sample + channel * geometry.input_strides.channel..]
+}
+
+impl<T: Number> Packing<T, T> {
     /// Makes `packed` hold columns `rows` of the planes of a matrix product, padding included: a row of the matrix is a column,
     /// and plane `k` holds element `k` of every row.
     pub fn transpose(&self, geometry: &Geometry, rows: Range<usize>, input: &[T], packed: &mut [T]) {

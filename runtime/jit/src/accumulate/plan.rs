@@ -8,6 +8,7 @@ use super::code::{MOST_LOOKUPS, Tile};
 use super::cost::{Counter, Counts, costs};
 use super::groups::{Group, Phase, groupings, phases, reach};
 use super::pattern::Patterns;
+use super::reads::Reads;
 use crate::geometry::Geometry;
 use crate::machine::{Element, Isa, first_level_cache};
 
@@ -83,8 +84,7 @@ pub(crate) struct Plan {
     /// Positions of the image.
     pub extent: [usize; 2],
     pub shape: Shape,
-    /// Whether tables are built from the input as it is, and not from packed planes.
-    pub in_place: bool,
+    pub reads: Reads,
     /// What a run does.
     pub counts: Counts,
     /// What it should take, in cycles.
@@ -93,11 +93,12 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// The plan that should be fastest, or the one that is number `rank` in that order; `None` if tables do not suit the
-    /// layer's size.
+    /// layer's size. `laid_out` says whether the input will be where a plan asks for it.
     pub fn choose(
         geometry: &Geometry,
         element: Element,
         range: Option<IntegerRange>,
+        laid_out: bool,
         isa: Isa,
         rank: usize,
     ) -> Option<Plan> {
@@ -128,7 +129,7 @@ impl Plan {
                 let entries = Patterns::new(*size).entries();
                 for &image in &images {
                     let reach = reach_of(groups, image);
-                    let counter = Counter::new(geometry, groups, image, range, phases.len());
+                    let counter = Counter::new(geometry, groups, image, range, phases.len(), laid_out);
                     for (tile, tiles) in tilings(image.extent(geometry.output), reach, element, isa) {
                         let table_rows = tiles[0] * tile.rows + reach[0];
                         let entry = (table_rows * tile.pitch).next_multiple_of(line);
@@ -147,11 +148,11 @@ impl Plan {
         let (_, &mut (cycles, grouping, image, shape), _) =
             candidates.select_nth_unstable_by(rank, |a, b| a.0.total_cmp(&b.0));
         let (size, groups): (usize, Vec<Group>) = groupings.into_iter().nth(grouping)?;
-        let counter = Counter::new(geometry, &groups, image, range, phases.len());
+        let counter = Counter::new(geometry, &groups, image, range, phases.len(), laid_out);
         let counts = counter.count(&shape, limits.lookups(shape.tile), counter.crossing(shape.tile));
         let extent = image.extent(geometry.output);
-        let in_place = in_place(geometry, image, shape.tile);
-        Some(Plan { phases, groups, size, image, extent, shape, in_place, counts, cycles })
+        let reads = Reads::of(geometry, image, shape.tile.pitch, laid_out);
+        Some(Plan { phases, groups, size, image, extent, shape, reads, counts, cycles })
     }
 
     /// Largest displacement of any lookup or member in the image's terms.
@@ -167,7 +168,7 @@ impl Plan {
     /// Where the tables of a region begin. Without padding behind the image the last region is moved back, so that it ends with it.
     pub fn start(&self, region: [usize; 2]) -> [usize; 2] {
         let size = self.region();
-        let most = if self.in_place { self.extent[1] - size[1] } else { usize::MAX };
+        let most = if self.reads == Reads::Dense { self.extent[1] - size[1] } else { usize::MAX };
         [region[0] * size[0], (region[1] * size[1]).min(most)]
     }
 
@@ -200,12 +201,6 @@ pub(crate) struct Shape {
     pub entries: usize,
     /// Groups whose tables exist at once.
     pub block: usize,
-}
-
-/// Whether tables can be built from the input as it is: no padding, and a row of the image that is no shorter than one of a table.
-pub(crate) fn in_place(geometry: &Geometry, image: Image, tile: Tile) -> bool {
-    let flat = matches!(image, Image::Flat { .. });
-    flat && geometry.is_pointwise() && image.extent(geometry.output)[1] >= tile.pitch
 }
 
 /// Images that tiles may see: bands, if there is more than one row, and flat.

@@ -154,10 +154,10 @@ fn store_first(
     }
 }
 
-/// `spread(source, target, rows, source_row_bytes, target_row_bytes)`
+/// `spread(source, target, rows, source_row_bytes, target_row_bytes, _)`
 ///
 /// For each of `rows` rows: numbers `0`, `stride`, `2 * stride`... of the source, `count` of them, to consecutive numbers of the target.
-/// Reads nothing behind the last and writes exactly `count`.
+/// Reads nothing behind the last and writes exactly `count`. A [`RowsFunction`](super::pack::RowsFunction).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
     pub element: Element,
@@ -167,33 +167,20 @@ pub(crate) struct Spread {
     pub stride: usize,
 }
 
-/// The type of [`Spread`]'s function.
-pub(crate) type SpreadFunction<T> = unsafe extern "C" fn(*const T, *mut T, usize, usize, usize);
-
 /// Up to this many pieces of a row are copied without a loop.
 const UNROLLED: usize = 8;
 
-/// How a row is copied: `looped` turns of a piece, then pieces at some bytes of the target, all of a size. The last may overlap the one
+/// How a row is made: `looped` turns of a piece, then pieces at some places of the target, all of a size. The last may overlap the one
 /// before.
 pub(crate) struct Pieces {
-    /// Bytes.
     pub size: usize,
     pub looped: usize,
     pub straight: Vec<usize>,
 }
 
-impl Spread {
-    /// Rows in the largest pieces that they are not too short for; those of which only every second number is copied in vectors of at
-    /// most `most` bytes.
-    pub fn pieces(&self, most: usize) -> Pieces {
-        let bytes = self.element.bytes();
-        let row = self.count * bytes;
-        let alternate = self.stride == 2 && self.element == Element::F32;
-        let size = match self.stride {
-            1 => [64, 32, 16, 8, 4].into_iter().find(|&size| size <= row.min(self.vector)),
-            _ => [32, 16].into_iter().find(|&size| alternate && size <= row.min(most)),
-        };
-        let size = size.unwrap_or(bytes);
+impl Pieces {
+    /// All of `row`, in pieces of a size that divides it or is no larger.
+    pub fn of(row: usize, size: usize) -> Pieces {
         let whole = row / size;
         let looped = if whole > UNROLLED { whole } else { 0 };
         let mut straight: Vec<usize> = (looped..whole).map(|i| i * size).collect();
@@ -204,13 +191,28 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// Rows in the largest pieces, in bytes, that they are not too short for; those of which only every second number is copied in vectors of at
+    /// most `most` bytes.
+    pub fn pieces(&self, most: usize) -> Pieces {
+        let bytes = self.element.bytes();
+        let row = self.count * bytes;
+        let alternate = self.stride == 2 && self.element == Element::F32;
+        let size = match self.stride {
+            1 => [64, 32, 16, 8, 4].into_iter().find(|&size| size <= row.min(self.vector)),
+            _ => [32, 16].into_iter().find(|&size| alternate && size <= row.min(most)),
+        };
+        Pieces::of(row, size.unwrap_or(bytes))
+    }
+}
+
 impl Code for Spread {
     fn parameters(&self) -> usize {
-        5
+        6
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let &[source, target, rows, source_row, target_row] = arguments else { return };
+        let &[source, target, rows, source_row, target_row, _] = arguments else { return };
         let Pieces { size, looped, straight } = self.pieces(VECTOR);
         let stride = self.stride;
         let piece = |b: &mut FunctionBuilder<'_>, source, target, at: usize| {

@@ -7,8 +7,9 @@
 use super::blocks::{Blocks, Chunk, IntegerRange, blocks};
 use super::code::{AccumulateFunction, Build, BuildFunction};
 use super::cost::Counts;
-use super::pack::{Packing, Planes};
+use super::pack::{Layout, Packing};
 use super::plan::{Image, Plan, Shape};
+use super::reads::Reads;
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::Epilogue;
@@ -26,7 +27,9 @@ use twnc_program::interpret::View;
 pub(crate) struct TableKernel<T> {
     geometry: Geometry,
     plan: Plan,
-    packing: Packing<T>,
+    packing: Packing<T, T>,
+    /// How the input lies, where that was asked for.
+    layout: Option<Arc<Layout>>,
     blocks: Blocks,
     build: Arc<Function>,
     /// One for each plane.
@@ -48,7 +51,7 @@ impl<T: Number> TableKernel<T> {
         epilogues: Vec<Epilogue>,
         threads: usize,
     ) -> Result<TableKernel<T>, JitError> {
-        let planes = planes(&geometry, &plan, plan.reach());
+        let planes = plan.planes(&geometry);
         let places = plan.regions().iter().product::<usize>() * geometry.samples;
         let chunks = chunks(&geometry, places, epilogues.len(), threads);
         let blocks = blocks(compiler, &geometry, &plan, planes, weights, range, &chunks)?;
@@ -59,9 +62,10 @@ impl<T: Number> TableKernel<T> {
             .into_iter()
             .map(|epilogue| Finish::new(compiler, isa, element, blocks.widened, epilogue))
             .collect::<Result<_, JitError>>()?;
-        let packed = if plan.in_place { &[] } else { &plan.phases[..] };
+        let packed = if plan.reads == Reads::Packed { &plan.phases[..] } else { &[] };
+        let layout = plan.layout(&geometry).map(Arc::new);
         let packing = Packing::new(compiler, isa, &geometry, packed, planes)?;
-        Ok(TableKernel { geometry, packing, blocks, build, finishes, chunks, plan })
+        Ok(TableKernel { geometry, packing, layout, blocks, build, finishes, chunks, plan })
     }
 
     fn table_lines(&self) -> usize {
@@ -107,7 +111,7 @@ impl<T: Number> TableKernel<T> {
     }
 
     fn packed_lines(&self) -> usize {
-        if self.plan.in_place {
+        if self.plan.reads != Reads::Packed {
             return 0;
         }
         let planes = self.plan.phases.len() * self.geometry.groups * self.geometry.channels;
@@ -160,8 +164,8 @@ impl<T: Number> TableKernel<T> {
         self.packing.pack(geometry, sample, channels, origin, [rows, parts], input, packed);
     }
 
-    /// Sums of a region for the outputs of a chunk, tile by tile; parts of those of i16 end up in the totals. `packed` are the sample's
-    /// planes: packed ones, or those of the input.
+    /// Sums of a region for the outputs of a chunk, tile by tile; parts of those of i16 end up in the totals. `planes` are the sample's:
+    /// packed ones, which begin with the row of regions, or those of the input.
     #[allow(clippy::too_many_arguments)] // What is summed, and the memory for it.
     fn sum(
         &self,
@@ -171,7 +175,7 @@ impl<T: Number> TableKernel<T> {
         tables: &mut [T],
         sums: &mut [T],
         totals: &mut [i32],
-        packed: &[T],
+        planes: &[T],
     ) {
         let Shape { tile, tiles, entry, entries, .. } = self.plan.shape;
         let start = self.plan.start(region);
@@ -180,7 +184,9 @@ impl<T: Number> TableKernel<T> {
         let left = [self.plan.extent[0] - start[0], self.plan.extent[1] - start[1]];
         let live = [left[0].div_ceil(tile.rows).min(tiles[0]), left[1].div_ceil(tile.width()).min(tiles[1])];
         let rows = self.plan.shape.table_rows - (tiles[0] - live[0]) * tile.rows;
-        let source = conv_group * self.geometry.channels * self.packing.planes.plane + start[1];
+        let row = if self.plan.reads == Reads::LaidOut { start[0] } else { 0 };
+        let source = row * self.packing.planes.pitch + start[1];
+        let source = conv_group * self.geometry.channels * self.packing.planes.plane + source;
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
         let build = unsafe { std::mem::transmute::<*const u8, BuildFunction<T>>(self.build.entry()) };
         let (conv_groups, outputs) = &self.chunks[chunk];
@@ -193,13 +199,13 @@ impl<T: Number> TableKernel<T> {
             for (slot, members) in block.members.iter().enumerate() {
                 // SAFETY: the slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts
                 // `block` of them; a table has `table_rows >= rows` rows of `pitch` numbers. A member's plane starts
-                // inside `packed`, and `planes` made planes long enough for `table_rows` rows of `pitch` numbers from
-                // every region's start and member's displacement; a region of the input as it is ends with its plane. `members` has
-                // as many offsets as the group's size.
+                // inside `planes`, and these are long enough for `rows` rows of `pitch` numbers from
+                // every region's start and member's displacement: `Plan::planes` and `Plan::layout` see to it, and a region of the input
+                // as it is ends with its plane. `members` has as many offsets as the group's size.
                 unsafe {
                     build(
                         tables[slot * table..].as_mut_ptr(),
-                        packed[source..].as_ptr(),
+                        planes[source..].as_ptr(),
                         members.as_ptr(),
                         rows,
                         self.packing.planes.pitch * size_of::<T>(),
@@ -390,6 +396,10 @@ impl<T: Number> Family for TableKernel<T> {
         Some(self.plan.cycles)
     }
 
+    fn layout(&self) -> Option<&Arc<Layout>> {
+        self.layout.as_ref()
+    }
+
     fn counts(&self) -> Option<Counts> {
         Some(self.plan.counts)
     }
@@ -423,7 +433,7 @@ impl<T: Number> Family for TableKernel<T> {
         let (mut packed_until, mut cleared, mut numbered) = (units.start, None, None);
         for unit in units.clone() {
             let [sample, down, across] = place(unit);
-            if unit == packed_until && !self.plan.in_place {
+            if unit == packed_until && self.plan.reads == Reads::Packed {
                 let row = (unit / self.chunks.len() / regions[1] + 1) * regions[1] * self.chunks.len();
                 packed_until = row.min(units.end);
                 let across = across..place(packed_until - 1)[2] + 1;
@@ -436,9 +446,10 @@ impl<T: Number> Family for TableKernel<T> {
                     places.for_each(|(place, channel)| *place = finish.epilogue.numbers(channel, scale));
                 }
             }
-            let planes = match self.plan.in_place {
-                true => &input[sample * self.geometry.input_strides.sample..],
-                false => &*packed,
+            let planes = match (self.plan.reads, &self.layout) {
+                (Reads::Packed, _) => &*packed,
+                (_, Some(layout)) => &input[sample * layout.sample()..],
+                (_, None) => &input[sample * self.geometry.input_strides.sample..],
             };
             let chunk = unit % self.chunks.len();
             let (conv_groups, outputs) = &self.chunks[chunk];
@@ -451,38 +462,6 @@ impl<T: Number> Family for TableKernel<T> {
                     self.finish_region(sample, [down, across], outputs, sums, totals, numbers, pieces, io)
                 };
             }
-        }
-    }
-}
-
-impl Plan {
-    /// Rows of planes that the tables of a row of regions read.
-    fn table_rows_of_image(&self) -> usize {
-        self.region()[0] + self.reach()[0]
-    }
-}
-
-/// Planes that hold what every region's tables read.
-fn planes(geometry: &Geometry, plan: &Plan, reach: [usize; 2]) -> Planes {
-    let across = (plan.regions()[1] - 1) * plan.region()[1];
-    let read = across + plan.shape.tile.pitch + reach[1];
-    let tile = plan.shape.tile;
-    match plan.image {
-        Image::Flat { pitch } if plan.in_place => {
-            let plane = geometry.input_strides.channel;
-            Planes { pitch, columns: pitch, bands: 1, band: [0, 0], lead: 0, plane }
-        }
-        Image::Bands { bands, rows, width } => {
-            let columns = (bands - 1) * width + geometry.output[1] + reach[1];
-            let pitch = read.max(columns).next_multiple_of(plan.shape.tile.lanes);
-            let plane = (plan.table_rows_of_image() * pitch).next_multiple_of(tile.element.line());
-            Planes { pitch, columns: pitch, bands, band: [rows, width], lead: 0, plane }
-        }
-        Image::Flat { pitch } => {
-            let columns = geometry.output[1] + reach[1];
-            let rows = (geometry.output[0] + reach[0] - 1) * pitch + columns;
-            let plane = rows.max(read).next_multiple_of(tile.element.line());
-            Planes { pitch, columns, bands: 1, band: [0, 0], lead: 0, plane }
         }
     }
 }

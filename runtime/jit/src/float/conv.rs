@@ -80,6 +80,7 @@ impl Jit {
             residual: spec.epilogue.residual,
             outputs: vec![Slot::f32(geometry.output_len())],
             scratch,
+            ..Interface::default()
         };
         Ok(ConvKernel {
             weight: spec.weight.clone(),

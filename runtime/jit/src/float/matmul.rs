@@ -77,6 +77,7 @@ impl Jit {
             residual: spec.epilogue.residual,
             outputs: vec![Slot::f32(pairs.len() * rows * columns)],
             scratch: lines::<f32>(BAND.min(rows) * columns) + product.scratch(inner),
+            ..Interface::default()
         };
         let (left, right) = (spec.left.clone(), spec.right.clone());
         Ok(MatMulKernel {

@@ -173,6 +173,7 @@ impl Jit {
             residual: spec.epilogue.residual,
             outputs: vec![Slot::f32(planes * size)],
             scratch: column + if finish.is_some() { size.div_ceil(LINE) } else { 0 },
+            ..Interface::default()
         };
         let divisors = match spec.kind {
             PoolKind::Max => vec![],

@@ -1,12 +1,14 @@
 //! Numbers rounded to integers, sample by sample. The same bits as the interpreter.
 //!
 //! Three phases: the largest magnitude of each part of a sample, which waits where the part's integers will be; from these the
-//! scales; the integers.
+//! scales; the integers, in the order of the numbers or in the planes that the kernel which reads them asks for.
 
+mod rows;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod wide;
 
 use crate::Jit;
+use crate::accumulate::pack::{Layout, Packing, input_of};
 use crate::compile::{Code, Function};
 use crate::elementwise::Elementwise;
 use crate::error::JitError;
@@ -15,6 +17,7 @@ use crate::loops::{LANES, VECTOR, count, load, splat, splat_from, store};
 use crate::machine::{Element, MAX_LANES};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
+use rows::RoundRows;
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::ElementType;
@@ -34,8 +37,16 @@ pub struct QuantizeKernel {
     /// Elements of a sample.
     size: usize,
     measure: Arc<Function>,
-    round: Arc<Function>,
+    to: To,
     interface: Interface,
+}
+
+/// How integers are made, and where they go.
+enum To {
+    /// In the order of the numbers.
+    Dense(Arc<Function>),
+    /// Into planes, which are whole channels of some numbers each.
+    Planes { layout: Arc<Layout>, packing: Packing<f32, i16>, channel: usize },
 }
 
 /// `measure(input, numbers, largest)`
@@ -65,47 +76,79 @@ struct Round {
 type RoundFunction = unsafe extern "C" fn(*const f32, *mut i16, usize, *const f32);
 
 impl Jit {
-    /// The kernel of a quantize step for an input of a shape. It writes the integers and the scales.
+    /// The kernel of a quantize step for an input of a shape. It writes the integers, where a layout says or in the order of the numbers, and the
+    /// scales.
     ///
     /// # Errors
-    /// [`JitError::Shape`] if the input has no axis.
-    pub fn quantize(&self, step: &Quantize, input: &[usize]) -> Result<QuantizeKernel, JitError> {
+    /// [`JitError::Shape`] if the input has no axis, or is not what the layout is of.
+    pub fn quantize(
+        &self,
+        step: &Quantize,
+        input: &[usize],
+        layout: Option<&Arc<Layout>>,
+    ) -> Result<QuantizeKernel, JitError> {
         let Some((&samples, rest)) = input.split_first() else {
             return Err(JitError::Shape("an input without an axis of samples".into()));
         };
         let size = rest.iter().product();
         let lanes = self.isa.lanes(Element::F32);
+        let (smallest, largest) = (step.smallest(), step.largest());
+        let to = match layout {
+            None => To::Dense(self.compiler.function(&Round { lanes, smallest, largest })?),
+            Some(layout) => {
+                let Layout { geometry, phases, planes, .. } = &**layout;
+                let channel = geometry.input[0] * geometry.input[1];
+                if samples != geometry.samples || size != layout.channels() * channel || channel == 0 {
+                    return Err(JitError::Shape(format!("a layout that is not of {input:?}")));
+                }
+                let vector = self.isa.bytes();
+                let rows = |count, stride| RoundRows { vector, smallest, largest, count, stride };
+                let packing = Packing::by(&self.compiler, geometry, phases, *planes, rows)?;
+                To::Planes { layout: layout.clone(), packing, channel }
+            }
+        };
+        let len = layout.map_or(samples * size, |layout| layout.len());
         let interface = Interface {
             inputs: vec![Slot::f32(samples * size)],
-            outputs: vec![Slot { element: ElementType::I16, len: samples * size }, Slot::f32(samples)],
+            outputs: vec![Slot { element: ElementType::I16, len }, Slot::f32(samples)],
             ..Interface::default()
         };
-        Ok(QuantizeKernel {
-            samples,
-            size,
-            measure: self.compiler.function(&Measure { lanes, signed: step.signed })?,
-            round: self.compiler.function(&Round {
-                lanes,
-                smallest: step.smallest(),
-                largest: step.largest(),
-            })?,
-            step: step.clone(),
-            interface,
-        })
+        let measure = self.compiler.function(&Measure { lanes, signed: step.signed })?;
+        Ok(QuantizeKernel { samples, size, measure, to, step: step.clone(), interface })
     }
 }
 
 impl QuantizeKernel {
+    /// Numbers of a part of a sample, but of the last.
+    fn part_size(&self) -> usize {
+        match self.to {
+            To::Dense(_) => PART,
+            To::Planes { channel, .. } => (PART / channel).max(1) * channel,
+        }
+    }
+
     /// How many parts a sample has: at least one, and none is empty where the sample is not.
     fn parts(&self) -> usize {
-        (self.size / PART).max(1)
+        (self.size / self.part_size()).max(1)
     }
 
     /// The elements of a part, given by its number, which counts on from sample to sample. The last part of a sample has what is left.
     fn part(&self, number: usize) -> Range<usize> {
         let (sample, part) = (number / self.parts(), number % self.parts());
-        let end = if part + 1 == self.parts() { self.size } else { (part + 1) * PART };
-        sample * self.size + part * PART..sample * self.size + end
+        let size = self.part_size();
+        let end = if part + 1 == self.parts() { self.size } else { (part + 1) * size };
+        sample * self.size + part * size..sample * self.size + end
+    }
+
+    /// Where the first of a part's integers will be.
+    fn place(&self, part: usize) -> usize {
+        let start = self.part(part).start;
+        match &self.to {
+            To::Dense(_) => start,
+            To::Planes { layout, channel, .. } => {
+                layout.plane(start / self.size, 0, start % self.size / channel).start
+            }
+        }
     }
 
     /// The largest finite magnitude (unsigned: number) of a part.
@@ -137,7 +180,7 @@ impl QuantizeKernel {
             return self.step.scale_of(own);
         }
         let waiting = parts.map(|part| {
-            let start = self.part(part).start;
+            let start = self.place(part);
             // SAFETY: the first phase has written them, and nobody does in the second.
             let halves = unsafe { [io.written::<i16>(0, start), io.written::<i16>(0, start + 1)] };
             f32::from_bits(bytemuck::cast(halves))
@@ -149,14 +192,12 @@ impl QuantizeKernel {
 impl sealed::Execute for QuantizeKernel {
     unsafe fn execute(&self, phase: usize, units: Range<usize>, io: &Io<'_>, _: &mut [Line]) {
         let input = io.f32(0);
-        // SAFETY: the function was emitted for exactly this type; `entry()` is its start.
-        let round = unsafe { std::mem::transmute::<*const u8, RoundFunction>(self.round.entry()) };
         for unit in units {
             if phase == 0 {
-                let part = self.part(unit);
-                let halves: [i16; 2] = bytemuck::cast(self.largest(&input[part.clone()]).to_bits());
+                let halves: [i16; 2] = bytemuck::cast(self.largest(&input[self.part(unit)]).to_bits());
+                let place = self.place(unit);
                 // SAFETY: the part's integers are the unit's; a part has two or more.
-                unsafe { io.output_of::<i16>(0, part.start..part.start + 2) }.copy_from_slice(&halves);
+                unsafe { io.output_of::<i16>(0, place..place + 2) }.copy_from_slice(&halves);
                 continue;
             }
             if phase == 1 {
@@ -164,16 +205,37 @@ impl sealed::Execute for QuantizeKernel {
                 unsafe { io.output_of::<f32>(1, unit..unit + 1)[0] = self.scale(unit, io) };
                 continue;
             }
-            let part = self.part(unit);
             // SAFETY: the second phase has written the scales, and nobody writes them in the third.
             let scale = unsafe { io.written::<f32>(1, unit / self.parts()) };
-            // SAFETY: these elements are the unit's.
-            let integers = unsafe { io.output_of::<i16>(0, part.clone()) };
-            // SAFETY: both slices have as many elements as are said.
-            unsafe {
-                // Times the smallest number, as times 0, every finite number rounds to 0; what is infinite stays it.
-                let inverse = Quantize::inverse(scale).max(f32::from_bits(1));
-                round(input[part].as_ptr(), integers.as_mut_ptr(), integers.len(), &inverse);
+            // Times the smallest number, as times 0, every finite number rounds to 0; what is infinite stays it.
+            let inverse = Quantize::inverse(scale).max(f32::from_bits(1));
+            let part = self.part(unit);
+            match &self.to {
+                To::Dense(round) => {
+                    // SAFETY: these elements are the unit's.
+                    let integers = unsafe { io.output_of::<i16>(0, part.clone()) };
+                    // SAFETY: the function was emitted for exactly this type; `entry()` is its start. Both slices have as many
+                    // elements as are said.
+                    unsafe {
+                        let round = std::mem::transmute::<*const u8, RoundFunction>(round.entry());
+                        round(input[part].as_ptr(), integers.as_mut_ptr(), integers.len(), &inverse);
+                    }
+                }
+                To::Planes { layout, packing, channel } => {
+                    let sample = part.start / self.size;
+                    let first = part.start % self.size / channel;
+                    for channel in first..first + part.len() / channel {
+                        let input = input_of(&layout.geometry, sample, channel, input);
+                        for phase in 0..layout.phases.len() {
+                            // SAFETY: all planes of the part's channels are the unit's.
+                            let plane =
+                                unsafe { io.output_of::<i16>(0, layout.plane(sample, phase, channel)) };
+                            plane.fill(0);
+                            let all = [0..layout.rows, 0..layout.planes.bands];
+                            packing.plane(&layout.geometry, phase, 0, all, input, plane, &inverse);
+                        }
+                    }
+                }
             }
         }
     }
@@ -197,11 +259,19 @@ impl Kernel for QuantizeKernel {
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        vec![self.measure.clone(), self.round.clone()]
+        let round = match &self.to {
+            To::Dense(round) => vec![round.clone()],
+            To::Planes { packing, .. } => packing.functions(),
+        };
+        [vec![self.measure.clone()], round].concat()
     }
 
     fn describe(&self) -> String {
-        format!("quantize: {} to {}", self.step.smallest(), self.step.largest())
+        let integers = format!("quantize: {} to {}", self.step.smallest(), self.step.largest());
+        match &self.to {
+            To::Dense(_) => integers,
+            To::Planes { layout, .. } => format!("{integers}, in {}", layout.describe()),
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Magnitudes are compared as integers: the bits of finite numbers that are not negative are in the order of the numbers.
 
+use super::rows::RoundRows;
 use super::{Measure, Round};
+use crate::accumulate::shifted::Pieces;
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use iced_x86::code_asm::*;
 
@@ -53,25 +55,37 @@ pub(crate) fn measure(code: &Measure) -> Assembled {
     })
 }
 
+/// What rounding takes, in registers: the factor, the smallest integer and the largest; then a spare one.
+const FACTOR: usize = 2;
+const LOW: usize = 3;
+const HIGH: usize = 4;
+const SPARE: usize = 5;
+
+/// Fills the registers that [`rounded`] reads; changes `eax`.
+fn bounds(a: &mut Assembler, inverse: AsmRegister64, smallest: i16, largest: i16) -> Emitted {
+    a.broadcast_f32(FACTOR, ptr(inverse))?;
+    a.splat(LOW, f32::from(smallest).to_bits())?;
+    a.splat(HIGH, f32::from(largest).to_bits())
+}
+
+/// Numbers become the nearest integers within the bounds.
+fn rounded(a: &mut Assembler, x: usize, smallest: i16) -> Emitted {
+    a.multiply_f32(x, x, FACTOR)?;
+    // Where the smallest is 0, NaN becomes 0 with the next instruction, which takes its second operand then.
+    if smallest != 0 {
+        a.zero_where_nan(x, x, SPARE)?;
+    }
+    a.larger_f32(x, x, LOW)?;
+    a.smaller_f32(x, x, HIGH)?;
+    a.nearest_i32(x, x)
+}
+
 /// [`Round`]: numbers in registers 0 and 1.
 pub(crate) fn round(code: &Round) -> Assembled {
     let Round { lanes, smallest, largest } = *code;
     assemble(lanes * 4, |a| {
         let (input, integers, numbers, inverse) = (rdi, rsi, rdx, rcx);
-        let (factor, low, high, spare) = (2, 3, 4, 5);
-        a.broadcast_f32(factor, ptr(inverse))?;
-        a.splat(low, f32::from(smallest).to_bits())?;
-        a.splat(high, f32::from(largest).to_bits())?;
-        let rounded = |a: &mut Assembler, x: usize| -> Emitted {
-            a.multiply_f32(x, x, factor)?;
-            // Where the smallest is 0, NaN becomes 0 with the next instruction, which takes its second operand then.
-            if smallest != 0 {
-                a.zero_where_nan(x, x, spare)?;
-            }
-            a.larger_f32(x, x, low)?;
-            a.smaller_f32(x, x, high)?;
-            a.nearest_i32(x, x)
-        };
+        bounds(a, inverse, smallest, largest)?;
         let (mut next, mut singles) = (a.create_label(), a.create_label());
         let (mut single, mut end) = (a.create_label(), a.create_label());
         a.mov(r8, numbers)?;
@@ -80,7 +94,7 @@ pub(crate) fn round(code: &Round) -> Assembled {
         a.set_label(&mut next)?;
         for v in 0..ROUNDED / lanes {
             a.load(v, ptr(input + v * lanes * 4))?;
-            rounded(a, v)?;
+            rounded(a, v, smallest)?;
         }
         a.store_i16(ptr(integers), 0, 1)?;
         a.add(input, 4 * ROUNDED as i32)?;
@@ -92,7 +106,7 @@ pub(crate) fn round(code: &Round) -> Assembled {
         a.jz(end)?;
         a.set_label(&mut single)?;
         a.broadcast_f32(0, ptr(input))?;
-        rounded(a, 0)?;
+        rounded(a, 0, smallest)?;
         a.first_i32(eax, 0)?;
         a.mov(word_ptr(integers), ax)?;
         a.add(input, 4)?;
@@ -102,4 +116,90 @@ pub(crate) fn round(code: &Round) -> Assembled {
         a.set_label(&mut end)?;
         a.nop()
     })
+}
+
+/// [`RoundRows`], with vectors of 256 bits: rows are short, and the time is that of memory.
+pub(super) fn round_rows(code: &RoundRows) -> Assembled {
+    let &RoundRows { vector, smallest, largest, stride, .. } = code;
+    assemble(vector.min(32), |a| {
+        let (source, target, rows, source_row, target_row, inverse) = (rdi, rsi, rdx, rcx, r8, r9);
+        let (from, to, left) = (r9, r10, r11);
+        let Pieces { size, looped, straight } = code.pieces(&[16, 8, 4][usize::from(stride == 2)..]);
+        bounds(a, inverse, smallest, largest)?;
+        let piece = |a: &mut Assembler, source, target, at: usize| {
+            let (from, to) = (source + at * stride * 4, target + at * 2);
+            load(a, size, stride, from)?;
+            (0..size.div_ceil(8)).try_for_each(|x| rounded(a, x, smallest))?;
+            store(a, size, to)
+        };
+        let (mut row, mut end) = (a.create_label(), a.create_label());
+        a.test(rows, rows)?;
+        a.jz(end)?;
+        a.set_label(&mut row)?;
+        if looped > 0 {
+            let mut next = a.create_label();
+            a.mov(from, source)?;
+            a.mov(to, target)?;
+            a.mov(r11d, looped as u32)?;
+            a.set_label(&mut next)?;
+            piece(a, from, to, 0)?;
+            a.add(from, (size * stride * 4) as i32)?;
+            a.add(to, (size * 2) as i32)?;
+            a.dec(left)?;
+            a.jnz(next)?;
+        }
+        straight.iter().try_for_each(|&at| piece(a, source, target, at))?;
+        a.add(source, source_row)?;
+        a.add(target, target_row)?;
+        a.dec(rows)?;
+        a.jnz(row)?;
+        a.set_label(&mut end)?;
+        // A label stands before an instruction.
+        a.nop()
+    })
+}
+
+/// Numbers that lie `stride` apart, `size` of them, in registers 0 and 1.
+fn load(a: &mut Assembler, size: usize, stride: usize, from: AsmMemoryOperand) -> Emitted {
+    // Of every second number, the first half of a lane comes from numbers 0 and 2 of a vector, the second from 1 and 3 of one that
+    // starts a number early, to end with the last.
+    const ALTERNATE: i32 = 0b11_01_10_00;
+    match (size, stride) {
+        (16, _) => {
+            a.vmovups(ymm0, ymmword_ptr(from))?;
+            a.vmovups(ymm1, ymmword_ptr(from + 32))
+        }
+        (8, 1) => a.vmovups(ymm0, ymmword_ptr(from)),
+        (8, _) => {
+            a.vmovups(ymm0, ymmword_ptr(from))?;
+            a.vshufps(ymm0, ymm0, ymmword_ptr(from + 28), ALTERNATE)?;
+            a.vpermpd(ymm0, ymm0, 0b11_01_10_00)
+        }
+        (4, 1) => a.vmovups(xmm0, xmmword_ptr(from)),
+        (4, _) => {
+            a.vmovups(xmm0, xmmword_ptr(from))?;
+            a.vshufps(xmm0, xmm0, xmmword_ptr(from + 12), ALTERNATE)
+        }
+        _ => a.vmovss(xmm0, dword_ptr(from)),
+    }
+}
+
+/// The integers of registers 0 and 1 as i16, `size` of them.
+fn store(a: &mut Assembler, size: usize, to: AsmMemoryOperand) -> Emitted {
+    match size {
+        16 => return a.store_i16(to, 0, 1),
+        8 => {
+            a.vpackssdw(ymm0, ymm0, ymm0)?;
+            a.vpermq(ymm0, ymm0, 0b10_00_10_00)?;
+            a.vmovups(xmmword_ptr(to), xmm0)
+        }
+        4 => {
+            a.vpackssdw(xmm0, xmm0, xmm0)?;
+            a.vmovq(qword_ptr(to), xmm0)
+        }
+        _ => {
+            a.vmovd(eax, xmm0)?;
+            a.mov(word_ptr(to), ax)
+        }
+    }
 }

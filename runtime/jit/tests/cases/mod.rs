@@ -1,11 +1,13 @@
 //! Accumulations described as cases, their sums in f64, and the comparison with what kernels make of them.
 
 use crate::fenced::{Edge, execute, jits};
-use twnc_jit::{AccumulateKernel, AccumulateSpec, IntegerRange, Jit, JitError, Kernel, PlaneSpec};
+use std::sync::Arc;
+use twnc_jit::{AccumulateKernel, AccumulateSpec, IntegerRange, Jit, JitError, Kernel, Layout, PlaneSpec};
+use twnc_program::BufferId;
 use twnc_program::constant::Trits;
 use twnc_program::interpret::View;
 use twnc_program::scalar::Unary;
-use twnc_program::step::Contraction;
+use twnc_program::step::{Contraction, Quantize};
 
 /// A small generator, so that a failing case is reproduced by its seed.
 pub struct Random(pub u64);
@@ -137,6 +139,7 @@ pub fn plain<'a>(
         scale,
         integers,
         input_scale,
+        laid_out: false,
     };
     let planes = vec![plane];
     AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 }
@@ -157,6 +160,17 @@ pub fn output(
 /// What a kernel gives on one thread, at the end of pages.
 pub fn run(kernel: &AccumulateKernel, inputs: &[View<'_>], residual: Option<&[f32]>) -> Vec<f32> {
     output(&"a given case", kernel, inputs, residual, 1, Edge::End)
+}
+
+/// Integers, given as f32, as the kernel of a quantize step lays them out.
+fn laid_out(jit: &Jit, case: &Case, input: &[f32], range: IntegerRange, layout: &Arc<Layout>) -> Vec<i16> {
+    let IntegerRange { largest, signed } = range;
+    let bits = (largest as u32 + 1).ilog2() + u32::from(signed);
+    let [buffer, integers, scales] = [0, 1, 2].map(BufferId);
+    let step = Quantize { input: buffer, bits, signed, scale: Some(1.0), outputs: [integers, scales] };
+    let kernel = jit.quantize(&step, &case.input, Some(layout)).expect("the layout is of the input");
+    let edge = if case.seed.is_multiple_of(4) { Edge::Start } else { Edge::End };
+    execute(case, &kernel, &[View::F32(input)], None, case.threads, edge)[0].i16().to_vec()
 }
 
 /// Every kind of code gives the case's sums, on one thread and on several.
@@ -197,6 +211,7 @@ fn check_on(jit: &Jit, case: &Case) {
             scale: scale.as_deref(),
             integers: case.integers,
             input_scale: case.input_scale,
+            laid_out: case.integers.is_some() && case.seed.is_multiple_of(2),
         }],
         bias: bias.as_deref(),
         residual: case.residual,
@@ -212,6 +227,9 @@ fn check_on(jit: &Jit, case: &Case) {
     let (sums, terms) = reference(&case.input, &case.weight, &case.contraction, &input, &weights);
     assert_eq!(sums.len(), kernel.interface().outputs[0].len);
     let residual = case.residual.then(|| random.floats(sums.len()));
+    if let ([(_, layout)], Some(range)) = (&kernel.interface().layouts[..], case.integers) {
+        integers = laid_out(jit, case, &input, range, layout);
+    }
     let mut inputs = vec![if case.integers.is_none() { View::F32(&input) } else { View::I16(&integers) }];
     if case.input_scale {
         inputs.push(View::F32(&input_scale));

@@ -104,6 +104,7 @@ fn check(jit: &Jit, case: &Case) {
         scale: Some(&scale[p * outputs..][..outputs]),
         integers,
         input_scale: integers.is_some(),
+        laid_out: false,
     };
     let kernel = |whole: bool, bias: Option<&[f32]>, activation| {
         let planes = (0..parts).map(|p| plane(p, whole)).collect();
@@ -175,6 +176,7 @@ fn parts_that_do_not_fit_are_errors() {
         scale: None,
         integers: None,
         input_scale: false,
+        laid_out: false,
     };
     let (image, window): (&[usize], &[usize]) = (&[1, 4, 2, 2], &[6, 2, 1, 1]);
     let cases = [

@@ -172,6 +172,7 @@ fn check(jit: &Jit, case: &Case) {
         scale: values.scale.as_deref(),
         integers: plane.integers,
         input_scale: values.sample_scale.is_some(),
+        laid_out: false,
     });
     let spec = AccumulateSpec {
         planes: planes.collect(),
@@ -275,6 +276,7 @@ fn pair(
         scale: (!partial || i == 1).then_some(&[0.5][..]),
         integers: None,
         input_scale: false,
+        laid_out: false,
     });
     let planes = planes.to_vec();
     let spec = AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 };
@@ -328,6 +330,7 @@ fn planes_that_do_not_fit_together_are_errors() {
         scale: None,
         integers: None,
         input_scale: false,
+        laid_out: false,
     };
     let integers = Some(IntegerRange { largest: 127, signed: true });
     let cases = [
