@@ -5,8 +5,8 @@ use crate::tuning;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use twnc_jit::{
-    AccumulateSpec, Before, ConvSpec, Epilogue, Function, IntegerRange, Jit, JitError, Kernel, Layout,
-    MapSpec, MatMulSpec, PlaneSpec, PoolSpec, Source,
+    AccumulateKernel, AccumulateSpec, Before, ConvSpec, Epilogue, Function, IntegerRange, Jit, JitError,
+    Kernel, Layout, MapSpec, MatMulSpec, PlaneSpec, PoolSpec, Source,
 };
 use twnc_program::step::{self, Accumulate, Quantize, Term};
 use twnc_program::{
@@ -36,11 +36,13 @@ pub(crate) fn ranges(program: &Program) -> Ranges<'_> {
     quantize.collect()
 }
 
-/// Where integers lie that are not in the order of their tensor, and which may.
+/// Where tensors between kernels lie otherwise than the program says, and which may.
 #[derive(Default)]
 pub(crate) struct Layouts {
-    /// Written by a quantize step and read by the products of one accumulation, and by nothing else.
+    /// Integers, written by a quantize step and read by the products of one accumulation, and by nothing else.
     movable: HashSet<BufferId>,
+    /// By number, pools that alone read what the accumulation just before them writes.
+    pooled: HashSet<usize>,
     /// How the kernel that reads them wants them.
     wanted: HashMap<BufferId, Arc<Layout>>,
 }
@@ -49,6 +51,7 @@ impl Layouts {
     /// None yet, of what may be laid out as its reader wants.
     pub(crate) fn new(program: &Program) -> Layouts {
         let mut readers: HashMap<BufferId, Option<usize>> = HashMap::new();
+        let mut counts: HashMap<BufferId, usize> = HashMap::new();
         for (number, step) in program.steps.iter().enumerate() {
             let products = match &step.kind {
                 StepKind::Accumulate(s) if s.terms.iter().all(|term| term.parts == 1) => Some(number),
@@ -56,18 +59,32 @@ impl Layouts {
             };
             for operand in step.operands() {
                 if let Operand::Buffer(id) = operand {
+                    *counts.entry(id).or_default() += 1;
                     let reader = readers.entry(id).or_insert(products);
                     *reader = reader.filter(|&other| Some(other) == products);
                 }
             }
         }
         readers.extend(program.outputs.iter().map(|port| (port.buffer, None)));
+        program.outputs.iter().for_each(|port| *counts.entry(port.buffer).or_default() += 1);
         let quantized = program.steps.iter().filter_map(|step| match &step.kind {
             StepKind::Quantize(quantize) => Some(quantize.outputs[0]),
             _ => None,
         });
         let movable = quantized.filter(|id| readers.get(id).is_some_and(Option::is_some)).collect();
-        Layouts { movable, wanted: HashMap::new() }
+        let pairs = program.steps.windows(2).zip(1..);
+        let pooled = pairs.filter_map(|(pair, number)| match [&pair[0].kind, &pair[1].kind] {
+            [StepKind::Accumulate(sums), StepKind::Pool(pool)] => {
+                (sums.output == pool.input && counts.get(&pool.input) == Some(&1)).then_some(number)
+            }
+            _ => None,
+        });
+        Layouts { movable, pooled: pooled.collect(), wanted: HashMap::new() }
+    }
+
+    /// Whether a step is a pool that may be one with the accumulation before it.
+    pub(crate) fn may_pool(&self, number: usize) -> bool {
+        self.pooled.contains(&number)
     }
 
     /// How a buffer lies, if that is not in the order of its tensor.
@@ -92,6 +109,8 @@ impl Layouts {
 pub(crate) enum Execution {
     /// Its output is its input's memory.
     Alias,
+    /// Together with the step behind it.
+    Ahead,
     /// By the interpreter: because the session asks for it, or because there is no generated code for what is named.
     Interpret(Option<&'static str>),
     /// By generated code.
@@ -111,6 +130,7 @@ impl Execution {
     pub(crate) fn describe(&self) -> String {
         match self {
             Execution::Alias => "alias".to_owned(),
+            Execution::Ahead => "with the next step".to_owned(),
             Execution::Interpret(None) => "interpreter".to_owned(),
             Execution::Interpret(Some(what)) => format!("interpreter: no generated code for {what}"),
             Execution::Kernel(bound) => bound.kernel.describe(),
@@ -121,7 +141,7 @@ impl Execution {
     pub(crate) fn functions(&self) -> Vec<Arc<Function>> {
         match self {
             Execution::Kernel(bound) => bound.kernel.functions(),
-            Execution::Alias | Execution::Interpret(_) => vec![],
+            Execution::Alias | Execution::Ahead | Execution::Interpret(_) => vec![],
         }
     }
 
@@ -129,7 +149,7 @@ impl Execution {
     pub(crate) fn estimate(&self) -> Option<f64> {
         match self {
             Execution::Kernel(bound) => bound.kernel.estimate(),
-            Execution::Alias | Execution::Interpret(_) => None,
+            Execution::Alias | Execution::Ahead | Execution::Interpret(_) => None,
         }
     }
 
@@ -137,7 +157,7 @@ impl Execution {
     pub(crate) fn scratch(&self) -> usize {
         match self {
             Execution::Kernel(bound) => bound.kernel.interface().scratch,
-            Execution::Alias | Execution::Interpret(_) => 0,
+            Execution::Alias | Execution::Ahead | Execution::Interpret(_) => 0,
         }
     }
 }
@@ -164,7 +184,7 @@ pub(crate) fn bind(
 ) -> Result<Execution, JitError> {
     match &step.kind {
         StepKind::Accumulate(s) => match accumulation(program, shapes, ranges, layouts, s, setup.threads) {
-            Ok(accumulation) => accumulation.bind_tuned(jit, setup),
+            Ok(mut accumulation) => accumulation.bind_tuned(jit, setup),
             Err(interpreted) => Ok(interpreted),
         },
         StepKind::Conv(s) => {
@@ -211,10 +231,8 @@ pub(crate) fn bind(
         StepKind::Pool(s) => {
             let mut operands = Operands::new(program);
             operands.source(Operand::Buffer(s.input));
-            let (input, output) = (shapes.of(s.input), shapes.of(s.output));
-            let epilogue = epilogue(program, s.scale, &s.epilogue);
-            let spec = PoolSpec { kind: s.kind, input, output, window: &s.window, epilogue };
-            operands.bind(jit.pool(&spec), s.epilogue.residual, step.outputs())
+            let kernel = jit.pool(&pool(program, shapes, s));
+            operands.bind(kernel, s.epilogue.residual, step.outputs())
         }
         StepKind::Quantize(s) => {
             let mut operands = Operands::new(program);
@@ -224,6 +242,46 @@ pub(crate) fn bind(
         }
         _ => Ok(Execution::Interpret(Some(step.kind_name()))),
     }
+}
+
+/// What executes an accumulation and the pool behind it as one, if that can be and pays.
+///
+/// # Errors
+/// As [`bind`].
+pub(crate) fn bind_pooled(
+    jit: &Jit,
+    program: &Program,
+    shapes: &Shapes,
+    ranges: &Ranges<'_>,
+    layouts: &Layouts,
+    [sums, behind]: [&Step; 2],
+    setup: &Setup,
+) -> Result<Option<Bound>, JitError> {
+    let (StepKind::Accumulate(s), StepKind::Pool(p)) = (&sums.kind, &behind.kind) else { return Ok(None) };
+    let Ok(mut accumulation) = accumulation(program, shapes, ranges, layouts, s, setup.threads) else {
+        return Ok(None);
+    };
+    let (inputs, scales) = buffers(s);
+    let kernel = match accumulation.tuned(jit, setup) {
+        Ok(kernel) => jit.pooled(kernel, &pool(program, shapes, p)),
+        Err(error) => Err(error),
+    };
+    match kernel {
+        Ok(Ok(kernel)) => Ok(Some(Bound {
+            kernel: Box::new(kernel),
+            inputs: [inputs, scales].concat(),
+            residual: None,
+            outputs: vec![p.output],
+        })),
+        Ok(Err(_)) | Err(JitError::Unsupported(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn pool<'p>(program: &'p Program, shapes: &'p Shapes, step: &'p step::Pool) -> PoolSpec<'p> {
+    let (input, output) = (shapes.of(step.input), shapes.of(step.output));
+    let epilogue = epilogue(program, step.scale, &step.epilogue);
+    PoolSpec { kind: step.kind, input, output, window: &step.window, epilogue }
 }
 
 /// Collects the buffers that a kernel reads, in the order of its inputs.
@@ -312,24 +370,38 @@ impl Accumulation<'_> {
     /// # Errors
     /// As [`bind`].
     pub(crate) fn bind(&mut self, jit: &Jit, rank: usize) -> Result<Execution, JitError> {
-        self.spec.rank = rank;
-        let (inputs, scales) = buffers(self.step);
-        let inputs = [inputs, scales].concat();
-        let operands = Operands { program: self.program, inputs };
-        operands.bind(jit.accumulate(&self.spec), self.step.epilogue.residual, &[self.step.output])
+        let kernel = self.kernel(jit, rank);
+        self.execution(kernel)
     }
 
     /// What executes it by the plan that the setup's tuning chooses, if that is still the one that was measured; else by the first.
-    fn bind_tuned(mut self, jit: &Jit, setup: &Setup) -> Result<Execution, JitError> {
+    fn bind_tuned(&mut self, jit: &Jit, setup: &Setup) -> Result<Execution, JitError> {
+        let kernel = self.tuned(jit, setup);
+        self.execution(kernel)
+    }
+
+    fn execution(&self, kernel: Result<AccumulateKernel, JitError>) -> Result<Execution, JitError> {
+        let (inputs, scales) = buffers(self.step);
+        let inputs = [inputs, scales].concat();
+        let operands = Operands { program: self.program, inputs };
+        operands.bind(kernel, self.step.epilogue.residual, &[self.step.output])
+    }
+
+    fn kernel(&mut self, jit: &Jit, rank: usize) -> Result<AccumulateKernel, JitError> {
+        self.spec.rank = rank;
+        jit.accumulate(&self.spec)
+    }
+
+    fn tuned(&mut self, jit: &Jit, setup: &Setup) -> Result<AccumulateKernel, JitError> {
         if !setup.tuning.is_empty()
             && let Some(choice) = setup.tuning.choice(&self.key(jit))
         {
-            let execution = self.bind(jit, choice.rank)?;
-            if execution.describe() == choice.kernel {
-                return Ok(execution);
+            let kernel = self.kernel(jit, choice.rank)?;
+            if kernel.describe() == choice.kernel {
+                return Ok(kernel);
             }
         }
-        self.bind(jit, 0)
+        self.kernel(jit, 0)
     }
 }
 

@@ -8,7 +8,7 @@
 //! bound they are placed in the order in which they are born, in O(n log n).
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
 use std::ops::Range;
 use twnc_program::step::{Move, MoveKind};
 use twnc_program::{BufferId, Operand, Program, StepKind};
@@ -35,8 +35,8 @@ struct Group {
     life: (usize, usize),
 }
 
-/// Lays out the buffers of a program, given the size of each in bytes.
-pub(crate) fn plan(program: &Program, bytes: &[usize]) -> Layout {
+/// Lays out the buffers of a program, given the size of each in bytes, and the numbers of steps that run only with the next one.
+pub(crate) fn plan(program: &Program, bytes: &[usize], ahead: &HashSet<usize>) -> Layout {
     let owner = alias_owners(program);
     let mut groups: Vec<Option<Group>> = bytes.iter().map(|_| None).collect();
     let mut touch = |buffer: BufferId, time: usize| {
@@ -50,7 +50,11 @@ pub(crate) fn plan(program: &Program, bytes: &[usize]) -> Layout {
             Operand::Buffer(buffer) => Some(buffer),
             Operand::Constant(_) => None,
         });
-        step.outputs().iter().copied().chain(read).for_each(|buffer| touch(buffer, number + 1));
+        let time = number + 1 + usize::from(ahead.contains(&number));
+        step.outputs().iter().copied().chain(read).for_each(|buffer| {
+            touch(buffer, number + 1);
+            touch(buffer, time);
+        });
     }
     program.outputs.iter().for_each(|port| touch(port.buffer, program.steps.len() + 1));
 
@@ -255,14 +259,23 @@ mod tests {
 
     #[test]
     fn a_chain_needs_two_places() {
-        let layout = plan(&chain(6, &[]), &[64; 6]);
+        let layout = plan(&chain(6, &[]), &[64; 6], &HashSet::new());
         assert_eq!(layout.size, 128);
         assert!(layout.ranges.windows(2).all(|pair| pair[0] != pair[1]), "{layout:?}");
     }
 
     #[test]
+    fn what_runs_with_the_next_step_reads_then() {
+        // Of 0 -> 1 -> 2 -> 3, the step from 0 to 1 runs with that to 2: 0 and 2 live at once, and 1 is nothing.
+        let layout = plan(&chain(4, &[]), &[64, 0, 64, 64], &HashSet::from([0]));
+        assert_ne!(layout.ranges[0], layout.ranges[2]);
+        assert_eq!(layout.size, 128);
+        assert_eq!(plan(&chain(4, &[]), &[64, 0, 64, 64], &HashSet::new()).ranges[0], layout.ranges[0]);
+    }
+
+    #[test]
     fn a_reshape_is_its_input() {
-        let layout = plan(&chain(4, &[2]), &[64; 4]);
+        let layout = plan(&chain(4, &[2]), &[64; 4], &HashSet::new());
         assert_eq!(layout.ranges[1], layout.ranges[2]);
         assert_ne!(layout.ranges[2], layout.ranges[3]);
     }
@@ -342,7 +355,7 @@ mod tests {
     #[test]
     fn a_million_buffers_are_placed_in_time_and_well() {
         let count = 1_000_000;
-        let layout = plan(&chain(count, &[]), &vec![64; count as usize]);
+        let layout = plan(&chain(count, &[]), &vec![64; count as usize], &HashSet::new());
         assert_eq!(layout.size, 128);
         // All at once, the worst for a search: as many as are searched, and more.
         let all: Vec<_> =

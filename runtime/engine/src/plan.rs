@@ -11,6 +11,7 @@ use crate::liveness::{self, Ends, Layout};
 use crate::memory;
 use crate::module::Inner;
 use crate::plans::Setup;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_jit::{Function, Line, Threads};
@@ -72,7 +73,7 @@ impl Plan {
         let (program, threads) = (&inner.program, setup.threads);
         let shapes = program.resolve(inputs)?;
         let mut bytes = shapes.bytes(program);
-        let mut layout = liveness::plan(program, &bytes);
+        let mut layout = liveness::plan(program, &bytes, &HashSet::new());
         // Before kernels are made: what they keep for their shapes is bounded by a small multiple of this.
         memory::check(layout.size, max_memory)?;
         let generator = match setup.backend {
@@ -85,24 +86,41 @@ impl Plan {
         let ranges = bind::ranges(program);
         let mut layouts = if setup.layouts { Layouts::new(program) } else { Layouts::default() };
         // Kernels say how they want what they read, so the last are made first.
-        let mut steps = Vec::with_capacity(program.steps.len());
-        for step in program.steps.iter().rev() {
-            steps.push(match generator {
-                _ if liveness::is_alias(&step.kind) => Execution::Alias,
-                None => Execution::Interpret(None),
-                Some(jit) => {
-                    let execution = bind::bind(jit, program, &shapes, &ranges, &layouts, step, setup)?;
-                    if let Execution::Kernel(bound) = &execution {
-                        layouts.note(bound);
-                    }
-                    execution
+        let mut steps: Vec<Execution> = Vec::with_capacity(program.steps.len());
+        let mut ahead = HashSet::new();
+        for (number, step) in program.steps.iter().enumerate().rev() {
+            let Some(jit) = generator.filter(|_| !liveness::is_alias(&step.kind)) else {
+                let alias = liveness::is_alias(&step.kind);
+                steps.push(if alias { Execution::Alias } else { Execution::Interpret(None) });
+                continue;
+            };
+            if ahead.contains(&number) {
+                steps.push(Execution::Ahead);
+                continue;
+            }
+            let pair = number.checked_sub(1).filter(|_| layouts.may_pool(number));
+            let pooled = match pair.map(|before| [&program.steps[before], step]) {
+                Some(pair) => bind::bind_pooled(jit, program, &shapes, &ranges, &layouts, pair, setup)?,
+                None => None,
+            };
+            let execution = match pooled {
+                Some(bound) => {
+                    ahead.extend(pair);
+                    Execution::Kernel(bound)
                 }
-            });
+                None => bind::bind(jit, program, &shapes, &ranges, &layouts, step, setup)?,
+            };
+            if let Execution::Kernel(bound) = &execution {
+                layouts.note(bound);
+            }
+            steps.push(execution);
         }
         steps.reverse();
-        if layouts.sizes().map(|(id, size)| bytes[id.index()] = size).count() > 0 {
-            layout = liveness::plan(program, &bytes);
-        }
+        layouts.sizes().for_each(|(id, size)| bytes[id.index()] = size);
+        // What is between a step and the next never is a tensor.
+        let between = ahead.iter().flat_map(|&number| program.steps[number].outputs());
+        between.for_each(|id| bytes[id.index()] = 0);
+        layout = liveness::plan(program, &bytes, &ahead);
         let scratch = steps.iter().map(Execution::scratch).max().unwrap_or(0);
         let outputs = program.outputs.iter().map(|port| bytes[port.buffer.index()]);
         let outputs = outputs.fold(0, usize::saturating_add);
@@ -145,6 +163,11 @@ impl Plan {
             arena: memory::zeroed(self.layout.size.div_ceil(size_of::<Line>()))?,
             scratch: memory::zeroed(self.scratch.saturating_mul(self.threads))?,
         })
+    }
+
+    /// Whether a step, by its number, runs only together with the next.
+    pub(crate) fn runs_ahead(&self, number: usize) -> bool {
+        matches!(self.steps[number], Execution::Ahead)
     }
 
     /// The bytes of a buffer.
@@ -199,7 +222,7 @@ impl Plan {
         number: usize,
     ) -> Result<(), Error> {
         match &self.steps[number] {
-            Execution::Alias => Ok(()),
+            Execution::Alias | Execution::Ahead => Ok(()),
             Execution::Interpret(_) => {
                 Ok(self.interpret(inner, workspace, given, outputs, &inner.program.steps[number])?)
             }

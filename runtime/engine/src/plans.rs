@@ -19,7 +19,7 @@ pub(crate) struct Setup {
     pub(crate) backend: Backend,
     pub(crate) threads: usize,
     pub(crate) tuning: Tuning,
-    /// Whether tensors between kernels lie as those want them. Nobody else can read them then.
+    /// Whether tensors between kernels lie as those want them, or are not there at all. Nobody else can read them then.
     pub(crate) layouts: bool,
 }
 

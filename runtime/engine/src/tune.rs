@@ -135,6 +135,7 @@ impl Session {
         let mut places: HashMap<String, usize> = HashMap::new();
         for (number, step) in program.steps.iter().enumerate() {
             if let StepKind::Accumulate(s) = &step.kind
+                && !plan.runs_ahead(number)
                 && let Ok(accumulation) =
                     bind::accumulation(program, &plan.shapes, &ranges, &layouts, s, self.setup.threads)
             {

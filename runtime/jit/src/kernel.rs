@@ -160,6 +160,13 @@ impl<'a> Io<'a> {
         Ok(Io { inputs, residual, outputs: targets, exclusive: PhantomData })
     }
 
+    /// The same inputs, without a residual, and another output.
+    pub(crate) fn with_output(&self, output: &'a mut [f32]) -> Io<'a> {
+        let target = |start, len| Target { start, slot: Slot::f32(len) };
+        let outputs = [target(output.as_mut_ptr().cast(), output.len()), target(std::ptr::null_mut(), 0)];
+        Io { inputs: self.inputs, residual: None, outputs, exclusive: PhantomData }
+    }
+
     /// The elements of an input of f32.
     pub(crate) fn f32(&self, number: usize) -> &'a [f32] {
         f32::elements(self.inputs[number])

@@ -32,7 +32,9 @@ pub mod pool;
 pub mod quantize;
 pub mod threads;
 
-pub use accumulate::{AccumulateKernel, AccumulateSpec, Counts, IntegerRange, Layout, PlaneSpec};
+pub use accumulate::{
+    AccumulateKernel, AccumulateSpec, Counts, IntegerRange, Layout, PlaneSpec, PooledKernel,
+};
 pub use audit::Audit;
 pub use compile::Function;
 pub use epilogue::{Before, Epilogue};

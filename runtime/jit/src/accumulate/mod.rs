@@ -19,6 +19,7 @@ mod pattern;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod permute;
 mod plan;
+mod pooled;
 mod portable;
 mod reads;
 mod registers;
@@ -42,6 +43,8 @@ pub use blocks::IntegerRange;
 use choice::{Choice, Product};
 pub use cost::Counts;
 pub use pack::Layout;
+pub use pooled::PooledKernel;
+use pooled::{Band, Bands};
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::ElementType;
@@ -124,6 +127,17 @@ struct Phase {
     family: Box<dyn Family>,
 }
 
+impl Phase {
+    /// What it reads, from where that begins.
+    fn input<'a>(&self, io: &Io<'a>) -> View<'a> {
+        match io.inputs[self.source] {
+            View::F32(x) => View::F32(&x[self.origin..]),
+            View::I16(x) => View::I16(&x[self.origin..]),
+            other => other,
+        }
+    }
+}
+
 /// A kernel of one input.
 trait Family: Send + Sync {
     /// Units of work.
@@ -152,9 +166,29 @@ trait Family: Send + Sync {
         None
     }
 
+    /// How it can go through its outputs in bands, if it can.
+    fn bands(&self) -> Option<Bands> {
+        None
+    }
+
     /// # Safety
     /// As [`sealed::Execute::execute`], with the input that it reads.
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]);
+
+    /// Computes a band of a sample's outputs, where there are [`Family::bands`], to somewhere else.
+    ///
+    /// # Safety
+    /// As [`Family::execute`].
+    unsafe fn execute_band(
+        &self,
+        _sample: usize,
+        _band: usize,
+        _input: View<'_>,
+        _io: &Io<'_>,
+        _scratch: &mut [Line],
+        _to: Band<'_>,
+    ) {
+    }
 }
 
 impl Jit {
@@ -376,14 +410,9 @@ impl Weights {
 
 impl sealed::Execute for AccumulateKernel {
     unsafe fn execute(&self, phase: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
-        let Phase { source, origin, family } = &self.phases[phase];
-        let input = match io.inputs[*source] {
-            View::F32(x) => View::F32(&x[*origin..]),
-            View::I16(x) => View::I16(&x[*origin..]),
-            other => other,
-        };
+        let phase = &self.phases[phase];
         // SAFETY: the caller's promise, passed on.
-        unsafe { family.execute(units, input, io, scratch) };
+        unsafe { phase.family.execute(units, phase.input(io), io, scratch) };
     }
 }
 

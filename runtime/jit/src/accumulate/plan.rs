@@ -12,8 +12,9 @@ use super::reads::Reads;
 use crate::geometry::Geometry;
 use crate::machine::{Element, Isa, first_level_cache};
 
-/// Bytes of the first-level cache that tables leave for streams and sums.
-const BESIDE_TABLES: usize = 4 * 1024;
+/// What part of the first-level cache tables leave for streams and sums, which flow through it and drive out what is used less often: layers
+/// of 256 outputs are 7% faster with tables of 24 KB in 48 than with tables of 42.
+const BESIDE_TABLES: usize = 6;
 /// Numbers of packed input that a kernel may need; larger layers are left to the interpreter.
 const PACKED_LIMIT: usize = 1 << 28;
 /// Bands that an image is cut into, at most.
@@ -118,7 +119,8 @@ impl Plan {
             .flat_map(|size| groupings(geometry, &phases, size).into_iter().map(move |g| (size, g)));
         let groupings: Vec<(usize, Vec<Group>)> = sizes.collect();
         let line = element.line();
-        let budget = (first_level_cache() - BESIDE_TABLES).min(u16::MAX.into());
+        let cache = first_level_cache();
+        let budget = (cache - cache / BESIDE_TABLES).min(u16::MAX.into());
         let mut candidates: Vec<(f64, usize, Image, Shape)> = Vec::new();
         // Narrower vectors may be filled where rows leave wide ones half empty.
         let short = geometry.output[1] <= isa.lanes(element);

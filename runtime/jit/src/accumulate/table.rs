@@ -9,13 +9,14 @@ use super::code::{AccumulateFunction, Build, BuildFunction};
 use super::cost::Counts;
 use super::pack::{Layout, Packing};
 use super::plan::{Image, Plan, Shape};
+use super::pooled::{Band, Bands};
 use super::reads::Reads;
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
 use crate::finish::{Finish, Piece, SLACK, Sums};
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, Strides};
 use crate::kernel::{Io, Line, lines};
 use crate::machine::Isa;
 use crate::number::Number;
@@ -254,13 +255,14 @@ impl<T: Number> TableKernel<T> {
         totals: &[i32],
         numbers: &[[f32; 2]],
         pieces: &mut [Piece],
+        to: &To,
         io: &Io<'_>,
     ) {
         let Plan { extent, shape: Shape { tile, tiles, .. }, .. } = &self.plan;
         let (start, width, step) = (self.plan.start(region), tile.width(), tile.positions());
         // Columns before are those of the region before.
         let own = region[1] * self.plan.region()[1];
-        let strides = self.geometry.output_strides;
+        let strides = to.strides;
         for (ty, tx) in (0..tiles[0]).flat_map(|ty| (0..tiles[1]).map(move |tx| (ty, tx))) {
             let from = (ty * tiles[1] + tx) * outputs.len() * step;
             let (sums, totals) = (&sums[from..], totals.get(from..).unwrap_or(&[]));
@@ -271,8 +273,8 @@ impl<T: Number> TableKernel<T> {
                 let y = start[0] + ty * tile.rows + row;
                 let covered = if y < extent[0] { width.min(extent[1].saturating_sub(x)) } else { 0 };
                 for (y, x, from, run) in self.pieces(y, x + skipped, covered.saturating_sub(skipped)) {
-                    let (from, to) = (row * width + skipped + from, y * strides.y + x * strides.x);
-                    pieces[count] = Piece { from: from as u32, to: to as u32, count: run as u32 };
+                    let (from, at) = (row * width + skipped + from, (y - to.row) * strides.y + x * strides.x);
+                    pieces[count] = Piece { from: from as u32, to: at as u32, count: run as u32 };
                     count += 1;
                 }
             }
@@ -289,7 +291,7 @@ impl<T: Number> TableKernel<T> {
                     }
                     None => {
                         let numbers = &numbers[i * self.channels()..][channels.clone()];
-                        let origin = sample * strides.sample + channels.start * strides.channel;
+                        let origin = to.lead + sample * strides.sample + channels.start * strides.channel;
                         let (step, stride) = (step * stacked, strides.channel);
                         let sums = Sums { sums, totals, step, pieces, numbers, origin, stride };
                         // SAFETY: as above.
@@ -404,7 +406,56 @@ impl<T: Number> Family for TableKernel<T> {
         Some(self.plan.counts)
     }
 
+    fn bands(&self) -> Option<Bands> {
+        let Geometry { samples, output: [height, width], .. } = self.geometry;
+        let whole = matches!(self.plan.image, Image::Bands { bands: 1, .. }) && self.finishes.len() == 1;
+        whole.then_some(Bands {
+            samples,
+            channels: self.channels(),
+            height,
+            rows: self.plan.region()[0],
+            width,
+        })
+    }
+
+    unsafe fn execute_band(
+        &self,
+        sample: usize,
+        band: usize,
+        input: View<'_>,
+        io: &Io<'_>,
+        scratch: &mut [Line],
+        to: Band<'_>,
+    ) {
+        let [down, across] = self.plan.regions();
+        let (first, count) = (sample * down + band, across * self.chunks.len());
+        let strides = Strides { sample: 0, channel: to.plane, ..self.geometry.output_strides };
+        let place = To { strides, row: band * self.plan.region()[0], lead: to.lead };
+        // SAFETY: the caller's promise, passed on; the outputs are in `to`, which is borrowed exclusively.
+        unsafe {
+            self.run(first * count..(first + 1) * count, input, &io.with_output(to.numbers), scratch, &place)
+        };
+    }
+
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {
+        let to = To { strides: self.geometry.output_strides, row: 0, lead: 0 };
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.run(units, input, io, scratch, &to) };
+    }
+}
+
+/// Where outputs go.
+struct To {
+    strides: Strides,
+    /// The row of the image that is the first one there, and where that is.
+    row: usize,
+    lead: usize,
+}
+
+impl<T: Number> TableKernel<T> {
+    /// # Safety
+    /// As [`Family::execute`].
+    unsafe fn run(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line], to: &To) {
         let input = T::elements(input);
         let (tables, scratch) = scratch.split_at_mut(self.table_lines());
         let (sums, scratch) = scratch.split_at_mut(self.sum_lines());
@@ -459,7 +510,7 @@ impl<T: Number> Family for TableKernel<T> {
                 let outputs = first + outputs.start..first + outputs.end;
                 // SAFETY: the elements of this unit's sample, region and outputs belong to no other unit.
                 unsafe {
-                    self.finish_region(sample, [down, across], outputs, sums, totals, numbers, pieces, io)
+                    self.finish_region(sample, [down, across], outputs, sums, totals, numbers, pieces, to, io)
                 };
             }
         }

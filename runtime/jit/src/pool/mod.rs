@@ -285,8 +285,31 @@ impl Fold {
 }
 
 impl PoolKernel {
-    /// Makes some rows of a plane of outputs, row by row.
-    fn rows(&self, plane: &[f32], rows: Range<usize>, output: &mut [f32], column: &mut [f32]) {
+    /// Rows of a plane of outputs.
+    pub(crate) fn height(&self) -> usize {
+        self.output[0]
+    }
+
+    /// The rows of the input that a row of outputs reads, from the first to behind the last.
+    pub(crate) fn reads(&self, y: usize) -> Range<usize> {
+        let down = self.axes[0];
+        let taps = down.taps(y);
+        let at =
+            |tap: usize| (y * down.stride + tap * down.dilation).saturating_sub(down.begin).min(down.size);
+        match taps.is_empty() {
+            true => at(0)..at(0),
+            false => at(taps.start)..at(taps.end - 1) + 1,
+        }
+    }
+
+    /// Prepares scratch memory.
+    pub(crate) fn clear(&self, scratch: &mut [Line]) {
+        let column: &mut [f32] = bytemuck::cast_slice_mut(&mut scratch[..self.column]);
+        column.fill(self.fold.identity());
+    }
+
+    /// Makes some rows of a plane of outputs, row by row; as [`Self::some_rows`].
+    fn rows(&self, plane: &[f32], above: usize, rows: Range<usize>, output: &mut [f32], column: &mut [f32]) {
         let ([_, width], [_, out_width], [down, across]) = (self.input, self.output, self.axes);
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
         let (vertical, horizontal) = unsafe {
@@ -295,10 +318,10 @@ impl PoolKernel {
                 std::mem::transmute::<*const u8, HorizontalFunction>(self.horizontal.entry()),
             )
         };
-        for y in rows {
+        for (y, output) in rows.zip(output.chunks_exact_mut(out_width.max(1))) {
             let taps = down.taps(y);
             let first = (y * down.stride + taps.start * down.dilation).saturating_sub(down.begin);
-            let rows = plane.get(first * width..).unwrap_or(&[]);
+            let rows = plane.get(first.saturating_sub(above) * width..).unwrap_or(&[]);
             let middle = &mut column[across.begin..][..width];
             // SAFETY: `taps` are those inside of the plane, so `taps.len()` rows of `width` numbers are at `rows`, a
             // dilation apart; `middle` has `width` numbers.
@@ -306,7 +329,6 @@ impl PoolKernel {
                 let step = down.dilation * width * 4;
                 vertical(rows.as_ptr(), middle.as_mut_ptr(), width, taps.len(), step);
             }
-            let output = &mut output[y * out_width..][..out_width];
             let divisors = self.divisors.get(y).map_or(&[][..], |row| row);
             // SAFETY: the scratch memory reaches as far as the windows of all outputs; a mean has a divisor for each
             // output of each row, a maximum reads none.
@@ -324,13 +346,13 @@ impl PoolKernel {
     }
 
     /// An output by itself.
-    fn single(&self, plane: &[f32], y: usize, x: usize) -> f32 {
+    fn single(&self, plane: &[f32], above: usize, y: usize, x: usize) -> f32 {
         let [down, across] = self.axes;
         let (rows, columns) = (down.taps(y), across.taps(x));
         let at = |axis: Axis, position, tap| position * axis.stride + tap * axis.dilation - axis.begin;
         let column = |tap| {
             let x = at(across, x, tap);
-            let numbers = rows.clone().map(|tap| plane[at(down, y, tap) * self.input[1] + x]);
+            let numbers = rows.clone().map(|tap| plane[(at(down, y, tap) - above) * self.input[1] + x]);
             numbers.fold(self.fold.identity(), |so_far, next| self.fold.of_two(so_far, next))
         };
         let folded =
@@ -340,59 +362,90 @@ impl PoolKernel {
 }
 
 impl PoolKernel {
-    /// Makes the maxima or means of a plane.
-    fn plane(&self, plane: &[f32], output: &mut [f32], column: &mut [f32]) {
-        let ([_, width], [out_height, out_width], [down, across]) = (self.input, self.output, self.axes);
-        let Some(([rows, columns], inside)) = &self.inside else {
-            return self.rows(plane, 0..out_height, output, column);
+    /// Makes the maxima or means of some rows of a plane. `plane` has the rows of the input that they read, without those `above`.
+    fn some_rows(
+        &self,
+        plane: &[f32],
+        above: usize,
+        rows: Range<usize>,
+        output: &mut [f32],
+        column: &mut [f32],
+    ) {
+        let ([_, width], [_, out_width], [down, across]) = (self.input, self.output, self.axes);
+        let Some(([inner, columns], inside)) = &self.inside else {
+            return self.rows(plane, above, rows, output, column);
         };
-        self.rows(plane, 0..rows.start, output, column);
-        self.rows(plane, rows.end..out_height, output, column);
-        let from =
-            (rows.start * down.stride - down.begin) * width + columns.start * across.stride - across.begin;
-        let to = &mut output[rows.start * out_width + columns.start..];
+        let first = inner.start.clamp(rows.start, rows.end);
+        let inner = first..inner.end.clamp(first, rows.end);
+        let (before, output) = output.split_at_mut((inner.start - rows.start) * out_width);
+        let (output, behind) = output.split_at_mut(inner.len() * out_width);
+        self.rows(plane, above, rows.start..inner.start, before, column);
+        self.rows(plane, above, inner.end..rows.end, behind, column);
+        if inner.is_empty() {
+            return;
+        }
+        let from = (inner.start * down.stride - down.begin - above) * width + columns.start * across.stride
+            - across.begin;
         // SAFETY: the function was emitted for exactly this type, these pitches and as many columns, whose windows, in these rows, lie
         // inside of the plane.
         unsafe {
             let inside = std::mem::transmute::<*const u8, InsideFunction>(inside.entry());
-            inside(plane[from..].as_ptr(), to.as_mut_ptr(), rows.len());
+            inside(plane[from..].as_ptr(), output[columns.start..].as_mut_ptr(), inner.len());
         }
-        for y in rows.clone() {
+        for (y, output) in inner.zip(output.chunks_exact_mut(out_width)) {
             for x in (0..columns.start).chain(columns.end..out_width) {
-                output[y * out_width + x] = self.single(plane, y, x);
+                output[x] = self.single(plane, above, y, x);
             }
         }
     }
 }
 
+impl PoolKernel {
+    /// Makes some rows of a plane of outputs, given by its number, as [`Self::some_rows`], and does to them what is done to outputs.
+    ///
+    /// # Safety
+    /// Nobody else accesses these outputs. The scratch memory is the kernel's, and was [cleared](Self::clear).
+    pub(crate) unsafe fn make(
+        &self,
+        number: usize,
+        plane: &[f32],
+        above: usize,
+        rows: Range<usize>,
+        io: &Io<'_>,
+        scratch: &mut [Line],
+    ) {
+        let scratch: &mut [f32] = bytemuck::cast_slice_mut(scratch);
+        let (column, waiting) = scratch.split_at_mut(self.column * LINE);
+        let [height, width] = self.output;
+        let place = (number * height + rows.start) * width..(number * height + rows.end) * width;
+        let Some(finish) = &self.finish else {
+            // SAFETY: the caller's promise.
+            return self.some_rows(plane, above, rows, unsafe { io.output(place) }, column);
+        };
+        let waiting = &mut waiting[..place.len()];
+        self.some_rows(plane, above, rows, waiting, column);
+        let sums = Sums {
+            sums: &*waiting,
+            totals: &[],
+            step: place.len(),
+            pieces: &[Piece { from: 0, to: 0, count: place.len() as u32 }],
+            numbers: &[finish.epilogue.numbers(number % self.channels, None)],
+            origin: place.start,
+            stride: height * width,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { finish.channels(&sums, io) };
+    }
+}
+
 impl sealed::Execute for PoolKernel {
     unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
-        let (column, waiting) = scratch.split_at_mut(self.column);
-        let (column, waiting): (&mut [f32], &mut [f32]) =
-            (bytemuck::cast_slice_mut(column), bytemuck::cast_slice_mut(waiting));
-        column.fill(self.fold.identity());
-        let (numbers, size) = (self.input[0] * self.input[1], self.output[0] * self.output[1]);
-        let piece = Piece { from: 0, to: 0, count: size as u32 };
+        self.clear(scratch);
+        let numbers = self.input[0] * self.input[1];
         for unit in units {
             let plane = &io.f32(0)[unit * numbers..][..numbers];
-            let Some(finish) = &self.finish else {
-                // SAFETY: the caller's promise: the output's plane is this unit's.
-                self.plane(plane, unsafe { io.output(unit * size..(unit + 1) * size) }, column);
-                continue;
-            };
-            let waiting = &mut waiting[..size];
-            self.plane(plane, waiting, column);
-            let sums = Sums {
-                sums: &*waiting,
-                totals: &[],
-                step: size,
-                pieces: &[piece],
-                numbers: &[finish.epilogue.numbers(unit % self.channels, None)],
-                origin: unit * size,
-                stride: size,
-            };
             // SAFETY: the caller's promise: the output's plane is this unit's.
-            unsafe { finish.channels(&sums, io) };
+            unsafe { self.make(unit, plane, 0, 0..self.output[0], io, scratch) };
         }
     }
 }

@@ -1,0 +1,201 @@
+//! A pool over the outputs of an accumulation, band by band: what is summed of some rows is pooled while it is in the caches, and never
+//! is a tensor.
+//!
+//! A band is a row of the regions of a table kernel. The rows that windows share with the next band stay; where work begins in the middle of
+//! an image, the band before is computed once more.
+
+use super::{AccumulateKernel, Phase};
+use crate::Jit;
+use crate::compile::Function;
+use crate::error::JitError;
+use crate::kernel::{Interface, Io, Kernel, Line, lines, sealed};
+use crate::pool::{PoolKernel, PoolSpec};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bytes of a sample's sums from which bands pay: what is smaller stays in the second-level cache anyway.
+const LARGE: usize = 1 << 20;
+
+/// How a family goes through its outputs in bands of rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bands {
+    pub samples: usize,
+    pub channels: usize,
+    /// Rows of an image, and of a band but the last.
+    pub height: usize,
+    pub rows: usize,
+    pub width: usize,
+}
+
+impl Bands {
+    /// Of a sample.
+    fn count(&self) -> usize {
+        self.height.div_ceil(self.rows)
+    }
+
+    /// The rows of a band.
+    fn of(&self, band: usize) -> Range<usize> {
+        band * self.rows..((band + 1) * self.rows).min(self.height)
+    }
+}
+
+/// Where rows of outputs go that are not the kernel's: planes in scratch memory.
+pub(super) struct Band<'a> {
+    pub numbers: &'a mut [f32],
+    /// From a channel's plane to the next.
+    pub plane: usize,
+    /// Where the band's first row is in a plane.
+    pub lead: usize,
+}
+
+/// A kernel of one product and of a pool behind it.
+pub struct PooledKernel {
+    sums: Phase,
+    pool: PoolKernel,
+    bands: Bands,
+    /// Of each band, the rows of the pool whose windows end there, and how many rows of the band those of the next read.
+    ready: Vec<(Range<usize>, usize)>,
+    /// Rows before a band, at most.
+    carried: usize,
+    interface: Interface,
+}
+
+impl Jit {
+    /// The kernel of an accumulation and of the pool that alone reads it, if they can be one and that pays. The first output is the pool's.
+    ///
+    /// # Errors
+    /// As [`Jit::pool`]; [`JitError::Shape`] if the pool is not of what the accumulation writes.
+    pub fn pooled(
+        &self,
+        sums: AccumulateKernel,
+        spec: &PoolSpec<'_>,
+    ) -> Result<Result<PooledKernel, AccumulateKernel>, JitError> {
+        let pool = self.pool(spec)?;
+        if pool.interface().inputs[0].len != sums.interface.outputs[0].len {
+            return Err(JitError::Shape(format!("a pool of {:?} behind another shape", spec.input)));
+        }
+        let bands = match &sums.phases[..] {
+            [phase] if !sums.interface.residual => phase.family.bands(),
+            _ => None,
+        };
+        let suits = |bands: &Bands| {
+            let large = bands.channels * bands.height * bands.width * size_of::<f32>() >= LARGE;
+            spec.input[2..] == [bands.height, bands.width] && large && !spec.epilogue.residual
+        };
+        let Some(bands) = bands.filter(suits) else { return Ok(Err(sums)) };
+        let ready: Vec<(Range<usize>, usize)> = (0..bands.count())
+            .scan(0, |first, band| {
+                let end = bands.of(band).end;
+                let ready = *first
+                    ..(*first..pool.height()).find(|&y| pool.reads(y).end > end).unwrap_or(pool.height());
+                *first = ready.end;
+                let next = (ready.end < pool.height()).then(|| pool.reads(ready.end).start);
+                Some((ready, end.saturating_sub(next.unwrap_or(end))))
+            })
+            .collect();
+        let carried = ready.iter().map(|&(_, carried)| carried).max().unwrap_or(0);
+        if carried > bands.rows {
+            return Ok(Err(sums));
+        }
+        let AccumulateKernel { mut phases, interface } = sums;
+        let Some(sums) = phases.pop() else { return Err(JitError::Shape("no product".into())) };
+        let mut kernel = PooledKernel { sums, pool, bands, ready, carried, interface };
+        let scratch = kernel.band_lines() + kernel.pool.interface().scratch + kernel.sums.family.scratch();
+        let outputs = kernel.pool.interface().outputs.clone();
+        kernel.interface = Interface { outputs, scratch, ..kernel.interface };
+        Ok(Ok(kernel))
+    }
+}
+
+impl PooledKernel {
+    /// Numbers of a channel's plane of a band.
+    fn plane(&self) -> usize {
+        (self.carried + self.bands.rows) * self.bands.width
+    }
+
+    fn band_lines(&self) -> usize {
+        lines::<f32>(self.bands.channels * self.plane())
+    }
+
+    /// Leaves the sums of a band in its place.
+    ///
+    /// # Safety
+    /// As [`sealed::Execute::execute`], of the kernel of the sums.
+    unsafe fn band(
+        &self,
+        sample: usize,
+        band: usize,
+        io: &Io<'_>,
+        numbers: &mut [f32],
+        scratch: &mut [Line],
+    ) {
+        let lead = self.carried * self.bands.width;
+        let to = Band { numbers, plane: self.plane(), lead };
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.sums.family.execute_band(sample, band, self.sums.input(io), io, scratch, to) };
+    }
+
+    /// Moves the rows of a band that the next one reads before its place.
+    fn carry(&self, band: usize, numbers: &mut [f32]) {
+        let (width, rows) = (self.bands.width, self.ready[band].1);
+        let end = (self.carried + self.bands.of(band).len()) * width;
+        for plane in numbers.chunks_exact_mut(self.plane()) {
+            plane.copy_within(end - rows * width..end, (self.carried - rows) * width);
+        }
+    }
+}
+
+impl sealed::Execute for PooledKernel {
+    unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
+        let (numbers, scratch) = scratch.split_at_mut(self.band_lines());
+        let (pool, scratch) = scratch.split_at_mut(self.pool.interface().scratch);
+        let numbers: &mut [f32] = bytemuck::cast_slice_mut(numbers);
+        let numbers = &mut numbers[..self.bands.channels * self.plane()];
+        self.pool.clear(pool);
+        for unit in units.clone() {
+            let (sample, band) = (unit / self.ready.len(), unit % self.ready.len());
+            if unit == units.start && band > 0 && self.ready[band - 1].1 > 0 {
+                // SAFETY: the caller's promise: what it reads; what it writes is scratch memory.
+                unsafe { self.band(sample, band - 1, io, numbers, scratch) };
+                self.carry(band - 1, numbers);
+            }
+            // SAFETY: as above.
+            unsafe { self.band(sample, band, io, numbers, scratch) };
+            let (rows, first) = (self.ready[band].0.clone(), self.bands.of(band).start);
+            // The image's row that is the first of a plane from here on.
+            let (skipped, above) = match first.checked_sub(self.carried) {
+                Some(above) => (0, above),
+                None => ((self.carried - first) * self.bands.width, 0),
+            };
+            for (channel, plane) in numbers.chunks_exact(self.plane()).enumerate() {
+                let number = sample * self.bands.channels + channel;
+                // SAFETY: rows of the pool belong to the band in which their windows end, which is this unit's.
+                unsafe { self.pool.make(number, &plane[skipped..], above, rows.clone(), io, pool) };
+            }
+            self.carry(band, numbers);
+        }
+    }
+}
+
+impl Kernel for PooledKernel {
+    fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    fn units(&self, _: usize) -> usize {
+        self.bands.samples * self.ready.len()
+    }
+
+    fn functions(&self) -> Vec<Arc<Function>> {
+        [self.sums.family.functions(), self.pool.functions()].concat()
+    }
+
+    fn describe(&self) -> String {
+        let (sums, pool) = (self.sums.family.describe(), self.pool.describe());
+        format!("{sums}; pooled in bands of {} rows: {pool}", self.bands.rows)
+    }
+
+    fn estimate(&self) -> Option<f64> {
+        self.sums.family.estimate()
+    }
+}
