@@ -65,7 +65,7 @@ pub enum Threshold {
 }
 
 /// What shares a scale.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scale {
     /// A layer.
     #[default]
@@ -78,12 +78,12 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// Whether a layer has one scale, where each output channel has one otherwise; an error for groups, which layers are not fitted with.
+    /// Whether a layer has one scale, where each output channel has one otherwise; an error for groups, which layers are not trained with.
     pub fn is_shared_by_layer(self) -> Result<bool, OptionsError> {
         match self {
             Scale::Layer => Ok(true),
             Scale::Channel => Ok(false),
-            Scale::Group(_) => Err(OptionsError::FittedGroups),
+            Scale::Group(_) => Err(OptionsError::TrainedGroups),
         }
     }
 }
@@ -107,11 +107,9 @@ pub enum OptionsError {
     /// Groups of weights without a weight.
     #[error("a group of {0} weights has no scale; give it one weight or more")]
     Group(usize),
-    /// Groups of weights with samples.
-    #[error(
-        "layers are fitted and trained with a scale for each layer or each channel, not for groups of weights"
-    )]
-    FittedGroups,
+    /// Groups of weights in training.
+    #[error("layers are trained with a scale for each layer or each channel, not for groups of weights")]
+    TrainedGroups,
     /// A text of rules that is none.
     #[error("the rules: {0}")]
     Rules(#[from] RuleError),

@@ -6,14 +6,13 @@
 //!
 //! Values of all samples are in memory from where they are computed to their last reader; together they have a limit.
 
+use crate::RepairError;
 use crate::execute::Execute;
 use crate::parallel;
 use crate::samples::bytes;
-use crate::{RepairError, Solution};
+use crate::solution::{Solution, bias_tensor};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use twnc_ir::{
-    Binary, Dim, Graph, GraphBuilder, Layer, NodeId, Op, PerChannel, Tensor, TensorType, Use, ValueId,
-};
+use twnc_ir::{Binary, Dim, Graph, GraphBuilder, Layer, NodeId, Op, Tensor, TensorType, Use, ValueId};
 
 /// See the module.
 pub(crate) struct Activations<'a> {
@@ -204,8 +203,7 @@ impl<'a> Activations<'a> {
                     match &solution.bias {
                         None => vec![product],
                         Some(bias) => {
-                            let axis = (bias.len() != 1).then_some(layer.channel_axis);
-                            let bias = build.constant(PerChannel::tensor(axis, bias.clone(), rank), "");
+                            let bias = build.constant(bias_tensor(layer, bias, rank), "");
                             vec![build.node(Op::Binary(Binary::Add), &[product, bias], "").map_err(at)?]
                         }
                     }

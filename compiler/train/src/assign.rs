@@ -9,10 +9,14 @@
 //! 2. from there, trits change one at a time as long as that lowers the minimum of E over α, which is `c - (bᵀT)²/(TᵀHT)`.
 //!
 //! Both start several times, from scales around that of the [exact threshold](twnc_passes::threshold::exact), and the best T is kept.
+//! Channels with several scales, for parts of their inputs or for two planes, take the same two steps in `basis`.
+
+mod basis;
 
 use crate::factor::{Factor, dot, row};
 use crate::moments::Moments;
 use crate::parallel;
+use crate::solution::Freedom;
 use ndarray::Array2;
 use twnc_passes::threshold;
 
@@ -46,10 +50,10 @@ struct Target {
 /// A ternary channel.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Channel {
-    /// T, by input.
-    pub trits: Vec<i8>,
-    /// Its scale; 1 where T is zero.
-    pub alpha: f64,
+    /// T, by input, of each plane.
+    pub planes: Vec<Vec<i8>>,
+    /// The scales of the first plane's parts, then the second's; positive also where T is zero.
+    pub scales: Vec<f64>,
 }
 
 /// T in the order of columns, with sums that depend on it.
@@ -95,10 +99,14 @@ impl Problem {
         }
     }
 
-    /// T, α for each of the channels, from `weights`, the float ones; with one α for all of them if `shared`.
-    pub fn solve(&self, moments: &Moments, weights: &[Vec<f32>], shared: bool) -> Vec<Channel> {
+    /// T and scales for each of the channels, from `weights`, the float ones.
+    pub fn solve(&self, moments: &Moments, weights: &[Vec<f32>], freedom: Freedom) -> Vec<Channel> {
         let indices: Vec<usize> = (0..weights.len()).collect();
         let targets = parallel::map(indices, |_, i| self.target(moments, i, &weights[i]));
+        if freedom.planes * freedom.parts > 1 {
+            return parallel::map(targets.iter().collect(), |_, target| self.compose(target, freedom));
+        }
+        let shared = freedom.shared;
         let states = match shared {
             false => parallel::map(targets.iter().collect(), |_, target| self.channel(target)),
             true => self.channels(&targets),
@@ -113,12 +121,18 @@ impl Problem {
         moments: &Moments,
         weights: &[Vec<f32>],
         channels: Vec<Channel>,
-        shared: bool,
+        freedom: Freedom,
     ) -> Vec<Channel> {
-        let alpha = shared.then(|| channels.first().map_or(1.0, |channel| channel.alpha));
+        if freedom.planes * freedom.parts > 1 {
+            return parallel::map(channels, |i, channel| {
+                self.recompose(&self.linear(moments, i, &weights[i]), channel, freedom)
+            });
+        }
+        let shared = freedom.shared;
+        let alpha = shared.then(|| channels.first().map_or(1.0, |channel| channel.scales[0]));
         let states = parallel::map(channels, |i, channel| {
             let b = self.linear(moments, i, &weights[i]);
-            let trits = self.order.iter().map(|&column| channel.trits[column]).collect();
+            let trits = self.order.iter().map(|&column| channel.planes[0][column]).collect();
             let mut state = self.state(&b, trits);
             self.descend(&b, &mut state, alpha);
             state
@@ -263,7 +277,7 @@ impl Problem {
         let alpha = alpha.unwrap_or_else(|| state.alpha());
         let mut trits = vec![0; state.t.len()];
         self.order.iter().zip(&state.t).for_each(|(&i, &t)| trits[i] = t);
-        Channel { trits, alpha }
+        Channel { planes: vec![trits], scales: vec![alpha] }
     }
 }
 

@@ -14,9 +14,9 @@ use crate::gradient::{GradientError, Mode, Network};
 use crate::loss::{Head, Loss};
 use crate::optimiser::{Optimiser, Rule, Schedule};
 use crate::random::Random;
-use crate::repair::Solution;
 use crate::samples::Samples;
-use twnc_ir::{Binary, ElementType, Graph, Layer, Op, PerChannel, Rewriter, Tensor, ValueId};
+use crate::solution::{Plane, Solution, bias_tensor};
+use twnc_ir::{Binary, ElementType, Graph, Layer, Op, Rewriter, Tensor, ValueId};
 
 /// Samples of a step; where the network takes fewer at a time, gradients are added up.
 const BATCH: usize = 64;
@@ -63,46 +63,80 @@ pub struct Tuning {
 /// A layer in training.
 struct Trained {
     layer: Layer,
-    latents: Vec<f32>,
-    logarithms: Vec<f32>,
+    planes: Vec<TrainedPlane>,
     /// In units of `spread`.
     bias: Vec<f32>,
     spread: f32,
-    channels: Vec<u32>,
 }
 
-impl Trained {
-    fn new(graph: &Graph, layer: &Layer, solution: &Solution) -> Trained {
-        let trits = layer.of_rows(&solution.rows);
-        let float = layer.float(graph).unwrap_or_default();
-        let channels: Vec<u32> = (0..trits.len()).map(|i| layer.channel_of(i) as u32).collect();
-        let latent = |i: usize| {
-            let (t, alpha) = (f32::from(trits[i]), solution.scale(channels[i] as usize));
-            let ratio = if alpha > 0.0 { float[i] / alpha } else { 0.0 };
+/// A plane in training.
+struct TrainedPlane {
+    latents: Vec<f32>,
+    logarithms: Vec<f32>,
+    /// The number of the scale of each latent.
+    scale_of: Vec<u32>,
+    parts: usize,
+}
+
+impl TrainedPlane {
+    /// `rest` is what the planes before leave of the float weight; what this one has of it is taken away.
+    fn new(layer: &Layer, plane: &Plane, rest: &mut [f32]) -> TrainedPlane {
+        let number =
+            |channel: usize| (0..layer.fan_in).map(move |k| plane.scale_of(channel, k) as u32).collect();
+        let scale_of = layer.of_rows(&(0..layer.channels).map(number).collect::<Vec<Vec<u32>>>());
+        let trits = layer.of_rows(&plane.rows);
+        let latent = |((&trit, &scale), rest): ((&i8, &u32), &mut f32)| {
+            let (t, alpha) = (f32::from(trit), plane.scales[scale as usize]);
+            let ratio = if alpha > 0.0 { *rest / alpha } else { 0.0 };
+            *rest -= alpha * t;
             // T stays what it is.
             let u = START[0] * t + START[1] * ratio;
             if t == 0.0 { u.clamp(-0.45, 0.45) } else { t * (t * u).clamp(0.55, LIMIT) }
         };
-        let latents = (0..trits.len()).map(latent).collect();
+        let latents = trits.iter().zip(&scale_of).zip(rest).map(latent).collect();
         // A scale of 0 has no logarithm; so small a one comes to the same.
-        let logarithms = solution.scales.iter().map(|&scale| scale.max(f32::MIN_POSITIVE).ln()).collect();
+        let logarithms = plane.scales.iter().map(|&scale| scale.max(f32::MIN_POSITIVE).ln()).collect();
+        TrainedPlane { latents, logarithms, scale_of, parts: plane.parts }
+    }
+
+    fn scales(&self) -> Vec<f32> {
+        self.logarithms.iter().map(|l| l.exp()).collect()
+    }
+
+    /// Gradients by latents and logarithms, of those by `αT`.
+    fn gradients(&self, by_weight: &[f32]) -> [Vec<f32>; 2] {
+        let scales = self.scales();
+        let (mut latents, mut logarithms) = (vec![0.0; self.latents.len()], vec![0.0; scales.len()]);
+        for (i, (&g, &u)) in by_weight.iter().zip(&self.latents).enumerate() {
+            let scale = self.scale_of[i] as usize;
+            latents[i] = scales[scale] * g;
+            logarithms[scale] += scales[scale] * trit(u) * g;
+        }
+        [latents, logarithms]
+    }
+}
+
+impl Trained {
+    fn new(graph: &Graph, layer: &Layer, solution: &Solution) -> Trained {
+        let mut rest = layer.float(graph).unwrap_or_default().to_vec();
+        let planes: Vec<TrainedPlane> =
+            solution.planes.iter().map(|plane| TrainedPlane::new(layer, plane, &mut rest)).collect();
         let bias = solution.bias.clone().unwrap_or_default();
         let square = bias.iter().map(|b| f64::from(*b).powi(2)).sum::<f64>() / bias.len().max(1) as f64;
-        let scale = solution.scales.iter().copied().fold(0.0, f32::max);
+        let scale = solution.planes.iter().flat_map(|plane| &plane.scales).copied().fold(0.0, f32::max);
         let spread = Some(square.sqrt() as f32).filter(|s| *s > 0.0).unwrap_or(scale.max(1e-6));
         let bias = bias.into_iter().map(|b| b / spread).collect();
-        Trained { layer: layer.clone(), latents, logarithms, bias, spread, channels }
+        Trained { layer: layer.clone(), planes, bias, spread }
     }
 
-    fn scale(&self, element: usize) -> usize {
-        if self.logarithms.len() == 1 { 0 } else { self.channels[element] as usize }
-    }
-
-    /// Writes `αT`.
+    /// Writes the sum of the planes' `αT`.
     fn weight(&self, into: &mut [f32]) {
-        let scales: Vec<f32> = self.logarithms.iter().map(|l| l.exp()).collect();
-        for (i, (w, &u)) in into.iter_mut().zip(&self.latents).enumerate() {
-            *w = scales[self.scale(i)] * trit(u);
+        into.fill(0.0);
+        for plane in &self.planes {
+            let scales = plane.scales();
+            for ((w, &u), &scale) in into.iter_mut().zip(&plane.latents).zip(&plane.scale_of) {
+                *w += scales[scale as usize] * trit(u);
+            }
         }
     }
 
@@ -110,23 +144,13 @@ impl Trained {
         into.iter_mut().zip(&self.bias).for_each(|(b, &own)| *b = own * self.spread);
     }
 
-    /// Gradients by latents, logarithms and bias, of those by `αT` and the bias.
-    fn gradients(&self, by_weight: &[f32], by_bias: &[f32]) -> [Vec<f32>; 3] {
-        let scales: Vec<f32> = self.logarithms.iter().map(|l| l.exp()).collect();
-        let (mut latents, mut logarithms) = (vec![0.0; self.latents.len()], vec![0.0; scales.len()]);
-        for (i, (&g, &u)) in by_weight.iter().zip(&self.latents).enumerate() {
-            let scale = self.scale(i);
-            latents[i] = scales[scale] * g;
-            logarithms[scale] += scales[scale] * trit(u) * g;
-        }
-        [latents, logarithms, by_bias.iter().map(|g| g * self.spread).collect()]
-    }
-
     fn solution(&self) -> Solution {
-        let trits: Vec<i8> = self.latents.iter().map(|&u| trit(u) as i8).collect();
-        let scales = self.logarithms.iter().map(|l| l.exp()).collect();
+        let plane = |plane: &TrainedPlane| {
+            let trits: Vec<i8> = plane.latents.iter().map(|&u| trit(u) as i8).collect();
+            Plane { rows: self.layer.rows(&trits), scales: plane.scales(), parts: plane.parts }
+        };
         let bias: Vec<f32> = self.bias.iter().map(|b| b * self.spread).collect();
-        Solution { rows: self.layer.rows(&trits), scales, bias: (!bias.is_empty()).then_some(bias) }
+        Solution { planes: self.planes.iter().map(plane).collect(), bias: (!bias.is_empty()).then_some(bias) }
     }
 }
 
@@ -188,7 +212,10 @@ impl Task<'_> {
             }
         };
         self.units(&mut pair)?;
-        let sizes = trained.iter().flat_map(|t| [t.latents.len(), t.logarithms.len(), t.bias.len()]);
+        let sizes = trained.iter().flat_map(|t| {
+            let planes = t.planes.iter().flat_map(|plane| [plane.latents.len(), plane.logarithms.len()]);
+            planes.chain([t.bias.len()])
+        });
         let mut optimiser = Optimiser::new(Rule::Adam, sizes);
         // Of samples of which none is held out, the fit decides.
         let judged =
@@ -236,12 +263,22 @@ impl Task<'_> {
             }
             let rate = RATE * Schedule::Cosine.factor(step as u64, steps as u64);
             optimiser.begin();
-            for (i, (t, [by_weight, by_bias])) in trained.iter_mut().zip(&sums).enumerate() {
-                let [latents, logarithms, bias] = t.gradients(by_weight, by_bias);
-                optimiser.update(3 * i, &mut t.latents, &latents, rate, 0.0);
-                optimiser.update(3 * i + 1, &mut t.logarithms, &logarithms, rate, 0.0);
-                optimiser.update(3 * i + 2, &mut t.bias, &bias, rate, 0.0);
-                t.latents.iter_mut().for_each(|u| *u = u.clamp(-LIMIT, LIMIT));
+            let mut group = 0..;
+            let mut update = |values: &mut [f32], gradients: &[f32]| {
+                // As many groups as there are sizes above.
+                if let Some(group) = group.next() {
+                    optimiser.update(group, values, gradients, rate, 0.0);
+                }
+            };
+            for (t, [by_weight, by_bias]) in trained.iter_mut().zip(&sums) {
+                for plane in &mut t.planes {
+                    let [latents, logarithms] = plane.gradients(by_weight);
+                    update(&mut plane.latents, &latents);
+                    update(&mut plane.logarithms, &logarithms);
+                    plane.latents.iter_mut().for_each(|u| *u = u.clamp(-LIMIT, LIMIT));
+                }
+                let bias: Vec<f32> = by_bias.iter().map(|g| g * t.spread).collect();
+                update(&mut t.bias, &bias);
             }
             if (step + 1) % (steps / LOOKS).max(1) == 0 || step + 1 == steps {
                 let loss = self.judge(&mut pair, &trained, &judged, &answers)?;
@@ -272,9 +309,8 @@ impl Task<'_> {
             weights.push(weight);
             biases.push(None);
             if let Some(bias) = &solution.bias {
-                let axis = (bias.len() != 1).then_some(layer.channel_axis);
                 let rank = rewriter.graph().ty(value).rank();
-                let bias = rewriter.constant(PerChannel::tensor(axis, bias.clone(), rank), "");
+                let bias = rewriter.constant(bias_tensor(layer, bias, rank), "");
                 value = rewriter.insert(Op::Binary(Binary::Add), &[value, bias], "").map_err(fail)?;
                 biases.pop();
                 biases.push(Some(bias));

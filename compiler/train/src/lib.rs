@@ -5,7 +5,10 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`repair`] | the pass: which layer when, what it is fitted to, what is said of it |
+//! | [`repair`] | the pass: which layer when, what is said of it |
+//! | [`budget`] | which form each layer has, where size or accuracy has a limit |
+//! | [`solution`] | what a layer becomes: planes, scales, bias |
+//! | `fit` | one layer, from the values of both networks to its solution |
 //! | [`samples`] | inputs by name, in batches; those that are held out |
 //! | [`execute`] | what runs graphs on samples, handed in from outside |
 //! | `activations` | the values of both networks, layer by layer |
@@ -19,10 +22,12 @@
 mod activations;
 mod assign;
 pub mod augment;
+pub mod budget;
 mod checkpoint;
 pub mod execute;
 mod factor;
 pub mod finetune;
+mod fit;
 pub mod gradient;
 mod loss;
 mod measure;
@@ -37,16 +42,19 @@ pub mod repair;
 mod rows;
 pub mod samples;
 mod schedule;
+pub mod solution;
 mod target;
 pub mod train;
 
 pub use augment::Augment;
+pub use budget::{Budget, Frontier, Point, SizeLimit};
 pub use execute::{Execute, Prepared, Reference};
 pub use finetune::{FineTune, Tuning};
-pub use measure::{OutputAccuracy, Summary};
+pub use measure::{LayerAccuracy, OutputAccuracy, Summary};
 pub use method::Method;
-pub use repair::{Repair, RepairOptions, Solution};
+pub use repair::{Repair, RepairOptions};
 pub use samples::Samples;
+pub use solution::{Form, Plane, Solution};
 pub use train::{Data, Epoch, TrainError, TrainOptions, Trainer};
 
 use thiserror::Error;

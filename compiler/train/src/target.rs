@@ -62,6 +62,11 @@ impl Target {
         target
     }
 
+    /// Whether each channel is scaled or shifted by its own number.
+    pub fn has_channels(&self) -> bool {
+        self.affine.axis.is_some()
+    }
+
     /// Whether what the layer aims at depends on where it is.
     pub fn clips(&self) -> bool {
         self.bounds.is_some()

@@ -10,9 +10,9 @@ use twnc_ir::{
 };
 use twnc_lower::LowerError;
 use twnc_onnx::{Arrival, Import, ImportOptions, OnnxError};
-use twnc_passes::{Activations, OptionsError};
+use twnc_passes::{Activations, Mode, OptionsError};
 use twnc_program::{Program, ProgramError, StepKind};
-use twnc_train::{Repair, RepairOptions, Samples, Summary};
+use twnc_train::{Budget, Repair, RepairOptions, Samples, SizeLimit, Summary};
 
 /// Turns networks into programs, as its [builder](Compiler::builder) was told.
 pub struct Compiler {
@@ -32,7 +32,19 @@ pub struct CompilerBuilder {
     run: RunOptions,
     edits: Vec<Placed>,
     repair: Option<(Samples, RepairOptions)>,
+    budget: Option<Limits>,
     progress: Option<twnc_train::repair::Progress>,
+}
+
+/// What limits the forms that layers have in a [repair](CompilerBuilder::repair).
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// The largest file.
+    pub size: Option<SizeLimit>,
+    /// By how much the share of samples held out that are right may fall; without labels, that of those which have the float network's class.
+    pub drop: Option<f64>,
+    /// The class of each sample.
+    pub labels: Option<Vec<usize>>,
 }
 
 /// A pass of the user's, and where it goes.
@@ -170,6 +182,12 @@ impl CompilerBuilder {
         CompilerBuilder { repair: Some((samples, options)), ..self }
     }
 
+    /// Lets each layer of a [repair](CompilerBuilder::repair) have the form that limits of size and accuracy leave it: a scale for the layer, for each
+    /// channel or for groups of weights, two ternary planes, or float.
+    pub fn budget(self, budget: Limits) -> CompilerBuilder {
+        CompilerBuilder { budget: Some(budget), ..self }
+    }
+
     /// Is told, during a [repair](CompilerBuilder::repair), how many layers are fitted and steps of fine-tuning made, of how many.
     pub fn progress(
         self,
@@ -193,17 +211,36 @@ impl CompilerBuilder {
         self.place(place, Box::new(pass), false)
     }
 
+    /// The bytes of the file that a graph becomes, whose ternary layers are there already.
+    fn bytes(&self) -> twnc_train::budget::Bytes {
+        let passes = twnc_passes::Options { ternarise: Mode::Detected, ..self.passes.clone() };
+        let custom = self.import.custom.clone();
+        Arc::new(move |mut graph: Graph| {
+            let pipeline = twnc_passes::pipeline_with(&passes, &custom).map_err(|e| e.to_string())?;
+            let (mut cx, run) = (PassContext::new(&CountingCost), RunOptions::default());
+            pipeline.run(&mut graph, &mut cx, &run, &mut |_, _| {}).map_err(|e| e.to_string())?;
+            Ok(twnc_lower::lower(&graph).map_err(|e| e.to_string())?.to_bytes().len())
+        })
+    }
+
     /// The compiler.
     pub fn build(self) -> Result<Compiler, CompileError> {
         let mut pipeline = twnc_passes::pipeline_with(&self.passes, &self.import.custom)?;
-        let mut summary = None;
+        let (mut summary, mut run, bytes) = (None, self.run.clone(), self.bytes());
         if let Some((samples, options)) = self.repair {
             let mut pass = Repair::new(&self.passes, Arc::new(samples), Arc::new(Generated), options)?;
             if let Some(progress) = self.progress {
                 pass = pass.progress(progress);
             }
+            if let Some(Limits { size, drop, labels }) = self.budget {
+                pass = pass.budget(Budget { size, drop, labels, bytes });
+            }
             summary = Some(pass.summary());
-            let why = "With samples, before `ternarise`, to which it leaves nothing: layers are fitted to what they compute.";
+            let why = "With samples, in the place of `ternarise`, which is skipped: layers are fitted to what they compute.";
+            // What is left float is to stay so.
+            if !run.skip.iter().any(|name| name == "repair") {
+                run.skip.push("ternarise".to_owned());
+            }
             pipeline.before("ternarise", Box::new(pass), why)?;
         }
         for Placed { pass, place, before } in self.edits {
@@ -217,7 +254,7 @@ impl CompilerBuilder {
             }
         }
         let cost = self.cost.unwrap_or_else(|| Box::new(CountingCost));
-        Ok(Compiler { import: self.import, pipeline, cost, run: self.run, repair: summary })
+        Ok(Compiler { import: self.import, pipeline, cost, run, repair: summary })
     }
 
     fn place(mut self, place: &str, pass: Box<dyn Pass>, before: bool) -> CompilerBuilder {

@@ -230,7 +230,8 @@ pub fn sample_count(inputs: &[(String, Output)]) -> Result<usize, Failure> {
     }
 }
 
-fn labels(path: &std::path::Path, samples: usize) -> Result<Vec<usize>, Failure> {
+/// The classes of so many samples.
+pub fn labels(path: &std::path::Path, samples: usize) -> Result<Vec<usize>, Failure> {
     let labels = dataset::labels(path)?;
     if labels.len() != samples {
         let message = format!("{} labels for {samples} samples", labels.len());

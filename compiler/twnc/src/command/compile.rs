@@ -2,12 +2,12 @@
 
 use super::arguments::{Activations, Compile, CompileOptions, Emit, OnnxFormat, Ternarise};
 use super::data;
-use super::failure::Failure;
+use super::failure::{Failure, Kind};
 use super::progress::Progress;
-use super::{calibrate, compare, counted, err, out};
+use super::{calibrate, compare, counted, err, frontier, out};
 use std::path::Path;
 use std::sync::Mutex;
-use twnc::{Compiled, RepairOptions, Stage, Summary, synthetic};
+use twnc::{Compiled, Limits, RepairOptions, Stage, Summary, synthetic};
 use twnc_ir::{CountingCost, Flow, PrintAfter, RemarkKind, RunOptions, dot, text};
 use twnc_onnx::TernaryFormat;
 use twnc_program::interpret::Functions;
@@ -36,8 +36,16 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
             Failure::usage("--onnx-format says how ONNX is written, and none is").help("add --emit onnx")
         );
     }
-    for output in options.target.iter().chain(&options.report) {
-        data::keep_apart(output, [model])?;
+    if options.frontier.is_some() && options.max_size.is_none() && options.max_drop.is_none() {
+        return Err(Failure::usage("--frontier draws what was weighed for a limit, and there is none")
+            .help("add --max-size or --max-drop"));
+    }
+    if options.labels.is_some() && options.max_size.is_none() && options.max_drop.is_none() {
+        return Err(Failure::usage("--labels judge what a limit costs, and there is none")
+            .help("add --max-size or --max-drop; `twnc compare --labels` measures a compiled model"));
+    }
+    for output in options.target.iter().chain(&options.report).chain(&options.frontier) {
+        data::keep_apart(output, std::iter::once(model).chain(options.labels.as_deref()))?;
     }
     if let (Some(target), Some(report)) = (&options.target, &options.report)
         && data::destination(target) == data::destination(report)
@@ -67,7 +75,11 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         let progress = move |stage: Stage, done: usize, all: usize| {
             if let Ok(mut bar) = progress.lock() {
                 if done == 0 {
-                    let what = if stage == Stage::Fitting { "fitting layers" } else { "fine-tuning" };
+                    let what = match stage {
+                        Stage::Measuring => "weighing layers",
+                        Stage::Fitting => "fitting layers",
+                        Stage::Tuning => "fine-tuning",
+                    };
                     *bar = Some(Progress::new(what, all as u64));
                 }
                 bar.iter_mut().for_each(|bar| bar.advance(u64::from(done > 0)));
@@ -80,7 +92,12 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
             fine_tune: options.fine_tune,
             augment: options.augment.chosen(),
         };
-        let builder = chosen.builder(settings)?.repair(samples, repair).progress(progress);
+        let mut builder = chosen.builder(settings)?.progress(progress);
+        if options.max_size.is_some() || options.max_drop.is_some() {
+            let labels = options.labels.as_deref().map(|path| compare::labels(path, samples.count())).transpose()?;
+            builder = builder.budget(Limits { size: options.max_size, drop: options.max_drop, labels });
+        }
+        let builder = builder.repair(samples, repair);
         compiler = builder.build().map_err(|error| chosen.refused(error))?;
     }
     import.notes.iter().for_each(|note| err!("note: {note}"));
@@ -96,6 +113,12 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     };
     if let Some(limit) = options.max_memory {
         check_memory(&compiled, limit).map_err(|failure| failure.in_file(model.display()))?;
+    }
+    if let Some(summary) = &compiled.repair {
+        check_size(&compiled, summary).map_err(|failure| failure.in_file(model.display()))?;
+        if let (Some(path), Some(found)) = (&options.frontier, &summary.frontier) {
+            data::write(path, frontier::svg(found).as_bytes())?;
+        }
     }
     if options.time_passes {
         for timing in &compiled.timings {
@@ -124,6 +147,20 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     summarise(options, model, &compiled, json)
 }
 
+/// Refuses a file that has become larger than what was weighed.
+fn check_size(compiled: &Compiled, summary: &Summary) -> Result<(), Failure> {
+    let limit = summary.frontier.as_ref().and_then(|frontier| frontier.limit);
+    let bytes = compiled.program.to_bytes().len();
+    match limit {
+        Some(limit) if bytes > limit => {
+            let message = format!("the compiled model has {bytes} bytes; --max-size allows {limit}");
+            Err(Failure::new(Kind::Limit, message)
+                .help("a smaller --max-size leaves room for what is found on samples later"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a network that takes more than `limit` bytes for the smallest inputs, those whose open sizes are 1.
 fn check_memory(compiled: &Compiled, limit: usize) -> Result<(), Failure> {
     let module = Module::new(compiled.program.clone(), Functions::default())?;
@@ -141,6 +178,7 @@ fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -
     let rounded = compiled.rounded_layers();
     if let Some(summary) = &compiled.repair {
         err!("{} made ternary and repaired", counted(summary.layers, "layer"));
+        summary.frontier.iter().for_each(frontier::show);
         summary.describe_tuning().iter().for_each(|tuning| err!("  {tuning}"));
         summary.outputs.iter().for_each(|output| err!("  `{}`: {}", output.name, summary.describe(output)));
     }
@@ -248,6 +286,13 @@ fn repair(summary: &Summary) -> serde_json::Value {
         serde_json::json!({
             "name": output.name, "sqnr_db_rounded": output.sqnr_rounded, "sqnr_db": output.sqnr,
             "agreement_rounded": output.agreement_rounded, "agreement": output.agreement,
+            "right_float": output.right_float, "right": output.right,
+        })
+    });
+    let accuracies = summary.accuracies.iter().map(|layer| {
+        serde_json::json!({
+            "name": layer.name, "form": layer.form.word(), "zeros": layer.zeros,
+            "error_rounded": layer.error_rounded, "error": layer.error,
         })
     });
     let tuning = summary.tuning.as_ref().map(|tuning| {
@@ -258,6 +303,7 @@ fn repair(summary: &Summary) -> serde_json::Value {
     });
     serde_json::json!({
         "tuning": tuning, "layers": summary.layers, "fitted": summary.fitted, "held_out": summary.held_out, "outputs": outputs.collect::<Vec<_>>(),
+        "accuracies": accuracies.collect::<Vec<_>>(), "frontier": summary.frontier.as_ref().map(frontier::json),
     })
 }
 

@@ -9,6 +9,7 @@ mod curve;
 mod data;
 mod dataset;
 mod failure;
+mod frontier;
 mod inspect;
 mod lists;
 mod opt;

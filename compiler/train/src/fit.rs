@@ -1,0 +1,206 @@
+//! Fitting one layer: from the values of both networks to the sums over its rows, and from these to the ternary weight that is best.
+
+use crate::activations::Activations;
+use crate::assign::{Channel, Problem};
+use crate::moments::{self, Moments};
+use crate::repair::RepairOptions;
+use crate::rows::{Rows, mix, pick};
+use crate::samples::Batches;
+use crate::solution::{Freedom, Solution};
+use crate::target::{Seen, Target};
+use crate::{RepairError, parallel};
+use ndarray::{Array2, Axis};
+use twnc_ir::{Graph, Layer, Tensor, ValueId};
+
+/// Multiplications that `XᵀX` of a layer may take; rows are left out beyond.
+const PRODUCTS: f64 = 2e10;
+/// But so many rows for each input are looked at, if there are as many.
+const ROWS_PER_INPUT: usize = 4;
+/// And so many for any layer.
+const LEAST_ROWS: usize = 1 << 12;
+/// How often a layer in front of a clip is fitted again to what it then aims at.
+const REFINEMENTS: usize = 4;
+/// Pieces in which rows are unfolded in parallel.
+const PIECES: usize = 8;
+/// Numbers that are unfolded at a time.
+const UNFOLDED: usize = 1 << 22;
+
+/// What layers are fitted with: the values of the float network, and of the one whose layers become ternary.
+pub(crate) struct Work<'a> {
+    pub float: Activations<'a>,
+    pub ternary: Activations<'a>,
+    pub batches: &'a Batches,
+    pub options: RepairOptions,
+}
+
+/// A layer as it is fitted, in any form.
+pub(crate) struct Fit<'a> {
+    layer: &'a Layer,
+    target: &'a Target,
+    rows: Rows,
+    x: ValueId,
+    sums: Vec<Moments>,
+    problems: Vec<Problem>,
+    /// The float ones, by output channel.
+    weights: Vec<Vec<f32>>,
+}
+
+impl Work<'_> {
+    /// Computes what the layer reads and what it should give, and adds up its rows.
+    pub fn sums<'l>(
+        &mut self,
+        graph: &Graph,
+        layer: &'l Layer,
+        target: &'l Target,
+    ) -> Result<Fit<'l>, RepairError> {
+        let rows = Rows::of(graph, layer).ok_or_else(|| RepairError::Missing(layer.name.clone()))?;
+        let (groups, inputs, outputs) = (rows.groups, rows.fan_in, rows.group_channels());
+        // XᵀX, the quadratic form, and its factor.
+        let needed = Moments::bytes(inputs, outputs).saturating_mul(groups.saturating_mul(3));
+        if needed > self.options.memory {
+            let (layer, limit) = (layer.name.clone(), self.options.memory);
+            return Err(RepairError::Sums { layer, needed, limit });
+        }
+        let x = graph.node(layer.node).operands[0];
+        self.float.compute(&[Some(layer.result), target.other].into_iter().flatten().collect::<Vec<_>>())?;
+        self.ternary.compute(&[Some(x), target.other].into_iter().flatten().collect::<Vec<_>>())?;
+        let mut sums = vec![Moments::new(inputs, outputs); groups];
+        self.visit(&rows, layer, x, target, &mut |x, seen| {
+            moments::add(&mut sums, x, target.aim(seen, None).view(), false);
+        })?;
+        let numbers = sums.iter().flat_map(|m| m.xx.iter().chain(&m.xy).chain(&m.yy));
+        if numbers.into_iter().any(|v| !v.is_finite()) {
+            return Err(RepairError::NotFinite(layer.name.clone()));
+        }
+        let weights = layer.rows(layer.float(graph).unwrap_or_default());
+        let problems = match sums.as_slice() {
+            [sums] => vec![Problem::new(sums)],
+            _ => parallel::map(sums.iter().collect(), |_, sums| Problem::new(sums)),
+        };
+        Ok(Fit { layer, target, rows, x, sums, problems, weights })
+    }
+
+    /// The layer's best solution in a form.
+    pub fn solve(&self, fit: &mut Fit<'_>, freedom: Freedom) -> Result<Solution, RepairError> {
+        let outputs = fit.rows.group_channels();
+        let part = |i: usize| i * outputs..(i + 1) * outputs;
+        let weights = &fit.weights;
+        let channels = each(&fit.problems, &fit.sums, |i, problem, sums| {
+            problem.solve(sums, &weights[part(i)], freedom)
+        });
+        let mut solution = Solution::of(channels, &fit.sums, freedom);
+        for _ in 0..if fit.target.clips() { REFINEMENTS } else { 0 } {
+            self.aim(fit, Some(&solution))?;
+            let channels = each(&fit.problems, &fit.sums, |i, problem, sums| {
+                problem.improve(sums, &fit.weights[part(i)], solution.channels(part(i)), freedom)
+            });
+            solution = Solution::of(channels, &fit.sums, freedom);
+        }
+        Ok(solution)
+    }
+
+    /// Adds up again what the layer aims at, behind a result that is known or is not.
+    pub fn aim(&self, fit: &mut Fit<'_>, now: Option<&Solution>) -> Result<(), RepairError> {
+        let Fit { layer, target, rows, x, sums, .. } = fit;
+        sums.iter_mut().for_each(Moments::forget_outputs);
+        self.visit(rows, layer, *x, target, &mut |x, seen| {
+            let now = now.map(|solution| solution.results(x));
+            moments::add(sums, x, target.aim(seen, now.as_ref().map(|now| now.view())).view(), true);
+        })
+    }
+
+    /// The relative squared errors of what comes of the layer's result, for several solutions.
+    pub fn errors(&self, fit: &Fit<'_>, solutions: &[&Solution]) -> Result<Vec<f64>, RepairError> {
+        let mut found = vec![[0.0; 2]; solutions.len()];
+        self.visit(&fit.rows, fit.layer, fit.x, fit.target, &mut |x, seen| {
+            for (sum, solution) in found.iter_mut().zip(solutions) {
+                let [error, signal] = fit.target.error(seen, solution.results(x).view());
+                *sum = [sum[0] + error, sum[1] + signal];
+            }
+        })?;
+        let relative = |[error, signal]: [f64; 2]| if signal > 0.0 { error / signal } else { 0.0 };
+        Ok(found.into_iter().map(relative).collect())
+    }
+
+    /// Lets go of what no layer reads that is still to come.
+    pub fn release(&mut self) {
+        self.float.release(&[]);
+        self.ternary.release(&[]);
+    }
+
+    /// Walks the rows of a layer on the samples that are for fitting, some at a time: X of each group, and what is seen behind.
+    fn visit(
+        &self,
+        rows: &Rows,
+        layer: &Layer,
+        x: ValueId,
+        target: &Target,
+        visitor: &mut dyn FnMut(&[Array2<f32>], &Seen<'_>),
+    ) -> Result<(), RepairError> {
+        let fitted = 0..self.batches.fitted;
+        let mut count = 0;
+        for batch in fitted.clone() {
+            count += rows.count(self.float.of(layer.result, batch)?.len());
+        }
+        let least = ROWS_PER_INPUT.saturating_mul(rows.fan_in).max(LEAST_ROWS) as f64;
+        let most = (PRODUCTS / (rows.fan_in as f64).powi(2) / rows.groups as f64).max(least);
+        let share = most / count.max(1) as f64;
+        let size = (UNFOLDED / (rows.fan_in * rows.groups).max(1)).max(64);
+        for batch in fitted {
+            let (x, y) = (self.ternary.of(x, batch)?, self.float.of(layer.result, batch)?);
+            let shape = y.shape();
+            let values = f32s(x)?;
+            let seed = mix(self.options.seed ^ mix(batch as u64) ^ mix(u64::from(layer.node.0) << 32));
+            for picks in pick(rows.count(y.len()), share, seed).chunks(size) {
+                let float = rows.outputs(f32s(y)?, shape, picks);
+                let mut others = vec![];
+                if let Some(other) = target.other {
+                    for network in [&self.float, &self.ternary] {
+                        others.push(rows.outputs(f32s(network.of(other, batch)?)?, shape, picks));
+                    }
+                }
+                let other = match others.as_slice() {
+                    [float, ternary] => Some([float.view(), ternary.view()]),
+                    _ => None,
+                };
+                let pieces: Vec<(usize, &[usize])> = match rows.groups {
+                    1 => picks.chunks(picks.len().div_ceil(PIECES).max(1)).map(|part| (0, part)).collect(),
+                    groups => (0..groups).map(|group| (group, picks)).collect(),
+                };
+                let parts = parallel::map(pieces, |_, (group, picks)| {
+                    rows.inputs(values, x.shape(), shape, picks, group)
+                });
+                let inputs = if rows.groups == 1 { vec![joined(&parts, rows.fan_in)] } else { parts };
+                visitor(&inputs, &Seen { float: float.view(), other });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The channels of all groups, in order.
+fn each(
+    problems: &[Problem],
+    sums: &[Moments],
+    solve: impl Fn(usize, &Problem, &Moments) -> Vec<Channel> + Sync,
+) -> Vec<Channel> {
+    match (problems, sums) {
+        // Its channels are worked on in parallel.
+        ([problem], [sums]) => solve(0, problem, sums),
+        _ => parallel::map(problems.iter().zip(sums).collect(), |i, (problem, sums)| solve(i, problem, sums))
+            .concat(),
+    }
+}
+
+/// Matrices, one below the other.
+fn joined(parts: &[Array2<f32>], columns: usize) -> Array2<f32> {
+    let mut all = Array2::zeros((0, columns));
+    for part in parts {
+        all.append(Axis(0), part.view()).expect("all have the same columns");
+    }
+    all
+}
+
+fn f32s(tensor: &Tensor) -> Result<&[f32], RepairError> {
+    tensor.as_f32().ok_or_else(|| RepairError::Execute(format!("a layer reads {}, not f32", tensor.ty())))
+}
