@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """What repair without labels (`twnc --calibrate`) brings: the tables of docs/accuracy.md.
 
-    repair.py ZOO SCRATCH [--only NAME]...
+    repair.py ZOO SCRATCH [--only NAME]... [--fine-tune] [--option WORD]...
+
+`--option=--max-size=15%` and the like go to the compiler as they are. The network `vgg_fashion` is what `vgg.py` writes and `twnc train` trains, as
+docs/accuracy.md says.
 
 ZOO is what zoo.sh fetches, with `cifar10/train/CLASS/*.jpg`, `cifar10/test/CLASS/*.jpg` and `imagenet/*.jpg` beside it, and the
 networks in `models`. For each network it compiles with samples, and prints what the compiler reports of the samples that it held
@@ -25,10 +28,13 @@ from networks import REPOSITORY, build, call
 SEED = 0
 
 
-def mnist(zoo):
-    read = lambda part: read_idx(zoo / f"mnist/{part}-images-idx3-ubyte")[:, None].astype(np.float32) / np.float32(255)
-    labels = read_idx(zoo / "mnist/t10k-labels-idx1-ubyte").astype(np.int64)
-    return {"image": some(read("train"), 512)}, ({"image": read("t10k")}, labels)
+def idx(folder):
+    def inputs(zoo):
+        read = lambda part: read_idx(zoo / folder / f"{part}-images-idx3-ubyte")[:, None].astype(np.float32) / np.float32(255)
+        labels = read_idx(zoo / folder / "t10k-labels-idx1-ubyte").astype(np.int64)
+        return {"image": some(read("train"), 512)}, ({"image": read("t10k")}, labels)
+
+    return inputs
 
 
 def cifar10(zoo):
@@ -80,7 +86,8 @@ def some(array, count):
 # Network, what its samples are, and how they are made.
 NETWORKS = [
     ("tiny_resnet8", "CIFAR-10", cifar10),
-    ("lenet5_float", "MNIST", mnist),
+    ("lenet5_float", "MNIST", idx("mnist")),
+    ("vgg_fashion", "Fashion-MNIST", idx("fashion")),
     ("tiny_vww", "photographs", photographs("input_1", 256, lambda path: pixels(path, 96) / 255)),
     ("resnet50_thin", "photographs", photographs("input_0", 64, lambda path: pixels(path)[..., ::-1] - MEANS)),
     ("ppocr_det", "photographs", photographs("x", 32, lambda path: ((pixels(path) / 255 - 0.45) / 0.225).transpose(2, 0, 1))),
@@ -95,6 +102,7 @@ def main():
     arguments.add_argument("zoo", type=pathlib.Path)
     arguments.add_argument("scratch", type=pathlib.Path)
     arguments.add_argument("--fine-tune", action="store_true", help="train layers together behind the fit")
+    arguments.add_argument("--option", action="append", default=[], metavar="WORD", help="an option of the compiler")
     arguments.add_argument("--only", action="append", default=[], metavar="NAME", help="only this network")
     options = arguments.parse_args()
     options.scratch.mkdir(parents=True, exist_ok=True)
@@ -118,7 +126,7 @@ def measure(twnc, options, name, kind, inputs):
     np.savez(options.scratch / "samples.npz", **samples)
     compiled = options.scratch / f"{name}.bin"
     start = time.monotonic()
-    found = json.loads(call([twnc, network, "-o", compiled, "--calibrate", options.scratch / "samples.npz", "--fine-tune", "auto" if options.fine_tune else "none", "--json"]))
+    found = json.loads(call([twnc, network, "-o", compiled, "--calibrate", options.scratch / "samples.npz", "--fine-tune", "auto" if options.fine_tune else "none", *options.option, "--json"]))
     seconds = time.monotonic() - start
     right = ["", ""]
     if test:

@@ -436,14 +436,16 @@ impl Course {
     }
 }
 
-/// The bytes of a layer's weights and scales, about. Where each channel is scaled anyway, one scale of a plane takes no room of its own.
+/// The bytes of a layer's weights, scales and bias, about. Where each channel is scaled anyway, one scale of a plane takes no room of its own.
 fn bytes(solution: &Solution, scaled: bool) -> usize {
     let plane = |plane: &crate::solution::Plane| {
         let trits: usize = plane.rows.iter().map(Vec::len).sum();
         let scales = if scaled { plane.scales.len().max(plane.rows.len()) } else { plane.scales.len() };
         trits.div_ceil(5) + 4 * scales
     };
-    solution.planes.iter().map(plane).sum()
+    // Nor a bias, where each channel is shifted anyway.
+    let bias = if scaled { 0 } else { 4 * solution.bias.as_ref().map_or(0, Vec::len) };
+    solution.planes.iter().map(plane).sum::<usize>() + bias
 }
 
 /// The forms on the lower convex hull of bytes and errors, from the smallest on.

@@ -301,6 +301,9 @@ pub struct Compare {
     /// The right class of each sample.
     #[arg(long, value_name = "Y.npy")]
     pub labels: Option<PathBuf>,
+    /// Write the comparison with the compiled model's layers: as a page (FILE.html), or as JSON (any other name).
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// Fail (exit code 1) if agreement with the float network is below this share.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub min_agreement: Option<f64>,

@@ -4,7 +4,7 @@ use super::arguments::Compare;
 use super::failure::{Failure, Kind};
 use super::progress::Progress;
 use super::{data, dataset};
-use super::{err, out, run};
+use super::{err, out, report, run};
 use ndarray::{ArrayD, Axis, Slice};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -53,6 +53,14 @@ struct Distance {
 
 /// Runs both networks on the data and says how they differ.
 pub fn run(options: &Compare, json: bool) -> Result<(), Failure> {
+    if let Some(report) = &options.report {
+        data::keep_apart(
+            report,
+            [&*options.model, &*options.compiled, &*options.data]
+                .into_iter()
+                .chain(options.labels.as_deref()),
+        )?;
+    }
     let compiled = Module::open(&options.compiled)?;
     let float = float_module(options, &compiled)?;
     let inputs =
@@ -119,7 +127,7 @@ pub fn run(options: &Compare, json: bool) -> Result<(), Failure> {
         let labels = labels.as_ref().filter(|labels| labels.len() >= counted)?;
         Some(share((0..counted).filter(|&i| hit(i, labels[i])).count()))
     };
-    let report = Report {
+    let found = Report {
         samples: counted,
         agreement,
         top1: right(&|i, label| first(&ranked[i]) == Some(label)),
@@ -138,10 +146,16 @@ pub fn run(options: &Compare, json: bool) -> Result<(), Failure> {
             })
             .collect(),
     };
-    show(&report, json);
+    if let Some(path) = &options.report {
+        let mut all = report::model(compiled.program(), &BTreeMap::new())?;
+        all.insert("network".to_owned(), options.compiled.display().to_string().into());
+        all.insert("compare".to_owned(), serde_json::json!(found));
+        report::write(path, &all.into())?;
+    }
+    show(&found, json);
     match options.min_agreement {
-        Some(least) if report.agreement < least => {
-            let message = format!("agreement {:.4} is below {least}", report.agreement);
+        Some(least) if found.agreement < least => {
+            let message = format!("agreement {:.4} is below {least}", found.agreement);
             Err(Failure::new(Kind::Comparison, message).in_file(options.compiled.display()))
         }
         _ => Ok(()),

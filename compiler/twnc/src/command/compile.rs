@@ -4,7 +4,7 @@ use super::arguments::{Activations, Compile, CompileOptions, Emit, OnnxFormat, T
 use super::data;
 use super::failure::{Failure, Kind};
 use super::progress::Progress;
-use super::{calibrate, compare, counted, err, frontier, out};
+use super::{calibrate, compare, counted, err, frontier, inspect, out, report};
 use std::path::Path;
 use std::sync::Mutex;
 use twnc::{Compiled, Limits, RepairOptions, Stage, Summary, synthetic};
@@ -94,7 +94,8 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         };
         let mut builder = chosen.builder(settings)?.progress(progress);
         if options.max_size.is_some() || options.max_drop.is_some() {
-            let labels = options.labels.as_deref().map(|path| compare::labels(path, samples.count())).transpose()?;
+            let labels =
+                options.labels.as_deref().map(|path| compare::labels(path, samples.count())).transpose()?;
             builder = builder.budget(Limits { size: options.max_size, drop: options.max_drop, labels });
         }
         let builder = builder.repair(samples, repair);
@@ -127,7 +128,7 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         }
     }
     if let Some(path) = &options.report {
-        data::write(path, serde_json::to_string_pretty(&report(&compiled)).unwrap_or_default().as_bytes())?;
+        report::write(path, &report(&compiled)?)?;
     }
     match options.emit {
         Some(Emit::Twir) => write_text(options, &text::print_full(&compiled.graph))?,
@@ -307,8 +308,8 @@ fn repair(summary: &Summary) -> serde_json::Value {
     })
 }
 
-/// What passes said of each layer.
-pub fn report(compiled: &Compiled) -> serde_json::Value {
+/// What became of each layer, and what passes said of it.
+fn report(compiled: &Compiled) -> Result<serde_json::Value, Failure> {
     let remarks = compiled.remarks.iter().map(|remark| {
         let kind = match remark.kind {
             RemarkKind::Applied => "applied",
@@ -324,7 +325,8 @@ pub fn report(compiled: &Compiled) -> serde_json::Value {
     });
     // Open sizes as 1.
     let cost = Flow::of(&compiled.graph).map(|flow| flow.cost(&CountingCost)).unwrap_or_default();
-    serde_json::json!({
+    let mut all = report::model(&compiled.program, &inspect::accounts(compiled))?;
+    let own = serde_json::json!({
         "network": compiled.graph.name(),
         "cost": {
             "multiplications": cost.multiplications, "additions": cost.additions, "tables": cost.tables, "bytes": cost.bytes, "steps": cost.steps,
@@ -336,7 +338,11 @@ pub fn report(compiled: &Compiled) -> serde_json::Value {
         })).collect::<Vec<_>>(),
         "remarks": remarks.collect::<Vec<_>>(),
         "passes": passes.collect::<Vec<_>>(),
-    })
+    });
+    if let serde_json::Value::Object(own) = own {
+        all.extend(own);
+    }
+    Ok(all.into())
 }
 
 fn ternary_format(format: OnnxFormat) -> TernaryFormat {

@@ -11,21 +11,24 @@ use twnc_ir::RunOptions;
 use twnc_program::interpret::Functions;
 use twnc_program::step::Contraction;
 use twnc_program::{ConstantData, Operand, Operations, Program, Step, StepKind, operations};
-use twnc_runtime::{Audit, Function, Module, SessionOptions};
+use twnc_runtime::{Audit, Function, Module, PlanReport, SessionOptions};
 
 /// What `--json` prints; keys are stable.
 #[derive(Serialize)]
-struct Report {
+pub struct Report {
     bytes: u64,
-    layers: Vec<LayerReport>,
+    pub layers: Vec<LayerReport>,
     /// What all steps that are no layer do together: pools, sums and what else stands alone.
     others: LayerCounts,
     totals: Totals,
 }
 
 #[derive(Serialize)]
-struct LayerReport {
-    name: String,
+pub struct LayerReport {
+    /// The number of its step.
+    #[serde(skip)]
+    pub step: usize,
+    pub name: String,
     op: &'static str,
     /// The weight's shape.
     shape: Vec<usize>,
@@ -75,39 +78,19 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     let (module, accounts, dims) = if is_onnx {
         let compiler = options.options.compiler(RunOptions::default())?;
         let compiled = compiler.compile_file(&options.model)?;
-        let names = compiled.program.steps.iter().map(|step| step.name.clone());
-        let accounts: BTreeMap<String, Account> =
-            names.map(|name| (name.clone(), Account::of(&compiled, &name))).collect();
+        let accounts = accounts(&compiled);
         // The import has given the named dimensions their sizes.
         (Module::new(compiled.program, Functions::default())?, accounts, &[][..])
     } else {
         (Module::open(&options.model)?, BTreeMap::new(), options.options.dim.as_slice())
     };
-    let program = module.program();
-    let shapes = sizes::shapes(&module, dims)?;
-    let session = module.session(SessionOptions::default())?;
-    let resolved = session.shapes(&shapes)?;
-    let plan = session.plan(&shapes)?;
-    let (mut total, mut others) = (Operations::default(), Operations::default());
-    let mut layers = vec![];
-    for (step, planned) in program.steps.iter().zip(&plan) {
-        let counts = operations::count(program, &resolved, step);
-        total = total + counts;
-        match layer(program, step, &counts, &planned.functions, &accounts) {
-            Some(layer) => layers.push(layer),
-            None => others = others + counts,
-        }
-    }
     let bytes = match is_onnx {
-        true => program.to_bytes().len() as u64,
+        true => module.program().to_bytes().len() as u64,
         false => std::fs::metadata(&options.model).map(|m| m.len()).unwrap_or(0),
     };
-    let totals = Totals {
-        additions: total.additions(),
-        multiplications: total.multiplications(),
-        multiplications_float_network: total.multiplications_float,
-    };
-    show(&Report { bytes, layers, others: LayerCounts::of(&others), totals }, json);
+    let (report, plan) = describe(&module, dims, &accounts, bytes)?;
+    show(&report, json);
+    let program = module.program();
     if options.disassemble {
         for (step, planned) in program.steps.iter().zip(&plan) {
             for function in &planned.functions {
@@ -118,9 +101,45 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The layers of a compiled model of so many bytes, with what they cost, and the plan by which they run.
+pub fn describe(
+    module: &Module,
+    dims: &[(String, i64)],
+    accounts: &BTreeMap<String, Account>,
+    bytes: u64,
+) -> Result<(Report, Vec<PlanReport>), Failure> {
+    let program = module.program();
+    let shapes = sizes::shapes(module, dims)?;
+    let session = module.session(SessionOptions::default())?;
+    let resolved = session.shapes(&shapes)?;
+    let plan = session.plan(&shapes)?;
+    let (mut total, mut others) = (Operations::default(), Operations::default());
+    let mut layers = vec![];
+    for (number, (step, planned)) in program.steps.iter().zip(&plan).enumerate() {
+        let counts = operations::count(program, &resolved, step);
+        total = total + counts;
+        match layer(program, step, &counts, &planned.functions, accounts) {
+            Some(layer) => layers.push(LayerReport { step: number, ..layer }),
+            None => others = others + counts,
+        }
+    }
+    let totals = Totals {
+        additions: total.additions(),
+        multiplications: total.multiplications(),
+        multiplications_float_network: total.multiplications_float,
+    };
+    Ok((Report { bytes, layers, others: LayerCounts::of(&others), totals }, plan))
+}
+
+/// What is told of the layers of a network that was compiled from an ONNX file.
+pub fn accounts(compiled: &Compiled) -> BTreeMap<String, Account> {
+    let names = compiled.program.steps.iter().map(|step| step.name.clone());
+    names.map(|name| (name.clone(), Account::of(compiled, &name))).collect()
+}
+
 /// What is told of a layer that comes from an ONNX file.
 #[derive(Clone, Default)]
-struct Account {
+pub struct Account {
     in_file: Option<String>,
     recognised: Option<String>,
     why_not: Option<String>,
@@ -175,6 +194,7 @@ fn layer(
     let total = |count: fn(&Audit) -> usize| audits.iter().map(count).sum();
     let account = accounts.get(&step.name).cloned().unwrap_or_default();
     Some(LayerReport {
+        step: 0,
         name: step.name.clone(),
         op,
         shape: weight.shape.clone(),

@@ -14,6 +14,7 @@ mod inspect;
 mod lists;
 mod opt;
 mod progress;
+mod report;
 mod rules;
 mod run;
 mod sizes;

@@ -4,6 +4,7 @@
 
 mod arrivals;
 mod bad_models;
+mod budget;
 mod command;
 mod fix_point;
 #[path = "../../../onnx/tests/fixture/mod.rs"]
@@ -19,3 +20,4 @@ mod refusals;
 mod repair;
 mod snapshots;
 mod ternary_networks;
+mod training;

@@ -88,7 +88,7 @@ fn what_is_repaired_can_be_written_and_read_again() {
     put(&file("nan"), "image", &holed);
     put(&file("wide"), "image", &ArrayD::zeros(vec![4, 1, 28, 30]));
     let cases = [
-        ("float.onnx --calibrate x --scale group:64 -o g.bin", 2, "not for groups of weights"),
+        ("train float.onnx --data x --batch 8 --scale group:64 -o g.onnx", 2, "not for groups of weights"),
         ("float.onnx --calibrate x --fine-tune 3 -o a.bin", 0, "4 layers made ternary and repaired"),
         ("float.onnx --calibrate x --fine-tune 3 -o a.bin --report a.json --json", 0, "\"held_out\":12"),
         (
