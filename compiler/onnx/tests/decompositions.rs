@@ -237,7 +237,7 @@ fn parameters_that_are_refused() {
                 vec![floats("a", &[], &[0.0]), floats("b", &[], &[1e30]), floats("c", &[], &[1.0])],
                 vec![],
             ),
-            "the step (operand 2) is 0",
+            "elements from 0 to",
         ),
         (
             single(
