@@ -106,7 +106,7 @@ impl Call<'_, '_> {
         self.binary(Binary::Add, indices, shift)
     }
 
-    /// Whether an operand's indices, if they are constant, are ones into an axis of this size, if that is fixed. Others are cut off where they are used.
+    /// Whether an operand's indices, if they are constant, are ones into an axis of this size, if that is fixed. Others are checked as they are used.
     pub fn indices_exist(&self, operand: usize, size: &Dim) -> Result<(), Reason> {
         self.tuples_exist(operand, 1, 0, size)
     }
