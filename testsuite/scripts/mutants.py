@@ -47,7 +47,8 @@ def synchronise():
         if not target.is_file() or target.read_bytes() != (ROOT / name).read_bytes():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)
-    return hashlib.sha256(b"".join((COPY / name).read_bytes() for name in wanted)).hexdigest()
+    tested = [name for name in wanted if "scripts" not in name.parts]
+    return hashlib.sha256(b"".join((COPY / name).read_bytes() for name in tested)).hexdigest()
 
 
 def cargo(test, *more):
