@@ -59,6 +59,15 @@ pub enum LowerError {
         /// The layer.
         node: String,
     },
+    /// A convolution or pool beyond what a program's windows can be.
+    #[error(
+        "`{node}` has a kernel, stride, dilation or padding over {}, or as many taps; make it smaller",
+        twnc_program::MAX_WINDOW
+    )]
+    Window {
+        /// The layer.
+        node: String,
+    },
     /// A node that the verifier should have refused.
     #[error("`{node}` cannot be lowered: {reason}")]
     Invalid {

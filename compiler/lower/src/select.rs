@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use twnc_ir::steps::{self, Layer};
 use twnc_ir::{Attribute, Combine, ElementType, Geometry, Node, NodeId, Op, PadMode, ReduceKind, ValueId};
 use twnc_program::step::{self, Contraction, Epilogue, MoveKind, Plane, PoolKind, Term};
-use twnc_program::{ConstantData, ConstantId, Operand, StepKind, Window};
+use twnc_program::{ConstantData, ConstantId, MAX_WINDOW, Operand, StepKind, Window};
 
 /// Emits the step of a layer.
 pub(crate) fn layer(
@@ -40,7 +40,7 @@ pub(crate) fn layer(
         _ => None,
     };
     if let Some((pool, kind)) = pooled {
-        let window = with_kernel(&pool.geometry, pool.kernel.clone());
+        let window = with_kernel(build, &pool.geometry, pool.kernel.clone(), product)?;
         let (input, scale) = (build.buffer(product.operands[0])?, scale(build, layer.terms[0].scale)?);
         let (ceil, output) = (pool.ceil, build.define(layer.result)?);
         build.push(&name, StepKind::Pool(step::Pool { kind, input, window, ceil, scale, epilogue, output }));
@@ -51,7 +51,9 @@ pub(crate) fn layer(
     };
     if graph.ty(weight).element == ElementType::Ternary {
         if graph.ty(layer.result).element != ElementType::F32 {
-            return Err(build.invalid(layer.result, "a sum of integers is not converted to f32"));
+            return Err(
+                build.invalid(layer.result, "its sum of integers is read as integers; cast it to f32 first")
+            );
         }
         let terms = layer.terms.iter().map(|of| term(build, of)).collect::<Result<_, _>>()?;
         let output = build.define(layer.result)?;
@@ -158,9 +160,10 @@ fn compute(build: &mut ProgramBuilder<'_>, id: NodeId, name: &str) -> Result<(),
             let trits = build.graph.constant(right).and_then(|w| Some((w.shape().to_vec(), w.as_ternary()?)));
             let Some((shape, trits)) = trits.filter(|_| build.graph.ty(left).element == ElementType::F32)
             else {
-                return Err(
-                    build.invalid(node.results[0], "parts of a sum of integers that are not added up")
-                );
+                return Err(build.invalid(
+                    node.results[0],
+                    "parts of its sum of integers are not added up; add them and cast the sum to f32",
+                ));
             };
             let weight = ConstantData::F32(trits.iter().map(|&t| f32::from(t)).collect());
             let right = Operand::Constant(build.add_constant(&build.name(right), shape, weight));
@@ -232,18 +235,30 @@ fn combination(combine: Combine) -> step::Combine {
 fn window(build: &ProgramBuilder<'_>, geometry: &Geometry, conv: &Node) -> Result<Window, LowerError> {
     let kernel = build.graph.ty(conv.operands[1]).shape.iter().skip(2).map(|dim| dim.as_size());
     match kernel.collect::<Option<Vec<_>>>() {
-        Some(kernel) => Ok(with_kernel(geometry, kernel)),
+        Some(kernel) => with_kernel(build, geometry, kernel, conv),
         None => Err(LowerError::Kernel { node: build.name(conv.results[0]) }),
     }
 }
 
-fn with_kernel(geometry: &Geometry, kernel: Vec<usize>) -> Window {
-    Window {
+fn with_kernel(
+    build: &ProgramBuilder<'_>,
+    geometry: &Geometry,
+    kernel: Vec<usize>,
+    node: &Node,
+) -> Result<Window, LowerError> {
+    let window = Window {
         kernel,
         strides: geometry.strides.clone(),
         dilations: geometry.dilations.clone(),
         pads_begin: geometry.pads_begin.clone(),
         pads_end: geometry.pads_end.clone(),
+    };
+    let lists = [&window.strides, &window.dilations, &window.pads_begin, &window.pads_end];
+    let small = lists.into_iter().flatten().chain(&window.kernel).all(|&n| n <= MAX_WINDOW);
+    let taps = window.kernel.iter().try_fold(1usize, |taps, &n| taps.checked_mul(n));
+    match small && taps.is_some_and(|taps| taps <= MAX_WINDOW) {
+        true => Ok(window),
+        false => Err(LowerError::Window { node: build.name(node.results[0]) }),
     }
 }
 

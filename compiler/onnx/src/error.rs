@@ -140,6 +140,9 @@ pub enum TensorProblem {
     /// A size is negative, or the number of elements overflows.
     #[error("the shape {0:?} is no shape of a tensor")]
     Shape(Vec<i64>),
+    /// It has its elements more than once, and they might differ.
+    #[error("has elements in {0} and in {1}; keep one of them")]
+    Places(&'static str, &'static str),
     /// The data are not what type and shape ask for.
     #[error("{found} {unit} of data where type and shape ask for {expected}")]
     Length {

@@ -17,12 +17,32 @@ use twnc_ir::{Data, ElementType, Tensor};
 pub fn decode(proto: &TensorProto, external: &ExternalData) -> Result<Tensor, TensorProblem> {
     let ty = data_type(proto.data_type)?;
     let shape = shape(&proto.dims)?;
+    one_place(proto)?;
     let count = shape.iter().product();
     let data = match raw_bytes(proto, ty, count, external)? {
         Some(bytes) => from_raw(ty, count, &bytes)?,
         None => from_typed(ty, count, proto)?,
     };
     Tensor::new(shape, data).map_err(|_| TensorProblem::Shape(proto.dims.clone()))
+}
+
+/// Elements are in one place.
+fn one_place(proto: &TensorProto) -> Result<(), TensorProblem> {
+    let places = [
+        ("another file", proto.data_location == DataLocation::External as i32),
+        ("`raw_data`", proto.raw_data.as_ref().is_some_and(|bytes| !bytes.is_empty())),
+        ("`float_data`", !proto.float_data.is_empty()),
+        ("`int32_data`", !proto.int32_data.is_empty()),
+        ("`string_data`", !proto.string_data.is_empty()),
+        ("`int64_data`", !proto.int64_data.is_empty()),
+        ("`double_data`", !proto.double_data.is_empty()),
+        ("`uint64_data`", !proto.uint64_data.is_empty()),
+    ];
+    let mut taken = places.iter().filter(|(_, taken)| *taken).map(|(name, _)| *name);
+    match (taken.next(), taken.next()) {
+        (Some(first), Some(second)) => Err(TensorProblem::Places(first, second)),
+        _ => Ok(()),
+    }
 }
 
 /// The element type that a graph has for one of ONNX's.

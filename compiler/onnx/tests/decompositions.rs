@@ -247,7 +247,7 @@ fn parameters_that_are_refused() {
                 vec![floats("a", &[], &[0.0]), floats("b", &[], &[1.0]), floats("c", &[], &[0.0])],
                 vec![],
             ),
-            "elements from 0 to",
+            "the step (operand 2) is 0",
         ),
         (single(13, "Range", &[""], vec![index("b", 5), index("c", 1)], vec![]), "(operand 0)"),
         (single(13, "Compress", &["4", "4"], vec![], vec![]), "the size of its result depends on data"),

@@ -297,6 +297,16 @@ fn movement() {
         (13, "Gather", &["N,4"], vec![indices("i", &[0, 2])], vec![int("axis", 1)], "gather : f32[N,2]"),
         (13, "Expand", &["N,1"], vec![indices("s", &[3, 1, 4])], vec![], "broadcast : f32[3,N,4]"),
         (13, "Tile", &["N,2"], vec![indices("r", &[1, 3])], vec![], "reshape broadcast reshape : f32[N,6]"),
+        // As TensorFlow's `repeat` is exported: ten axes, were there a new one for each.
+        (
+            13,
+            "Tile",
+            &["N,2,3,1,4"],
+            vec![indices("r", &[1, 1, 1, 2, 1])],
+            vec![],
+            "reshape broadcast reshape : f32[N,2,3,2,4]",
+        ),
+        (13, "Tile", &["N,2"], vec![indices("r", &[1, 1])], vec![], ": f32[N,2]"),
     ]);
 }
 

@@ -325,6 +325,22 @@ fn bad_nodes() {
             "axis 1 of its data has 3 elements, which is no multiple of the block_size 2",
         ),
         (single(13, "Relu", &["2,3"], vec![], vec![float("alpha", 1.0)]), "attribute `alpha` is unknown"),
+        (single(13, "Gather", &["2,3"], vec![index("i", 2)], vec![]), "index 2 (operand 1) does not exist"),
+        (single(13, "Gather", &["2,3"], vec![index("i", -3)], vec![]), "the axis has 2 elements"),
+        (
+            single(13, "Range", &[], vec![index("a", 0), index("b", 4), index("d", 0)], vec![]),
+            "the step (operand 2) is 0",
+        ),
+        (
+            single(
+                13,
+                "Flatten",
+                &["2,3"],
+                vec![],
+                vec![onnx_protobuf::AttributeProto { f: 1.0, ..int("axis", 1) }],
+            ),
+            "is said to be of type Int and holds [Float, Int]",
+        ),
     ];
     for (i, (model, expected)) in cases.into_iter().enumerate() {
         let error = import(&model).expect_err(expected).to_string();
@@ -355,7 +371,7 @@ fn bad_files() {
         (bytes(&good())[..20].to_vec(), "is not an ONNX model"),
         (bytes(&ModelProto { ir_version: 2, ..good() }), "the IR version is 2; accepted are 3 to 13"),
         (bytes(&ModelProto { ir_version: 14, ..good() }), "the IR version is 14"),
-        (bytes(&model(0, good().graph.unwrap())), "the operator set is 0; accepted are 1 and newer"),
+        (bytes(&model(0, good().graph.unwrap())), "the operator set is 0; accepted are 1 to 27"),
         (bytes(&with(graph(relu(), x(), vec![], &[]))), "has no outputs"),
         (bytes(&with(graph(relu(), x(), vec![], &["q"]))), "output `q` is a value that nothing defines"),
         (bytes(&with(graph(relu(), x(), vec![], &["y", "y"]))), "two outputs are named `y`"),
@@ -403,6 +419,44 @@ fn bad_files() {
             ))),
             "tensor `w`: 3 bytes of data",
         ),
+        (
+            bytes(&with(graph(
+                vec![op("Add", &["x", "w"], "y")],
+                x(),
+                vec![raw("w", 1, &[2], &[0; 9])],
+                &["y"],
+            ))),
+            "tensor `w`: 9 bytes of data",
+        ),
+        (
+            bytes(&with(graph(
+                vec![op("Add", &["x", "w"], "y")],
+                x(),
+                vec![TensorProto { float_data: vec![1.0; 2], ..ones("w", &[2]) }],
+                &["y"],
+            ))),
+            "tensor `w`: has elements in `raw_data` and in `float_data`; keep one of them",
+        ),
+        (bytes(&model(1000, good().graph.unwrap())), "the operator set is 1000; accepted are 1 to 27"),
+        (bytes(&ModelProto { opset_import: vec![], ..good() }), "no operator set is imported"),
+        (
+            bytes(&ModelProto {
+                opset_import: [12, 13]
+                    .map(|n| model(n, GraphProto::default()).opset_import[0].clone())
+                    .into(),
+                ..good()
+            }),
+            "operator sets 12 and 13 are imported for domain `ai.onnx`",
+        ),
+        (
+            bytes(&with(graph(relu(), vec![value("x", FLOAT, "-3,2")], vec![], &["y"]))),
+            "input `x`: axis 0 has size -3",
+        ),
+        (
+            bytes(&with(graph(relu(), vec![value("x", FLOAT, "4294967296,4294967296")], vec![], &["y"]))),
+            "has more elements than can be counted",
+        ),
+        (bytes(&with(graph(vec![op("", &["x"], "y")], x(), vec![], &["y"]))), "names no operator"),
         (
             bytes(&ModelProto {
                 functions: vec![function],

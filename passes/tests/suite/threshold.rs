@@ -66,6 +66,13 @@ fn corner_cases_are_finite() {
     }
 }
 
+/// One weight of 3 gains 9, and so do all four together: 6²/4.
+#[test]
+fn of_equal_thresholds_the_one_that_selects_fewest() {
+    let rounded = exact(&[3.0, 1.0, -1.0, 1.0]);
+    assert_eq!((rounded.trits, rounded.alpha, rounded.delta), (vec![1, 0, 0, 0], 3.0, 1.0));
+}
+
 #[test]
 fn gaussian_weights_lose_what_theory_says() {
     let mut numbers = Numbers::new(7);

@@ -49,6 +49,22 @@ fn each_refusal_names_the_place_and_the_remedy() {
 }"#,
             "`conv` has a kernel of open size; give its weight fixed sizes",
         ),
+        (
+            "a padding beyond what a window has",
+            r#"graph "g" (%0 "x": f32[N,1,8]) -> (%1 "y") {
+  %1 = max_pool(%0) {kernel=[2], pads_begin=[0], pads_end=[4294967296]} "pool" : f32[N,1,4294967303]
+}"#,
+            "`pool` has a kernel, stride, dilation or padding over 2147483647, or as many taps; make it smaller",
+        ),
+        (
+            "a sum of integers that stays one",
+            r#"graph "g" (%0 "x": f32[1,2]) -> (%4 "y") {
+  %1, %2 = quantize(%0) {bits=8, signed=true} "round" : i16[1,2], f32[1,1]
+  %3 = const ternary[2,1] "w" [1, -1]
+  %4 = matmul(%1, %3) "fc" : i32[1,1]
+}"#,
+            "`fc` cannot be lowered: its sum of integers is read as integers; cast it to f32 first",
+        ),
     ];
     for (what, source, message) in cases {
         let graph = parse(source);

@@ -30,6 +30,14 @@ impl<'m> Attributes<'m> {
                     attribute.name
                 )));
             }
+            let held: Vec<AttributeType> = held(attribute).collect();
+            if held.len() > 1 || held.iter().any(|&held| held != ty(attribute)) {
+                return Err(Reason::new(format!(
+                    "attribute `{}` is said to be of type {:?} and holds {held:?}; export the model anew",
+                    attribute.name,
+                    ty(attribute)
+                )));
+            }
         }
         Ok(Attributes { node, read: RefCell::default() })
     }
@@ -155,12 +163,24 @@ impl<'m> Attributes<'m> {
 /// The type of an attribute, from what it holds where the file does not say.
 fn ty(a: &AttributeProto) -> AttributeType {
     match a.r#type() {
-        AttributeType::Undefined if a.f.is_some() => AttributeType::Float,
-        AttributeType::Undefined if a.i.is_some() => AttributeType::Int,
-        AttributeType::Undefined if a.s.is_some() => AttributeType::String,
-        AttributeType::Undefined if a.t.is_some() => AttributeType::Tensor,
-        AttributeType::Undefined if !a.floats.is_empty() => AttributeType::Floats,
-        AttributeType::Undefined if !a.ints.is_empty() => AttributeType::Ints,
+        AttributeType::Undefined => held(a).next().unwrap_or(AttributeType::Undefined),
         known => known,
     }
+}
+
+/// The types of what an attribute holds: one, or none where a list is empty or a number is left out because it is 0. Some exporters write a 0
+/// beside what they mean, which holds nothing.
+fn held(a: &AttributeProto) -> impl Iterator<Item = AttributeType> {
+    [
+        (AttributeType::Float, a.f.is_some_and(|f| f != 0.0)),
+        (AttributeType::Int, a.i.is_some_and(|i| i != 0)),
+        (AttributeType::String, a.s.as_ref().is_some_and(|s| !s.is_empty())),
+        (AttributeType::Tensor, a.t.is_some()),
+        (AttributeType::Graph, a.g.is_some()),
+        (AttributeType::Floats, !a.floats.is_empty()),
+        (AttributeType::Ints, !a.ints.is_empty()),
+        (AttributeType::Strings, !a.strings.is_empty()),
+    ]
+    .into_iter()
+    .filter_map(|(ty, holds)| holds.then_some(ty))
 }

@@ -106,6 +106,27 @@ impl Call<'_, '_> {
         self.binary(Binary::Add, indices, shift)
     }
 
+    /// Whether an operand's indices, if they are constant, are ones into an axis of this size, if that is fixed. Others are checked as they are used.
+    pub fn indices_exist(&self, operand: usize, size: &Dim) -> Result<(), Reason> {
+        self.tuples_exist(operand, 1, 0, size)
+    }
+
+    /// The same for each `part` of tuples of `width` indices.
+    pub fn tuples_exist(&self, operand: usize, width: usize, part: usize, size: &Dim) -> Result<(), Reason> {
+        let (Some(tensor), Some(size)) = (self.tensor(operand), size.as_fixed()) else { return Ok(()) };
+        let indices: Vec<i64> = match tensor.data() {
+            Data::I32(v) => v.iter().map(|&index| i64::from(index)).collect(),
+            Data::I64(v) => v.to_vec(),
+            _ => return Ok(()),
+        };
+        match indices.iter().skip(part).step_by(width).find(|&&index| index >= size || index < -size) {
+            None => Ok(()),
+            Some(index) => Err(Reason::new(format!(
+                "index {index} (operand {operand}) does not exist; the axis has {size} elements"
+            ))),
+        }
+    }
+
     /// Part of one axis, as it is or, with a `step` of -1, from its end.
     pub fn slice(
         &mut self,

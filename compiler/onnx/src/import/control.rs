@@ -115,7 +115,9 @@ fn inner<'m>(body: &'m GraphProto, scope: &mut Scope<'_, 'm>) -> Translated {
         let decoded = tensor::decode(proto, &ExternalData::refused());
         let tensor = decoded.map_err(|problem| Reason::new(format!("tensor `{}`: {problem}", proto.name)))?;
         let stored = proto.data_type();
-        names.insert(proto.name.as_str());
+        if !names.insert(proto.name.as_str()) {
+            return Err(Reason::new(format!("two initialisers inside of it are named `{}`", proto.name)));
+        }
         scope.translation.define(&proto.name, Known::Constant { tensor, name: proto.name.clone(), stored });
     }
     let problems = walk(body.node.iter(), scope);

@@ -41,6 +41,13 @@ pub fn types(
     for dim in types.iter_mut().flat_map(|ty| &mut ty.shape) {
         *dim = dim.substitute(&bound).unwrap_or_else(|| dim.clone());
     }
+    for (input, ty) in inputs.iter().zip(&types) {
+        let fixed = ty.shape.iter().filter_map(Dim::as_fixed);
+        if fixed.filter(|&n| n != 0).try_fold(1i64, i64::checked_mul).is_none() {
+            let reason = format!("{ty} has more elements than can be counted; give it smaller sizes");
+            return Err(ImportProblem::Input { input: input.name.clone(), reason });
+        }
+    }
     Ok(types)
 }
 
@@ -122,13 +129,22 @@ fn declared(
         }
         return Ok(TensorType::new(element, shape.to_vec()));
     }
-    let dims = declared.dim.iter().enumerate().map(|(axis, dim)| match &dim.value {
-        Some(DimensionValue::Value(n)) if *n >= 0 => Dim::fixed(*n),
-        // Exporters write `?` for sizes that have no name; two of them need not be equal.
-        Some(DimensionValue::Param(name)) if !name.is_empty() && name != "?" => Dim::symbol(name),
-        _ => Dim::symbol(&format!("{}_{axis}", input.name)),
-    });
-    Ok(TensorType::new(element, dims.collect()))
+    let mut dims = vec![];
+    for (axis, dim) in declared.dim.iter().enumerate() {
+        dims.push(match &dim.value {
+            Some(DimensionValue::Value(n)) if *n >= 0 => Dim::fixed(*n),
+            Some(DimensionValue::Value(n)) if *n < -1 => {
+                return Err(refuse(format!(
+                    "axis {axis} has size {n}; give a size, or a name where it is open"
+                )));
+            }
+            // Exporters write `?` for sizes that have no name; two of them need not be equal.
+            Some(DimensionValue::Param(name)) if !name.is_empty() && name != "?" => Dim::symbol(name),
+            // No size, or the -1 that some exporters write for one that is open.
+            _ => Dim::symbol(&format!("{}_{axis}", input.name)),
+        });
+    }
+    Ok(TensorType::new(element, dims))
 }
 
 /// Whether a value of this element type may be a list of sizes.

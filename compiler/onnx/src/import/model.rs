@@ -2,7 +2,7 @@
 
 use super::functions;
 use crate::error::ImportProblem;
-use crate::proto::{GraphProto, ModelProto, NodeProto};
+use crate::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
 use prost::Message;
 use std::collections::{HashMap, HashSet};
 
@@ -35,19 +35,44 @@ pub fn decode(bytes: &[u8], own: &dyn Fn(&str) -> bool) -> Result<Model, ImportP
             remedy: "write the model with a current exporter, or with `onnx.version_converter`",
         });
     }
-    let set = model.opset_import.iter().find(|set| is_onnx(&set.domain));
-    // A model of custom operators alone may leave ONNX's own domain out.
-    let opset = set.map_or(*OPSETS.end(), |set| set.version);
-    if opset < *OPSETS.start() {
+    let opset = opset(&model.opset_import, &graph)?;
+    functions::inline(&mut graph, &model.functions, opset, own)?;
+    Ok(Model { graph, opset })
+}
+
+/// The version of ONNX's own operators. No domain has two versions.
+fn opset(imports: &[OperatorSetIdProto], graph: &GraphProto) -> Result<i64, ImportProblem> {
+    let mut versions = HashMap::new();
+    for set in imports {
+        let domain = if is_onnx(&set.domain) { "ai.onnx" } else { set.domain.as_str() };
+        let before = *versions.entry(domain).or_insert(set.version);
+        if before != set.version {
+            return Err(ImportProblem::Structure(format!(
+                "operator sets {before} and {} are imported for domain `{domain}`; keep the one that the nodes are written for",
+                set.version
+            )));
+        }
+    }
+    let Some(&opset) = versions.get("ai.onnx") else {
+        // A model of other operators alone may leave ONNX's own domain out.
+        return match graph.node.iter().find(|node| is_onnx(&node.domain)) {
+            None => Ok(*OPSETS.end()),
+            Some(node) => Err(ImportProblem::Structure(format!(
+                "no operator set is imported for ONNX's own operators, of which node `{}` ({}) is one; add it to `opset_import`",
+                label(node),
+                node.op_type
+            ))),
+        };
+    };
+    if !OPSETS.contains(&opset) {
         return Err(ImportProblem::Version {
             what: "the operator set".into(),
             found: opset,
-            accepted: format!("{} and newer", OPSETS.start()),
+            accepted: format!("{} to {}", OPSETS.start(), OPSETS.end()),
             remedy: "convert the model with `onnx.version_converter.convert_version(model, 13)`",
         });
     }
-    functions::inline(&mut graph, &model.functions, opset, own)?;
-    Ok(Model { graph, opset })
+    Ok(opset)
 }
 
 /// Whether a domain is ONNX's own.

@@ -301,8 +301,9 @@ fn constant_of_shape(call: &Call<'_, '_>, shape: &Sizes) -> Result<Option<Sizes>
 
 fn range(start: &Sizes, limit: &Sizes, delta: &Sizes) -> Option<Sizes> {
     let number = |sizes: &Sizes| sizes.elements.first()?.as_fixed();
-    let (start_at, limit, delta) = (number(start)?, number(limit)?, number(delta)?);
-    let inside = |x: &i64| if delta > 0 { *x < limit } else { delta < 0 && *x > limit };
+    let (start_at, limit) = (number(start)?, number(limit)?);
+    let delta = number(delta).filter(|&delta| delta != 0)?;
+    let inside = |x: &i64| if delta > 0 { *x < limit } else { *x > limit };
     let numbers = std::iter::successors(Some(start_at), |x| x.checked_add(delta)).take_while(inside);
     let elements: Vec<Dim> = numbers.take(MAX_ELEMENTS + 1).map(Dim::fixed).collect();
     Some(Sizes { element: start.element, shape: vec![elements.len()], elements })

@@ -20,13 +20,6 @@ pub fn import(
 ) -> Result<Import, ImportProblem> {
     let model = model::decode(bytes, &|name| options.custom.get(name).is_some())?;
     let mut notes = vec![];
-    if model.opset > *model::OPSETS.end() {
-        notes.push(format!(
-            "operator set {} is newer than {}, the newest known; operators are read as in that one",
-            model.opset,
-            model::OPSETS.end()
-        ));
-    }
     let outputs = outputs(&model.graph, options)?;
     let nodes = model::needed(&model.graph, &outputs)?;
     let mut translation = start(&model.graph, &nodes, &outputs, external, options, &mut notes)?;
@@ -147,6 +140,9 @@ enum Handler<'a> {
 }
 
 fn handler<'a>(node: &NodeProto, model: &Model, options: &'a ImportOptions) -> Result<Handler<'a>, Reason> {
+    if node.op_type.is_empty() {
+        return Err(Reason::new("names no operator; the file is damaged, export it anew".into()));
+    }
     let name = model::operator_name(&node.domain, &node.op_type);
     if let Some(custom) = options.custom.get(&name) {
         return Ok(Handler::Custom(custom));

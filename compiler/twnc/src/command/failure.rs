@@ -225,7 +225,10 @@ fn flags_of(error: &LowerError) -> String {
     match error {
         LowerError::InputDimension { .. } | LowerError::Kernel { .. } => " (--input-shape, --dim)".to_owned(),
         LowerError::UnboundSymbol { symbol, .. } => format!(" with --dim {symbol}=..."),
-        LowerError::Cycle(_) | LowerError::Rank { .. } | LowerError::Invalid { .. } => String::new(),
+        LowerError::Cycle(_)
+        | LowerError::Rank { .. }
+        | LowerError::Window { .. }
+        | LowerError::Invalid { .. } => String::new(),
     }
 }
 

@@ -23,7 +23,9 @@ impl Reads {
         if flat && geometry.is_pointwise() && image.extent(geometry.output)[1] >= pitch {
             return Reads::Dense;
         }
-        let image = geometry.input_strides.x == 1 && geometry.input_len() > 0;
+        // The rows of a matrix product follow one another where they are of one number, too, and are no image.
+        let image =
+            geometry.input_strides.x == 1 && geometry.rows_of_a_sample.is_none() && geometry.input_len() > 0;
         if laid_out && image { Reads::LaidOut } else { Reads::Packed }
     }
 }

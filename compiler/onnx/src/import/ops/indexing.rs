@@ -17,6 +17,7 @@ pub(super) const OPERATORS: &[Operator] = &[
 fn gather(call: &mut Call<'_, '_>) -> Translated {
     let (data, indices) = (call.value(0)?, call.value(1)?);
     let axis = axis(call.attributes.int("axis")?.unwrap_or(0), call.ty(data).rank())?;
+    call.indices_exist(1, &call.shape(data)[axis])?;
     one(call.op(Op::Gather { axis }, &[data, indices])?)
 }
 
@@ -42,6 +43,7 @@ fn element_rows(call: &mut Call<'_, '_>, data: ValueId, indices: ValueId) -> Res
     if wanted.len() != shape.len() {
         return Err(Reason::new(format!("indices {} for data {}", call.ty(indices), call.ty(data))));
     }
+    call.indices_exist(1, &shape[on])?;
     let indices = call.cast(indices, ElementType::I64)?;
     let indices = call.indices_from_start(indices, &shape[on])?;
     let mut rows = scaled(call, indices, &shape[on + 1..])?;
@@ -90,6 +92,9 @@ fn tuple_rows(
     let named = named.ok_or_else(misfit)?;
     if width == 0 {
         return Err(misfit());
+    }
+    for part in 0..width {
+        call.tuples_exist(1, width, part, &shape[batch + part])?;
     }
     let indices = call.cast(indices, ElementType::I64)?;
     let mut rows = None;

@@ -275,7 +275,7 @@ fn expand(call: &mut Call<'_, '_>) -> Translated {
     one(if shape == own { x } else { call.op(Op::Broadcast { shape }, &[x])? })
 }
 
-/// Each axis gets one before it along which the operand is repeated; then the two become one.
+/// Each axis that is repeated gets one before it, along which that happens; then the two become one.
 fn tile(call: &mut Call<'_, '_>) -> Translated {
     let x = call.value(0)?;
     let shape = call.shape(x);
@@ -283,12 +283,15 @@ fn tile(call: &mut Call<'_, '_>) -> Translated {
     if repeats.len() != shape.len() {
         return Err(Reason::new(format!("{} repeats for {} axes", repeats.len(), shape.len())));
     }
-    let pairs =
-        |first: &dyn Fn(usize) -> Dim| (0..shape.len()).flat_map(|i| [first(i), shape[i].clone()]).collect();
-    let split: Vec<Dim> = pairs(&|_| Dim::from(1));
-    let repeated: Vec<Dim> = pairs(&|i| repeats[i].clone());
+    let one_time = |i: usize| repeats[i] == Dim::from(1);
+    let pairs = |first: &dyn Fn(usize) -> Dim| -> Vec<Dim> {
+        let pair = |i: usize| (!one_time(i)).then(|| first(i)).into_iter().chain([shape[i].clone()]);
+        (0..shape.len()).flat_map(pair).collect()
+    };
+    let split = pairs(&|_| Dim::from(1));
+    let repeated = pairs(&|i| repeats[i].clone());
     let merged: Option<Vec<Dim>> = shape.iter().zip(&repeats).map(|(dim, n)| dim.checked_mul(n)).collect();
     let split = call.reshape(x, split)?;
-    let repeated = call.op(Op::Broadcast { shape: repeated }, &[split])?;
+    let repeated = call.broadcast(split, repeated)?;
     one(call.reshape(repeated, merged.ok_or_else(overflow)?)?)
 }

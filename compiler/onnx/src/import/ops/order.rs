@@ -2,6 +2,7 @@
 
 use super::super::call::{Call, Known, Reason, Translated, axis, one, overflow};
 use super::{Operator, operator};
+use crate::error::Setting;
 use crate::tensor;
 use twnc_ir::{Binary, Combine, Data, Dim, ElementType, Op, Tensor, ValueId};
 
@@ -183,6 +184,7 @@ fn range(call: &mut Call<'_, '_>) -> Translated {
     let floats: Option<Vec<f32>> =
         (0..3).map(|i| call.tensor(i).and_then(Tensor::as_f32).and_then(|v| v.first().copied())).collect();
     let (count, start, step) = match floats.as_deref() {
+        Some(&[_, _, 0.0]) => return Err(zero_step()),
         Some(&[start, limit, step]) => {
             let count = ((f64::from(limit) - f64::from(start)) / f64::from(step)).ceil();
             if count.is_nan() || count > 1e9 {
@@ -199,11 +201,13 @@ fn range(call: &mut Call<'_, '_>) -> Translated {
                 };
                 numbers.push(number.clone());
             }
-            let (Some(start), Some(step)) =
-                (numbers[0].as_fixed(), numbers[2].as_fixed().filter(|&n| n != 0))
-            else {
-                return Err(Reason::new("its start or step is open, or the step 0; fix the size".into()));
+            let (Some(start), Some(step)) = (numbers[0].as_fixed(), numbers[2].as_fixed()) else {
+                return Err(Reason::new("its start or step is open; fix the size".into())
+                    .with(&[Setting::InputShapes, Setting::Dims]));
             };
+            if step == 0 {
+                return Err(zero_step());
+            }
             // Walking down from a to b is walking up from -a to -b.
             let distance = if step > 0 {
                 numbers[1].checked_sub(&numbers[0])
@@ -224,6 +228,10 @@ fn range(call: &mut Call<'_, '_>) -> Translated {
         y = call.with_number(Binary::Add, y, start)?;
     }
     one(call.cast(y, element)?)
+}
+
+fn zero_step() -> Reason {
+    Reason::new("the step (operand 2) is 0; it must lead from the start to the limit".into())
 }
 
 /// The indices of the elements that are not 0, one column each. How many there are is the size of the result.
@@ -263,7 +271,7 @@ fn counted_by_data() -> Reason {
          or make what it counts constant"
             .into(),
     )
-    .with(&[crate::error::Setting::Outputs])
+    .with(&[Setting::Outputs])
 }
 
 fn nonzero_places(data: &Data) -> Vec<usize> {
