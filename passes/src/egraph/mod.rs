@@ -5,7 +5,7 @@
 //! and leaves the region as it is where nothing costs less. `docs/egraph-rules.md` lists the rules.
 //!
 //! Regions are runs of nodes in the order of the graph. Each begins some nodes before the end of the one before it, so that a scale that was moved
-//! to the end of a region moves on in the next ([`regions`]); time grows in proportion to the graph. The limits are numbers of nodes and of iterations, and never a time: the same graph gives
+//! to the end of a region moves on in the next (`regions.rs`); time grows in proportion to the graph. The limits are numbers of nodes and of iterations, and never a time: the same graph gives
 //! the same result. A region that reaches a limit leaves a remark; what is taken of it is right, but perhaps not the least.
 
 mod build;
