@@ -8,10 +8,21 @@ use twnc_ir::{Binary, ElementType, Graph, NodeId, Op, PadMode, Unary, ValueId};
 
 /// The values of a graph that hold no negative number. `order` has every node after those that it depends on.
 pub(crate) fn values(graph: &Graph, order: &[NodeId]) -> HashSet<ValueId> {
-    let unsigned = |value: ValueId| matches!(graph.ty(value).element, ElementType::U8 | ElementType::Bool);
-    let mut found: HashSet<ValueId> = graph.value_ids().filter(|&value| unsigned(value)).collect();
-    for &id in order {
+    let mut found = inputs(graph);
+    learn(&mut found, graph, order);
+    found
+}
+
+/// The inputs of a graph that hold no negative number.
+pub(crate) fn inputs(graph: &Graph) -> HashSet<ValueId> {
+    graph.inputs().iter().map(|port| port.value).filter(|&value| is_unsigned(graph, value)).collect()
+}
+
+/// Adds the results of some nodes that hold no negative number to those that are known of. Each node stands behind those that it depends on.
+pub(crate) fn learn(found: &mut HashSet<ValueId>, graph: &Graph, nodes: &[NodeId]) {
+    for &id in nodes {
         let node = graph.node(id);
+        found.extend(node.results.iter().filter(|&&value| is_unsigned(graph, value)));
         // Sums and products of integers wrap.
         let float = |value: &ValueId| graph.ty(*value).element == ElementType::F32;
         if node.results.iter().all(float)
@@ -22,7 +33,10 @@ pub(crate) fn values(graph: &Graph, order: &[NodeId]) -> HashSet<ValueId> {
             found.extend(&node.results);
         }
     }
-    found
+}
+
+fn is_unsigned(graph: &Graph, value: ValueId) -> bool {
+    matches!(graph.ty(value).element, ElementType::U8 | ElementType::Bool)
 }
 
 /// Whether f32 results of an operator are not negative, where `operand` says of each of its operands whether it is not.

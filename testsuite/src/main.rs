@@ -1,5 +1,5 @@
 //! The command `testsuite`: writes generated networks to files, for the scripts that measure and compare, compares networks with the
-//! evaluator, runs ONNX's own tests, and feeds readers with what no writer writes.
+//! evaluator, measures what the e-graph makes of them, runs ONNX's own tests, and feeds readers with what no writer writes.
 
 mod memory;
 
@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand, ValueEnum};
 use testsuite::agree::{self, Agreement};
 use testsuite::conformance;
+use testsuite::extraction::{self, Request};
 use testsuite::fuzz::{Outcome, Run, Target};
 use testsuite::generate::{GenerateError, Network, Weights};
 use testsuite::graphs;
 use twnc_onnx::{ImportOptions, ShapeOverride};
-use twnc_passes::Mode;
+use twnc_passes::{Limits, Mode};
 
 /// What the test suite of twnc can do from a shell.
 #[derive(Parser)]
@@ -30,8 +31,8 @@ struct Command {
 enum Action {
     /// Writes a network with seeded random weights as ONNX
     Generate {
-        /// resnet18, vgg7, inception, fire, inception-block, fire-block, planes, conv3x3-64-64-56 (channels in, out, image size; -s2 for a
-        /// stride of 2), depthwise3x3-128-56, fc-4096-4096
+        /// resnet18, resnet50, vgg7, inception, fire, inception-block, fire-block, planes, chain-1000 (layers), conv3x3-64-64-56 (channels in, out,
+        /// image size; -s2 for a stride of 2), depthwise3x3-128-56, fc-4096-4096
         name: Network,
         /// The file to write
         #[arg(short, long)]
@@ -56,6 +57,27 @@ enum Action {
         /// Which layers become ternary
         #[arg(long, value_enum, default_value_t = Ternarise::All)]
         ternarise: Ternarise,
+    },
+    /// Prints what a network costs after the e-graph by each way of extraction, every layer ternary
+    Extraction {
+        /// The ONNX files
+        #[arg(required = true)]
+        models: Vec<PathBuf>,
+        /// The shape of an input in the place of the declared one, as [NAME:]1x3x224x224
+        #[arg(short, long)]
+        input_shape: Vec<ShapeOverride>,
+        /// Nodes of a region
+        #[arg(long, default_value_t = Limits::default().region)]
+        region: usize,
+        /// Nodes that a region shares with the one before
+        #[arg(long, default_value_t = Limits::default().overlap)]
+        overlap: usize,
+        /// Nodes of an e-graph
+        #[arg(long, default_value_t = Limits::default().nodes)]
+        nodes: usize,
+        /// Evaluate the network before and after, which takes long for a large one; fails where they do not agree
+        #[arg(long)]
+        evaluate: bool,
     },
     /// Gives a reader mutations of what the repository has for it, or the compiler random graphs, and tells of panics, hangs and hunger for memory
     Fuzz {
@@ -133,6 +155,11 @@ fn main() -> ExitCode {
             let import = ImportOptions { input_shapes: input_shape, outputs, ..ImportOptions::default() };
             agree(&model, import, ternarise)
         }
+        Action::Extraction { models, input_shape, region, overlap, nodes, evaluate } => {
+            let import = ImportOptions { input_shapes: input_shape, ..ImportOptions::default() };
+            let limits = Limits { region, overlap, nodes, ..Limits::default() };
+            extraction(&models, &Request { import, limits, evaluate })
+        }
         Action::Fuzz { subject: Subject::Reader(target), executions, seed, failure } => {
             fuzz(Run { target, executions, seed }, &failure)
         }
@@ -174,6 +201,43 @@ fn agree(model: &Path, import: ImportOptions, ternarise: Ternarise) -> Result<()
         Some((path, share)) => Err(format!("{}: {path} uses {share} of the bound", model.display())),
         None => Ok(()),
     }
+}
+
+fn extraction(models: &[PathBuf], request: &Request) -> Result<(), String> {
+    println!(
+        "| network | extraction | weight | multiplications | additions | tables | bytes | steps | nodes | ms | MB | limits reached | of the bound |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    );
+    for model in models {
+        let rows = extraction::measure(model, request, &mut memory::most_since_last_asked);
+        let name = model.file_stem().unwrap_or_default().to_string_lossy();
+        for row in rows.map_err(|error| format!("{}: {error}", model.display()))? {
+            let cost = row.cost;
+            println!(
+                "| {name} | {} | {:.0} | {} | {} | {} | {} | {} | {} | {:.0} | {:.1} | {} | {} |",
+                row.name,
+                row.weight,
+                cost.multiplications,
+                cost.additions,
+                cost.tables,
+                cost.bytes,
+                cost.steps,
+                row.nodes,
+                row.time.as_secs_f64() * 1e3,
+                row.memory as f64 / 1e6,
+                row.limited,
+                row.share.map_or("".to_owned(), |share| format!("{share:.4}"))
+            );
+            if row.share.is_some_and(|share| share.is_nan() || share > 1.0) {
+                return Err(format!(
+                    "{}: what `{}` extracts computes something else",
+                    model.display(),
+                    row.name
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn fuzz(run: Run, failure: &Path) -> Result<(), String> {

@@ -65,6 +65,8 @@ pub fn node_cost(model: &dyn CostModel, graph: &Graph, node: &Node) -> Cost {
 /// Additions are those by weights, one for each; kernels take a table's sum for up to four of them. What that saves is not counted, since a product saves it
 /// wherever it stands, and the tables themselves are, since products of one input that become one share them.
 ///
+/// Bytes are those of constants and results, but for views: what only names memory anew moves none.
+///
 /// Its weight is energy: 3.7 pJ for a multiplication of f32, 0.9 for an addition, 40 additions for a table, and 1.25 for a byte from the nearest cache
 /// (Horowitz, "Computing's Energy Problem", ISSCC 2014, 45 nm: 10 pJ for 64 bits of 8 KB).
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,7 +120,10 @@ impl CostModel for CountingCost {
         };
         // No more than its sums are worth: of few outputs a kernel adds up without.
         let tables = tables.min(additions / TABLE_ADDITIONS);
-        let bytes = results.iter().map(|ty| bytes(ty)).fold(0, u64::saturating_add);
+        let bytes = match is_view(op, results) {
+            true => 0,
+            false => results.iter().map(|ty| bytes(ty)).fold(0, u64::saturating_add),
+        };
         Cost { multiplications, additions, tables, bytes, steps: 0 }
     }
 
@@ -190,6 +195,18 @@ fn tables(op: &Op, input: &TensorType, weight: &TensorType) -> u64 {
 /// So many multiplications and additions for each element.
 fn each(elements: u64, (multiplications, additions): (u64, u64)) -> (u64, u64) {
     (elements.saturating_mul(multiplications), elements.saturating_mul(additions))
+}
+
+/// Whether the result is its operand's memory or part of it, or the operands are of the result's, where the network runs on one sample: then nothing is moved.
+fn is_view(op: &Op, results: &[&TensorType]) -> bool {
+    let is_first =
+        |axis: usize| results.iter().all(|ty| ty.shape.iter().take(axis).all(|size| open_as_one(size) == 1));
+    match op {
+        Op::Reshape { .. } => true,
+        Op::Slice(slice) => slice.step == 1 && is_first(slice.axis),
+        Op::Concat { axis } => is_first(*axis),
+        _ => false,
+    }
 }
 
 /// Multiplications and additions for one element.

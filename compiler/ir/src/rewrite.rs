@@ -125,20 +125,29 @@ impl<'g> Rewriter<'g> {
 
     /// Removes every node that no output needs. Returns how many.
     pub fn remove_dead(&mut self, reason: &str) -> usize {
-        let mut candidates: Vec<NodeId> = self.graph.node_ids().collect();
-        let mut uses: HashMap<ValueId, usize> =
-            self.graph.value_ids().map(|value| (value, self.graph.value(value).uses.len())).collect();
+        let all = self.graph.node_ids().collect();
+        self.remove_dead_among(all, reason)
+    }
+
+    /// Removes those of some nodes that no output needs, and what they alone needed. Returns how many. It takes time in proportion to these, and not
+    /// to the graph.
+    pub fn remove_dead_among(&mut self, mut candidates: Vec<NodeId>, reason: &str) -> usize {
+        // How many uses are left of the values that dead nodes read.
+        let mut left: HashMap<ValueId, usize> = HashMap::new();
         let (mut dead, mut found) = (vec![], HashSet::new());
         while let Some(id) = candidates.pop() {
-            let node = self.graph.node(id);
-            let used = node.results.iter().any(|result| uses.get(result).is_some_and(|&n| n > 0));
-            if used || !found.insert(id) {
+            let Some(node) = self.graph.get_node(id) else { continue };
+            let uses = |value: &ValueId| {
+                left.get(value).copied().unwrap_or_else(|| self.graph.value(*value).uses.len())
+            };
+            if node.results.iter().any(|result| uses(result) > 0) || !found.insert(id) {
                 continue;
             }
             dead.push(id);
-            for operand in &node.operands {
-                uses.entry(*operand).and_modify(|n| *n = n.saturating_sub(1));
-                candidates.extend(self.graph.definer(*operand).map(|(id, _)| id));
+            for &operand in &node.operands {
+                let uses = left.entry(operand).or_insert_with(|| self.graph.value(operand).uses.len());
+                *uses = uses.saturating_sub(1);
+                candidates.extend(self.graph.definer(operand).map(|(id, _)| id));
             }
         }
         for &id in &dead {

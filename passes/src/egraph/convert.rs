@@ -212,7 +212,7 @@ impl Region {
         Term { head: term.head, children }
     }
 
-    /// Puts what was chosen in the place of what was there. Returns the nodes that now stand for the region.
+    /// Puts what was chosen in the place of what was there. Returns the nodes that were built, behind those that now define the roots, in the order of these.
     pub(crate) fn replace(
         &self,
         rewriter: &mut Rewriter<'_>,
@@ -248,10 +248,14 @@ impl Region {
                 values.push((root, value));
             }
         }
+        let own: HashSet<NodeId> = self.nodes.iter().chain(&export.nodes).copied().collect();
+        let mut nodes = vec![];
         for (root, value) in values {
             rewriter.replace(root, value, &reason(root))?;
+            nodes.extend(rewriter.graph().definer(value).map(|(id, _)| id).filter(|id| own.contains(id)));
         }
-        Ok(export.nodes)
+        nodes.append(&mut export.nodes);
+        Ok(nodes)
     }
 }
 

@@ -5,7 +5,7 @@
 //! and leaves the region as it is where nothing costs less. `docs/egraph-rules.md` lists the rules.
 //!
 //! Regions are runs of nodes in the order of the graph. Each begins some nodes before the end of the one before it, so that a scale that was moved
-//! to the end of a region moves on in the next. The limits are numbers of nodes and of iterations, and never a time: the same graph gives
+//! to the end of a region moves on in the next (`regions.rs`); time grows in proportion to the graph. The limits are numbers of nodes and of iterations, and never a time: the same graph gives
 //! the same result. A region that reaches a limit leaves a remark; what is taken of it is right, but perhaps not the least.
 
 mod build;
@@ -16,6 +16,7 @@ mod explain;
 mod extract;
 mod facts;
 mod language;
+mod regions;
 mod rules;
 
 use crate::options::{Options, OptionsError};
@@ -28,6 +29,7 @@ pub use extract::Strategy;
 use extract::extract;
 use facts::Tables;
 use language::Term;
+use regions::Regions;
 pub use rules::{Exactness, Rule, RuleError};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -46,11 +48,23 @@ pub struct Limits {
     pub nodes: usize,
     /// How often all rules are applied.
     pub iterations: usize,
+    /// A graph of more nodes is searched in regions of half the size, which takes less than half of the time.
+    pub large: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { region: 64, overlap: 16, nodes: 3000, iterations: 48 }
+        Limits { region: 64, overlap: 16, nodes: 3000, iterations: 48, large: 10_000 }
+    }
+}
+
+impl Limits {
+    /// Those for a graph of so many nodes.
+    fn of(self, nodes: usize) -> Limits {
+        match nodes > self.large {
+            true => Limits { region: self.region.div_ceil(2), overlap: self.overlap / 2, ..self },
+            false => self,
+        }
     }
 }
 
@@ -116,19 +130,23 @@ impl Pass for Saturate {
         let rewrites: Vec<Rewrite<Term, Tables>> = self.rules.iter().filter_map(Rule::rewrite).collect();
         let mut explanations = Explanations::of(&self.explain, graph)?;
         let mut rewriter = Rewriter::new(graph);
-        let mut done: HashSet<NodeId> = HashSet::new();
-        loop {
-            let order: Vec<NodeId> = walk::order(rewriter.graph())?
-                .into_iter()
-                .filter(|&id| !matches!(rewriter.graph().node(id).op, Op::Constant(_)))
-                .collect();
-            let Some(next) = order.iter().position(|id| !done.contains(id)) else { break };
-            let start = next.saturating_sub(self.limits.overlap);
-            let end = (start + self.limits.region.max(self.limits.overlap + 1)).min(order.len());
-            let nodes = &order[start..end];
-            let known = non_negative::values(rewriter.graph(), &order[..end]);
-            done.extend(nodes);
-            done.extend(self.region(&mut rewriter, nodes, &rewrites, &known, &mut explanations, cx)?);
+        let order = walk::order(rewriter.graph())?;
+        let is_constant = |id: &NodeId| matches!(rewriter.graph().node(*id).op, Op::Constant(_));
+        let nodes: Vec<NodeId> = order.into_iter().filter(|id| !is_constant(id)).collect();
+        let limits = self.limits.of(nodes.len());
+        if limits != self.limits {
+            let remark =
+                format!("{} nodes are many: it is searched {} at a time", nodes.len(), limits.region);
+            cx.missed(Topic::Folding, rewriter.graph().name(), remark);
+        }
+        let mut regions = Regions::new(nodes, limits);
+        let mut known = non_negative::inputs(rewriter.graph());
+        let mut nodes: Vec<NodeId> = vec![];
+        while regions.extend(rewriter.graph(), &mut nodes) {
+            let stand = self.region(&mut rewriter, &nodes, &rewrites, &known, &mut explanations, cx)?;
+            nodes = stand.unwrap_or(nodes);
+            non_negative::learn(&mut known, rewriter.graph(), &nodes);
+            regions.leave(rewriter.graph(), &mut nodes);
         }
         explanations.finish(cx);
         let mut changed = rewriter.finish();
@@ -143,7 +161,7 @@ impl Pass for Saturate {
 }
 
 impl Saturate {
-    /// Rewrites one region. Returns the nodes that now stand for it.
+    /// Rewrites one region. Returns the nodes that now stand for it, in order, if they are not those that did.
     fn region(
         &self,
         rewriter: &mut Rewriter<'_>,
@@ -152,9 +170,9 @@ impl Saturate {
         non_negative: &HashSet<ValueId>,
         explanations: &mut Explanations,
         cx: &mut PassContext<'_>,
-    ) -> Result<Vec<NodeId>, PassError> {
+    ) -> Result<Option<Vec<NodeId>>, PassError> {
         let (region, limit) = self.grown(rewriter.graph(), nodes, rewrites, non_negative);
-        let Some(&first) = region.nodes.first() else { return Ok(vec![]) };
+        let Some(&first) = region.nodes.first() else { return Ok(None) };
         let layer = rewriter.graph().node_name(first);
         let before = region.price(rewriter.graph(), cx.cost());
         if let Some(limit) = limit {
@@ -167,10 +185,10 @@ impl Saturate {
         let (roots, as_it_was) = (region.root_classes(), region.as_it_was());
         let Some((selection, after)) = extract(&region.classes, &roots, &as_it_was, cx.cost(), self.strategy)
         else {
-            return Ok(vec![]);
+            return Ok(None);
         };
         if self.strategy == Strategy::Best && !after.is_less_than(&before) {
-            return Ok(vec![]);
+            return Ok(None);
         }
         explanations.remarks(&region, rewriter.graph(), &selection, cx);
         let mut reasons: HashMap<ValueId, String> = HashMap::new();
@@ -180,7 +198,9 @@ impl Saturate {
         }
         let reason = |root: ValueId| reasons.get(&root).cloned().unwrap_or_default();
         let built = region.replace(rewriter, &selection, &reason).map_err(PassError::at(&layer))?;
-        rewriter.remove_dead("something that costs less stands in its place");
+        // What defines the roots stands first: so the order is, as it was, that of what the region is for.
+        let all = [&built, nodes].concat();
+        rewriter.remove_dead_among(all.clone(), "something that costs less stands in its place");
         let saved = |what: &str, before: u64, after: u64| match before.cmp(&after) {
             std::cmp::Ordering::Equal => None,
             _ => Some(format!("{before} {what} become {after}")),
@@ -195,7 +215,7 @@ impl Saturate {
         ];
         let saved: Vec<String> = saved.into_iter().flatten().collect();
         cx.applied(Topic::Folding, &layer, format!("what starts here costs less: {}", saved.join(", ")));
-        Ok(built)
+        Ok(Some(walk::order_among(rewriter.graph(), &all)))
     }
 
     /// A region as an e-graph, saturated, and the limit that it reached, if it reached one. Nodes are added in order, and the rules applied before each

@@ -5,6 +5,7 @@
 mod cases;
 mod fixed_point;
 mod folding;
+mod forms;
 mod oracle;
 mod preparation;
 mod random_graphs;

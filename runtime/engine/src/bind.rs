@@ -2,6 +2,7 @@
 
 use crate::plans::Setup;
 use crate::tuning;
+use crate::views::Part;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use twnc_jit::{
@@ -107,8 +108,8 @@ impl Layouts {
 
 /// How a step is executed.
 pub(crate) enum Execution {
-    /// Its output is its input's memory.
-    Alias,
+    /// Its output is part of its input's memory, or the other way about, but for these parts, which are copied.
+    Alias(Vec<Part>),
     /// Together with the step behind it.
     Ahead,
     /// By the interpreter: because the session asks for it, or because there is no generated code for what is named.
@@ -129,7 +130,8 @@ impl Execution {
     /// In words.
     pub(crate) fn describe(&self) -> String {
         match self {
-            Execution::Alias => "alias".to_owned(),
+            Execution::Alias(copies) if copies.is_empty() => "alias".to_owned(),
+            Execution::Alias(copies) => format!("alias, but for {} that it copies", copies.len()),
             Execution::Ahead => "with the next step".to_owned(),
             Execution::Interpret(None) => "interpreter".to_owned(),
             Execution::Interpret(Some(what)) => format!("interpreter: no generated code for {what}"),
@@ -141,7 +143,7 @@ impl Execution {
     pub(crate) fn functions(&self) -> Vec<Arc<Function>> {
         match self {
             Execution::Kernel(bound) => bound.kernel.functions(),
-            Execution::Alias | Execution::Ahead | Execution::Interpret(_) => vec![],
+            Execution::Alias(_) | Execution::Ahead | Execution::Interpret(_) => vec![],
         }
     }
 
@@ -149,7 +151,7 @@ impl Execution {
     pub(crate) fn estimate(&self) -> Option<f64> {
         match self {
             Execution::Kernel(bound) => bound.kernel.estimate(),
-            Execution::Alias | Execution::Ahead | Execution::Interpret(_) => None,
+            Execution::Alias(_) | Execution::Ahead | Execution::Interpret(_) => None,
         }
     }
 
@@ -157,7 +159,7 @@ impl Execution {
     pub(crate) fn scratch(&self) -> usize {
         match self {
             Execution::Kernel(bound) => bound.kernel.interface().scratch,
-            Execution::Alias | Execution::Ahead | Execution::Interpret(_) => 0,
+            Execution::Alias(_) | Execution::Ahead | Execution::Interpret(_) => 0,
         }
     }
 }

@@ -30,6 +30,7 @@ mod plans;
 mod session;
 mod tune;
 mod tuning;
+mod views;
 
 pub use array::{Element, Input, Output, OutputMut};
 pub use backend::Backend;

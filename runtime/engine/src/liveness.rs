@@ -1,17 +1,17 @@
 //! Which buffers share memory: offsets in one arena by liveness.
 //!
 //! A buffer lives from the step that writes it (an input: from before the first step) to the last step that reads it (an
-//! output: to the end). Two buffers whose lives overlap never overlap in memory. A `reshape` moves nothing: its output
-//! is its input's memory, and they live as one. The layout depends on the program and its shapes alone.
+//! output: to the end). Two buffers whose lives overlap never overlap in memory. Views ([`Views`]) have no memory of their own: they live as one with
+//! what they are part of. The layout depends on the program and its shapes alone.
 //!
 //! Up to [`MAX_SEARCHED`] pieces of memory each is compared with all that are placed, which packs best. A file can ask for a million; past the
 //! bound they are placed in the order in which they are born, in O(n log n).
 
+use crate::views::{Place, Views};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
 use std::ops::Range;
-use twnc_program::step::{Move, MoveKind};
-use twnc_program::{BufferId, Operand, Program, StepKind};
+use twnc_program::{BufferId, Operand, Program};
 
 /// Every buffer starts at a multiple of this many bytes, a cache line and the widest vector.
 const ALIGNMENT: usize = size_of::<twnc_jit::Line>();
@@ -35,13 +35,13 @@ struct Group {
     life: (usize, usize),
 }
 
-/// Lays out the buffers of a program, given the size of each in bytes, and the numbers of steps that run only with the next one.
-pub(crate) fn plan(program: &Program, bytes: &[usize], ahead: &HashSet<usize>) -> Layout {
-    let owner = alias_owners(program);
+/// Lays out the buffers of a program, given the size of each in bytes, their views, and the numbers of steps that run only with the next one.
+pub(crate) fn plan(program: &Program, bytes: &[usize], views: &Views, ahead: &HashSet<usize>) -> Layout {
     let mut groups: Vec<Option<Group>> = bytes.iter().map(|_| None).collect();
     let mut touch = |buffer: BufferId, time: usize| {
-        let group = groups[owner[buffer.index()]].get_or_insert(Group { bytes: 0, life: (time, time) });
-        group.bytes = group.bytes.max(bytes[buffer.index()]);
+        let Place { owner, offset } = views.place(buffer);
+        let group = groups[owner].get_or_insert(Group { bytes: 0, life: (time, time) });
+        group.bytes = group.bytes.max(offset + bytes[buffer.index()]);
         group.life = (group.life.0.min(time), group.life.1.max(time));
     };
     program.inputs.iter().for_each(|port| touch(port.buffer, 0));
@@ -59,73 +59,59 @@ pub(crate) fn plan(program: &Program, bytes: &[usize], ahead: &HashSet<usize>) -
     program.outputs.iter().for_each(|port| touch(port.buffer, program.steps.len() + 1));
 
     let (offsets, size) = place(&groups);
-    let range = |buffer: usize| {
-        let start = offsets[owner[buffer]];
-        start..start + bytes[buffer]
+    let range = |(place, &bytes): (&Place, &usize)| {
+        let start = offsets[place.owner] + place.offset;
+        start..start + bytes
     };
-    Layout { ranges: (0..bytes.len()).map(range).collect(), size }
-}
-
-/// Whether a step is nothing but another view of its input's memory.
-pub(crate) fn is_alias(kind: &StepKind) -> bool {
-    matches!(
-        kind,
-        StepKind::Move(Move { kind: MoveKind::Reshape, inputs, .. }) if matches!(inputs[..], [Operand::Buffer(_)])
-    )
+    Layout { ranges: views.places.iter().zip(bytes).map(range).collect(), size }
 }
 
 /// Buffers that need not be in the arena: the caller's arrays can stand in their place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ends {
-    /// By a buffer's number: that of the input whose elements it has.
-    pub(crate) inputs: Vec<Option<usize>>,
-    /// By a buffer's number: that of the output whose elements it has, which no step reads.
-    pub(crate) outputs: Vec<Option<usize>>,
+    /// By a buffer's number: that of the input whose elements it has, and which of its bytes it is.
+    pub(crate) inputs: Vec<Option<(usize, Range<usize>)>>,
+    /// By a buffer's number: that of the output of which it is these bytes, and which no step reads.
+    pub(crate) outputs: Vec<Option<(usize, Range<usize>)>>,
 }
 
-/// Finds what the caller's arrays can stand for: memory of one input and of no output, and memory of one output that one step writes, which
-/// writes nothing else, and that no step reads.
-pub(crate) fn ends(program: &Program) -> Ends {
-    let owner = alias_owners(program);
-    let own = |buffer: BufferId| owner[buffer.index()];
-    let count = owner.len();
-    let (mut inputs, mut outputs) = (vec![None; count], vec![None; count]);
-    let mut taken = vec![false; count];
+/// Finds what the caller's arrays can stand for: memory of one input and of no output; and memory of one output, all of it, that no step reads, and that
+/// steps write that write nothing else.
+pub(crate) fn ends(program: &Program, bytes: &[usize], views: &Views) -> Ends {
+    let (mut inputs, mut outputs) = (vec![None; bytes.len()], vec![None; bytes.len()]);
+    let mut taken = vec![false; bytes.len()];
     for (number, port) in program.outputs.iter().enumerate() {
-        taken[own(port.buffer)] |= outputs[own(port.buffer)].replace(number).is_some();
+        let Place { owner, .. } = views.place(port.buffer);
+        let whole = bytes[owner] == bytes[port.buffer.index()];
+        taken[owner] |= outputs[owner].replace(number).is_some() || !whole;
     }
     for (number, port) in program.inputs.iter().enumerate() {
-        let place = own(port.buffer);
-        inputs[place] = outputs[place].is_none().then_some(number);
-        taken[place] = true;
+        let Place { owner, .. } = views.place(port.buffer);
+        inputs[owner] = outputs[owner].is_none().then_some(number);
+        taken[owner] = true;
     }
-    for step in program.steps.iter().filter(|step| !is_alias(&step.kind)) {
+    for (step, copies) in program.steps.iter().zip(&views.copies) {
+        let mut read = |buffer: BufferId| taken[views.place(buffer).owner] = true;
+        if let Some(copies) = copies {
+            copies.iter().for_each(|part| read(part.buffer));
+            continue;
+        }
         for operand in step.operands() {
             if let Operand::Buffer(buffer) = operand {
-                taken[own(buffer)] = true;
+                read(buffer);
             }
         }
         if step.outputs().len() != 1 {
-            step.outputs().iter().for_each(|&buffer| taken[own(buffer)] = true);
+            step.outputs().iter().for_each(|&buffer| taken[views.place(buffer).owner] = true);
         }
     }
-    let of = |ends: &[Option<usize>], free: &dyn Fn(usize) -> bool| -> Vec<Option<usize>> {
-        owner.iter().map(|&place| ends[place].filter(|_| free(place))).collect()
+    let of = |ends: &[Option<usize>], free: &dyn Fn(usize) -> bool| {
+        let end = |(&Place { owner, offset }, &bytes): (&Place, &usize)| {
+            ends[owner].filter(|_| free(owner)).map(|number| (number, offset..offset + bytes))
+        };
+        views.places.iter().zip(bytes).map(end).collect()
     };
-    Ends { inputs: of(&inputs, &|_| true), outputs: of(&outputs, &|place| !taken[place]) }
-}
-
-/// For each buffer the one whose memory it is: its own number, or that of the buffer it is a reshape of.
-fn alias_owners(program: &Program) -> Vec<usize> {
-    let mut owner: Vec<usize> = (0..program.buffers.len()).collect();
-    for step in program.steps.iter().filter(|step| is_alias(&step.kind)) {
-        if let StepKind::Move(Move { inputs, output, .. }) = &step.kind
-            && let [Operand::Buffer(input)] = inputs[..]
-        {
-            owner[output.index()] = owner[input.index()];
-        }
-    }
-    owner
+    Ends { inputs: of(&inputs, &|_| true), outputs: of(&outputs, &|owner| !taken[owner]) }
 }
 
 /// An offset for each group, and the size of it all. Groups without bytes lie at 0.
@@ -232,8 +218,8 @@ impl Gaps {
 mod tests {
     use super::*;
     use twnc_program::scalar::Unary;
-    use twnc_program::step::{Map, MapInstruction};
-    use twnc_program::{Buffer, Dim, ElementType, Port, Step};
+    use twnc_program::step::{Map, MapInstruction, Move, MoveKind};
+    use twnc_program::{Buffer, Dim, ElementType, Port, Step, StepKind};
 
     /// A chain of maps over `n` buffers, each reading the one before, with reshapes where `alias` says so.
     fn chain(n: u32, alias: &[u32]) -> Program {
@@ -257,9 +243,22 @@ mod tests {
         }
     }
 
+    /// A program with the bytes of its buffers, and their views.
+    fn viewed(program: &Program) -> (Vec<usize>, Views) {
+        let shapes = program.resolve(&[vec![16]]).unwrap();
+        let bytes = shapes.bytes(program);
+        let views = Views::of(program, &shapes, &bytes);
+        (bytes, views)
+    }
+
+    fn planned(program: &Program) -> Layout {
+        let (bytes, views) = viewed(program);
+        plan(program, &bytes, &views, &HashSet::new())
+    }
+
     #[test]
     fn a_chain_needs_two_places() {
-        let layout = plan(&chain(6, &[]), &[64; 6], &HashSet::new());
+        let layout = planned(&chain(6, &[]));
         assert_eq!(layout.size, 128);
         assert!(layout.ranges.windows(2).all(|pair| pair[0] != pair[1]), "{layout:?}");
     }
@@ -267,15 +266,17 @@ mod tests {
     #[test]
     fn what_runs_with_the_next_step_reads_then() {
         // Of 0 -> 1 -> 2 -> 3, the step from 0 to 1 runs with that to 2: 0 and 2 live at once, and 1 is nothing.
-        let layout = plan(&chain(4, &[]), &[64, 0, 64, 64], &HashSet::from([0]));
+        let program = chain(4, &[]);
+        let of = |ahead: HashSet<usize>| plan(&program, &[64, 0, 64, 64], &viewed(&program).1, &ahead);
+        let layout = of(HashSet::from([0]));
         assert_ne!(layout.ranges[0], layout.ranges[2]);
         assert_eq!(layout.size, 128);
-        assert_eq!(plan(&chain(4, &[]), &[64, 0, 64, 64], &HashSet::new()).ranges[0], layout.ranges[0]);
+        assert_eq!(of(HashSet::new()).ranges[0], layout.ranges[0]);
     }
 
     #[test]
     fn a_reshape_is_its_input() {
-        let layout = plan(&chain(4, &[2]), &[64; 4], &HashSet::new());
+        let layout = planned(&chain(4, &[2]));
         assert_eq!(layout.ranges[1], layout.ranges[2]);
         assert_ne!(layout.ranges[2], layout.ranges[3]);
     }
@@ -283,15 +284,17 @@ mod tests {
     #[test]
     fn the_caller_s_arrays_stand_for_ends_that_nothing_else_is_at() {
         // x -> 1 = relu -> 2 = reshape -> y = 3 = relu
+        let whole = |ends: [Option<usize>; 4]| ends.map(|end| end.map(|number| (number, 0..64))).into();
         let both = |inputs: [Option<usize>; 4], outputs: [Option<usize>; 4]| Ends {
-            inputs: inputs.into(),
-            outputs: outputs.into(),
+            inputs: whole(inputs),
+            outputs: whole(outputs),
         };
         let ends_of = |alias: &[u32], outputs: &[u32]| {
             let mut program = chain(4, alias);
             let port = |&buffer: &u32| Port { name: format!("y{buffer}"), buffer: BufferId(buffer) };
             program.outputs = outputs.iter().map(port).collect();
-            ends(&program)
+            let (bytes, views) = viewed(&program);
+            ends(&program, &bytes, &views)
         };
         let (x, y) = (Some(0), Some(0));
         assert_eq!(ends_of(&[2], &[3]), both([x, None, None, None], [None, None, None, y]));
@@ -355,7 +358,7 @@ mod tests {
     #[test]
     fn a_million_buffers_are_placed_in_time_and_well() {
         let count = 1_000_000;
-        let layout = plan(&chain(count, &[]), &vec![64; count as usize], &HashSet::new());
+        let layout = planned(&chain(count, &[]));
         assert_eq!(layout.size, 128);
         // All at once, the worst for a search: as many as are searched, and more.
         let all: Vec<_> =

@@ -11,6 +11,7 @@ use crate::liveness::{self, Ends, Layout};
 use crate::memory;
 use crate::module::Inner;
 use crate::plans::Setup;
+use crate::views::{Part, Views};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -73,7 +74,8 @@ impl Plan {
         let (program, threads) = (&inner.program, setup.threads);
         let shapes = program.resolve(inputs)?;
         let mut bytes = shapes.bytes(program);
-        let mut layout = liveness::plan(program, &bytes, &HashSet::new());
+        let views = Views::of(program, &shapes, &bytes);
+        let mut layout = liveness::plan(program, &bytes, &views, &HashSet::new());
         // Before kernels are made: what they keep for their shapes is bounded by a small multiple of this.
         memory::check(layout.size, max_memory)?;
         let generator = match setup.backend {
@@ -89,9 +91,12 @@ impl Plan {
         let mut steps: Vec<Execution> = Vec::with_capacity(program.steps.len());
         let mut ahead = HashSet::new();
         for (number, step) in program.steps.iter().enumerate().rev() {
-            let Some(jit) = generator.filter(|_| !liveness::is_alias(&step.kind)) else {
-                let alias = liveness::is_alias(&step.kind);
-                steps.push(if alias { Execution::Alias } else { Execution::Interpret(None) });
+            if let Some(copies) = &views.copies[number] {
+                steps.push(Execution::Alias(copies.clone()));
+                continue;
+            }
+            let Some(jit) = generator else {
+                steps.push(Execution::Interpret(None));
                 continue;
             };
             if ahead.contains(&number) {
@@ -117,14 +122,14 @@ impl Plan {
         }
         steps.reverse();
         layouts.sizes().for_each(|(id, size)| bytes[id.index()] = size);
-        // What is between a step and the next never is a tensor.
+        // What is between a step and the next never is a tensor. None of all these is a view, or has one.
         let between = ahead.iter().flat_map(|&number| program.steps[number].outputs());
         between.for_each(|id| bytes[id.index()] = 0);
-        layout = liveness::plan(program, &bytes, &ahead);
+        layout = liveness::plan(program, &bytes, &views, &ahead);
         let scratch = steps.iter().map(Execution::scratch).max().unwrap_or(0);
         let outputs = program.outputs.iter().map(|port| bytes[port.buffer.index()]);
         let outputs = outputs.fold(0, usize::saturating_add);
-        let ends = liveness::ends(program);
+        let ends = liveness::ends(program, &bytes, &views);
         let plan = Plan { shapes, layout, ends, steps, scratch, threads, outputs };
         match memory::check(plan.workspace_bytes(), max_memory) {
             Ok(()) => Ok(plan),
@@ -178,12 +183,12 @@ impl Plan {
 
     /// Whether some step reads an input, given by its number, or something with its memory, where the caller has it.
     pub(crate) fn reads_given(&self, input: usize) -> bool {
-        input < MAX_GIVEN && self.ends.inputs.contains(&Some(input))
+        input < MAX_GIVEN && self.ends.inputs.iter().flatten().any(|(number, _)| *number == input)
     }
 
     /// Whether an output, given by its number, is written where the caller wants it, if that is one run of bytes.
     pub(crate) fn writes_given(&self, output: usize) -> bool {
-        self.ends.outputs.contains(&Some(output))
+        self.ends.outputs.iter().flatten().any(|(number, _)| *number == output)
     }
 
     /// The elements of a buffer, in a plan without layouts.
@@ -222,7 +227,12 @@ impl Plan {
         number: usize,
     ) -> Result<(), Error> {
         match &self.steps[number] {
-            Execution::Alias | Execution::Ahead => Ok(()),
+            Execution::Alias(copies) => {
+                let written = inner.program.steps[number].outputs();
+                copies.iter().for_each(|part| self.copy(workspace, given, outputs, written, part));
+                Ok(())
+            }
+            Execution::Ahead => Ok(()),
             Execution::Interpret(_) => {
                 Ok(self.interpret(inner, workspace, given, outputs, &inner.program.steps[number])?)
             }
@@ -232,15 +242,38 @@ impl Plan {
         }
     }
 
-    /// The bytes of a buffer that is one of the inputs, if they are not in the arena.
+    /// The bytes of a buffer that is one of the inputs, or part of it, if they are not in the arena.
     fn given<'a>(&self, given: &Given<'a>, id: BufferId) -> Option<&'a [u8]> {
-        given.get(self.ends.inputs[id.index()]?).copied().flatten()
+        let (input, range) = self.ends.inputs[id.index()].as_ref()?;
+        given.get(*input).copied().flatten()?.get(range.clone())
     }
 
     /// The bytes for what a step writes alone, if they are not in the arena.
     fn target<'o>(&self, outputs: &'o mut [OutputMut<'_>], written: &[BufferId]) -> Option<&'o mut [u8]> {
         let &[id] = written else { return None };
-        outputs.get_mut(self.ends.outputs[id.index()]?)?.bytes_mut()
+        let (output, range) = self.ends.outputs[id.index()].as_ref()?;
+        outputs.get_mut(*output)?.bytes_mut()?.get_mut(range.clone())
+    }
+
+    /// Copies a buffer to its place in what a step writes.
+    fn copy(
+        &self,
+        workspace: &mut Workspace,
+        given: &Given<'_>,
+        outputs: &mut [OutputMut<'_>],
+        written: &[BufferId],
+        part: &Part,
+    ) {
+        let arena: &mut [u8] = bytemuck::cast_slice_mut(&mut workspace.arena);
+        let from = self.layout.ranges[part.buffer.index()].clone();
+        let to = part.offset..part.offset + from.len();
+        let own = written.first().map_or(0, |id| self.layout.ranges[id.index()].start);
+        match (self.given(given, part.buffer), self.target(outputs, written)) {
+            (Some(bytes), Some(target)) => target[to].copy_from_slice(bytes),
+            (Some(bytes), None) => arena[own..][to].copy_from_slice(bytes),
+            (None, Some(target)) => target[to].copy_from_slice(&arena[from]),
+            (None, None) => arena.copy_within(from, own + to.start),
+        }
     }
 
     /// Runs a kernel on its buffers; as [`Plan::run`], but for inputs that are where `given` says. The scratch memory is enough for it.
@@ -403,7 +436,7 @@ fn piece<'a>(pieces: &[(usize, &'a [u8])], range: Range<usize>) -> &'a [u8] {
     found.unwrap_or(&[])
 }
 
-/// Bytes of a buffer as elements. Buffers start at multiples of 64 and are whole elements long.
+/// Bytes of a buffer as elements. Memory starts at multiples of 64, views in it behind whole elements, and all are whole elements long.
 fn view(element: ElementType, bytes: &[u8]) -> View<'_> {
     match element {
         ElementType::F32 => View::F32(bytemuck::cast_slice(bytes)),

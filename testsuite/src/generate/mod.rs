@@ -6,8 +6,8 @@
 
 mod blocks;
 mod branches;
+mod chain;
 mod layer;
-
 mod resnet;
 mod vgg;
 mod writer;
@@ -18,6 +18,7 @@ use std::str::FromStr;
 use onnx_protobuf::{Message, ModelProto};
 
 use blocks::Block;
+use chain::Chain;
 use layer::Layer;
 use writer::Writer;
 
@@ -39,7 +40,7 @@ pub enum Weights {
 pub enum GenerateError {
     /// The name fits no architecture.
     #[error(
-        "no network is called `{0}`: write resnet18, vgg7, inception, fire, inception-block, fire-block, planes, conv3x3-64-64-56[-s2], depthwise3x3-128-56[-s2] or fc-4096-4096"
+        "no network is called `{0}`: write resnet18, resnet50, vgg7, inception, fire, inception-block, fire-block, planes, chain-1000, conv3x3-64-64-56[-s2], depthwise3x3-128-56[-s2] or fc-4096-4096"
     )]
     UnknownName(String),
     /// The name asks for a layer that does not exist, such as one without channels, or for one beyond 2 GB.
@@ -65,10 +66,12 @@ impl Network {
         let writer = Writer::new(weights, seed);
         match self.0 {
             Architecture::ResNet18 => resnet::resnet18(writer),
+            Architecture::ResNet50 => resnet::resnet50(writer),
             Architecture::Vgg7 => vgg::vgg7(writer),
             Architecture::Inception => branches::inception(writer),
             Architecture::Fire => branches::fire(writer),
             Architecture::Block(block) => block.model(writer),
+            Architecture::Chain(chain) => chain.model(writer),
             Architecture::Layer(layer) => layer.model(writer),
         }
     }
@@ -89,12 +92,14 @@ impl FromStr for Network {
     fn from_str(name: &str) -> Result<Network, GenerateError> {
         let architecture = match name {
             "resnet18" => Architecture::ResNet18,
+            "resnet50" => Architecture::ResNet50,
             "vgg7" => Architecture::Vgg7,
             "inception" => Architecture::Inception,
             "fire" => Architecture::Fire,
-            _ => match Block::parse(name) {
-                Some(block) => Architecture::Block(block),
-                None => Architecture::Layer(Layer::parse(name)?),
+            _ => match (Block::parse(name), Chain::parse(name)) {
+                (Some(block), _) => Architecture::Block(block),
+                (None, Some(chain)) => Architecture::Chain(chain),
+                (None, None) => Architecture::Layer(Layer::parse(name)?),
             },
         };
         Ok(Network(architecture))
@@ -107,10 +112,12 @@ const MAX_WEIGHTS: usize = 1 << 28;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Architecture {
     ResNet18,
+    ResNet50,
     Vgg7,
     Inception,
     Fire,
     Block(Block),
+    Chain(Chain),
     Layer(Layer),
 }
 

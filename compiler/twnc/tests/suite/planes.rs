@@ -171,3 +171,50 @@ fn most_sums_are_steps_of_several_planes() {
         assert!(several.count() >= 20, "{activations:?}");
     }
 }
+
+/// A residual on the grid of the product beside it is what the sum begins with: neither is multiplied, and their one scale ends at the output.
+#[test]
+fn a_residual_on_the_grid_of_a_product_is_added_without_a_scale() {
+    let mut b = GraphBuilder::new("residual");
+    let size = [Dim::symbol("N"), Dim::from(4), Dim::from(6), Dim::from(6)];
+    let image = b.input("image", TensorType::f32(size.to_vec()));
+    let padded = Geometry { pads_begin: vec![1; 2], pads_end: vec![1; 2], ..Geometry::unit(2) };
+    let mut r = Random(3);
+    let mut conv = |b: &mut GraphBuilder, x: ValueId, alpha: f32, name: &str| {
+        let shape = vec![4, 4, 3, 3];
+        let trit = |&x: &f32| if x.abs() < 0.3 { 0.0 } else { alpha.copysign(x) };
+        let elements = r.tensor(&shape).as_f32().unwrap().iter().map(trit).collect();
+        let weight = b.constant(Tensor::from_f32(shape, elements).unwrap(), name);
+        b.node(Op::Conv(Conv { geometry: padded.clone(), groups: 1 }), &[x, weight], name).unwrap()
+    };
+    let stem = conv(&mut b, image, 0.3, "stem");
+    let stem = b.node(Op::Unary(Unary::Relu), &[stem], "stem").unwrap();
+    let branch = conv(&mut b, stem, 1.0, "branch");
+    let sum = b.node(Op::Binary(Binary::Add), &[branch, stem], "sum").unwrap();
+    let sum = b.node(Op::Unary(Unary::Relu), &[sum], "sum").unwrap();
+    let last = conv(&mut b, sum, 0.5, "last");
+    b.output("y", last);
+    let compiled = compiled(b.finish(), Activations::F32, &[]);
+    let steps: Vec<(usize, bool)> = compiled
+        .program
+        .steps
+        .iter()
+        .filter_map(|step| match &step.kind {
+            StepKind::Accumulate(s) => {
+                let scales = s.terms.iter().filter(|term| term.scale.is_some()).count();
+                Some((scales, s.epilogue.residual.is_some()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(steps, [(0, false), (0, true), (1, false)]);
+    assert_eq!(compiled.program.steps.len(), 3);
+    let image = Random(4).tensor(&[2, 4, 6, 6]);
+    let outputs = evaluate(&compiled.graph, &BTreeMap::from([("image".to_owned(), image.clone())])).unwrap();
+    let expected = outputs["y"].as_f32().unwrap();
+    let largest = expected.iter().fold(1f32, |largest, x| largest.max(x.abs()));
+    for backend in Backend::available() {
+        let found = run(&compiled.program, &image, backend, 1);
+        assert!(expected.iter().zip(&found).all(|(e, f)| (e - f).abs() <= 2e-5 * largest), "{backend:?}");
+    }
+}

@@ -1,4 +1,5 @@
-//! Random graphs whose values are read many times: by several nodes, twice by one, by outputs. What fuses nodes must not lose a reader.
+//! Random graphs whose values are read many times: by several nodes, twice by one, by outputs. What fuses nodes must not lose a reader, and what is a part of
+//! another's memory must be there as long as somebody reads it.
 
 use crate::random_graphs::{Random, cases};
 use proptest::prelude::*;
@@ -15,8 +16,9 @@ use twnc_runtime::{Backend, Module, Output, SessionOptions};
 const CHANNELS: usize = 4;
 const SIZE: usize = 5;
 
-/// A graph of values of one shape, whose image size is open in half of them, each computed from one or two of those before it.
-fn dag(seed: u64) -> Graph {
+/// A graph of values of one shape, whose image size is open in half of them, each computed from one or two of those before it; by `moves`, most are parts of
+/// others put together.
+fn dag(seed: u64, moves: bool) -> Graph {
     let mut r = Random(seed);
     let mut b = GraphBuilder::new("dag");
     let sizes = [[SIZE.into(), SIZE.into()], [Dim::symbol("H"), Dim::symbol("W")]];
@@ -27,7 +29,12 @@ fn dag(seed: u64) -> Graph {
         // Of the last four: with older ones most of the graph would be dead.
         let recent = &values[values.len().saturating_sub(4)..];
         let [x, y] = [0; 2].map(|_| recent[r.size(0, recent.len() - 1)]);
-        let value = node(&mut b, &mut r, x, y, &format!("node{i}"));
+        let name = format!("node{i}");
+        let value = if moves && r.size(0, 2) > 0 {
+            halves(&mut b, &mut r, x, y, &name)
+        } else {
+            node(&mut b, &mut r, x, y, &name)
+        };
         values.push(value);
     }
     b.output("last", values[values.len() - 1]);
@@ -74,15 +81,22 @@ fn node(b: &mut GraphBuilder, r: &mut Random, x: ValueId, y: ValueId, name: &str
             let weight = b.constant(weight, name);
             b.node(Op::MatMul, &[x, weight], name).unwrap()
         }
-        _ => {
-            let half = |start: usize| {
-                Op::Slice(Slice { axis: 1, start: start.into(), size: (CHANNELS / 2).into(), step: 1 })
-            };
-            let first = b.node(half(0), &[x], name).unwrap();
-            let second = b.node(half(CHANNELS / 2), &[y], name).unwrap();
-            b.node(Op::Concat { axis: 1 }, &[second, first], name).unwrap()
-        }
+        _ => halves(b, r, x, y, name),
     }
+}
+
+/// Half of the channels of each of two values, in either order, as they are or behind a function.
+fn halves(b: &mut GraphBuilder, r: &mut Random, x: ValueId, y: ValueId, name: &str) -> ValueId {
+    let parts = [x, y].map(|value| {
+        let start = [0, CHANNELS / 2][r.size(0, 1)].into();
+        let half = Op::Slice(Slice { axis: 1, start, size: (CHANNELS / 2).into(), step: 1 });
+        let half = b.node(half, &[value], name).unwrap();
+        match r.size(0, 2) {
+            0 => half,
+            _ => b.node(Op::Unary(Unary::Tanh), &[half], name).unwrap(),
+        }
+    });
+    b.node(Op::Concat { axis: 1 }, &parts, name).unwrap()
 }
 
 /// A 3x3 convolution that keeps the size, full or depthwise, of weights of any value, or of one or two magnitudes.
@@ -109,12 +123,13 @@ fn convolution(b: &mut GraphBuilder, r: &mut Random, x: ValueId, name: &str) -> 
     b.node(Op::Conv(Conv { geometry, groups }), &[x, weight], name).unwrap()
 }
 
-fn check(seed: u64, mode: Mode) {
+fn check(seed: u64, mode: Mode, moves: bool) {
     let options = Options { ternarise: mode, ..Options::default() };
     let compiler = Compiler::builder().passes(options).build().unwrap();
-    let compiled = compiler.compile(dag(seed), &mut |_, _| {}).unwrap();
+    let compiled = compiler.compile(dag(seed, moves), &mut |_, _| {}).unwrap();
     let mut random = Random(seed ^ 1);
-    let shape = [2, CHANNELS, SIZE, SIZE];
+    // Parts of one sample lie side by side, those of several do not.
+    let shape = [random.size(1, 2), CHANNELS, SIZE, SIZE];
     let inputs = BTreeMap::from(["a", "b"].map(|name| (name.to_owned(), random.tensor(&shape))));
     let arrays = inputs.iter().map(|(name, tensor)| {
         let elements = tensor.as_f32().unwrap().to_vec();
@@ -147,7 +162,12 @@ proptest! {
     #[test]
     fn every_reader_gets_its_value(seed: u64) {
         for mode in [Mode::All, Mode::Detected, Mode::None] {
-            check(seed, mode);
+            check(seed, mode, false);
         }
+    }
+
+    #[test]
+    fn parts_of_a_value_are_where_they_belong(seed: u64) {
+        check(seed, Mode::None, true);
     }
 }
