@@ -177,8 +177,11 @@ mod tests {
         }
     }
 
+    /// Of a step, the buffers that it copies, if it moves no more than these.
+    type Copies = Option<Vec<u32>>;
+
     /// The owner and offset of each buffer; and of each step which buffers it copies, if it moves no more than these.
-    fn views(program: &Program) -> (Vec<(usize, usize)>, Vec<Option<Vec<u32>>>) {
+    fn views(program: &Program) -> (Vec<(usize, usize)>, Vec<Copies>) {
         let size = |dim: &Dim| dim.size(&[]).unwrap();
         let buffers = program.buffers.iter().map(|b| b.shape.iter().map(size).collect()).collect();
         let shapes = Shapes { bindings: vec![], buffers };
@@ -191,7 +194,7 @@ mod tests {
     }
 
     /// What nothing is left of.
-    const NOTHING: Option<Vec<u32>> = Some(vec![]);
+    const NOTHING: Copies = Some(vec![]);
 
     fn slice(axis: usize, start: i64, step: i64) -> MoveKind {
         MoveKind::Slice { axis, start: Dim::Fixed(start), step }
@@ -241,7 +244,7 @@ mod tests {
     #[test]
     fn what_has_another_place_is_copied() {
         let shapes: [&[i64]; 6] = [&[1, 2, 4], &[1, 2, 4], &[1, 1, 4], &[1, 4, 4], &[1, 4, 4], &[1, 3, 4]];
-        let cases: [(&str, &[u32], u32, Option<Vec<u32>>); 4] = [
+        let cases: [(&str, &[u32], u32, Copies); 4] = [
             ("an input", &[0, 1], 3, Some(vec![0])),
             ("twice the same", &[1, 1], 3, Some(vec![1])),
             ("a value and a view of it", &[1, 2], 5, Some(vec![2])),

@@ -187,7 +187,7 @@ fn load(a: &mut Assembler, size: usize, stride: usize, from: AsmMemoryOperand) -
 /// The integers of registers 0 and 1 as i16, `size` of them.
 fn store(a: &mut Assembler, size: usize, to: AsmMemoryOperand) -> Emitted {
     match size {
-        16 => return a.store_i16(to, 0, 1),
+        16 => a.store_i16(to, 0, 1),
         8 => {
             a.vpackssdw(ymm0, ymm0, ymm0)?;
             a.vpermq(ymm0, ymm0, 0b10_00_10_00)?;
