@@ -93,7 +93,7 @@ fn limits_are_kept_or_refused() {
             "3 layers made ternary and repaired",
         ),
         (
-            "small.onnx --calibrate x --max-size 1KB -o x.bin".to_owned(),
+            "small.onnx --calibrate x --max-size 800 -o x.bin".to_owned(),
             4,
             "with the smallest form of each layer the file has",
         ),
