@@ -30,7 +30,7 @@ mod table;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod wide;
 #[cfg(all(target_arch = "x86_64", unix))]
-mod wide_shifted;
+pub(crate) mod wide_shifted;
 
 use crate::Jit;
 use crate::compile::Function;

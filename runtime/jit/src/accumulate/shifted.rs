@@ -206,6 +206,38 @@ impl Spread {
     }
 }
 
+/// The loops of a [`RowsFunction`](super::pack::RowsFunction) with these arguments. `piece` makes a piece at a place of a row, of whose source and
+/// target so many bytes are one.
+pub(crate) fn rows_in_pieces(
+    b: &mut FunctionBuilder<'_>,
+    pieces: &Pieces,
+    [source, target, rows, source_row, target_row]: [Value; 5],
+    [from, to]: [usize; 2],
+    piece: impl Fn(&mut FunctionBuilder<'_>, Value, Value, usize),
+) {
+    count(b, rows, &[source, target], |b, state| {
+        if pieces.looped > 0 {
+            let turns = b.ins().iconst(types::I64, pieces.looped as i64);
+            count(b, turns, state, |b, state| {
+                piece(b, state[0], state[1], 0);
+                vec![b.ins().iadd_imm_s(state[0], from as i64), b.ins().iadd_imm_s(state[1], to as i64)]
+            });
+        }
+        pieces.straight.iter().for_each(|&at| piece(b, state[0], state[1], at));
+        vec![b.ins().iadd(state[0], source_row), b.ins().iadd(state[1], target_row)]
+    });
+}
+
+/// Of the numbers of 4 bytes at an address, every second one, until there are four: the bytes of a vector. Reads nothing behind the last.
+pub(crate) fn every_second(b: &mut FunctionBuilder<'_>, address: Value, offset: usize) -> Value {
+    // Numbers 0, 2 of the first vector, and 1, 3 of one that starts a number early, to end with the last.
+    let low = load(b, types::I8X16, address, offset);
+    let high = load(b, types::I8X16, address, offset + VECTOR - 4);
+    let lanes = [0u8, 8, 20, 28].into_iter().flat_map(|start| start..start + 4);
+    let mask = b.func.dfg.immediates.push(lanes.collect::<Vec<u8>>().into());
+    b.ins().shuffle(low, high, mask)
+}
+
 impl Code for Spread {
     fn parameters(&self) -> usize {
         6
@@ -213,19 +245,12 @@ impl Code for Spread {
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
         let &[source, target, rows, source_row, target_row, _] = arguments else { return };
-        let Pieces { size, looped, straight } = self.pieces(VECTOR);
-        let stride = self.stride;
+        let pieces = self.pieces(VECTOR);
+        let (size, stride) = (pieces.size, self.stride);
         let piece = |b: &mut FunctionBuilder<'_>, source, target, at: usize| {
             let from = at * stride;
             let value = match (size, stride) {
-                (VECTOR, 2) => {
-                    // Numbers 0, 2 of the first vector, and 1, 3 of one that starts a number early, to end with the last.
-                    let low = load(b, types::I8X16, source, from);
-                    let high = load(b, types::I8X16, source, from + VECTOR - 4);
-                    let lanes = [0u8, 8, 20, 28].into_iter().flat_map(|start| start..start + 4);
-                    let mask = b.func.dfg.immediates.push(lanes.collect::<Vec<u8>>().into());
-                    b.ins().shuffle(low, high, mask)
-                }
+                (VECTOR, 2) => every_second(b, source, from),
                 (VECTOR, _) => load(b, types::I8X16, source, from),
                 (8, _) => load(b, types::I64, source, from),
                 (4, _) => load(b, types::I32, source, from),
@@ -233,18 +258,8 @@ impl Code for Spread {
             };
             store(b, value, target, at);
         };
-        count(b, rows, &[source, target], |b, state| {
-            if looped > 0 {
-                let turns = b.ins().iconst(types::I64, looped as i64);
-                count(b, turns, state, |b, state| {
-                    piece(b, state[0], state[1], 0);
-                    let (from, to) = ((size * stride) as i64, size as i64);
-                    vec![b.ins().iadd_imm_s(state[0], from), b.ins().iadd_imm_s(state[1], to)]
-                });
-            }
-            straight.iter().for_each(|&at| piece(b, state[0], state[1], at));
-            vec![b.ins().iadd(state[0], source_row), b.ins().iadd(state[1], target_row)]
-        });
+        let steps = [size * stride, size];
+        rows_in_pieces(b, &pieces, [source, target, rows, source_row, target_row], steps, piece);
     }
 
     #[cfg(all(target_arch = "x86_64", unix))]

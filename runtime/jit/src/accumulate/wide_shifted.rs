@@ -84,33 +84,46 @@ pub(crate) fn shifted(code: &Shifted) -> Assembled {
 /// [`Spread`]: whole rows in vectors of the function's width, every second number in those of 256 bits at most.
 pub(crate) fn spread(code: &Spread) -> Assembled {
     assemble(code.vector, |a| {
-        let (source, target, rows, source_row, target_row) = (rdi, rsi, rdx, rcx, r8);
-        let (from, to, left) = (r9, r10, r11);
-        let Pieces { size, looped, straight } = code.pieces(32);
-        let stride = code.stride;
-        let (mut row, mut end) = (a.create_label(), a.create_label());
-        a.test(rows, rows)?;
-        a.jz(end)?;
-        a.set_label(&mut row)?;
-        if looped > 0 {
-            let mut next = a.create_label();
-            a.mov(from, source)?;
-            a.mov(to, target)?;
-            a.mov(r11d, looped as u32)?;
-            a.set_label(&mut next)?;
-            piece(a, size, stride, from, to, 0)?;
-            a.add(from, (size * stride) as i32)?;
-            a.add(to, size as i32)?;
-            a.dec(left)?;
-            a.jnz(next)?;
-        }
-        straight.iter().try_for_each(|&at| piece(a, size, stride, source, target, at))?;
-        a.add(source, source_row)?;
-        a.add(target, target_row)?;
-        a.dec(rows)?;
-        a.jnz(row)?;
-        a.set_label(&mut end)
+        let pieces = code.pieces(32);
+        let (size, stride) = (pieces.size, code.stride);
+        rows_in_pieces(a, &pieces, [size * stride, size], |a, source, target, at| {
+            piece(a, size, stride, source, target, at)
+        })
     })
+}
+
+/// The loops of a [`RowsFunction`](super::pack::RowsFunction). `piece` makes a piece at a place of a row, of whose source and target so many
+/// bytes are one; it may change `rax`.
+pub(crate) fn rows_in_pieces(
+    a: &mut Assembler,
+    pieces: &Pieces,
+    [from_step, to_step]: [usize; 2],
+    piece: impl Fn(&mut Assembler, AsmRegister64, AsmRegister64, usize) -> Emitted,
+) -> Emitted {
+    let (source, target, rows, source_row, target_row) = (rdi, rsi, rdx, rcx, r8);
+    let (from, to, left) = (r9, r10, r11);
+    let (mut row, mut end) = (a.create_label(), a.create_label());
+    a.test(rows, rows)?;
+    a.jz(end)?;
+    a.set_label(&mut row)?;
+    if pieces.looped > 0 {
+        let mut next = a.create_label();
+        a.mov(from, source)?;
+        a.mov(to, target)?;
+        a.mov(r11d, pieces.looped as u32)?;
+        a.set_label(&mut next)?;
+        piece(a, from, to, 0)?;
+        a.add(from, from_step as i32)?;
+        a.add(to, to_step as i32)?;
+        a.dec(left)?;
+        a.jnz(next)?;
+    }
+    pieces.straight.iter().try_for_each(|&at| piece(a, source, target, at))?;
+    a.add(source, source_row)?;
+    a.add(target, target_row)?;
+    a.dec(rows)?;
+    a.jnz(row)?;
+    a.set_label(&mut end)
 }
 
 /// Copies numbers that make up `size` bytes at `target + at`.

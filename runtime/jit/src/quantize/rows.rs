@@ -2,10 +2,10 @@
 
 #[cfg(all(target_arch = "x86_64", unix))]
 use super::wide;
-use crate::accumulate::shifted::Pieces;
+use crate::accumulate::shifted::{Pieces, every_second, rows_in_pieces};
 use crate::compile::Code;
 use crate::elementwise::Elementwise;
-use crate::loops::{LANES, VECTOR, bytes, count, load, splat_from, store};
+use crate::loops::{LANES, bytes, load, splat_from, store};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 
@@ -41,18 +41,13 @@ impl Code for RoundRows {
         let &[source, target, rows, source_row, target_row, inverse] = arguments else { return };
         let inverse = splat_from(b, inverse);
         let (low, high) = (f32::from(self.smallest), f32::from(self.largest));
-        let Pieces { size, looped, straight } = self.pieces(&[2 * LANES, LANES]);
-        let stride = self.stride;
+        let pieces = self.pieces(&[2 * LANES, LANES]);
+        let (size, stride) = (pieces.size, self.stride);
         // Four numbers, `stride` apart.
         let four = |b: &mut FunctionBuilder<'_>, source, from: usize| match stride {
             1 => load(b, types::F32X4, source, from),
             _ => {
-                // Numbers 0, 2 of the first vector, and 1, 3 of one that starts a number early, to end with the last.
-                let low = load(b, types::I8X16, source, from);
-                let high = load(b, types::I8X16, source, from + VECTOR - 4);
-                let lanes = [0u8, 8, 20, 28].into_iter().flat_map(|start| start..start + 4);
-                let mask = b.func.dfg.immediates.push(lanes.collect::<Vec<u8>>().into());
-                let even = b.ins().shuffle(low, high, mask);
+                let even = every_second(b, source, from);
                 bytes(b, even, types::F32X4)
             }
         };
@@ -79,18 +74,8 @@ impl Code for RoundRows {
             };
             store(b, stored, target, to);
         };
-        count(b, rows, &[source, target], |b, state| {
-            if looped > 0 {
-                let turns = b.ins().iconst(types::I64, looped as i64);
-                count(b, turns, state, |b, state| {
-                    piece(b, state[0], state[1], 0);
-                    let (from, to) = ((size * stride * 4) as i64, (size * 2) as i64);
-                    vec![b.ins().iadd_imm_s(state[0], from), b.ins().iadd_imm_s(state[1], to)]
-                });
-            }
-            straight.iter().for_each(|&at| piece(b, state[0], state[1], at));
-            vec![b.ins().iadd(state[0], source_row), b.ins().iadd(state[1], target_row)]
-        });
+        let steps = [size * stride * 4, size * 2];
+        rows_in_pieces(b, &pieces, [source, target, rows, source_row, target_row], steps, piece);
     }
 
     #[cfg(all(target_arch = "x86_64", unix))]

@@ -4,7 +4,7 @@
 
 use super::rows::RoundRows;
 use super::{Measure, Round};
-use crate::accumulate::shifted::Pieces;
+use crate::accumulate::wide_shifted::rows_in_pieces;
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use iced_x86::code_asm::*;
 
@@ -122,40 +122,14 @@ pub(crate) fn round(code: &Round) -> Assembled {
 pub(super) fn round_rows(code: &RoundRows) -> Assembled {
     let &RoundRows { vector, smallest, largest, stride, .. } = code;
     assemble(vector.min(32), |a| {
-        let (source, target, rows, source_row, target_row, inverse) = (rdi, rsi, rdx, rcx, r8, r9);
-        let (from, to, left) = (r9, r10, r11);
-        let Pieces { size, looped, straight } = code.pieces(&[16, 8, 4][usize::from(stride == 2)..]);
-        bounds(a, inverse, smallest, largest)?;
-        let piece = |a: &mut Assembler, source, target, at: usize| {
-            let (from, to) = (source + at * stride * 4, target + at * 2);
-            load(a, size, stride, from)?;
+        let pieces = code.pieces(&[16, 8, 4][usize::from(stride == 2)..]);
+        let size = pieces.size;
+        bounds(a, r9, smallest, largest)?;
+        rows_in_pieces(a, &pieces, [size * stride * 4, size * 2], |a, source, target, at| {
+            load(a, size, stride, source + at * stride * 4)?;
             (0..size.div_ceil(8)).try_for_each(|x| rounded(a, x, smallest))?;
-            store(a, size, to)
-        };
-        let (mut row, mut end) = (a.create_label(), a.create_label());
-        a.test(rows, rows)?;
-        a.jz(end)?;
-        a.set_label(&mut row)?;
-        if looped > 0 {
-            let mut next = a.create_label();
-            a.mov(from, source)?;
-            a.mov(to, target)?;
-            a.mov(r11d, looped as u32)?;
-            a.set_label(&mut next)?;
-            piece(a, from, to, 0)?;
-            a.add(from, (size * stride * 4) as i32)?;
-            a.add(to, (size * 2) as i32)?;
-            a.dec(left)?;
-            a.jnz(next)?;
-        }
-        straight.iter().try_for_each(|&at| piece(a, source, target, at))?;
-        a.add(source, source_row)?;
-        a.add(target, target_row)?;
-        a.dec(rows)?;
-        a.jnz(row)?;
-        a.set_label(&mut end)?;
-        // A label stands before an instruction.
-        a.nop()
+            store(a, size, target + at * 2)
+        })
     })
 }
 
