@@ -7,14 +7,18 @@
 //! compiled file is no larger; for a loss of accuracy, the first point that holds it, found by halving: each point that is looked at is
 //! fitted as a whole, layer behind layer, and measured on the samples held out.
 
+mod frontier;
+
+pub use frontier::{Bytes, Frontier, Limits, Measured, Point, SizeLimit};
+
 use crate::RepairError;
+use crate::activations::Activations;
 use crate::loss::Head;
 use crate::repair::{Fitted, Setting, Stage, replaced};
 use crate::solution::{Form, Solution};
 use crate::target::Target;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use twnc_ir::{Graph, Layer, PassContext, PassError, Topic, ValueId};
+use twnc_ir::{Layer, PassContext, PassError, Topic, ValueId};
 use twnc_passes::{Scale, Ternarise};
 
 /// Groups of weights that are tried.
@@ -22,88 +26,14 @@ const GROUPS: [usize; 2] = [128, 32];
 /// Batches of samples held out on which a form is measured.
 const BATCHES: usize = 4;
 
-/// What is asked of the network. With neither limit, each layer has its smallest form.
-#[derive(Clone)]
-pub struct Budget {
-    /// The largest file.
-    pub size: Option<SizeLimit>,
-    /// By how much the share of samples held out that are right may fall; without labels, that of those which have the float network's class.
-    pub drop: Option<f64>,
-    /// The class of each sample.
-    pub labels: Option<Vec<usize>>,
-    /// The bytes of the file that a graph becomes. The message says why it becomes none.
-    pub bytes: Bytes,
-}
-
-/// The bytes of the file that a graph becomes.
-pub type Bytes = Arc<dyn Fn(Graph) -> Result<usize, String> + Send + Sync>;
-
-/// The largest file.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum SizeLimit {
-    /// In bytes.
-    Bytes(usize),
-    /// This share of the bytes of the float network's file.
-    OfFloat(f64),
-    /// So much more than with all layers in the one form that they have without a budget, as a share of that.
-    Beyond(f64),
-}
-
-/// What was weighed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Frontier {
-    /// From the smallest file to that of the float network.
-    pub points: Vec<Point>,
-    /// The one that was chosen.
-    pub chosen: usize,
-    /// The bytes of the file whose layers all have the one form that they have without a budget.
-    pub ternary_bytes: usize,
-    /// The largest file that was allowed.
-    pub limit: Option<usize>,
-}
-
-/// A choice of a form for each layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Point {
-    /// Bytes of the file: of that which is compiled, where it was, else as they are estimated.
-    pub bytes: usize,
-    /// Whether it was compiled.
-    pub is_exact: bool,
-    /// The sum of the errors that single layers make.
-    pub error: f64,
-    /// The layer that has another form than at the point before, and which; nothing at the first.
-    pub step: Option<(String, Form)>,
-    /// How many layers have each form.
-    pub forms: Vec<(Form, usize)>,
-    /// What the first output with classes came to when the layers were fitted together.
-    pub measured: Option<Measured>,
-}
-
-/// The network of a point, on the samples held out.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Measured {
-    /// Signal to noise, in dB.
-    pub sqnr: f64,
-    /// The share of samples with the float network's class.
-    pub agreement: Option<f64>,
-    /// The shares that are right: of the float network, and of this one.
-    pub right: Option<[f64; 2]>,
-}
-
-impl Measured {
-    /// By how much the share of samples that are right falls, or that of those with the float network's class.
-    pub fn drop(&self) -> Option<f64> {
-        self.right.map(|[float, right]| float - right).or(self.agreement.map(|agreement| 1.0 - agreement))
-    }
-}
-
 /// What is weighed.
 pub(crate) struct Task<'a> {
     pub setting: Setting<'a>,
     pub rounding: &'a Ternarise,
     /// What layers have without a budget.
     pub form: Form,
-    pub budget: &'a Budget,
+    pub limits: &'a Limits,
+    pub bytes: &'a Bytes,
     pub progress: &'a dyn Fn(Stage, usize, usize),
 }
 
@@ -142,18 +72,18 @@ impl Task<'_> {
         let first = self.exact(&mut course, 0)?;
         course.estimate(first);
         let last = course.points.len() - 1;
-        let limit = match self.budget.size {
+        let limit = match self.limits.size {
             None => None,
             Some(SizeLimit::Bytes(bytes)) => Some(bytes),
             Some(SizeLimit::OfFloat(share)) => Some((self.bytes(&[])? as f64 * share) as usize),
             Some(SizeLimit::Beyond(share)) => Some((ternary_bytes as f64 * (1.0 + share)) as usize),
         };
         let largest = match limit {
-            None if self.budget.drop.is_some() => last,
+            None if self.limits.drop.is_some() => last,
             None => 0,
             Some(limit) => self.largest(&mut course, limit)?,
         };
-        let (found, chosen) = match self.budget.drop {
+        let (found, chosen) = match self.limits.drop {
             None => {
                 if largest > 0 {
                     self.measured(&mut course, 0)?;
@@ -205,7 +135,7 @@ impl Task<'_> {
     /// What can be said before anything is computed.
     fn check(&self) -> Result<(), String> {
         let samples = self.setting.batches.fitted_samples + self.setting.batches.held_out_samples;
-        match &self.budget.labels {
+        match &self.limits.labels {
             Some(labels) if labels.len() < samples => {
                 return Err(format!("{} labels for {samples} samples", labels.len()));
             }
@@ -216,7 +146,7 @@ impl Task<'_> {
             let shape = &graph.ty(port.value).shape;
             shape.len() == 2 && shape[1].as_size().is_none_or(|width| width >= 2)
         });
-        if self.budget.drop.is_some() && !has_classes {
+        if self.limits.drop.is_some() && !has_classes {
             return Err("no output has classes (a row of two numbers or more for each sample), so that a drop of accuracy has no meaning; give a limit of size"
                 .to_owned());
         }
@@ -285,7 +215,7 @@ impl Task<'_> {
     fn error(
         &self,
         batches: &[Vec<twnc_ir::Tensor>],
-        float: &crate::activations::Activations<'_>,
+        float: &Activations<'_>,
         heads: &[Head],
         layer: &Layer,
         solution: &Solution,
@@ -327,7 +257,7 @@ impl Task<'_> {
     fn bytes(&self, solved: &[(&Layer, &Solution)]) -> Result<usize, PassError> {
         let mut graph = self.setting.graph.clone();
         replaced(&mut graph, solved.iter().copied())?;
-        (self.budget.bytes)(graph).map_err(|message| PassError::Refused {
+        (self.bytes)(graph).map_err(|message| PassError::Refused {
             node: self.setting.graph.name().to_owned(),
             message: format!("a form of it does not compile: {message}"),
         })
@@ -382,7 +312,7 @@ impl Task<'_> {
         let graph = self.setting.graph;
         let values: Vec<ValueId> = graph.outputs().iter().map(|port| port.value).collect();
         let solved: Vec<(&Layer, &Solution)> = fitted.iter().map(|f| (&f.layer, &f.solution)).collect();
-        let labels = self.budget.labels.as_deref();
+        let labels = self.limits.labels.as_deref();
         let distances = self.setting.distances(&values, &solved, labels).map_err(|e| e.at(graph.name()))?;
         let first = distances.iter().find(|d| d.agreement().is_some()).or(distances.first());
         course.points[point].measured =
@@ -468,21 +398,6 @@ fn hull(mut forms: Vec<Candidate>) -> Vec<Candidate> {
         found.push(form);
     }
     found
-}
-
-impl Frontier {
-    /// The point that was chosen.
-    pub fn chosen(&self) -> &Point {
-        &self.points[self.chosen]
-    }
-}
-
-impl std::fmt::Debug for Budget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Budget { size, drop, labels, .. } = self;
-        let labels = labels.as_ref().map(Vec::len);
-        f.debug_struct("Budget").field("size", size).field("drop", drop).field("labels", &labels).finish()
-    }
 }
 
 #[cfg(test)]

@@ -263,12 +263,11 @@ impl Task<'_> {
             }
             let rate = RATE * Schedule::Cosine.factor(step as u64, steps as u64);
             optimiser.begin();
-            let mut group = 0..;
+            // In the order of the sizes above.
+            let mut group = 0;
             let mut update = |values: &mut [f32], gradients: &[f32]| {
-                // As many groups as there are sizes above.
-                if let Some(group) = group.next() {
-                    optimiser.update(group, values, gradients, rate, 0.0);
-                }
+                optimiser.update(group, values, gradients, rate, 0.0);
+                group += 1;
             };
             for (t, [by_weight, by_bias]) in trained.iter_mut().zip(&sums) {
                 for plane in &mut t.planes {

@@ -47,7 +47,7 @@ mod target;
 pub mod train;
 
 pub use augment::Augment;
-pub use budget::{Budget, Frontier, Point, SizeLimit};
+pub use budget::{Frontier, Limits, Point, SizeLimit};
 pub use execute::{Execute, Prepared, Reference};
 pub use finetune::{FineTune, Tuning};
 pub use measure::{LayerAccuracy, OutputAccuracy, Summary};

@@ -7,14 +7,14 @@
 //!
 //! A layer becomes a ternary product, or a sum of two, a `mul` by α and an `add` of the bias. What stands behind it stays: batch norms need no new
 //! statistics, for scale and bias are fitted in front of them, and fold into one with them. A weight that several layers
-//! share gives each a T of its own. All layers have one form, or, with a [`Budget`], each the one that the budget pays for.
+//! share gives each a T of its own. All layers have one form, or, with [`Limits`], each the one that these leave it.
 //!
 //! The same samples and seed give the same network, on any number of processors.
 
 use crate::RepairError;
 use crate::activations::Activations;
 use crate::augment::Augment;
-use crate::budget::{self, Budget};
+use crate::budget::{self, Bytes, Limits};
 use crate::execute::Execute;
 use crate::finetune::{FineTune, Task, Tuning};
 use crate::fit::Work;
@@ -63,7 +63,7 @@ pub struct Repair {
     samples: Arc<Samples>,
     execute: Arc<dyn Execute>,
     options: RepairOptions,
-    budget: Option<Budget>,
+    budget: Option<(Limits, Bytes)>,
     progress: Option<Progress>,
     summary: Arc<Mutex<Option<Summary>>>,
 }
@@ -114,9 +114,9 @@ impl Repair {
         Repair { progress: Some(progress), ..self }
     }
 
-    /// Lets each layer have the form that a budget pays for.
-    pub fn budget(self, budget: Budget) -> Repair {
-        Repair { budget: Some(budget), ..self }
+    /// Lets each layer have the form that limits leave it, where a graph becomes a file of so many `bytes`.
+    pub fn budget(self, limits: Limits, bytes: Bytes) -> Repair {
+        Repair { budget: Some((limits, bytes)), ..self }
     }
 
     /// Where the pass will leave what it came to; nothing, where no layer was to be made ternary.
@@ -143,12 +143,13 @@ impl Repair {
                 let chosen: Vec<(Layer, Form)> = layers.into_iter().map(|layer| (layer, self.form)).collect();
                 (setting.fit(&chosen, &self.rounding, &progress)?, None)
             }
-            Some(budget) => {
+            Some((limits, bytes)) => {
                 let task = budget::Task {
                     setting,
                     rounding: &self.rounding,
                     form: self.form,
-                    budget,
+                    limits,
+                    bytes,
                     progress: &progress,
                 };
                 let (fitted, frontier) = task.choose(layers, cx)?;
@@ -172,7 +173,7 @@ impl Repair {
         let tuning = self.tune(graph, &batches, &mut solved, cx).map_err(refuse)?;
         let rounded = fitted.iter().map(|fit| (&fit.layer, &fit.rounded)).collect();
         let repaired = solved.iter().map(|(layer, solution)| (layer, solution)).collect();
-        let labels = self.budget.as_ref().and_then(|budget| budget.labels.as_deref());
+        let labels = self.budget.as_ref().and_then(|(limits, _)| limits.labels.as_deref());
         let outputs = setting.accuracy([rounded, repaired], labels).map_err(refuse)?;
         let accuracies = fitted.iter().zip(&solved).map(|(fit, (_, solution))| LayerAccuracy {
             name: fit.layer.name.clone(),

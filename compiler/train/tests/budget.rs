@@ -8,7 +8,7 @@ use twnc_ir::{
     Unary,
 };
 use twnc_passes::{Options, Scale};
-use twnc_train::{Budget, FineTune, Form, Reference, Repair, RepairOptions, Samples, SizeLimit, Summary};
+use twnc_train::{FineTune, Form, Limits, Reference, Repair, RepairOptions, Samples, SizeLimit, Summary};
 
 /// Numbers that look drawn, between -1 and 1 (SplitMix64).
 fn tensor(shape: &[usize], seed: u64) -> Tensor {
@@ -43,15 +43,15 @@ fn drawn() -> Graph {
 fn run(
     graph: &Graph,
     scale: Scale,
-    budget: Option<Budget>,
+    budget: Option<Limits>,
     fine_tune: FineTune,
 ) -> Result<(Graph, Summary, Vec<String>), PassError> {
     let passes = Options { scale, ..Options::default() };
     let samples = Samples::new([("x".to_owned(), tensor(&[300, 64], 9))]);
     let options = RepairOptions { fine_tune, ..RepairOptions::default() };
     let mut pass = Repair::new(&passes, Arc::new(samples), Arc::new(Reference), options).unwrap();
-    if let Some(budget) = budget {
-        pass = pass.budget(budget);
+    if let Some(limits) = budget {
+        pass = pass.budget(limits, Arc::new(|graph: Graph| Ok(bytes(&graph))));
     }
     let summary = pass.summary();
     let (mut graph, mut cx) = (graph.clone(), PassContext::new(&CountingCost));
@@ -73,8 +73,8 @@ fn bytes(graph: &Graph) -> usize {
     constants.map(of).sum()
 }
 
-fn budget(size: Option<SizeLimit>, drop: Option<f64>, labels: Option<Vec<usize>>) -> Option<Budget> {
-    Some(Budget { size, drop, labels, bytes: Arc::new(|graph: Graph| Ok(bytes(&graph))) })
+fn budget(size: Option<SizeLimit>, drop: Option<f64>, labels: Option<Vec<usize>>) -> Option<Limits> {
+    Some(Limits { size, drop, labels })
 }
 
 #[test]

@@ -12,7 +12,7 @@ use twnc_lower::LowerError;
 use twnc_onnx::{Arrival, Import, ImportOptions, OnnxError};
 use twnc_passes::{Activations, Mode, OptionsError};
 use twnc_program::{Program, ProgramError, StepKind};
-use twnc_train::{Budget, Repair, RepairOptions, Samples, SizeLimit, Summary};
+use twnc_train::{Limits, Repair, RepairOptions, Samples, Summary};
 
 /// Turns networks into programs, as its [builder](Compiler::builder) was told.
 pub struct Compiler {
@@ -34,17 +34,6 @@ pub struct CompilerBuilder {
     repair: Option<(Samples, RepairOptions)>,
     budget: Option<Limits>,
     progress: Option<twnc_train::repair::Progress>,
-}
-
-/// What limits the forms that layers have in a [repair](CompilerBuilder::repair).
-#[derive(Clone, Debug, Default)]
-pub struct Limits {
-    /// The largest file.
-    pub size: Option<SizeLimit>,
-    /// By how much the share of samples held out that are right may fall; without labels, that of those which have the float network's class.
-    pub drop: Option<f64>,
-    /// The class of each sample.
-    pub labels: Option<Vec<usize>>,
 }
 
 /// A pass of the user's, and where it goes.
@@ -184,8 +173,8 @@ impl CompilerBuilder {
 
     /// Lets each layer of a [repair](CompilerBuilder::repair) have the form that limits of size and accuracy leave it: a scale for the layer, for each
     /// channel or for groups of weights, two ternary planes, or float.
-    pub fn budget(self, budget: Limits) -> CompilerBuilder {
-        CompilerBuilder { budget: Some(budget), ..self }
+    pub fn budget(self, limits: Limits) -> CompilerBuilder {
+        CompilerBuilder { budget: Some(limits), ..self }
     }
 
     /// Is told, during a [repair](CompilerBuilder::repair), how many layers are fitted and steps of fine-tuning made, of how many.
@@ -211,13 +200,15 @@ impl CompilerBuilder {
         self.place(place, Box::new(pass), false)
     }
 
-    /// The bytes of the file that a graph becomes, whose ternary layers are there already.
+    /// The bytes of the file that a graph becomes, whose ternary layers are there already. Passes that are left out are left out here too; those of the
+    /// user's are not counted.
     fn bytes(&self) -> twnc_train::budget::Bytes {
         let passes = twnc_passes::Options { ternarise: Mode::Detected, ..self.passes.clone() };
         let custom = self.import.custom.clone();
+        let run = RunOptions { skip: self.run.skip.clone(), ..RunOptions::default() };
         Arc::new(move |mut graph: Graph| {
             let pipeline = twnc_passes::pipeline_with(&passes, &custom).map_err(|e| e.to_string())?;
-            let (mut cx, run) = (PassContext::new(&CountingCost), RunOptions::default());
+            let mut cx = PassContext::new(&CountingCost);
             pipeline.run(&mut graph, &mut cx, &run, &mut |_, _| {}).map_err(|e| e.to_string())?;
             Ok(twnc_lower::lower(&graph).map_err(|e| e.to_string())?.to_bytes().len())
         })
@@ -232,8 +223,8 @@ impl CompilerBuilder {
             if let Some(progress) = self.progress {
                 pass = pass.progress(progress);
             }
-            if let Some(Limits { size, drop, labels }) = self.budget {
-                pass = pass.budget(Budget { size, drop, labels, bytes });
+            if let Some(limits) = self.budget {
+                pass = pass.budget(limits, bytes);
             }
             summary = Some(pass.summary());
             let why = "With samples, in the place of `ternarise`, which is skipped: layers are fitted to what they compute.";

@@ -20,12 +20,12 @@ mod execute;
 pub mod synthetic;
 
 pub use calibrate::{CalibrationError, Calibrator};
-pub use compiler::{CompileError, Compiled, Compiler, CompilerBuilder, Limits};
+pub use compiler::{CompileError, Compiled, Compiler, CompilerBuilder};
 pub use execute::samples;
 pub use twnc_train::gradient::GradientError;
 pub use twnc_train::optimiser::{Rule, Schedule};
 pub use twnc_train::repair::Stage;
 pub use twnc_train::{
-    Augment, Data, Epoch, FineTune, Form, Frontier, LayerAccuracy, Method, OutputAccuracy, Point,
+    Augment, Data, Epoch, FineTune, Form, Frontier, LayerAccuracy, Limits, Method, OutputAccuracy, Point,
     RepairOptions, Samples, SizeLimit, Summary, TrainError, TrainOptions, Trainer, Tuning,
 };

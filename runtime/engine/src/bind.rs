@@ -51,41 +51,51 @@ pub(crate) struct Layouts {
 impl Layouts {
     /// None yet, of what may be laid out as its reader wants.
     pub(crate) fn new(program: &Program) -> Layouts {
-        let mut readers: HashMap<BufferId, Option<usize>> = HashMap::new();
-        let mut counts: HashMap<BufferId, usize> = HashMap::new();
+        // The numbers of the steps that read a buffer, once for each operand; an output is read behind the last step.
+        let mut readers: HashMap<BufferId, Vec<usize>> = HashMap::new();
         for (number, step) in program.steps.iter().enumerate() {
-            let products = match &step.kind {
-                StepKind::Accumulate(s) if s.terms.iter().all(|term| term.parts == 1) => Some(number),
-                _ => None,
-            };
             for operand in step.operands() {
                 if let Operand::Buffer(id) = operand {
-                    *counts.entry(id).or_default() += 1;
-                    let reader = readers.entry(id).or_insert(products);
-                    *reader = reader.filter(|&other| Some(other) == products);
+                    readers.entry(id).or_default().push(number);
                 }
             }
         }
-        readers.extend(program.outputs.iter().map(|port| (port.buffer, None)));
-        program.outputs.iter().for_each(|port| *counts.entry(port.buffer).or_default() += 1);
-        let quantized = program.steps.iter().filter_map(|step| match &step.kind {
-            StepKind::Quantize(quantize) => Some(quantize.outputs[0]),
-            _ => None,
-        });
-        let movable = quantized.filter(|id| readers.get(id).is_some_and(Option::is_some)).collect();
-        let pairs = program.steps.windows(2).zip(1..);
-        let pooled = pairs.filter_map(|(pair, number)| match [&pair[0].kind, &pair[1].kind] {
-            [StepKind::Accumulate(sums), StepKind::Pool(pool)] => {
-                (sums.output == pool.input && counts.get(&pool.input) == Some(&1)).then_some(number)
+        let end = program.steps.len();
+        program.outputs.iter().for_each(|port| readers.entry(port.buffer).or_default().push(end));
+        let of = |id: BufferId| readers.get(&id).map_or(&[][..], Vec::as_slice);
+        let sums_whole_products = |number: &usize| match program.steps.get(*number).map(|step| &step.kind) {
+            Some(StepKind::Accumulate(s)) => s.terms.iter().all(|term| term.parts == 1),
+            _ => false,
+        };
+        let movable = program.steps.iter().filter_map(|step| match &step.kind {
+            StepKind::Quantize(quantize) => {
+                let (id, readers) = (quantize.outputs[0], of(quantize.outputs[0]));
+                let alike = readers.iter().all(|number| *number == readers[0]);
+                (alike && readers.first().is_some_and(sums_whole_products)).then_some(id)
             }
             _ => None,
         });
-        Layouts { movable, pooled: pooled.collect(), wanted: HashMap::new() }
+        let pairs = program.steps.windows(2).zip(1..);
+        let pooled = pairs.filter_map(|(pair, number)| match [&pair[0].kind, &pair[1].kind] {
+            [StepKind::Accumulate(sums), StepKind::Pool(pool)] => {
+                (sums.output == pool.input && *of(pool.input) == [number]).then_some(number)
+            }
+            _ => None,
+        });
+        Layouts { movable: movable.collect(), pooled: pooled.collect(), wanted: HashMap::new() }
     }
 
-    /// Whether a step is a pool that may be one with the accumulation before it.
-    pub(crate) fn may_pool(&self, number: usize) -> bool {
-        self.pooled.contains(&number)
+    /// A pool, given by its number, with the accumulation before it, if the two may be one.
+    pub(crate) fn pair<'p>(
+        &self,
+        program: &'p Program,
+        number: usize,
+    ) -> Option<(&'p Accumulate, &'p step::Pool)> {
+        let number = self.pooled.get(&number)?;
+        match [&program.steps[number - 1].kind, &program.steps[*number].kind] {
+            [StepKind::Accumulate(sums), StepKind::Pool(pool)] => Some((sums, pool)),
+            _ => None,
+        }
     }
 
     /// How a buffer lies, if that is not in the order of its tensor.
@@ -246,7 +256,7 @@ pub(crate) fn bind(
     }
 }
 
-/// What executes an accumulation and the pool behind it as one, if that can be and pays.
+/// What executes an accumulation and the pool behind it: one kernel, if that can be and pays, else what executes the accumulation alone.
 ///
 /// # Errors
 /// As [`bind`].
@@ -256,27 +266,29 @@ pub(crate) fn bind_pooled(
     shapes: &Shapes,
     ranges: &Ranges<'_>,
     layouts: &Layouts,
-    [sums, behind]: [&Step; 2],
+    (sums, behind): (&Accumulate, &step::Pool),
     setup: &Setup,
-) -> Result<Option<Bound>, JitError> {
-    let (StepKind::Accumulate(s), StepKind::Pool(p)) = (&sums.kind, &behind.kind) else { return Ok(None) };
-    let Ok(mut accumulation) = accumulation(program, shapes, ranges, layouts, s, setup.threads) else {
-        return Ok(None);
+) -> Result<(Execution, Option<Bound>), JitError> {
+    let mut accumulation = match accumulation(program, shapes, ranges, layouts, sums, setup.threads) {
+        Ok(accumulation) => accumulation,
+        Err(interpreted) => return Ok((interpreted, None)),
     };
-    let (inputs, scales) = buffers(s);
     let kernel = match accumulation.tuned(jit, setup) {
-        Ok(kernel) => jit.pooled(kernel, &pool(program, shapes, p)),
-        Err(error) => Err(error),
+        Ok(kernel) => kernel,
+        Err(error) => return Ok((accumulation.execution(Err(error))?, None)),
     };
-    match kernel {
-        Ok(Ok(kernel)) => Ok(Some(Bound {
-            kernel: Box::new(kernel),
-            inputs: [inputs, scales].concat(),
-            residual: None,
-            outputs: vec![p.output],
-        })),
-        Ok(Err(_)) | Err(JitError::Unsupported(_)) => Ok(None),
-        Err(error) => Err(error),
+    match jit.pooled(kernel, &pool(program, shapes, behind))? {
+        Err(kernel) => Ok((accumulation.execution(Ok(kernel))?, None)),
+        Ok(kernel) => {
+            let (inputs, scales) = buffers(sums);
+            let bound = Bound {
+                kernel: Box::new(kernel),
+                inputs: [inputs, scales].concat(),
+                residual: None,
+                outputs: vec![behind.output],
+            };
+            Ok((Execution::Ahead, Some(bound)))
+        }
     }
 }
 

@@ -89,31 +89,25 @@ impl Plan {
         let mut layouts = if setup.layouts { Layouts::new(program) } else { Layouts::default() };
         // Kernels say how they want what they read, so the last are made first.
         let mut steps: Vec<Execution> = Vec::with_capacity(program.steps.len());
-        let mut ahead = HashSet::new();
+        // What executes the step before, where that is known already.
+        let mut before: Option<Execution> = None;
         for (number, step) in program.steps.iter().enumerate().rev() {
-            if let Some(copies) = &views.copies[number] {
-                steps.push(Execution::Alias(copies.clone()));
-                continue;
-            }
-            let Some(jit) = generator else {
-                steps.push(Execution::Interpret(None));
-                continue;
-            };
-            if ahead.contains(&number) {
-                steps.push(Execution::Ahead);
-                continue;
-            }
-            let pair = number.checked_sub(1).filter(|_| layouts.may_pool(number));
-            let pooled = match pair.map(|before| [&program.steps[before], step]) {
-                Some(pair) => bind::bind_pooled(jit, program, &shapes, &ranges, &layouts, pair, setup)?,
-                None => None,
-            };
-            let execution = match pooled {
-                Some(bound) => {
-                    ahead.extend(pair);
-                    Execution::Kernel(bound)
+            let execution = match (&views.copies[number], before.take(), generator) {
+                (Some(copies), ..) => Execution::Alias(copies.clone()),
+                (_, Some(execution), _) => execution,
+                (.., None) => Execution::Interpret(None),
+                (.., Some(jit)) => {
+                    let mut pooled = None;
+                    if let Some(pair) = layouts.pair(program, number) {
+                        let (sums, both) =
+                            bind::bind_pooled(jit, program, &shapes, &ranges, &layouts, pair, setup)?;
+                        (before, pooled) = (Some(sums), both);
+                    }
+                    match pooled {
+                        Some(bound) => Execution::Kernel(bound),
+                        None => bind::bind(jit, program, &shapes, &ranges, &layouts, step, setup)?,
+                    }
                 }
-                None => bind::bind(jit, program, &shapes, &ranges, &layouts, step, setup)?,
             };
             if let Execution::Kernel(bound) = &execution {
                 layouts.note(bound);
@@ -122,6 +116,8 @@ impl Plan {
         }
         steps.reverse();
         layouts.sizes().for_each(|(id, size)| bytes[id.index()] = size);
+        let runs_ahead = |&number: &usize| matches!(steps[number], Execution::Ahead);
+        let ahead: HashSet<usize> = (0..steps.len()).filter(runs_ahead).collect();
         // What is between a step and the next never is a tensor. None of all these is a view, or has one.
         let between = ahead.iter().flat_map(|&number| program.steps[number].outputs());
         between.for_each(|id| bytes[id.index()] = 0);

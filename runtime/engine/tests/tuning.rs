@@ -99,17 +99,10 @@ fn kernels(session: &Session) -> Vec<String> {
 fn kernel(jit: &Jit, integers: bool, rank: usize) -> String {
     let (weight, contraction) = (trits(1), contraction());
     let plane = PlaneSpec {
-        source: 0,
-        partial: false,
-        input: &SHAPE,
-        weight_shape: &WEIGHT,
-        weight: &weight,
-        contraction: &contraction,
-        part: [0, 1],
-        scale: None,
         integers: integers.then_some(IntegerRange { largest: 127, signed: true }),
         input_scale: integers,
         laid_out: integers,
+        ..PlaneSpec::new(&SHAPE, &WEIGHT, &weight, &contraction)
     };
     let planes = vec![plane];
     let spec = AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank };

@@ -223,17 +223,9 @@ fn measure(
     let start = Instant::now();
     let spec = AccumulateSpec {
         planes: vec![PlaneSpec {
-            source: 0,
-            partial: false,
-            input: input_shape,
-            weight_shape,
-            weight: &weight,
-            contraction,
-            part: [0, 1],
             scale: Some(&[0.01]),
             integers: bits.map(|bits| IntegerRange { largest: (1 << (bits - 1)) - 1, signed: true }),
-            input_scale: false,
-            laid_out: false,
+            ..PlaneSpec::new(input_shape, weight_shape, &weight, contraction)
         }],
         bias: Some(&bias),
         residual: false,

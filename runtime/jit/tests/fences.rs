@@ -69,19 +69,7 @@ fn layer(jit: &Jit) -> AccumulateKernel {
     };
     let weight = Trits::pack(&[1; 16 * 8 * 9]).expect("trits");
     let contraction = Contraction::Window { window, groups: 1 };
-    let plane = PlaneSpec {
-        source: 0,
-        partial: false,
-        input: &[1, 8, 9, 9],
-        weight_shape: &[16, 8, 3, 3],
-        weight: &weight,
-        contraction: &contraction,
-        part: [0, 1],
-        scale: None,
-        integers: None,
-        input_scale: false,
-        laid_out: false,
-    };
+    let plane = PlaneSpec::new(&[1, 8, 9, 9], &[16, 8, 3, 3], &weight, &contraction);
     let spec = AccumulateSpec {
         planes: vec![plane],
         bias: None,

@@ -35,19 +35,7 @@ fn floats(seed: usize, count: usize) -> Vec<f32> {
 fn a_large_image_is_pooled_in_bands() {
     let weight = Trits::pack(&vec![1; 64 * 3 * 49]).expect("trits");
     let contraction = Contraction::Window { window: window(7, 2, [3, 3]), groups: 1 };
-    let plane = PlaneSpec {
-        source: 0,
-        partial: false,
-        input: &[1, 3, 224, 224],
-        weight_shape: &[64, 3, 7, 7],
-        weight: &weight,
-        contraction: &contraction,
-        part: [0, 1],
-        scale: None,
-        integers: None,
-        input_scale: false,
-        laid_out: false,
-    };
+    let plane = PlaneSpec::new(&[1, 3, 224, 224], &[64, 3, 7, 7], &weight, &contraction);
     let pool = PoolSpec {
         kind: PoolKind::Max,
         input: &[1, 64, 112, 112],
@@ -93,19 +81,7 @@ proptest! {
         let contraction = Contraction::Window { window: first, groups: 1 };
         let (scale, bias) = (floats(seed + 1, outputs), floats(seed + 2, outputs));
         let range = IntegerRange { largest: 127, signed: true };
-        let plane = PlaneSpec {
-            source: 0,
-            partial: false,
-            input: &input,
-            weight_shape: &weight_shape,
-            weight: &weight,
-            contraction: &contraction,
-            part: [0, 1],
-            scale: Some(&scale),
-            integers: integers.then_some(range),
-            input_scale: integers,
-            laid_out: false,
-        };
+        let plane = PlaneSpec { scale: Some(&scale), integers: integers.then_some(range), input_scale: integers, ..PlaneSpec::new(&input, &weight_shape, &weight, &contraction) };
         let activation = Some(Unary::Relu);
         let spec = AccumulateSpec { planes: vec![plane], bias: Some(&bias), residual: false, activation, threads, rank };
         let sums = [samples, outputs, sizes[0], sizes[1]];

@@ -119,11 +119,7 @@ fn constants(step: &Step) -> (Vec<ConstantId>, Vec<ConstantId>) {
 fn bytes_of<'a>(program: &Program, ids: impl Iterator<Item = &'a ConstantId>) -> usize {
     let bytes = |id: &ConstantId| {
         let constant = program.constant(*id);
-        match &constant.data {
-            ConstantData::Ternary(_) => constant.len().div_ceil(5),
-            ConstantData::I64(_) => 8 * constant.len(),
-            _ => 4 * constant.len(),
-        }
+        constant.element().size().map_or(constant.len().div_ceil(5), |size| size * constant.len())
     };
     ids.map(bytes).sum()
 }

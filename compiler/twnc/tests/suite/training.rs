@@ -36,13 +36,8 @@ fn folder() -> tempfile::TempDir {
     idx(&path("large"), &[20, 16, 16], &pixels);
     let numbers: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
     put(&path("arrays"), "image", &[80, 1, 8, 8], "<f4", &floats(&numbers));
-    put(
-        &path("huge"),
-        "image",
-        &[80, 1, 8, 8],
-        "<f4",
-        &floats(&numbers.iter().map(|x| x * 3e38).collect::<Vec<_>>()),
-    );
+    let huge: Vec<f32> = numbers.iter().map(|x| x * 3e38).collect();
+    put(&path("huge"), "image", &[80, 1, 8, 8], "<f4", &floats(&huge));
     for (i, image) in pixels.chunks(64).enumerate() {
         let class = path("pictures").join(["a", "b", "c", "d"][i % 4]);
         std::fs::create_dir_all(&class).unwrap();
@@ -74,9 +69,10 @@ fn data_of_each_kind_are_learnt_and_what_does_not_fit_is_refused() {
         ("--data huge --labels labels --optimiser sgd --rate 1e30 --epochs 3", 3, 0.0, "finite"),
     ];
     for (arguments, code, right, words) in cases {
-        let whole = format!("train small.onnx {arguments} -o out.onnx --batch 8 --rate 0.01 --json --quiet");
-        let whole = if arguments.contains("--rate") { whole.replace(" --rate 0.01", "") } else { whole };
-        let mut whole = whole;
+        let mut whole = format!("train small.onnx {arguments} -o out.onnx --batch 8 --json --quiet");
+        if !arguments.contains("--rate") {
+            whole.push_str(" --rate 0.01");
+        }
         if right > 0.0 {
             let labels = if arguments.contains("pictures") { "" } else { " --validation-labels labels" };
             let data = arguments.split_whitespace().nth(1).unwrap();

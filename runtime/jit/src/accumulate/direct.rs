@@ -8,7 +8,7 @@ use super::blocks::IntegerRange;
 use super::groups::{phases, reach};
 use super::pack::{Packing, Planes};
 use super::shifted::{RESERVED, Shifted, ShiftedFunction};
-use super::{Family, Weights};
+use super::{Banded, Family, Weights};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
@@ -251,7 +251,7 @@ fn even(rows: usize, most: usize) -> usize {
     rows.div_ceil(rows.div_ceil(most.max(1)).max(1)).max(1)
 }
 
-impl<T: Number> Family for DirectKernel<T> {
+impl<T: Number + 'static> Family for DirectKernel<T> {
     fn units(&self) -> usize {
         self.geometry.samples * self.streams.len()
     }
@@ -272,6 +272,10 @@ impl<T: Number> Family for DirectKernel<T> {
 
     fn estimate(&self) -> Option<f64> {
         Some(self.cycles)
+    }
+
+    fn into_banded(self: Box<Self>) -> Result<Box<dyn Banded>, Box<dyn Family>> {
+        Err(self)
     }
 
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {

@@ -43,8 +43,8 @@ pub use blocks::IntegerRange;
 use choice::{Choice, Product};
 pub use cost::Counts;
 pub use pack::Layout;
+use pooled::Banded;
 pub use pooled::PooledKernel;
-use pooled::{Band, Bands};
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::ElementType;
@@ -81,7 +81,29 @@ pub struct PlaneSpec<'a> {
     pub laid_out: bool,
 }
 
-impl PlaneSpec<'_> {
+impl<'a> PlaneSpec<'a> {
+    /// The product of the kernel's first input, of f32 and dense, as it is.
+    pub fn new(
+        input: &'a [usize],
+        weight_shape: &'a [usize],
+        weight: &'a Trits,
+        contraction: &'a Contraction,
+    ) -> PlaneSpec<'a> {
+        PlaneSpec {
+            source: 0,
+            input,
+            weight_shape,
+            weight,
+            contraction,
+            part: [0, 1],
+            partial: false,
+            scale: None,
+            integers: None,
+            input_scale: false,
+            laid_out: false,
+        }
+    }
+
     /// Whether it reads what another does, in the same windows, and has as many outputs.
     fn reads_as(&self, other: &PlaneSpec<'_>) -> bool {
         (self.source, self.contraction, self.weight_shape, self.part, self.integers)
@@ -166,29 +188,12 @@ trait Family: Send + Sync {
         None
     }
 
-    /// How it can go through its outputs in bands, if it can.
-    fn bands(&self) -> Option<Bands> {
-        None
-    }
+    /// It as what goes through its outputs in bands, if it can.
+    fn into_banded(self: Box<Self>) -> Result<Box<dyn Banded>, Box<dyn Family>>;
 
     /// # Safety
     /// As [`sealed::Execute::execute`], with the input that it reads.
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]);
-
-    /// Computes a band of a sample's outputs, where there are [`Family::bands`], to somewhere else.
-    ///
-    /// # Safety
-    /// As [`Family::execute`].
-    unsafe fn execute_band(
-        &self,
-        _sample: usize,
-        _band: usize,
-        _input: View<'_>,
-        _io: &Io<'_>,
-        _scratch: &mut [Line],
-        _to: Band<'_>,
-    ) {
-    }
 }
 
 impl Jit {

@@ -4,7 +4,7 @@
 //! A band is a row of the regions of a table kernel. The rows that windows share with the next band stay; where work begins in the middle of
 //! an image, the band before is computed once more.
 
-use super::{AccumulateKernel, Phase};
+use super::{AccumulateKernel, Family, Phase};
 use crate::Jit;
 use crate::compile::Function;
 use crate::error::JitError;
@@ -12,11 +12,31 @@ use crate::kernel::{Interface, Io, Kernel, Line, lines, sealed};
 use crate::pool::{PoolKernel, PoolSpec};
 use std::ops::Range;
 use std::sync::Arc;
+use twnc_program::interpret::View;
 
 /// Bytes of a sample's sums from which bands pay: what is smaller stays in the second-level cache anyway.
 const LARGE: usize = 1 << 20;
 
-/// How a family goes through its outputs in bands of rows.
+/// A family that can go through its outputs in bands of rows.
+pub(super) trait Banded: Family {
+    fn bands(&self) -> Bands;
+
+    /// Computes a band of a sample's outputs, to somewhere else.
+    ///
+    /// # Safety
+    /// As [`Family::execute`].
+    unsafe fn execute_band(
+        &self,
+        sample: usize,
+        band: usize,
+        input: View<'_>,
+        io: &Io<'_>,
+        scratch: &mut [Line],
+        to: Band<'_>,
+    );
+}
+
+/// Images in bands of rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bands {
     pub samples: usize,
@@ -31,6 +51,12 @@ impl Bands {
     /// Of a sample.
     fn count(&self) -> usize {
         self.height.div_ceil(self.rows)
+    }
+
+    /// Whether they are what a pool is of, and large enough.
+    fn suit(&self, pool: &PoolSpec<'_>) -> bool {
+        let sums = self.channels * self.height * self.width;
+        pool.input[2..] == [self.height, self.width] && sums * size_of::<f32>() >= LARGE
     }
 
     /// The rows of a band.
@@ -48,13 +74,18 @@ pub(super) struct Band<'a> {
     pub lead: usize,
 }
 
+/// Rows of a pool, and how many rows before theirs the next ones read.
+type Ready = (Range<usize>, usize);
+
 /// A kernel of one product and of a pool behind it.
 pub struct PooledKernel {
-    sums: Phase,
+    /// The number of the input that is summed.
+    source: usize,
+    sums: Box<dyn Banded>,
     pool: PoolKernel,
     bands: Bands,
     /// Of each band, the rows of the pool whose windows end there, and how many rows of the band those of the next read.
-    ready: Vec<(Range<usize>, usize)>,
+    ready: Vec<Ready>,
     /// Rows before a band, at most.
     carried: usize,
     interface: Interface,
@@ -70,41 +101,56 @@ impl Jit {
         sums: AccumulateKernel,
         spec: &PoolSpec<'_>,
     ) -> Result<Result<PooledKernel, AccumulateKernel>, JitError> {
-        let pool = self.pool(spec)?;
+        let whole = sums.phases.len() == 1 && sums.phases.iter().all(|phase| phase.origin == 0);
+        if !whole || sums.interface.residual || spec.epilogue.residual {
+            return Ok(Err(sums));
+        }
+        let pool = match self.pool(spec) {
+            Err(JitError::Unsupported(_)) => return Ok(Err(sums)),
+            pool => pool?,
+        };
         if pool.interface().inputs[0].len != sums.interface.outputs[0].len {
             return Err(JitError::Shape(format!("a pool of {:?} behind another shape", spec.input)));
         }
-        let bands = match &sums.phases[..] {
-            [phase] if !sums.interface.residual => phase.family.bands(),
-            _ => None,
-        };
-        let suits = |bands: &Bands| {
-            let large = bands.channels * bands.height * bands.width * size_of::<f32>() >= LARGE;
-            spec.input[2..] == [bands.height, bands.width] && large && !spec.epilogue.residual
-        };
-        let Some(bands) = bands.filter(suits) else { return Ok(Err(sums)) };
-        let ready: Vec<(Range<usize>, usize)> = (0..bands.count())
-            .scan(0, |first, band| {
-                let end = bands.of(band).end;
-                let ready = *first
-                    ..(*first..pool.height()).find(|&y| pool.reads(y).end > end).unwrap_or(pool.height());
-                *first = ready.end;
-                let next = (ready.end < pool.height()).then(|| pool.reads(ready.end).start);
-                Some((ready, end.saturating_sub(next.unwrap_or(end))))
-            })
-            .collect();
-        let carried = ready.iter().map(|&(_, carried)| carried).max().unwrap_or(0);
-        if carried > bands.rows {
-            return Ok(Err(sums));
-        }
         let AccumulateKernel { mut phases, interface } = sums;
-        let Some(sums) = phases.pop() else { return Err(JitError::Shape("no product".into())) };
-        let mut kernel = PooledKernel { sums, pool, bands, ready, carried, interface };
-        let scratch = kernel.band_lines() + kernel.pool.interface().scratch + kernel.sums.family.scratch();
+        let Some(Phase { source, origin, family }) = phases.pop() else {
+            return Ok(Err(AccumulateKernel { phases, interface }));
+        };
+        let alone = |family, interface| AccumulateKernel {
+            phases: vec![Phase { source, origin, family }],
+            interface,
+        };
+        let sums = match family.into_banded() {
+            Ok(sums) => sums,
+            Err(family) => return Ok(Err(alone(family, interface))),
+        };
+        let bands = sums.bands();
+        let Some((ready, carried)) = ready(&bands, &pool).filter(|_| bands.suit(spec)) else {
+            return Ok(Err(alone(sums, interface)));
+        };
+        let mut kernel = PooledKernel { source, sums, pool, bands, ready, carried, interface };
+        let scratch = kernel.band_lines() + kernel.pool.interface().scratch + kernel.sums.scratch();
         let outputs = kernel.pool.interface().outputs.clone();
         kernel.interface = Interface { outputs, scratch, ..kernel.interface };
         Ok(Ok(kernel))
     }
+}
+
+/// Of each band, the rows of the pool whose windows end there, and how many rows of the band those of the next read; and the most of these, if no
+/// band has fewer rows.
+fn ready(bands: &Bands, pool: &PoolKernel) -> Option<(Vec<Ready>, usize)> {
+    let height = pool.height();
+    let mut first = 0;
+    let band = |band: usize| {
+        let end = bands.of(band).end;
+        let ready = first..(first..height).find(|&y| pool.reads(y).end > end).unwrap_or(height);
+        first = ready.end;
+        let next = if first < height { pool.reads(first).start } else { end };
+        (ready, end.saturating_sub(next))
+    };
+    let ready: Vec<Ready> = (0..bands.count()).map(band).collect();
+    let carried = ready.iter().map(|&(_, carried)| carried).max().unwrap_or(0);
+    (carried <= bands.rows).then_some((ready, carried))
 }
 
 impl PooledKernel {
@@ -132,7 +178,7 @@ impl PooledKernel {
         let lead = self.carried * self.bands.width;
         let to = Band { numbers, plane: self.plane(), lead };
         // SAFETY: the caller's promise, passed on.
-        unsafe { self.sums.family.execute_band(sample, band, self.sums.input(io), io, scratch, to) };
+        unsafe { self.sums.execute_band(sample, band, io.inputs[self.source], io, scratch, to) };
     }
 
     /// Moves the rows of a band that the next one reads before its place.
@@ -187,15 +233,15 @@ impl Kernel for PooledKernel {
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        [self.sums.family.functions(), self.pool.functions()].concat()
+        [self.sums.functions(), self.pool.functions()].concat()
     }
 
     fn describe(&self) -> String {
-        let (sums, pool) = (self.sums.family.describe(), self.pool.describe());
+        let (sums, pool) = (self.sums.describe(), self.pool.describe());
         format!("{sums}; pooled in bands of {} rows: {pool}", self.bands.rows)
     }
 
     fn estimate(&self) -> Option<f64> {
-        self.sums.family.estimate()
+        self.sums.estimate()
     }
 }

@@ -8,7 +8,7 @@ use super::code::{Combine, Permute, PermuteFunction, Widen, WidenFunction};
 use super::indices::Form;
 #[cfg(all(target_arch = "x86_64", unix))]
 use super::permute::{combine, permute};
-use super::{Family, IntegerRange, Weights};
+use super::{Banded, Family, IntegerRange, Weights};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
@@ -159,7 +159,7 @@ impl<T: Number> RegisterKernel<T> {
     }
 }
 
-impl<T: Number> Family for RegisterKernel<T> {
+impl<T: Number + 'static> Family for RegisterKernel<T> {
     fn units(&self) -> usize {
         self.chunks()
     }
@@ -190,6 +190,10 @@ impl<T: Number> Family for RegisterKernel<T> {
 
     fn estimate(&self) -> Option<f64> {
         Some(self.plan.cycles)
+    }
+
+    fn into_banded(self: Box<Self>) -> Result<Box<dyn Banded>, Box<dyn Family>> {
+        Err(self)
     }
 
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {

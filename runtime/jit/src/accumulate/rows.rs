@@ -9,7 +9,7 @@ use super::code::{
     SCALAR_TABLE,
 };
 use super::pattern::Patterns;
-use super::{Family, Weights};
+use super::{Banded, Family, Weights};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
@@ -94,7 +94,7 @@ impl<T: Number> RowsKernel<T> {
     }
 }
 
-impl<T: Number> Family for RowsKernel<T> {
+impl<T: Number + 'static> Family for RowsKernel<T> {
     fn units(&self) -> usize {
         self.geometry.outputs.div_ceil(SCALAR_OUTPUTS)
     }
@@ -109,6 +109,10 @@ impl<T: Number> Family for RowsKernel<T> {
 
     fn describe(&self) -> String {
         format!("scalar tables: groups of {GROUP}, {BLOCK} a block; {SCALAR_OUTPUTS} outputs at once")
+    }
+
+    fn into_banded(self: Box<Self>) -> Result<Box<dyn Banded>, Box<dyn Family>> {
+        Err(self)
     }
 
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {

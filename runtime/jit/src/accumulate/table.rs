@@ -4,22 +4,25 @@
 //! every output add one entry per group and tap. Sums wait in scratch memory between blocks; the epilogue takes them
 //! from there. See `docs/kernels.md`.
 
+mod outputs;
+
 use super::blocks::{Blocks, Chunk, IntegerRange, blocks};
 use super::code::{AccumulateFunction, Build, BuildFunction};
 use super::cost::Counts;
 use super::pack::{Layout, Packing};
 use super::plan::{Image, Plan, Shape};
-use super::pooled::{Band, Bands};
+use super::pooled::{Band, Banded, Bands};
 use super::reads::Reads;
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
-use crate::finish::{Finish, Piece, SLACK, Sums};
+use crate::finish::{Finish, Piece, SLACK};
 use crate::geometry::{Geometry, Strides};
 use crate::kernel::{Io, Line, lines};
 use crate::machine::Isa;
 use crate::number::Number;
+use outputs::To;
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::interpret::View;
@@ -198,11 +201,11 @@ impl<T: Number> TableKernel<T> {
         }
         for block in &self.blocks.list {
             for (slot, members) in block.members.iter().enumerate() {
-                // SAFETY: the slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts
-                // `block` of them; a table has `table_rows >= rows` rows of `pitch` numbers. A member's plane starts
-                // inside `planes`, and these are long enough for `rows` rows of `pitch` numbers from
-                // every region's start and member's displacement: `Plan::planes` and `Plan::layout` see to it, and a region of the input
-                // as it is ends with its plane. `members` has as many offsets as the group's size.
+                // The slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts `block` of them; a table has
+                // `table_rows >= rows` rows of `pitch` numbers. A member's plane starts inside `planes`, and these are long enough for
+                // `rows` rows of `pitch` numbers from every region's start and member's displacement.
+                // SAFETY: what is written and read is there, as above: `Plan::planes` and `Plan::layout` see to it, and a region of
+                // the input as it is ends with its plane. `members` has as many offsets as the group's size.
                 unsafe {
                     build(
                         tables[slot * table..].as_mut_ptr(),
@@ -240,125 +243,9 @@ impl<T: Number> TableKernel<T> {
             }
         }
     }
-
-    /// Epilogues of a region's sums, one plane after the other.
-    ///
-    /// # Safety
-    /// Nobody else accesses the output's elements of this region and these outputs, which are whole ones of all planes.
-    #[allow(clippy::too_many_arguments)] // What is finished, and from where.
-    unsafe fn finish_region(
-        &self,
-        sample: usize,
-        region: [usize; 2],
-        outputs: Range<usize>,
-        sums: &[T],
-        totals: &[i32],
-        numbers: &[[f32; 2]],
-        pieces: &mut [Piece],
-        to: &To,
-        io: &Io<'_>,
-    ) {
-        let Plan { extent, shape: Shape { tile, tiles, .. }, .. } = &self.plan;
-        let (start, width, step) = (self.plan.start(region), tile.width(), tile.positions());
-        // Columns before are those of the region before.
-        let own = region[1] * self.plan.region()[1];
-        let strides = to.strides;
-        for (ty, tx) in (0..tiles[0]).flat_map(|ty| (0..tiles[1]).map(move |tx| (ty, tx))) {
-            let from = (ty * tiles[1] + tx) * outputs.len() * step;
-            let (sums, totals) = (&sums[from..], totals.get(from..).unwrap_or(&[]));
-            let x = start[1] + tx * width;
-            let skipped = own.saturating_sub(x).min(width);
-            let mut count = 0;
-            for row in 0..tile.rows {
-                let y = start[0] + ty * tile.rows + row;
-                let covered = if y < extent[0] { width.min(extent[1].saturating_sub(x)) } else { 0 };
-                for (y, x, from, run) in self.pieces(y, x + skipped, covered.saturating_sub(skipped)) {
-                    let (from, at) = (row * width + skipped + from, (y - to.row) * strides.y + x * strides.x);
-                    pieces[count] = Piece { from: from as u32, to: at as u32, count: run as u32 };
-                    count += 1;
-                }
-            }
-            let (pieces, stacked) = (&pieces[..count], self.finishes.len());
-            let channels = outputs.start / stacked..outputs.end / stacked;
-            for (i, finish) in self.finishes.iter().enumerate() {
-                let (sums, totals) =
-                    (sums.get(i * step..).unwrap_or(&[]), totals.get(i * step..).unwrap_or(&[]));
-                match self.geometry.rows_of_a_sample {
-                    Some(rows) => {
-                        let channels = channels.clone();
-                        // SAFETY: the caller's promise, passed on.
-                        unsafe { self.finish_rows(finish, rows, channels, sums, totals, pieces, io) };
-                    }
-                    None => {
-                        let numbers = &numbers[i * self.channels()..][channels.clone()];
-                        let origin = to.lead + sample * strides.sample + channels.start * strides.channel;
-                        let (step, stride) = (step * stacked, strides.channel);
-                        let sums = Sums { sums, totals, step, pieces, numbers, origin, stride };
-                        // SAFETY: as above.
-                        unsafe { finish.channels(&sums, io) };
-                    }
-                }
-            }
-        }
-    }
-
-    /// Epilogue of a plane's sums of a tile of a matrix product, whose outputs are neighbours.
-    ///
-    /// # Safety
-    /// As [`Self::finish_region`].
-    #[allow(clippy::too_many_arguments)] // What is finished, and from where.
-    unsafe fn finish_rows(
-        &self,
-        finish: &Finish,
-        rows_of_a_sample: usize,
-        outputs: Range<usize>,
-        sums: &[T],
-        totals: &[i32],
-        pieces: &[Piece],
-        io: &Io<'_>,
-    ) {
-        let step = self.plan.shape.tile.positions() * self.finishes.len();
-        let stride = self.geometry.output_strides.x;
-        for (piece, i) in pieces.iter().flat_map(|p| (0..p.count as usize).map(move |i| (p, i))) {
-            let row = piece.to as usize + i * stride;
-            let scale = finish.epilogue.sample_scale(row / stride / rows_of_a_sample, io);
-            let range = row + outputs.start..row + outputs.end;
-            let residual = io.residual.map(|r| &r[range.clone()]);
-            // SAFETY: elements of the region and outputs that the caller gave over.
-            let output = unsafe { io.output(range) };
-            let at = |output: usize| output * step + piece.from as usize + i;
-            let widened = |output: usize| totals.get(at(output)).copied().unwrap_or(0);
-            let sums = (0..outputs.len()).map(|o| sums[at(o)].total(widened(o)));
-            finish.epilogue.position(outputs.start, scale, sums, residual, output);
-        }
-    }
-
-    /// The pieces of output rows that `count` positions from `x` of row `y` of the image are: (row, column, how far into
-    /// the positions, length).
-    fn pieces(
-        &self,
-        y: usize,
-        x: usize,
-        count: usize,
-    ) -> impl Iterator<Item = (usize, usize, usize, usize)> + use<T> {
-        let [height, width] = self.geometry.output;
-        let (pitch, rows) = self.plan.image.parts();
-        let mut at = x;
-        std::iter::from_fn(move || {
-            while at < x + count {
-                let (part, column) = (at / pitch, at % pitch);
-                let here = at;
-                at = (here - column + pitch).min(x + count);
-                if column < width && y + part * rows < height {
-                    return Some((y + part * rows, column, here - x, (at - here).min(width - column)));
-                }
-            }
-            None
-        })
-    }
 }
 
-impl<T: Number> Family for TableKernel<T> {
+impl<T: Number + 'static> Family for TableKernel<T> {
     fn units(&self) -> usize {
         self.geometry.samples * self.plan.regions().iter().product::<usize>() * self.chunks.len()
     }
@@ -406,16 +293,23 @@ impl<T: Number> Family for TableKernel<T> {
         Some(self.plan.counts)
     }
 
-    fn bands(&self) -> Option<Bands> {
-        let Geometry { samples, output: [height, width], .. } = self.geometry;
+    fn into_banded(self: Box<Self>) -> Result<Box<dyn Banded>, Box<dyn Family>> {
         let whole = matches!(self.plan.image, Image::Bands { bands: 1, .. }) && self.finishes.len() == 1;
-        whole.then_some(Bands {
-            samples,
-            channels: self.channels(),
-            height,
-            rows: self.plan.region()[0],
-            width,
-        })
+        if whole { Ok(self) } else { Err(self) }
+    }
+
+    unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {
+        let to = To { strides: self.geometry.output_strides, row: 0, lead: 0 };
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.run(units, input, io, scratch, &to) };
+    }
+}
+
+/// Of an image that is not cut into bands side by side, whose rows of regions follow one another.
+impl<T: Number + 'static> Banded for TableKernel<T> {
+    fn bands(&self) -> Bands {
+        let Geometry { samples, output: [height, width], .. } = self.geometry;
+        Bands { samples, channels: self.channels(), height, rows: self.plan.region()[0], width }
     }
 
     unsafe fn execute_band(
@@ -436,20 +330,6 @@ impl<T: Number> Family for TableKernel<T> {
             self.run(first * count..(first + 1) * count, input, &io.with_output(to.numbers), scratch, &place)
         };
     }
-
-    unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {
-        let to = To { strides: self.geometry.output_strides, row: 0, lead: 0 };
-        // SAFETY: the caller's promise, passed on.
-        unsafe { self.run(units, input, io, scratch, &to) };
-    }
-}
-
-/// Where outputs go.
-struct To {
-    strides: Strides,
-    /// The row of the image that is the first one there, and where that is.
-    row: usize,
-    lead: usize,
 }
 
 impl<T: Number> TableKernel<T> {

@@ -136,31 +136,17 @@ fn piece(
     at: usize,
 ) -> Emitted {
     let (from, to) = (source + at * stride, target + at);
-    // Of every second number, the first half of a lane comes from numbers 0 and 2 of a vector, the second from 1 and 3 of one that
-    // starts a number early, to end with the last.
-    const ALTERNATE: i32 = 0b11_01_10_00;
     match (size, stride) {
         (64, _) => {
             a.vmovups(zmm0, zmmword_ptr(from))?;
             a.vmovups(zmmword_ptr(to), zmm0)
         }
-        (32, 1) => {
-            a.vmovups(ymm0, ymmword_ptr(from))?;
-            a.vmovups(ymmword_ptr(to), ymm0)
-        }
         (32, _) => {
-            a.vmovups(ymm0, ymmword_ptr(from))?;
-            a.vshufps(ymm0, ymm0, ymmword_ptr(from + (size - 4)), ALTERNATE)?;
-            a.vpermpd(ymm0, ymm0, 0b11_01_10_00)?;
+            load_numbers(a, size, stride, from)?;
             a.vmovups(ymmword_ptr(to), ymm0)
-        }
-        (16, 1) => {
-            a.vmovups(xmm0, xmmword_ptr(from))?;
-            a.vmovups(xmmword_ptr(to), xmm0)
         }
         (16, _) => {
-            a.vmovups(xmm0, xmmword_ptr(from))?;
-            a.vshufps(xmm0, xmm0, xmmword_ptr(from + (size - 4)), ALTERNATE)?;
+            load_numbers(a, size, stride, from)?;
             a.vmovups(xmmword_ptr(to), xmm0)
         }
         (8, _) => {
@@ -174,6 +160,28 @@ fn piece(
         _ => {
             a.movzx(eax, word_ptr(from))?;
             a.mov(word_ptr(to), ax)
+        }
+    }
+}
+
+/// Register 0 becomes the numbers at an address that make up `size` bytes, 32 or 16: all of them, or, of those of 4 bytes, every second one (`stride`).
+/// Reads nothing behind the last.
+pub(crate) fn load_numbers(a: &mut Assembler, size: usize, stride: usize, from: AsmMemoryOperand) -> Emitted {
+    // Of every second number, the first half of a lane comes from numbers 0 and 2 of a vector, the second from 1 and 3 of one that
+    // starts a number early, to end with the last.
+    const ALTERNATE: i32 = 0b11_01_10_00;
+    let early = from + (size - 4);
+    match (size, stride) {
+        (32, 1) => a.vmovups(ymm0, ymmword_ptr(from)),
+        (32, _) => {
+            a.vmovups(ymm0, ymmword_ptr(from))?;
+            a.vshufps(ymm0, ymm0, ymmword_ptr(early), ALTERNATE)?;
+            a.vpermpd(ymm0, ymm0, 0b11_01_10_00)
+        }
+        (_, 1) => a.vmovups(xmm0, xmmword_ptr(from)),
+        _ => {
+            a.vmovups(xmm0, xmmword_ptr(from))?;
+            a.vshufps(xmm0, xmm0, xmmword_ptr(early), ALTERNATE)
         }
     }
 }

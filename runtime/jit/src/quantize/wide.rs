@@ -4,7 +4,7 @@
 
 use super::rows::RoundRows;
 use super::{Measure, Round};
-use crate::accumulate::wide_shifted::rows_in_pieces;
+use crate::accumulate::wide_shifted::{load_numbers, rows_in_pieces};
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use iced_x86::code_asm::*;
 
@@ -135,25 +135,12 @@ pub(super) fn round_rows(code: &RoundRows) -> Assembled {
 
 /// Numbers that lie `stride` apart, `size` of them, in registers 0 and 1.
 fn load(a: &mut Assembler, size: usize, stride: usize, from: AsmMemoryOperand) -> Emitted {
-    // Of every second number, the first half of a lane comes from numbers 0 and 2 of a vector, the second from 1 and 3 of one that
-    // starts a number early, to end with the last.
-    const ALTERNATE: i32 = 0b11_01_10_00;
-    match (size, stride) {
-        (16, _) => {
+    match size {
+        16 => {
             a.vmovups(ymm0, ymmword_ptr(from))?;
             a.vmovups(ymm1, ymmword_ptr(from + 32))
         }
-        (8, 1) => a.vmovups(ymm0, ymmword_ptr(from)),
-        (8, _) => {
-            a.vmovups(ymm0, ymmword_ptr(from))?;
-            a.vshufps(ymm0, ymm0, ymmword_ptr(from + 28), ALTERNATE)?;
-            a.vpermpd(ymm0, ymm0, 0b11_01_10_00)
-        }
-        (4, 1) => a.vmovups(xmm0, xmmword_ptr(from)),
-        (4, _) => {
-            a.vmovups(xmm0, xmmword_ptr(from))?;
-            a.vshufps(xmm0, xmm0, xmmword_ptr(from + 12), ALTERNATE)
-        }
+        8 | 4 => load_numbers(a, size * 4, stride, from),
         _ => a.vmovss(xmm0, dword_ptr(from)),
     }
 }

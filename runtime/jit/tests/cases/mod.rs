@@ -126,22 +126,7 @@ pub fn plain<'a>(
     contraction: &'a Contraction,
     integers: Option<IntegerRange>,
 ) -> AccumulateSpec<'a> {
-    let (scale, input_scale) = (None, false);
-    let (source, partial) = (0, false);
-    let plane = PlaneSpec {
-        source,
-        input,
-        weight_shape,
-        weight,
-        contraction,
-        part: [0, 1],
-        partial,
-        scale,
-        integers,
-        input_scale,
-        laid_out: false,
-    };
-    let planes = vec![plane];
+    let planes = vec![PlaneSpec { integers, ..PlaneSpec::new(input, weight_shape, weight, contraction) }];
     AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 }
 }
 
@@ -201,17 +186,11 @@ fn check_on(jit: &Jit, case: &Case) {
     let bias = case.bias.then(|| random.floats(channels));
     let spec = AccumulateSpec {
         planes: vec![PlaneSpec {
-            source: 0,
-            partial: false,
-            input: &case.input,
-            weight_shape: &case.weight,
-            weight: &weight,
-            contraction: &case.contraction,
-            part: [0, 1],
             scale: scale.as_deref(),
             integers: case.integers,
             input_scale: case.input_scale,
             laid_out: case.integers.is_some() && case.seed.is_multiple_of(2),
+            ..PlaneSpec::new(&case.input, &case.weight, &weight, &case.contraction)
         }],
         bias: bias.as_deref(),
         residual: case.residual,

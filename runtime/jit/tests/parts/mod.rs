@@ -95,16 +95,16 @@ fn check(jit: &Jit, case: &Case) {
         trits.chunks(outputs * channels * taps).map(|t| Trits::pack(t).expect("trits")).collect();
     let plane = |p: usize, whole: bool| PlaneSpec {
         source: if whole { 0 } else { p },
-        input: &shapes[usize::from(!whole)].0,
-        weight_shape: &shapes[usize::from(!whole)].1,
-        weight: if whole { &weight } else { &weights[p] },
-        contraction: if whole { &divided } else { &apart },
         part: if whole { [p, parts] } else { [0, 1] },
-        partial: false,
         scale: Some(&scale[p * outputs..][..outputs]),
         integers,
         input_scale: integers.is_some(),
-        laid_out: false,
+        ..PlaneSpec::new(
+            &shapes[usize::from(!whole)].0,
+            &shapes[usize::from(!whole)].1,
+            if whole { &weight } else { &weights[p] },
+            if whole { &divided } else { &apart },
+        )
     };
     let kernel = |whole: bool, bias: Option<&[f32]>, activation| {
         let planes = (0..parts).map(|p| plane(p, whole)).collect();
@@ -166,17 +166,8 @@ fn parts_that_do_not_fit_are_errors() {
     let (two, one) = (square(1, 1, 0, 2), square(1, 1, 0, 1));
     let product = Contraction::MatMul;
     let plane = |part, contraction, input, weight_shape| PlaneSpec {
-        source: 0,
-        input,
-        weight_shape,
-        weight: &weight,
-        contraction,
         part,
-        partial: false,
-        scale: None,
-        integers: None,
-        input_scale: false,
-        laid_out: false,
+        ..PlaneSpec::new(input, weight_shape, &weight, contraction)
     };
     let (image, window): (&[usize], &[usize]) = (&[1, 4, 2, 2], &[6, 2, 1, 1]);
     let cases = [

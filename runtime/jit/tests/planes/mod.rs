@@ -163,16 +163,11 @@ fn check(jit: &Jit, case: &Case) {
     let bias = case.bias.then(|| random.floats(channels));
     let planes = case.planes.iter().zip(&values).enumerate().map(|(i, (plane, values))| PlaneSpec {
         source: plane.source,
-        input: &plane.input,
-        weight_shape: &plane.weight,
-        weight: &values.weight,
-        contraction: &plane.contraction,
-        part: [0, 1],
         partial: i < case.parts,
         scale: values.scale.as_deref(),
         integers: plane.integers,
         input_scale: values.sample_scale.is_some(),
-        laid_out: false,
+        ..PlaneSpec::new(&plane.input, &plane.weight, &values.weight, &plane.contraction)
     });
     let spec = AccumulateSpec {
         planes: planes.collect(),
@@ -267,16 +262,9 @@ fn pair(
     let weights = shapes.map(|(_, weight, _)| Trits::pack(&vec![1; weight.iter().product()]).expect("trits"));
     let planes = [0, 1].map(|i| PlaneSpec {
         source: sources[i],
-        input: shapes[i].0,
-        weight_shape: shapes[i].1,
-        weight: &weights[i],
-        contraction: shapes[i].2,
-        part: [0, 1],
         partial: partial && i == 0,
         scale: (!partial || i == 1).then_some(&[0.5][..]),
-        integers: None,
-        input_scale: false,
-        laid_out: false,
+        ..PlaneSpec::new(shapes[i].0, shapes[i].1, &weights[i], shapes[i].2)
     });
     let planes = planes.to_vec();
     let spec = AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 };
@@ -321,16 +309,8 @@ fn planes_that_do_not_fit_together_are_errors() {
     let product = Contraction::MatMul;
     let plane = |source, input: &'static [usize], partial| PlaneSpec {
         source,
-        input,
-        weight_shape: &[4, 3],
-        weight: &weight,
-        contraction: &product,
-        part: [0, 1],
         partial,
-        scale: None,
-        integers: None,
-        input_scale: false,
-        laid_out: false,
+        ..PlaneSpec::new(input, &[4, 3], &weight, &product)
     };
     let integers = Some(IntegerRange { largest: 127, signed: true });
     let cases = [
