@@ -244,6 +244,15 @@ impl Assembler {
         }
     }
 
+    /// Chooses the numbers of 32 bits where those at `memory` are negative; `k1` or register `mask` are changed.
+    pub fn choose(&mut self, mask: usize, memory: AsmMemoryOperand) -> Result<Mask, IcedError> {
+        self.load(mask, memory)?;
+        if let Width::Bits512 = self.width {
+            self.code.vpmovd2m(k1, ZMM[mask])?;
+        }
+        Ok(Mask::In(mask))
+    }
+
     /// `to` becomes the chosen numbers at `memory`, and 0 where others are, which are not read.
     pub fn load_masked(&mut self, to: usize, memory: AsmMemoryOperand, mask: Mask) -> Emitted {
         match (self.width, mask) {
