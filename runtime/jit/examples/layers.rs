@@ -86,7 +86,7 @@ fn rounding(filter: &str) {
             let jit = Jit::new(isa).expect("this machine runs generated code");
             let [input, integers, scales] = [0, 1, 2].map(BufferId);
             let step = Quantize { input, bits: 8, signed: true, scale: None, outputs: [integers, scales] };
-            let kernel = jit.quantize(&step, &layer.1, None).expect("a step that there is");
+            let kernel = jit.quantize(&step, &layer.1, None, false).expect("a step that there is");
             let x: Vec<f32> =
                 (0..layer.1.iter().product()).map(|i: usize| (i % 255) as f32 - 127.0).collect();
             let (mut q, mut s) = (vec![0; x.len()], vec![0.0; layer.1[0]]);
@@ -230,6 +230,7 @@ fn measure(
         bias: Some(&bias),
         residual: false,
         activation: Some(Unary::Relu),
+        measured: None,
         threads: 1,
         rank,
     };

@@ -75,6 +75,7 @@ fn layer(jit: &Jit) -> AccumulateKernel {
         bias: None,
         residual: true,
         activation: None,
+        measured: None,
         threads: 1,
         rank: 0,
     };

@@ -47,7 +47,7 @@ fn a_large_image_is_pooled_in_bands() {
         let one = (0..8).find_map(|rank| {
             let planes = vec![plane.clone()];
             let spec =
-                AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank };
+                AccumulateSpec { planes, bias: None, residual: false, activation: None, measured: None, threads: 1, rank };
             jit.pooled(jit.accumulate(&spec).expect("a kernel"), &pool).expect("kernels that fit").ok()
         });
         assert!(one.is_some_and(|one| one.units(0) > 2), "{:?}", jit.isa());
@@ -83,7 +83,7 @@ proptest! {
         let range = IntegerRange { largest: 127, signed: true };
         let plane = PlaneSpec { scale: Some(&scale), integers: integers.then_some(range), input_scale: integers, ..PlaneSpec::new(&input, &weight_shape, &weight, &contraction) };
         let activation = Some(Unary::Relu);
-        let spec = AccumulateSpec { planes: vec![plane], bias: Some(&bias), residual: false, activation, threads, rank };
+        let spec = AccumulateSpec { planes: vec![plane], bias: Some(&bias), residual: false, activation, measured: None, threads, rank };
         let sums = [samples, outputs, sizes[0], sizes[1]];
         let pooled = [0, 1].map(|axis| second.output_size(axis, sizes[axis], false).expect("fits"));
         let output = [samples, outputs, pooled[0], pooled[1]];

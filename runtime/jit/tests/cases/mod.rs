@@ -127,7 +127,7 @@ pub fn plain<'a>(
     integers: Option<IntegerRange>,
 ) -> AccumulateSpec<'a> {
     let planes = vec![PlaneSpec { integers, ..PlaneSpec::new(input, weight_shape, weight, contraction) }];
-    AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 }
+    AccumulateSpec { planes, bias: None, residual: false, activation: None, measured: None, threads: 1, rank: 0 }
 }
 
 /// What a kernel gives on so many threads, with all that it takes at an edge.
@@ -153,7 +153,7 @@ fn laid_out(jit: &Jit, case: &Case, input: &[f32], range: IntegerRange, layout: 
     let bits = (largest as u32 + 1).ilog2() + u32::from(signed);
     let [buffer, integers, scales] = [0, 1, 2].map(BufferId);
     let step = Quantize { input: buffer, bits, signed, scale: Some(1.0), outputs: [integers, scales] };
-    let kernel = jit.quantize(&step, &case.input, Some(layout)).expect("the layout is of the input");
+    let kernel = jit.quantize(&step, &case.input, Some(layout), false).expect("the layout is of the input");
     let edge = if case.seed.is_multiple_of(4) { Edge::Start } else { Edge::End };
     execute(case, &kernel, &[View::F32(input)], None, case.threads, edge)[0].i16().to_vec()
 }
@@ -195,6 +195,7 @@ fn check_on(jit: &Jit, case: &Case) {
         bias: bias.as_deref(),
         residual: case.residual,
         activation: case.activation,
+        measured: None,
         threads: case.threads,
         rank: case.rank,
     };
