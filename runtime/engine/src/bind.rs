@@ -98,7 +98,10 @@ impl Layouts {
                 _ => false,
             };
             // What the caller gets is written by kernels that write nothing else.
-            (!readers.contains(&end)).then(|| readers.iter().find(scales)).flatten().map(|&number| (id, number))
+            (!readers.contains(&end))
+                .then(|| readers.iter().find(scales))
+                .flatten()
+                .map(|&number| (id, number))
         });
         Layouts {
             movable: movable.collect(),

@@ -221,19 +221,13 @@ fn measure(
     };
     let bias = vec![0.5; outputs];
     let start = Instant::now();
-    let spec = AccumulateSpec {
-        planes: vec![PlaneSpec {
-            scale: Some(&[0.01]),
-            integers: bits.map(|bits| IntegerRange { largest: (1 << (bits - 1)) - 1, signed: true }),
-            ..PlaneSpec::new(input_shape, weight_shape, &weight, contraction)
-        }],
-        bias: Some(&bias),
-        residual: false,
-        activation: Some(Unary::Relu),
-        measured: None,
-        threads: 1,
-        rank,
+    let plane = PlaneSpec {
+        scale: Some(&[0.01]),
+        integers: bits.map(|bits| IntegerRange { largest: (1 << (bits - 1)) - 1, signed: true }),
+        ..PlaneSpec::new(input_shape, weight_shape, &weight, contraction)
     };
+    let activation = Some(Unary::Relu);
+    let spec = AccumulateSpec { bias: Some(&bias), activation, rank, ..AccumulateSpec::new(vec![plane]) };
     let kernel = jit.accumulate(&spec)?;
     let build = start.elapsed().as_secs_f64();
     let interface = kernel.interface();

@@ -198,7 +198,8 @@ impl<'a> Io<'a> {
 
     /// Sets all numbers of an output of f32 that [`Self::raise`] is for to 0.
     pub(crate) fn clear(&self, number: usize) {
-        (0..self.outputs[number].slot.len).for_each(|index| self.atomic(number, index).store(0, Ordering::Relaxed));
+        (0..self.outputs[number].slot.len)
+            .for_each(|index| self.atomic(number, index).store(0, Ordering::Relaxed));
     }
 
     /// A number of an output of f32, none of which is negative, becomes `to` if it is smaller. Several threads may do so at a time; nothing

@@ -137,6 +137,21 @@ pub struct AccumulateSpec<'a> {
     pub rank: usize,
 }
 
+impl<'a> AccumulateSpec<'a> {
+    /// The sum of some planes and nothing else, on one thread, by the plan that should be fastest.
+    pub fn new(planes: Vec<PlaneSpec<'a>>) -> AccumulateSpec<'a> {
+        AccumulateSpec {
+            planes,
+            bias: None,
+            residual: false,
+            activation: None,
+            measured: None,
+            threads: 1,
+            rank: 0,
+        }
+    }
+}
+
 /// Generated code for an accumulate step, which writes the outputs and, if they are measured, what was measured of each sample. Its inputs are the sources of its planes, then the planes' input scales, one for all parts of a product; each of its phases is a
 /// plane, or several that share tables.
 pub struct AccumulateKernel {

@@ -167,7 +167,8 @@ impl Jit {
             return Err(JitError::Unsupported("a plane of this many outputs"));
         }
         let measured = spec.epilogue.measured;
-        let measure = measured.map(|measured| Measure::new(&self.compiler, self.isa, measured)).transpose()?;
+        let measure =
+            measured.map(|measured| Measure::new(&self.compiler, self.isa, measured)).transpose()?;
         let epilogue = Epilogue { measured: None, ..spec.epilogue.clone() };
         let finish = match epilogue == Epilogue::default() {
             true => None,

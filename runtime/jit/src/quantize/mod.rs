@@ -173,7 +173,8 @@ impl sealed::Execute for QuantizeKernel {
         let input = io.f32(0);
         for unit in units {
             if phase == 0 {
-                let halves: [i16; 2] = bytemuck::cast(self.measure.largest(&input[self.part(unit)]).to_bits());
+                let halves: [i16; 2] =
+                    bytemuck::cast(self.measure.largest(&input[self.part(unit)]).to_bits());
                 let place = self.place(unit);
                 // SAFETY: the part's integers are the unit's; a part has two or more.
                 unsafe { io.output_of::<i16>(0, place..place + 2) }.copy_from_slice(&halves);

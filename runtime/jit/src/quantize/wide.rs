@@ -1,7 +1,7 @@
 //! The functions of quantize kernels for x86-64, with vectors of 256 or 512 bits.
 
-use super::rows::RoundRows;
 use super::Round;
+use super::rows::RoundRows;
 use crate::accumulate::wide_shifted::{load_numbers, rows_in_pieces};
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use iced_x86::code_asm::*;
