@@ -1,7 +1,7 @@
 //! Numbers rounded to integers, sample by sample. The same bits as the interpreter.
 //!
-//! Three phases: the largest magnitude of each part of a sample, which waits where the part's integers will be; from these the
-//! scales; the integers, in the order of the numbers or in the planes that the kernel which reads them asks for.
+//! Three phases: the largest magnitude of each part of a sample, which waits where the part's integers will be, unless it was found where the
+//! sample was written; from these the scales; the integers, in the order of the numbers or in the planes that the kernel which reads them asks for.
 
 mod rows;
 #[cfg(all(target_arch = "x86_64", unix))]
