@@ -22,7 +22,7 @@ PARTS = {
     "reloading sums": ("reloads", "near", "far"),
     "building tables": ("tables", "built"),
     "widening": ("widened",),
-    "packing": ("packed",),
+    "packing": ("packed", "masked"),
     "epilogue": ("runs", "stored"),
 }
 KINDS = ("avx512", "avx2")

@@ -244,12 +244,30 @@ impl Assembler {
         }
     }
 
+    /// Chooses the numbers of 32 bits where those at `memory` are negative; `k1` or register `mask` are changed.
+    pub fn choose(&mut self, mask: usize, memory: AsmMemoryOperand) -> Result<Mask, IcedError> {
+        self.load(mask, memory)?;
+        if let Width::Bits512 = self.width {
+            self.code.vpmovd2m(k1, ZMM[mask])?;
+        }
+        Ok(Mask::In(mask))
+    }
+
     /// `to` becomes the chosen numbers at `memory`, and 0 where others are, which are not read.
     pub fn load_masked(&mut self, to: usize, memory: AsmMemoryOperand, mask: Mask) -> Emitted {
         match (self.width, mask) {
             (_, Mask::All) => self.load(to, memory),
             (Width::Bits256, Mask::In(mask)) => self.code.vmaskmovps(YMM[to], YMM[mask], ymmword_ptr(memory)),
             (Width::Bits512, Mask::In(_)) => self.code.vmovups(ZMM[to].k1().z(), zmmword_ptr(memory)),
+        }
+    }
+
+    /// Numbers of `x` that are not chosen become 0.
+    pub fn keep(&mut self, x: usize, mask: Mask) -> Emitted {
+        match (self.width, mask) {
+            (_, Mask::All) => Ok(()),
+            (Width::Bits256, Mask::In(mask)) => self.and_bits(x, x, mask),
+            (Width::Bits512, Mask::In(_)) => self.code.vmovaps(ZMM[x].k1().z(), ZMM[x]),
         }
     }
 

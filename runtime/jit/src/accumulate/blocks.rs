@@ -1,12 +1,12 @@
 //! Blocks of groups: whose tables exist at once, and in which passes outputs look up entries in them.
 
 use super::Weights;
-use super::code::{Accumulate, Into};
+use super::code::{Accumulate, AccumulateFunction, Into};
 use super::cost::passes;
 use super::groups::{Group, Lookup};
 use super::pack::Planes;
 use super::pattern::{Patterns, code, signs};
-use super::plan::{Limits, Plan};
+use super::plan::{Limits, MOST_MEMBERS, Plan};
 use super::stream::Stream;
 use crate::compile::{Compiler, Function};
 use crate::error::JitError;
@@ -14,27 +14,44 @@ use crate::geometry::Geometry;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Groups whose tables exist at once.
-pub(crate) struct Block {
-    /// Of each group, the byte offsets of its members from the first plane of the convolution group; always
-    /// [`Plan::size`] of them.
-    pub members: Vec<Vec<u64>>,
-    pub passes: Vec<Pass>,
-}
-
-/// All blocks of a plan.
-pub(crate) struct Blocks {
-    /// In order.
+/// All blocks of a plan. What a run reads of them lies in the order in which it does: it goes through all of that for each region.
+pub(crate) struct Blocks<T> {
     pub list: Vec<Block>,
+    /// What tables are built from.
+    pub members: Vec<Members>,
+    pub passes: Vec<Pass<T>>,
+    /// Those of all passes, by chunk, then by the convolution groups in it.
+    pub streams: Vec<Vec<Stream>>,
     /// Whether passes leave sums of i16 in totals on the way, since they could overflow.
     pub widened: bool,
 }
 
+/// Groups whose tables exist at once: how many of the members and of the passes are its.
+pub(crate) struct Block {
+    pub groups: usize,
+    pub passes: usize,
+}
+
+/// What a group's table is built from.
+pub(crate) struct Members {
+    pub phase: usize,
+    /// The byte offsets of its members from the first plane of the convolution group, always [`Plan::size`] of them, then as many of their
+    /// masks, if they have any.
+    pub offsets: [u64; 2 * MOST_MEMBERS],
+}
+
 /// Some of the lookups that outputs make in a block.
-pub(crate) struct Pass {
-    pub function: Arc<Function>,
-    /// By chunk, then by the convolution groups in it.
-    pub streams: Vec<Vec<Stream>>,
+pub(crate) struct Pass<T> {
+    pub sum: AccumulateFunction<T>,
+    pub lookups: usize,
+    function: Arc<Function>,
+}
+
+impl<T> Blocks<T> {
+    /// The functions of the passes.
+    pub fn functions(&self) -> impl Iterator<Item = &Arc<Function>> {
+        self.passes.iter().map(|pass| &pass.function)
+    }
 }
 
 /// Ranges of convolution groups and of the outputs of each, which units of work are divided by.
@@ -58,7 +75,7 @@ impl IntegerRange {
 
 /// The blocks of a plan. Sums of integers in `range` never overflow: each pass is small enough for itself, and
 /// what the passes since the last widening have added is counted, output by output, over the real weights.
-pub(crate) fn blocks(
+pub(crate) fn blocks<T>(
     compiler: &Compiler,
     geometry: &Geometry,
     plan: &Plan,
@@ -66,7 +83,7 @@ pub(crate) fn blocks(
     weights: &Weights,
     range: Option<IntegerRange>,
     chunks: &[Chunk],
-) -> Result<Blocks, JitError> {
+) -> Result<Blocks<T>, JitError> {
     let tile = plan.shape.tile;
     let bytes = tile.element.bytes();
     let limits = Limits::of(range).ok_or(JitError::Unsupported("integers of this range"))?;
@@ -78,20 +95,12 @@ pub(crate) fn blocks(
     let patterns = Patterns::new(plan.size);
     let last = (patterns.entries() - 1) * plan.shape.entry;
     let mut counted = Counted::new(range, geometry.groups * geometry.outputs);
-    // Of all passes, in order: what their functions do. Of each block, the members and the streams of its passes.
-    let (mut codes, mut parts): (Vec<Accumulate>, Vec<_>) = (Vec::new(), Vec::new());
+    // What the passes' functions do.
+    let (mut codes, mut list): (Vec<Accumulate>, Vec<Block>) = (Vec::new(), Vec::new());
+    let mut streams: Vec<Vec<Stream>> =
+        chunks.iter().map(|(conv_groups, _)| vec![Stream::default(); conv_groups.len()]).collect();
     let mut widened = false;
     for groups in plan.groups.chunks(plan.shape.block) {
-        let channels = geometry.groups * geometry.channels;
-        let members = groups.iter().map(|group| {
-            let plane = |channel: usize| (group.phase * channels + channel) * planes.plane;
-            let offset = |&(channel, dx): &(usize, usize)| ((plane(channel) + dx) * bytes) as u64;
-            let mut offsets: Vec<u64> = group.members.iter().map(offset).collect();
-            // Members that the last group lacks: no pattern selects them.
-            offsets.resize(plan.size, offsets.first().copied().unwrap_or(0));
-            offsets
-        });
-        let members: Vec<Vec<u64>> = members.collect();
         let places: Vec<Place> = groups
             .iter()
             .enumerate()
@@ -106,10 +115,10 @@ pub(crate) fn blocks(
             return Err(JitError::Unsupported("tables this large"));
         }
         let size = places.len().div_ceil(passes(places.len(), limits.lookups(tile))).max(1);
-        let mut of_passes: Vec<Vec<Vec<Stream>>> = Vec::new();
+        let before = codes.len();
         for places in places.chunks(size) {
             let selected = Selected::new(geometry, weights, places);
-            let stream = |conv_group: usize, outputs: &Range<usize>| {
+            let stream = |stream: &mut Stream, conv_group: usize, outputs: &Range<usize>| {
                 let first = conv_group * geometry.outputs + outputs.start;
                 let codes = &selected.codes[first * places.len()..][..outputs.len() * places.len()];
                 let lookup = |(&code, place): (&u8, &Place)| {
@@ -118,11 +127,11 @@ pub(crate) fn blocks(
                     (((place.start + sum * plan.shape.entry + shift) * bytes) as u16, negative)
                 };
                 let lookups: Vec<_> = codes.iter().zip(places.iter().cycle()).map(lookup).collect();
-                Stream::new(places.len(), sums_bytes as u32, &lookups)
+                stream.push(places.len(), sums_bytes as u32, &lookups);
             };
-            let streams = chunks.iter().map(|(conv_groups, outputs)| {
-                conv_groups.clone().map(|conv_group| stream(conv_group, outputs)).collect()
-            });
+            for ((conv_groups, outputs), streams) in chunks.iter().zip(&mut streams) {
+                streams.iter_mut().zip(conv_groups.clone()).for_each(|(s, group)| stream(s, group, outputs));
+            }
             let full = counted.add(|output| selected.signs(output));
             let fresh = full || codes.is_empty();
             if let Some(before) = codes.last_mut().filter(|_| full) {
@@ -130,19 +139,20 @@ pub(crate) fn blocks(
                 widened = true;
             }
             codes.push(Accumulate { tile, lookups: places.len(), fresh, into: Into::Sums });
-            of_passes.push(streams.collect());
         }
-        parts.push((members, of_passes));
+        list.push(Block { groups: groups.len(), passes: codes.len() - before });
     }
-    let mut codes = codes.into_iter();
-    let list = parts.into_iter().map(|(members, of_passes)| {
-        let passes = of_passes.into_iter().zip(&mut codes).map(|(streams, code)| {
-            let function = compiler.function(&code)?;
-            Ok(Pass { function, streams })
-        });
-        Ok(Block { members, passes: passes.collect::<Result<_, JitError>>()? })
+    let passes = codes.iter().map(|code| {
+        let function = compiler.function(code)?;
+        // SAFETY: that is the type of the functions that are emitted for this description; `entry()` is its start.
+        let sum = unsafe { std::mem::transmute::<*const u8, AccumulateFunction<T>>(function.entry()) };
+        Ok(Pass { sum, lookups: code.lookups, function })
     });
-    Ok(Blocks { list: list.collect::<Result<_, JitError>>()?, widened })
+    let passes = passes.collect::<Result<_, JitError>>()?;
+    let members =
+        |group: &Group| Members { phase: group.phase, offsets: plan.members(geometry, planes, group) };
+    let members = plan.groups.iter().map(members).collect();
+    Ok(Blocks { list, members, passes, streams, widened })
 }
 
 /// A lookup of a group whose table is in a slot of its block.

@@ -53,7 +53,7 @@ impl Tile {
     }
 }
 
-/// `build(table, source, members, rows, source_row_bytes)`
+/// `build(table, source, members, rows, source_row_bytes, masks)`
 ///
 /// For every row and vector of positions, loads the members of a group (at `source` plus the `u64` byte offsets
 /// `members[0..group]`, advancing a vector at a time and `source_row_bytes` from row to row) and stores every sum but the
@@ -66,6 +66,17 @@ pub(crate) struct Build {
     pub group: usize,
     pub entry: usize,
     pub pitch: usize,
+    pub source: Source,
+}
+
+/// Where [`Build`] finds a row of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// In a row of as many numbers.
+    Whole,
+    /// Numbers of f32 in a row, `step` (1 or 2) apart, as far as there are any: where the `i32` of `masks`, at the `u64` byte offset
+    /// `members[group..]` of the member and advancing as the row does, is 0, the number is 0 too and is not read; elsewhere it is -1.
+    Masked { step: usize },
 }
 
 impl Build {
@@ -76,7 +87,8 @@ impl Build {
 }
 
 /// The type of [`Build`]'s function.
-pub(crate) type BuildFunction<T> = unsafe extern "C" fn(*mut T, *const T, *const u64, usize, usize);
+pub(crate) type BuildFunction<T> =
+    unsafe extern "C" fn(*mut T, *const T, *const u64, usize, usize, *const i32);
 
 /// `accumulate(table, sums, stream, counts, totals)`
 ///

@@ -38,20 +38,22 @@ pub struct Counts {
     pub stored: f64,
     /// Numbers copied into padded planes.
     pub packed: f64,
+    /// Vectors of the input loaded by a mask.
+    pub masked: f64,
 }
 
 impl Counts {
     /// The names of the things.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 13] = [
         "tables", "built", "lookups", "added", "crossing", "reloads", "near", "far", "widened", "runs",
-        "stored", "packed",
+        "stored", "packed", "masked",
     ];
 
     /// The numbers, in the order of [`Self::NAMES`].
-    pub fn values(&self) -> [f64; 12] {
+    pub fn values(&self) -> [f64; 13] {
         let Counts { tables, built, lookups, added, crossing, reloads, near, far, .. } = *self;
-        let Counts { widened, runs, stored, packed, .. } = *self;
-        [tables, built, lookups, added, crossing, reloads, near, far, widened, runs, stored, packed]
+        let Counts { widened, runs, stored, packed, masked, .. } = *self;
+        [tables, built, lookups, added, crossing, reloads, near, far, widened, runs, stored, packed, masked]
     }
 
     /// Cycles, if one of each thing takes what `costs` says.
@@ -75,6 +77,7 @@ pub(crate) fn costs(isa: Isa) -> Counts {
         runs: 2.0,
         stored: 1.2,
         packed: 1.7,
+        masked: 3.5,
     };
     match isa {
         Isa::Portable => Counts {
@@ -170,8 +173,14 @@ impl<'a> Counter<'a> {
         let (parts, _) = self.image.parts();
         let runs = tile.rows as f64 * (tile.width() as f64 / parts as f64 + 1.0).floor();
         let written = (geometry.output_len() / 4) as f64;
-        let packed = match (Reads::of(geometry, self.image, tile.pitch, self.laid_out), self.image) {
-            (Reads::Dense, _) => 0.0,
+        let reads = Reads::of(geometry, self.image, tile, self.laid_out);
+        let members = self.groups.first().map_or(0, |group| group.members.len());
+        let masked = match reads {
+            Reads::Masked { step } => tables * table_vectors * (members * step) as f64,
+            Reads::Packed | Reads::Dense | Reads::LaidOut => 0.0,
+        };
+        let packed = match (reads, self.image) {
+            (Reads::Dense | Reads::Masked { .. }, _) => 0.0,
             // Whoever writes the input makes planes of it in the place of something else, but for rows that two bands have.
             (Reads::LaidOut, Image::Bands { bands, .. }) => {
                 let shared = (bands - 1) * (table_rows - tiles[0] * tile.rows);
@@ -195,6 +204,7 @@ impl<'a> Counter<'a> {
             runs: sums * runs,
             stored: written,
             packed: images * downs * packed,
+            masked,
         }
     }
 

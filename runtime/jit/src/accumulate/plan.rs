@@ -17,6 +17,8 @@ use crate::machine::{Element, Isa, first_level_cache};
 const BESIDE_TABLES: usize = 6;
 /// Numbers of packed input that a kernel may need; larger layers are left to the interpreter.
 const PACKED_LIMIT: usize = 1 << 28;
+/// Members of a group, at most.
+pub(crate) const MOST_MEMBERS: usize = 5;
 /// Bands that an image is cut into, at most.
 const MOST_BANDS: usize = 8;
 
@@ -63,7 +65,7 @@ impl Limits {
     /// Those of integers in a range, so that one pass never overflows, or of f32. `None` if even the smallest could.
     pub fn of(range: Option<IntegerRange>) -> Option<Limits> {
         let weights = range.map_or(usize::MAX, IntegerRange::inputs);
-        let group = weights.min(5);
+        let group = weights.min(MOST_MEMBERS);
         (group >= 2).then(|| Limits { group, lookups: weights / group })
     }
 
@@ -153,7 +155,7 @@ impl Plan {
         let counter = Counter::new(geometry, &groups, image, range, phases.len(), laid_out);
         let counts = counter.count(&shape, limits.lookups(shape.tile), counter.crossing(shape.tile));
         let extent = image.extent(geometry.output);
-        let reads = Reads::of(geometry, image, shape.tile.pitch, laid_out);
+        let reads = Reads::of(geometry, image, shape.tile, laid_out);
         Some(Plan { phases, groups, size, image, extent, shape, reads, counts, cycles })
     }
 

@@ -1,7 +1,7 @@
 //! The functions of accumulate kernels by Cranelift, with vectors of 128 bits.
 
 use super::code::{
-    Accumulate, AccumulateScalars, Build, BuildScalars, Into, SCALAR_OUTPUTS, SCALAR_TABLE, Widen,
+    Accumulate, AccumulateScalars, Build, BuildScalars, Into, SCALAR_OUTPUTS, SCALAR_TABLE, Source, Widen,
 };
 use super::pattern::{Patterns, Sum};
 #[cfg(all(target_arch = "x86_64", unix))]
@@ -14,14 +14,15 @@ use cranelift_frontend::FunctionBuilder;
 
 impl Code for Build {
     fn parameters(&self) -> usize {
-        5
+        6
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let Build { element, group, entry, pitch, .. } = *self;
+        let Build { element, group, entry, pitch, source, .. } = *self;
+        debug_assert_eq!(source, Source::Whole, "vectors of 128 bits have no masks");
         let bytes = element.bytes();
         let patterns = Patterns::new(group);
-        let &[table, source, members, rows, source_row] = arguments else { return };
+        let &[table, source, members, rows, source_row, _] = arguments else { return };
         let vectors = b.ins().iconst(types::I64, self.vectors() as i64);
         let offsets: Vec<Value> = (0..group).map(|j| load(b, types::I64, members, j * 8)).collect();
         let sources: Vec<Value> = offsets.iter().map(|&o| b.ins().iadd(source, o)).collect();

@@ -1,8 +1,12 @@
 //! What tables are built from: planes that the kernel packs, the input as it is, or the input as it asked to have it laid out.
 
+use super::code::{Source, Tile};
+use super::groups::Group;
 use super::pack::{Layout, Planes};
-use super::plan::{Image, Plan};
+use super::plan::{Image, MOST_MEMBERS, Plan};
 use crate::geometry::Geometry;
+use crate::machine::Element;
+use std::ops::Range;
 
 /// What the tables of a plan are built from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,22 +15,73 @@ pub(crate) enum Reads {
     Packed,
     /// The input's own planes, which are rows of a table without padding.
     Dense,
+    /// The input's own planes, of which what a row of a table reaches beyond the image is masked; numbers of a row are `step` apart.
+    Masked { step: usize },
     /// Planes of the whole image that whoever writes the input makes.
     LaidOut,
 }
 
 impl Reads {
-    /// Of tables with so many numbers in a row. `laid_out` says whether the input will be where it is asked for.
-    pub fn of(geometry: &Geometry, image: Image, pitch: usize, laid_out: bool) -> Reads {
+    /// Of the tables that a tile is of. `laid_out` says whether the input will be where it is asked for.
+    pub fn of(geometry: &Geometry, image: Image, tile: Tile, laid_out: bool) -> Reads {
         let flat = matches!(image, Image::Flat { .. });
         // No padding, and a row of the image that is no shorter than one of a table.
-        if flat && geometry.is_pointwise() && image.extent(geometry.output)[1] >= pitch {
+        if flat && geometry.is_pointwise() && image.extent(geometry.output)[1] >= tile.pitch {
             return Reads::Dense;
         }
         // The rows of a matrix product follow one another where they are of one number, too, and are no image.
-        let image =
+        let planes =
             geometry.input_strides.x == 1 && geometry.rows_of_a_sample.is_none() && geometry.input_len() > 0;
-        if laid_out && image { Reads::LaidOut } else { Reads::Packed }
+        // Vectors of 128 bits have no masks, and integers have none of their size.
+        let masks = tile.element == Element::F32 && tile.lanes >= 8;
+        let step = geometry.strides[1];
+        match image {
+            _ if !planes => Reads::Packed,
+            _ if laid_out => Reads::LaidOut,
+            Image::Bands { bands: 1, .. } if masks && step <= 2 => Reads::Masked { step },
+            _ => Reads::Packed,
+        }
+    }
+
+    /// Where [`super::code::Build`] finds rows.
+    pub fn source(self) -> Source {
+        match self {
+            Reads::Masked { step } => Source::Masked { step },
+            Reads::Packed | Reads::Dense | Reads::LaidOut => Source::Whole,
+        }
+    }
+}
+
+/// Which columns of the padded image are elements of the input: -1 where they are, else 0. Behind them are as many zeros as a row of a
+/// table reads, for rows that are padding.
+pub(crate) struct Masks {
+    masks: Vec<i32>,
+    zeros: usize,
+}
+
+impl Masks {
+    /// For all tables of a plan; nothing if it needs none.
+    pub fn new(geometry: &Geometry, plan: &Plan) -> Masks {
+        let Reads::Masked { step } = plan.reads else { return Masks { masks: vec![], zeros: 0 } };
+        let [_, across] = plan.start(plan.regions().map(|count| count - 1));
+        // The step's remainder is less than the step.
+        let row = (plan.shape.tile.pitch + plan.reach()[1] + 1) * step;
+        let zeros = across * step + row;
+        let mut masks = vec![0; zeros + row];
+        let first = geometry.pads[1].min(zeros);
+        let end = (geometry.pads[1] + geometry.input[1]).min(zeros);
+        masks[first..end].fill(-1);
+        Masks { masks, zeros }
+    }
+
+    /// Those of tables that begin with a column of the plan's image.
+    pub fn row(&self, column: usize, step: usize) -> *const i32 {
+        self.masks[column * step..].as_ptr()
+    }
+
+    /// Those of rows that are padding.
+    pub fn padding(&self) -> *const i32 {
+        self.masks[self.zeros..].as_ptr()
     }
 }
 
@@ -44,6 +99,11 @@ impl Plan {
                 let plane = geometry.input_strides.channel;
                 Planes { pitch, columns: pitch, bands: 1, band: [0, 0], lead: 0, plane }
             }
+            Image::Bands { .. } if matches!(self.reads, Reads::Masked { .. }) => {
+                let (pitch, plane) =
+                    (geometry.strides[0] * geometry.input_strides.y, geometry.input_strides.channel);
+                Planes { pitch, columns: geometry.input[1], bands: 1, band: [0, 0], lead: 0, plane }
+            }
             Image::Bands { bands, rows, width } => {
                 let columns = (bands - 1) * width + geometry.output[1] + reach[1];
                 let pitch = read.max(columns).next_multiple_of(tile.lanes);
@@ -57,6 +117,37 @@ impl Plan {
                 Planes { pitch, columns, bands: 1, band: [0, 0], lead: 0, plane }
             }
         }
+    }
+
+    /// What a group's table is built from, as [`super::blocks::Members`] has it.
+    pub fn members(&self, geometry: &Geometry, planes: Planes, group: &Group) -> [u64; 2 * MOST_MEMBERS] {
+        let bytes = self.shape.tile.element.bytes();
+        let [below, right] = self.phases[group.phase].remainder;
+        let channels = geometry.groups * geometry.channels;
+        let place = |&(channel, dx): &(usize, usize)| match self.reads {
+            Reads::Masked { step } => {
+                let column = right + dx * step;
+                [channel * planes.plane + below * geometry.input_strides.y + column, column]
+            }
+            _ => [(group.phase * channels + channel) * planes.plane + dx, 0],
+        };
+        let mut offsets = [0; 2 * MOST_MEMBERS];
+        for number in 0..self.size {
+            // Members that the last group lacks: no pattern selects them.
+            let [from, mask] = place(group.members.get(number).unwrap_or(&group.members[0]));
+            offsets[number] = (from * bytes) as u64;
+            offsets[self.size + number] = (mask * bytes) as u64;
+        }
+        offsets
+    }
+
+    /// Of the rows of a table of a phase, from a row of the plan's image on, those that are in the input and not padding.
+    pub fn rows_inside(&self, geometry: &Geometry, phase: usize, first: usize, rows: usize) -> Range<usize> {
+        let [stride, remainder, pad] =
+            [geometry.strides[0], self.phases[phase].remainder[0], geometry.pads[0]];
+        let row = |padded: usize| padded.saturating_sub(remainder).div_ceil(stride).saturating_sub(first);
+        let from = row(pad).min(rows);
+        from..row(pad + geometry.input[0]).clamp(from, rows)
     }
 
     /// Rows of planes that the tables of a row of regions read.

@@ -6,13 +6,13 @@
 
 mod outputs;
 
-use super::blocks::{Blocks, Chunk, IntegerRange, blocks};
-use super::code::{AccumulateFunction, Build, BuildFunction};
+use super::blocks::{Blocks, Chunk, IntegerRange, Members, blocks};
+use super::code::{Build, BuildFunction};
 use super::cost::Counts;
-use super::pack::{Layout, Packing};
+use super::pack::{Layout, Packing, Planes};
 use super::plan::{Image, Plan, Shape};
 use super::pooled::{Band, Banded, Bands};
-use super::reads::Reads;
+use super::reads::{Masks, Reads};
 use super::{Family, Weights};
 use crate::compile::{Compiler, Function};
 use crate::epilogue::Epilogue;
@@ -34,7 +34,8 @@ pub(crate) struct TableKernel<T> {
     packing: Packing<T, T>,
     /// How the input lies, where that was asked for.
     layout: Option<Arc<Layout>>,
-    blocks: Blocks,
+    masks: Masks,
+    blocks: Blocks<T>,
     build: Arc<Function>,
     /// One for each plane.
     finishes: Vec<Finish>,
@@ -61,7 +62,8 @@ impl<T: Number> TableKernel<T> {
         let blocks = blocks(compiler, &geometry, &plan, planes, weights, range, &chunks)?;
         let Shape { tile, entry, .. } = plan.shape;
         let (element, lanes, pitch) = (tile.element, tile.lanes, tile.pitch);
-        let build = compiler.function(&Build { element, lanes, group: plan.size, entry, pitch })?;
+        let source = plan.reads.source();
+        let build = compiler.function(&Build { element, lanes, group: plan.size, entry, pitch, source })?;
         let finishes = epilogues
             .into_iter()
             .map(|epilogue| Finish::new(compiler, isa, element, blocks.widened, epilogue))
@@ -69,7 +71,8 @@ impl<T: Number> TableKernel<T> {
         let packed = if plan.reads == Reads::Packed { &plan.phases[..] } else { &[] };
         let layout = plan.layout(&geometry).map(Arc::new);
         let packing = Packing::new(compiler, isa, &geometry, packed, planes)?;
-        Ok(TableKernel { geometry, packing, layout, blocks, build, finishes, chunks, plan })
+        let masks = Masks::new(&geometry, &plan);
+        Ok(TableKernel { geometry, packing, layout, masks, blocks, build, finishes, chunks, plan })
     }
 
     fn table_lines(&self) -> usize {
@@ -168,6 +171,54 @@ impl<T: Number> TableKernel<T> {
         self.packing.pack(geometry, sample, channels, origin, [rows, parts], input, packed);
     }
 
+    /// Builds `rows` rows, of which some are `inside` of the input, of a group's table of the region that starts at a place of the image, from
+    /// the planes of a convolution group and what follows.
+    fn build(
+        &self,
+        members: &Members,
+        start: [usize; 2],
+        rows: usize,
+        inside: &Range<usize>,
+        table: &mut [T],
+        planes: &[T],
+    ) {
+        let Planes { pitch, .. } = self.packing.planes;
+        let Shape { tile, .. } = self.plan.shape;
+        let mut build = |first: usize, rows: usize, source: *const T, masks: *const i32| {
+            let table = &mut table[first * tile.pitch..];
+            if rows == 0 {
+                return;
+            }
+            // From there on a table has `rows` rows of `tile.pitch` numbers. Of whole rows, a member's plane starts inside `planes`, and these
+            // are long enough for `rows` rows of `tile.pitch` numbers from every region's start and member's displacement:
+            // `Plan::planes` and `Plan::layout` see to it, and a region of the input as it is ends with its plane. Of masked ones, what
+            // masks choose is inside of a row of the input, and there are masks for as many numbers as are loaded.
+            // SAFETY: the function was emitted for exactly these types; `entry()` is its start. What is written and read is there, as above.
+            // `members` has as many offsets as the group's size, and as many of masks if there are any.
+            unsafe {
+                let build = std::mem::transmute::<*const u8, BuildFunction<T>>(self.build.entry());
+                build(
+                    table.as_mut_ptr(),
+                    source,
+                    members.offsets.as_ptr(),
+                    rows,
+                    pitch * size_of::<T>(),
+                    masks,
+                );
+            }
+        };
+        let Reads::Masked { step } = self.plan.reads else {
+            let row = if self.plan.reads == Reads::LaidOut { start[0] } else { 0 };
+            return build(0, rows, planes[row * pitch + start[1]..].as_ptr(), std::ptr::null());
+        };
+        // The padded image's first row and column are before the input's; nothing is read there.
+        let pads = self.geometry.pads[0] * self.geometry.input_strides.y + self.geometry.pads[1];
+        let source = planes.as_ptr().wrapping_add((start[0] + inside.start) * pitch + start[1] * step);
+        build(0, inside.start, planes.as_ptr(), self.masks.padding());
+        build(inside.start, inside.len(), source.wrapping_sub(pads), self.masks.row(start[1], step));
+        build(inside.end, rows - inside.end, planes.as_ptr(), self.masks.padding());
+    }
+
     /// Sums of a region for the outputs of a chunk, tile by tile; parts of those of i16 end up in the totals. `planes` are the sample's:
     /// packed ones, which begin with the row of regions, or those of the input.
     #[allow(clippy::too_many_arguments)] // What is summed, and the memory for it.
@@ -188,39 +239,26 @@ impl<T: Number> TableKernel<T> {
         let left = [self.plan.extent[0] - start[0], self.plan.extent[1] - start[1]];
         let live = [left[0].div_ceil(tile.rows).min(tiles[0]), left[1].div_ceil(tile.width()).min(tiles[1])];
         let rows = self.plan.shape.table_rows - (tiles[0] - live[0]) * tile.rows;
-        let row = if self.plan.reads == Reads::LaidOut { start[0] } else { 0 };
-        let source = row * self.packing.planes.pitch + start[1];
-        let source = conv_group * self.geometry.channels * self.packing.planes.plane + source;
-        // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
-        let build = unsafe { std::mem::transmute::<*const u8, BuildFunction<T>>(self.build.entry()) };
+        let planes = &planes[conv_group * self.geometry.channels * self.packing.planes.plane..];
         let (conv_groups, outputs) = &self.chunks[chunk];
         let used = self.sums_of(&self.chunks[chunk]);
         let sums = &mut sums[..used];
         if self.blocks.list.is_empty() {
             sums.fill(T::zeroed());
         }
+        let stream = &self.blocks.streams[chunk][conv_group - conv_groups.start];
+        let (mut members, mut passes) = (self.blocks.members.iter(), self.blocks.passes.iter());
+        let (mut counts, mut words) = (&stream.counts[..], &stream.words[..]);
+        // Of the phase of the groups, which follow one another.
+        let (mut phase, mut inside) = (None, 0..rows);
         for block in &self.blocks.list {
-            for (slot, members) in block.members.iter().enumerate() {
-                // The slot's table is `entries * entry` numbers from `slot * table`, and `table_lines` counts `block` of them; a table has
-                // `table_rows >= rows` rows of `pitch` numbers. A member's plane starts inside `planes`, and these are long enough for
-                // `rows` rows of `pitch` numbers from every region's start and member's displacement.
-                // SAFETY: what is written and read is there, as above: `Plan::planes` and `Plan::layout` see to it, and a region of
-                // the input as it is ends with its plane. `members` has as many offsets as the group's size.
-                unsafe {
-                    build(
-                        tables[slot * table..].as_mut_ptr(),
-                        planes[source..].as_ptr(),
-                        members.as_ptr(),
-                        rows,
-                        self.packing.planes.pitch * size_of::<T>(),
-                    );
+            for (members, table) in members.by_ref().take(block.groups).zip(tables.chunks_exact_mut(table)) {
+                if phase.replace(members.phase) != Some(members.phase) {
+                    inside = self.plan.rows_inside(&self.geometry, members.phase, start[0], rows);
                 }
+                self.build(members, start, rows, &inside, table, planes);
             }
-            for pass in &block.passes {
-                // SAFETY: as above.
-                let accumulate =
-                    unsafe { std::mem::transmute::<*const u8, AccumulateFunction<T>>(pass.function.entry()) };
-                let stream = &pass.streams[chunk][conv_group - conv_groups.start];
+            for pass in passes.by_ref().take(block.passes) {
                 for y in 0..live[0] {
                     for x in 0..live[1] {
                         let first = y * tile.rows * tile.pitch + x * tile.width();
@@ -230,16 +268,18 @@ impl<T: Number> TableKernel<T> {
                         // the table of its slot: its displacement is at most `reach`, which `table_rows` and `pitch`
                         // include beside the tiles. Where it uses totals, there is one for each sum.
                         unsafe {
-                            accumulate(
+                            (pass.sum)(
                                 tables[first..].as_ptr(),
                                 sums[to..].as_mut_ptr(),
-                                stream.words.as_ptr(),
-                                stream.counts.as_ptr(),
+                                words.as_ptr(),
+                                counts.as_ptr(),
                                 totals.as_mut_ptr().wrapping_add(to),
                             );
                         }
                     }
                 }
+                counts = &counts[pass.lookups + 1..];
+                words = &words[outputs.len() * (pass.lookups + 2)..];
             }
         }
     }
@@ -256,13 +296,15 @@ impl<T: Number + 'static> Family for TableKernel<T> {
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        let passes = self.blocks.list.iter().flat_map(|block| &block.passes).map(|pass| &pass.function);
-        std::iter::once(&self.build).chain(passes).cloned().collect()
+        std::iter::once(&self.build).chain(self.blocks.functions()).cloned().collect()
     }
 
     fn describe(&self) -> String {
         let Plan { size, image, cycles, shape: Shape { tile, tiles, block, .. }, .. } = &self.plan;
         let kind = match image {
+            Image::Bands { .. } if matches!(self.plan.reads, Reads::Masked { .. }) => {
+                "masked rows".to_owned()
+            }
             Image::Bands { bands: 1, .. } => "rows".to_owned(),
             Image::Bands { bands, .. } => format!("{bands} bands"),
             Image::Flat { .. } => "flat".to_owned(),
@@ -355,10 +397,17 @@ impl<T: Number> TableKernel<T> {
             table[..entry].fill(T::zeroed());
         }
         let regions = self.plan.regions();
+        // Bands that lie side by side are rows of the image, so that threads have rows of their own if regions below one another are
+        // neighbours. What is packed is a row of regions.
+        let side_by_side = matches!(self.plan.image, Image::Bands { bands: 2.., .. });
+        let downwards = side_by_side && self.plan.reads == Reads::LaidOut;
         let place = |unit: usize| {
-            let (place, across) =
-                (unit / self.chunks.len() / regions[1], unit / self.chunks.len() % regions[1]);
-            [place / regions[0], place % regions[0], across]
+            let (all, unit) = (regions[0] * regions[1], unit / self.chunks.len());
+            let (sample, region) = (unit / all, unit % all);
+            match downwards {
+                true => [sample, region % regions[0], region / regions[0]],
+                false => [sample, region / regions[1], region % regions[1]],
+            }
         };
         // Up to which unit what is packed suffices; the sample whose numbers are there.
         let (mut packed_until, mut cleared, mut numbered) = (units.start, None, None);

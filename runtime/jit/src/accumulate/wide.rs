@@ -2,38 +2,65 @@
 //!
 //! Registers are assigned by hand, those of vectors by number, sums from 0 upwards.
 
-use super::code::{Accumulate, Build, Into, Widen};
+use super::code::{Accumulate, Build, Into, Source, Widen};
 use super::pattern::Patterns;
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use crate::machine::Element;
 use iced_x86::code_asm::*;
+
+/// Registers that no sums are in: for the mask of what is loaded, and for the second half of the numbers of which every second is meant.
+const CHOSEN: usize = 14;
+const OTHER: usize = 15;
 
 /// [`Build`]: for each vector, members in the first registers, then a sum for each depth of the walk over patterns.
 ///
 /// Of vectors of 256 bits two are made at a time where registers allow, since stores of one cache line that follow each other go there
 /// together.
 pub(crate) fn build(code: &Build) -> Assembled {
-    let Build { element, lanes, group, entry, pitch } = *code;
+    let Build { element, lanes, group, entry, pitch, source: from } = *code;
     let bytes = element.bytes();
     let patterns = Patterns::new(group);
     let registers = 2 * group - 1;
-    let together = if lanes * bytes == 32 && 2 * registers <= 16 { 2 } else { 1 };
+    let together = if lanes * bytes == 32 && 2 * registers <= CHOSEN { 2 } else { 1 };
     let (turns, rest) = (code.vectors() / together, code.vectors() % together);
     assemble(lanes * bytes, |a| {
-        let (table, source, members, rows, source_row) = (rdi, rsi, rdx, rcx, r8);
+        let (table, source, members, rows, source_row, masks, mask) = (rdi, rsi, rdx, rcx, r8, r14, r15);
         let sources = &[rax, r9, r10, r11, rbx][..group];
         let (to, at, left) = (rbp, r12, r13);
-        let saved = [rbx, rbp, r12, r13];
+        let saved = [rbx, rbp, r12, r13, r14, r15];
         saved.iter().try_for_each(|&register| a.push(register))?;
+        a.mov(masks, r9)?;
         for (j, &register) in sources.iter().enumerate() {
             a.mov(register, qword_ptr(members + j * 8))?;
             a.add(register, source)?;
         }
         let vector = a.vector();
         let sums = |a: &mut Assembler, vectors: usize| -> Emitted {
-            for v in 0..vectors {
-                for (member, &register) in sources.iter().enumerate() {
-                    a.load(v * registers + member, ptr(register + at + v * vector))?;
+            for (member, &register) in sources.iter().enumerate() {
+                if let Source::Masked { .. } = from {
+                    a.mov(mask, qword_ptr(members + (group + member) * 8))?;
+                    a.add(mask, masks)?;
+                }
+                for v in 0..vectors {
+                    let to = v * registers + member;
+                    match from {
+                        Source::Whole => a.load(to, ptr(register + at + v * vector))?,
+                        Source::Masked { step } => {
+                            // The parts of the row that are the vector.
+                            for (part, to) in [to, OTHER].into_iter().enumerate().take(step) {
+                                let place = (v * step + part) * vector;
+                                let chosen = a.choose(CHOSEN, mask + at * step + place)?;
+                                a.load_masked(to, register + at * step + place, chosen)?;
+                            }
+                            if step == 2 {
+                                a.every_second(to, to, OTHER)?;
+                            }
+                            // What the next region to the right reads of the row.
+                            if v + 1 == vectors {
+                                a.prefetcht0(byte_ptr(register + at * step + v * step * vector + 64))?;
+                            }
+                        }
+                    }
                 }
             }
             // By number of the sum: the register that it is in, which its siblings take over.
