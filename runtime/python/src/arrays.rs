@@ -2,7 +2,7 @@
 
 use crate::errors;
 use numpy::{
-    Element, PyArray, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn,
+    Element, PyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn,
     PyReadwriteArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
 };
 use pyo3::prelude::*;
@@ -99,10 +99,7 @@ fn in_use(py: Python<'_>, name: &str) -> PyErr {
 /// What is wrong with something that is no array of a type that networks take.
 fn unknown(name: &str, value: &Bound<'_, PyAny>) -> PyErr {
     let found = match value.cast::<PyUntypedArray>() {
-        Ok(array) => match array.dtype().typeobj().name() {
-            Ok(dtype) => format!("`{name}` is an array of {dtype}"),
-            Err(_) => format!("`{name}` is an array of something else"),
-        },
+        Ok(array) => format!("`{name}` is an array of {}", array.dtype()),
         Err(_) => match value.get_type().name() {
             Ok(class) => format!("`{name}` is a {class}"),
             Err(_) => format!("`{name}` is something else"),

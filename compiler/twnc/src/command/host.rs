@@ -143,12 +143,12 @@ impl Host {
 
     /// The graph of an ONNX model.
     pub(super) fn import(&self, path: &Path, options: &ImportOptions) -> Result<Import, Failure> {
-        let import = match self.content(path) {
-            Some(Content::Bytes(bytes)) => twnc_onnx::import_bytes((*bytes).as_ref(), options),
-            Some(_) => return Err(is_not(path, "a model")),
-            None => twnc_onnx::import_file(path, options),
-        };
-        Ok(import.map_err(crate::CompileError::from)?)
+        match self.content(path) {
+            Some(Content::Bytes(bytes)) => twnc_onnx::import_bytes((*bytes).as_ref(), options)
+                .map_err(|e| Failure::from(crate::CompileError::from(e)).in_file(path.display())),
+            Some(_) => Err(is_not(path, "a model")),
+            None => Ok(twnc_onnx::import_file(path, options).map_err(crate::CompileError::from)?),
+        }
     }
 
     /// A compiled model.

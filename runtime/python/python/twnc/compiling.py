@@ -100,7 +100,7 @@ def compile(
         arguments.append("--report=" + os.fspath(report))
     elif report:
         arguments.append("--report=" + call.place("report.json"))
-    target = call.place("model.bin") if output is None else os.fspath(output)
+    target = call.place("model.bin") if output is None else _path(output)
     said = call.execute([*arguments, "-o", target, *_words(options)])
     made, found = call.made("model.bin"), call.made("report.json")
     path = None if output is None else os.fspath(output)
@@ -157,7 +157,7 @@ def train(
         arguments.append("--validation=" + call.data("validation", validation))
     if validation_labels is not None:
         arguments.append("--validation-labels=" + call.labels("validation_labels", validation_labels))
-    target = call.place("trained.onnx") if output is None else os.fspath(output)
+    target = call.place("trained.onnx") if output is None else _path(output)
     said = call.execute([*arguments, "-o", target, *_words(options)])
     path = None if output is None else os.fspath(output)
     return Training(call.made("trained.onnx"), path, json.loads(said or "{}"))
@@ -214,7 +214,7 @@ class _Call:
     def model(self, model: Model) -> str:
         """A model by its path, or a name that stands for its bytes."""
         if isinstance(model, (str, os.PathLike)):
-            return os.fspath(model)
+            return _path(model)
         if hasattr(model, "SerializeToString"):
             model = model.SerializeToString()
         if not isinstance(model, (bytes, bytearray, memoryview)):
@@ -268,6 +268,12 @@ class _Call:
 
 #: What the names of things in memory begin with, in messages too.
 _MEMORY = "<memory>/"
+
+
+def _path(path: Path) -> str:
+    """A path as a word of a command line that is neither an option nor a subcommand."""
+    path = os.fsdecode(path)
+    return path if os.path.dirname(path) else os.path.join(os.curdir, path)
 
 
 def _array(value: Any) -> numpy.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, Union
 import numpy
 
 from . import _twnc
-from .errors import OutputError, OutputShapeError
+from .errors import ModelError, OptionError, OutputError, OutputShapeError
 
 Source = Union[bytes, bytearray, memoryview, str, "os.PathLike[str]"]
 Size = Union[int, str, None]
@@ -110,14 +110,14 @@ class InferenceSession:
         if PROVIDER not in names:
             warnings.warn(f"twnc runs on the processor, not on {', '.join(map(str, names))}", stacklevel=2)
         model = path_or_bytes
-        if not isinstance(model, (str, os.PathLike)):
+        if isinstance(model, (bytes, bytearray, memoryview)):
             model = bytes(model)
+        elif not isinstance(model, (str, os.PathLike)):
+            raise ModelError(f"a {type(model).__name__} is no model; give a path or bytes")
         if not _is_compiled(model):
             options.setdefault("ternarise", "detected")
             model = compiling.compile(model, report=None, **options).model
         elif options:
-            from .errors import OptionError
-
             raise OptionError(f"the model is compiled already; {', '.join(options)} are options of a compilation")
         self._open(model, sess_options or SessionOptions())
 
@@ -261,9 +261,7 @@ class IOBinding:
             try:
                 return self._session.run_into(self._inputs, self._outputs)
             except OutputShapeError:
-                # Arrays of the caller's are not exchanged.
-                if any(self._bound.get(name) for name in names):
-                    raise
+                pass  # Arrays of ours are exchanged below, and those of the caller's are not.
         for name, array in zip(names, self._session.run(None, self._inputs)):
             if self._bound.get(name):
                 place = self._outputs[name]
