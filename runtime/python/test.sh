@@ -1,17 +1,28 @@
 #!/usr/bin/env bash
-# Builds the wheel, installs it into a virtual environment of its own, and runs the package's tests on it.
-# Ends with 77 where Python or the packages that this needs cannot be had.
-# PYTHON names the interpreter, PROFILE what cargo builds (`release` to measure).
+# The Python package's tests: builds the wheel in a new virtual environment, installs it there, and runs them.
+#
+#     bash runtime/python/test.sh             needs python3 with venv, and the packages maturin and numpy
+#     bash runtime/python/test.sh --release   the wheel as it is for users
+#
+# Where these are not to be had it says so and does nothing: exit code 0, unless TWNC_PYTHON=required.
 set -euo pipefail
 cd "$(dirname "$0")"
-target=$(cd ../.. && pwd)/target/python
-skip() { printf 'SKIPPED: %s\n' "$*"; exit 77; }
+profile=dev
+[ "${1:-}" = --release ] && profile=release
+environment=$(mktemp -d)
+trap 'rm -rf "$environment"' EXIT
 
-rm -rf "$target"
-"${PYTHON:-python3}" -m venv "$target/venv" || skip "there is no python3 with venv"
-python="$target/venv/bin/python"
-"$python" -m pip install --quiet --disable-pip-version-check 'maturin>=1.9,<2' 'numpy>=1.21' \
-  || skip "maturin and numpy cannot be installed"
-"$target/venv/bin/maturin" build --quiet --locked --profile "${PROFILE:-dev}" --interpreter "$python" --out "$target/wheels"
-"$python" -m pip install --quiet --disable-pip-version-check --no-index "$target"/wheels/twnc-*.whl
-"$python" -m unittest discover --start-directory tests
+skipped() {
+  echo "SKIPPED: the Python package's tests: $1"
+  [ "${TWNC_PYTHON:-}" = required ] && exit 1
+  exit 0
+}
+
+python3 -m venv "$environment" > /dev/null 2>&1 || skipped "python3 has no venv"
+pip=("$environment/bin/pip" --quiet --disable-pip-version-check)
+"${pip[@]}" install 'maturin>=1.9,<2' 'numpy>=1.21' > /dev/null 2>&1 || skipped "maturin and numpy cannot be installed"
+"$environment/bin/maturin" build --quiet --locked --profile "$profile" --interpreter "$environment/bin/python" --out "$environment/wheels"
+"${pip[@]}" install --no-index --no-deps "$environment"/wheels/*.whl
+# From elsewhere, so that what is installed is tested and not the sources.
+cd "$environment"
+"$environment/bin/python" -m unittest discover --start-directory "$OLDPWD/tests" "${@:2}"

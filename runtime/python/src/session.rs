@@ -107,14 +107,17 @@ impl Session {
             return Err(self.unknown_output(py, unknown));
         }
         let given = given(feeds)?;
-        let inputs: Vec<(&str, Input<'_>)> = given.iter().map(|(name, array)| (&**name, array.view())).collect();
-        let outputs = py.detach(|| self.session.run(&inputs)).map_err(|error| errors::of_runtime(py, &error))?;
+        let inputs: Vec<(&str, Input<'_>)> =
+            given.iter().map(|(name, array)| (&**name, array.view())).collect();
+        let outputs =
+            py.detach(|| self.session.run(&inputs)).map_err(|error| errors::of_runtime(py, &error))?;
         let arrays: Vec<_> = outputs.into_iter().map(|(_, output)| arrays::array(py, output)).collect();
         match names {
             None => PyList::new(py, arrays),
-            Some(names) => {
-                PyList::new(py, names.iter().filter_map(|name| arrays.get(self.place(name)?)).collect::<Vec<_>>())
-            }
+            Some(names) => PyList::new(
+                py,
+                names.iter().filter_map(|name| arrays.get(self.place(name)?)).collect::<Vec<_>>(),
+            ),
         }
     }
 
@@ -132,7 +135,8 @@ impl Session {
             }
         }
         let given = given(feeds)?;
-        let inputs: Vec<(&str, Input<'_>)> = given.iter().map(|(name, array)| (&**name, array.view())).collect();
+        let inputs: Vec<(&str, Input<'_>)> =
+            given.iter().map(|(name, array)| (&**name, array.view())).collect();
         let mut targets = Vec::with_capacity(self.outputs.len());
         for name in &self.outputs {
             let array = outputs.get_item(name)?.ok_or_else(|| {
@@ -141,7 +145,8 @@ impl Session {
             targets.push(Target::of(name, &array)?);
         }
         let mut views: Vec<_> = targets.iter_mut().map(Target::view).collect();
-        py.detach(|| self.session.run_into(&inputs, &mut views)).map_err(|error| errors::of_runtime(py, &error))
+        py.detach(|| self.session.run_into(&inputs, &mut views))
+            .map_err(|error| errors::of_runtime(py, &error))
     }
 }
 
