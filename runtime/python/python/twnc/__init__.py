@@ -10,11 +10,22 @@ from .compiling import Compilation, Training, calibrate, compare, compile, inspe
 from .errors import *  # noqa: F403 (its __all__ is the list of errors)
 from .errors import __all__ as _errors
 from .report import Comparison, Layer, LayerDistance, Report, Totals
-from .session import InferenceSession, IOBinding, NodeArg, SessionOptions, get_available_providers
+from .session import (
+    ExecutionMode,
+    GraphOptimizationLevel,
+    InferenceSession,
+    IOBinding,
+    NodeArg,
+    SessionOptions,
+    get_available_providers,
+    get_device,
+)
 
 __all__ = [
     "Comparison",
     "Compilation",
+    "ExecutionMode",
+    "GraphOptimizationLevel",
     "IOBinding",
     "InferenceSession",
     "Layer",
@@ -28,6 +39,7 @@ __all__ = [
     "compare",
     "compile",
     "get_available_providers",
+    "get_device",
     "inspect",
     "train",
     *_errors,

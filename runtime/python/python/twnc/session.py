@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -67,6 +68,27 @@ class SessionOptions:
 
     def add_session_config_entry(self, key: str, value: str) -> None:
         """Takes an entry of onnxruntime's configuration, which changes nothing."""
+
+
+class GraphOptimizationLevel(enum.IntEnum):
+    """onnxruntime's levels, for scripts that set one; how a model is compiled, options of the compilation say."""
+
+    ORT_DISABLE_ALL = 0
+    ORT_ENABLE_BASIC = 1
+    ORT_ENABLE_EXTENDED = 2
+    ORT_ENABLE_ALL = 99
+
+
+class ExecutionMode(enum.IntEnum):
+    """onnxruntime's modes, for scripts that set one; steps run one after the other, each on all threads."""
+
+    ORT_SEQUENTIAL = 0
+    ORT_PARALLEL = 1
+
+
+def get_device() -> str:
+    """What it runs on."""
+    return "CPU"
 
 
 def get_available_providers() -> list[str]:
