@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use twnc_jit::{
     AccumulateKernel, AccumulateSpec, Before, ConvSpec, Epilogue, Function, IntegerRange, Jit, JitError,
-    Kernel, Layout, MapSpec, MatMulSpec, PlaneSpec, PoolSpec, Source,
+    Kernel, Layout, MapSpec, MatMulSpec, Measured, PlaneSpec, PoolSpec, Source,
 };
 use twnc_program::step::{self, Accumulate, Quantize, Term};
 use twnc_program::{
@@ -37,7 +37,7 @@ pub(crate) fn ranges(program: &Program) -> Ranges<'_> {
     quantize.collect()
 }
 
-/// Where tensors between kernels lie otherwise than the program says, and which may.
+/// Where tensors between kernels lie otherwise than the program says, and which may; and what is found out about them where they are written.
 #[derive(Default)]
 pub(crate) struct Layouts {
     /// Integers, written by a quantize step and read by the products of one accumulation, and by nothing else.
@@ -46,6 +46,10 @@ pub(crate) struct Layouts {
     pooled: HashSet<usize>,
     /// How the kernel that reads them wants them.
     wanted: HashMap<BufferId, Arc<Layout>>,
+    /// The quantize step, by number, that needs a scale of what a sum or a pool writes.
+    scaled: HashMap<BufferId, usize>,
+    /// What the kernels that write it measure for that step.
+    measured: HashSet<BufferId>,
 }
 
 impl Layouts {
@@ -82,7 +86,37 @@ impl Layouts {
             }
             _ => None,
         });
-        Layouts { movable: movable.collect(), pooled: pooled.collect(), wanted: HashMap::new() }
+        let sums = program.steps.iter().filter_map(|step| match &step.kind {
+            StepKind::Accumulate(s) => Some(s.output),
+            StepKind::Pool(s) => Some(s.output),
+            _ => None,
+        });
+        let scaled = sums.filter_map(|id| {
+            let readers = of(id);
+            let scales = |number: &&usize| match program.steps.get(**number).map(|step| &step.kind) {
+                Some(StepKind::Quantize(s)) => s.scale.is_none(),
+                _ => false,
+            };
+            // What the caller gets is written by kernels that write nothing else.
+            (!readers.contains(&end))
+                .then(|| readers.iter().find(scales))
+                .flatten()
+                .map(|&number| (id, number))
+        });
+        Layouts {
+            movable: movable.collect(),
+            pooled: pooled.collect(),
+            scaled: scaled.collect(),
+            ..Layouts::default()
+        }
+    }
+
+    /// What is to be measured of a buffer by who writes it, and where that goes.
+    fn measures(&self, program: &Program, id: BufferId) -> Option<(Measured, BufferId)> {
+        match &program.steps[*self.scaled.get(&id)?].kind {
+            StepKind::Quantize(step) => Some((Measured::of(step.signed), step.outputs[1])),
+            _ => None,
+        }
     }
 
     /// A pool, given by its number, with the accumulation before it, if the two may be one.
@@ -108,11 +142,15 @@ impl Layouts {
         self.wanted.iter().map(|(&id, layout)| (id, layout.len().saturating_mul(size_of::<i16>())))
     }
 
-    /// Notes what a kernel wants.
-    pub(crate) fn note(&mut self, bound: &Bound) {
+    /// Notes what a kernel wants, and what it measures: for which step, by number, that was bound before.
+    pub(crate) fn note(&mut self, bound: &Bound) -> Option<usize> {
         for (input, layout) in &bound.kernel.interface().layouts {
             self.wanted.insert(bound.inputs[*input], layout.clone());
         }
+        let &[output, _] = &bound.outputs[..] else { return None };
+        let number = *self.scaled.get(&output)?;
+        self.measured.insert(output);
+        Some(number)
     }
 }
 
@@ -243,14 +281,18 @@ pub(crate) fn bind(
         StepKind::Pool(s) => {
             let mut operands = Operands::new(program);
             operands.source(Operand::Buffer(s.input));
-            let kernel = jit.pool(&pool(program, shapes, s));
-            operands.bind(kernel, s.epilogue.residual, step.outputs())
+            let kernel = jit.pool(&pool(program, shapes, layouts, s));
+            operands.bind(kernel, s.epilogue.residual, &outputs(program, layouts, s.output))
         }
         StepKind::Quantize(s) => {
             let mut operands = Operands::new(program);
             operands.source(Operand::Buffer(s.input));
             let layout = layouts.of(s.outputs[0]);
-            operands.bind(jit.quantize(s, shapes.of(s.input), layout), None, step.outputs())
+            // The first that needs a scale of a buffer is the one that it was measured for.
+            let measured = layouts.measured.contains(&s.input)
+                && layouts.measures(program, s.input).is_some_and(|(_, scales)| scales == s.outputs[1]);
+            let kernel = jit.quantize(s, shapes.of(s.input), layout, measured);
+            operands.bind(kernel, None, step.outputs())
         }
         _ => Ok(Execution::Interpret(Some(step.kind_name()))),
     }
@@ -277,7 +319,7 @@ pub(crate) fn bind_pooled(
         Ok(kernel) => kernel,
         Err(error) => return Ok((accumulation.execution(Err(error))?, None)),
     };
-    match jit.pooled(kernel, &pool(program, shapes, behind))? {
+    match jit.pooled(kernel, &pool(program, shapes, layouts, behind))? {
         Err(kernel) => Ok((accumulation.execution(Ok(kernel))?, None)),
         Ok(kernel) => {
             let (inputs, scales) = buffers(sums);
@@ -285,16 +327,28 @@ pub(crate) fn bind_pooled(
                 kernel: Box::new(kernel),
                 inputs: [inputs, scales].concat(),
                 residual: None,
-                outputs: vec![behind.output],
+                outputs: outputs(program, layouts, behind.output),
             };
             Ok((Execution::Ahead, Some(bound)))
         }
     }
 }
 
-fn pool<'p>(program: &'p Program, shapes: &'p Shapes, step: &'p step::Pool) -> PoolSpec<'p> {
+/// The outputs of a kernel that writes a buffer and, if that is wanted, what it measures of it.
+fn outputs(program: &Program, layouts: &Layouts, id: BufferId) -> Vec<BufferId> {
+    let scales = layouts.measures(program, id).map(|(_, scales)| scales);
+    std::iter::once(id).chain(scales).collect()
+}
+
+fn pool<'p>(
+    program: &'p Program,
+    shapes: &'p Shapes,
+    layouts: &Layouts,
+    step: &'p step::Pool,
+) -> PoolSpec<'p> {
     let (input, output) = (shapes.of(step.input), shapes.of(step.output));
-    let epilogue = epilogue(program, step.scale, &step.epilogue);
+    let measured = layouts.measures(program, step.output).map(|(measured, _)| measured);
+    let epilogue = Epilogue { measured, ..epilogue(program, step.scale, &step.epilogue) };
     PoolSpec { kind: step.kind, input, output, window: &step.window, epilogue }
 }
 
@@ -352,6 +406,7 @@ fn epilogue(program: &Program, scale: Option<ConstantId>, epilogue: &step::Epilo
         bias: epilogue.bias.and_then(numbers),
         residual: epilogue.residual.is_some(),
         activation: epilogue.activation,
+        measured: None,
     }
 }
 
@@ -371,6 +426,7 @@ pub(crate) struct Accumulation<'p> {
     spec: AccumulateSpec<'p>,
     program: &'p Program,
     step: &'p Accumulate,
+    outputs: Vec<BufferId>,
 }
 
 impl Accumulation<'_> {
@@ -398,7 +454,9 @@ impl Accumulation<'_> {
         let (inputs, scales) = buffers(self.step);
         let inputs = [inputs, scales].concat();
         let operands = Operands { program: self.program, inputs };
-        operands.bind(kernel, self.step.epilogue.residual, &[self.step.output])
+        let written = kernel.as_ref().map_or(0, |kernel| kernel.interface().outputs.len());
+        let outputs = &self.outputs[..written.min(self.outputs.len())];
+        operands.bind(kernel, self.step.epilogue.residual, outputs)
     }
 
     fn kernel(&mut self, jit: &Jit, rank: usize) -> Result<AccumulateKernel, JitError> {
@@ -467,10 +525,11 @@ pub(crate) fn accumulation<'p>(
         bias: step.epilogue.bias.and_then(|id| floats(program, id)),
         residual: step.epilogue.residual.is_some(),
         activation: step.epilogue.activation,
+        measured: layouts.measures(program, step.output).map(|(measured, _)| measured),
         threads,
         rank: 0,
     };
-    Ok(Accumulation { spec, program, step })
+    Ok(Accumulation { spec, program, step, outputs: outputs(program, layouts, step.output) })
 }
 
 /// The factors of a part of a term.

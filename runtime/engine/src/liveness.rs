@@ -9,7 +9,7 @@
 
 use crate::views::{Place, Views};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::ops::Range;
 use twnc_program::{BufferId, Operand, Program};
 
@@ -35,8 +35,17 @@ struct Group {
     life: (usize, usize),
 }
 
-/// Lays out the buffers of a program, given the size of each in bytes, their views, and the numbers of steps that run only with the next one.
-pub(crate) fn plan(program: &Program, bytes: &[usize], views: &Views, ahead: &HashSet<usize>) -> Layout {
+/// How execution differs from the order of a program's steps; they go by their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    /// Those that run only with the next one.
+    pub(crate) ahead: HashSet<usize>,
+    /// Those that write a buffer of a later one's too.
+    pub(crate) early: HashMap<usize, BufferId>,
+}
+
+/// Lays out the buffers of a program, given the size of each in bytes, their views, and how steps run.
+pub(crate) fn plan(program: &Program, bytes: &[usize], views: &Views, order: &Order) -> Layout {
     let mut groups: Vec<Option<Group>> = bytes.iter().map(|_| None).collect();
     let mut touch = |buffer: BufferId, time: usize| {
         let Place { owner, offset } = views.place(buffer);
@@ -50,8 +59,9 @@ pub(crate) fn plan(program: &Program, bytes: &[usize], views: &Views, ahead: &Ha
             Operand::Buffer(buffer) => Some(buffer),
             Operand::Constant(_) => None,
         });
-        let time = number + 1 + usize::from(ahead.contains(&number));
-        step.outputs().iter().copied().chain(read).for_each(|buffer| {
+        let time = number + 1 + usize::from(order.ahead.contains(&number));
+        let written = step.outputs().iter().chain(order.early.get(&number)).copied();
+        written.chain(read).for_each(|buffer| {
             touch(buffer, number + 1);
             touch(buffer, time);
         });
@@ -77,7 +87,7 @@ pub(crate) struct Ends {
 
 /// Finds what the caller's arrays can stand for: memory of one input and of no output; and memory of one output, all of it, that no step reads, and that
 /// steps write that write nothing else.
-pub(crate) fn ends(program: &Program, bytes: &[usize], views: &Views) -> Ends {
+pub(crate) fn ends(program: &Program, bytes: &[usize], views: &Views, order: &Order) -> Ends {
     let (mut inputs, mut outputs) = (vec![None; bytes.len()], vec![None; bytes.len()]);
     let mut taken = vec![false; bytes.len()];
     for (number, port) in program.outputs.iter().enumerate() {
@@ -90,7 +100,7 @@ pub(crate) fn ends(program: &Program, bytes: &[usize], views: &Views) -> Ends {
         inputs[owner] = outputs[owner].is_none().then_some(number);
         taken[owner] = true;
     }
-    for (step, copies) in program.steps.iter().zip(&views.copies) {
+    for (number, (step, copies)) in program.steps.iter().zip(&views.copies).enumerate() {
         let mut read = |buffer: BufferId| taken[views.place(buffer).owner] = true;
         if let Some(copies) = copies {
             copies.iter().for_each(|part| read(part.buffer));
@@ -101,7 +111,7 @@ pub(crate) fn ends(program: &Program, bytes: &[usize], views: &Views) -> Ends {
                 read(buffer);
             }
         }
-        if step.outputs().len() != 1 {
+        if step.outputs().len() != 1 || order.early.contains_key(&number) {
             step.outputs().iter().for_each(|&buffer| taken[views.place(buffer).owner] = true);
         }
     }
@@ -253,7 +263,7 @@ mod tests {
 
     fn planned(program: &Program) -> Layout {
         let (bytes, views) = viewed(program);
-        plan(program, &bytes, &views, &HashSet::new())
+        plan(program, &bytes, &views, &Order::default())
     }
 
     #[test]
@@ -267,11 +277,27 @@ mod tests {
     fn what_runs_with_the_next_step_reads_then() {
         // Of 0 -> 1 -> 2 -> 3, the step from 0 to 1 runs with that to 2: 0 and 2 live at once, and 1 is nothing.
         let program = chain(4, &[]);
-        let of = |ahead: HashSet<usize>| plan(&program, &[64, 0, 64, 64], &viewed(&program).1, &ahead);
-        let layout = of(HashSet::from([0]));
+        let of = |order: &Order| plan(&program, &[64, 0, 64, 64], &viewed(&program).1, order);
+        let layout = of(&Order { ahead: HashSet::from([0]), ..Order::default() });
         assert_ne!(layout.ranges[0], layout.ranges[2]);
         assert_eq!(layout.size, 128);
-        assert_eq!(of(HashSet::new()).ranges[0], layout.ranges[0]);
+        assert_eq!(of(&Order::default()).ranges[0], layout.ranges[0]);
+    }
+
+    #[test]
+    fn what_an_earlier_step_writes_too_lives_from_there() {
+        // Of 0 -> 1 -> 2 -> 3, the step from 0 to 1 writes to 3 too: it lives with all others.
+        let program = chain(4, &[]);
+        let (bytes, views) = viewed(&program);
+        let order = Order { early: HashMap::from([(0, BufferId(3))]), ..Order::default() };
+        assert_eq!(plan(&program, &bytes, &views, &Order::default()).size, 128);
+        assert_eq!(plan(&program, &bytes, &views, &order).size, 192);
+        // A step that writes two buffers writes none where the caller wants it.
+        let mut program = program;
+        program.outputs = vec![Port { name: "y".into(), buffer: BufferId(1) }];
+        program.steps.truncate(1);
+        let written = |order: &Order| ends(&program, &bytes, &views, order).outputs[1].is_some();
+        assert_eq!([written(&Order::default()), written(&order)], [true, false]);
     }
 
     #[test]
@@ -294,7 +320,7 @@ mod tests {
             let port = |&buffer: &u32| Port { name: format!("y{buffer}"), buffer: BufferId(buffer) };
             program.outputs = outputs.iter().map(port).collect();
             let (bytes, views) = viewed(&program);
-            ends(&program, &bytes, &views)
+            ends(&program, &bytes, &views, &Order::default())
         };
         let (x, y) = (Some(0), Some(0));
         assert_eq!(ends_of(&[2], &[3]), both([x, None, None, None], [None, None, None, y]));

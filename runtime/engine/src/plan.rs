@@ -7,12 +7,12 @@ use crate::array::OutputMut;
 use crate::backend::{self, Backend};
 use crate::bind::{self, Bound, Execution, Layouts, MAX_INPUTS};
 use crate::error::Error;
-use crate::liveness::{self, Ends, Layout};
+use crate::liveness::{self, Ends, Layout, Order};
 use crate::memory;
 use crate::module::Inner;
 use crate::plans::Setup;
 use crate::views::{Part, Views};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_jit::{Function, Line, Threads};
@@ -24,6 +24,8 @@ use twnc_program::{BufferId, ElementType, Shapes, Step};
 pub(crate) struct Plan {
     pub(crate) shapes: Shapes,
     layout: Layout,
+    /// Whether kernels have their say about what they read and write.
+    pub(crate) layouts: bool,
     ends: Ends,
     steps: Vec<Execution>,
     /// Lines of scratch memory that each thread needs.
@@ -75,7 +77,7 @@ impl Plan {
         let shapes = program.resolve(inputs)?;
         let mut bytes = shapes.bytes(program);
         let views = Views::of(program, &shapes, &bytes);
-        let mut layout = liveness::plan(program, &bytes, &views, &HashSet::new());
+        let mut layout = liveness::plan(program, &bytes, &views, &Order::default());
         // Before kernels are made: what they keep for their shapes is bounded by a small multiple of this.
         memory::check(layout.size, max_memory)?;
         let generator = match setup.backend {
@@ -89,6 +91,8 @@ impl Plan {
         let mut layouts = if setup.layouts { Layouts::new(program) } else { Layouts::default() };
         // Kernels say how they want what they read, so the last are made first.
         let mut steps: Vec<Execution> = Vec::with_capacity(program.steps.len());
+        // What a step writes, by its number, beside what the program says.
+        let mut early: HashMap<usize, BufferId> = HashMap::new();
         // What executes the step before, where that is known already.
         let mut before: Option<Execution> = None;
         for (number, step) in program.steps.iter().enumerate().rev() {
@@ -109,8 +113,14 @@ impl Plan {
                     }
                 }
             };
-            if let Execution::Kernel(bound) = &execution {
-                layouts.note(bound);
+            if let (Execution::Kernel(bound), Some(jit)) = (&execution, generator)
+                && let Some(behind) = layouts.note(bound)
+            {
+                early.insert(number, bound.outputs[1]);
+                // It need not measure what it reads.
+                let again = &program.steps[behind];
+                let last = program.steps.len() - 1;
+                steps[last - behind] = bind::bind(jit, program, &shapes, &ranges, &layouts, again, setup)?;
             }
             steps.push(execution);
         }
@@ -121,12 +131,14 @@ impl Plan {
         // What is between a step and the next never is a tensor. None of all these is a view, or has one.
         let between = ahead.iter().flat_map(|&number| program.steps[number].outputs());
         between.for_each(|id| bytes[id.index()] = 0);
-        layout = liveness::plan(program, &bytes, &views, &ahead);
+        let order = Order { ahead, early };
+        layout = liveness::plan(program, &bytes, &views, &order);
         let scratch = steps.iter().map(Execution::scratch).max().unwrap_or(0);
         let outputs = program.outputs.iter().map(|port| bytes[port.buffer.index()]);
         let outputs = outputs.fold(0, usize::saturating_add);
-        let ends = liveness::ends(program, &bytes, &views);
-        let plan = Plan { shapes, layout, ends, steps, scratch, threads, outputs };
+        let ends = liveness::ends(program, &bytes, &views, &order);
+        let layouts = setup.layouts;
+        let plan = Plan { shapes, layout, layouts, ends, steps, scratch, threads, outputs };
         match memory::check(plan.workspace_bytes(), max_memory) {
             Ok(()) => Ok(plan),
             // Tensors that are as large as they must be.

@@ -130,7 +130,8 @@ impl Session {
         let Backend::Generated(isa) = self.setup.backend else { return Ok(vec![]) };
         let unavailable = |reason| Error::Backend { name: isa.name(), reason };
         let jit = backend::generator(isa).map_err(unavailable)?;
-        let (ranges, layouts) = (bind::ranges(program), bind::Layouts::new(program));
+        let ranges = bind::ranges(program);
+        let layouts = if plan.layouts { bind::Layouts::new(program) } else { bind::Layouts::default() };
         let mut layers: Vec<Layer> = vec![];
         let mut places: HashMap<String, usize> = HashMap::new();
         for (number, step) in program.steps.iter().enumerate() {

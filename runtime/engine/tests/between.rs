@@ -54,8 +54,8 @@ fn convolution(
     output
 }
 
-/// A convolution with a pool behind it, and a convolution behind that.
-fn module(integers: bool) -> Module {
+/// A convolution with a pool behind it, and two convolutions behind that. What is between these two may be an output as well.
+fn module(integers: bool, both: bool) -> Module {
     let mut program = Program::default();
     let x = buffer(&mut program, ElementType::F32, &SHAPE);
     let sums = convolution(&mut program, x, [&SHAPE, &SUMS], 0, integers);
@@ -70,7 +70,8 @@ fn module(integers: bool) -> Module {
         output: pooled,
     };
     push(&mut program, StepKind::Pool(pool));
-    let y = convolution(&mut program, pooled, [&POOLED, &POOLED], 1, integers);
+    let between = convolution(&mut program, pooled, [&POOLED, &POOLED], 1, integers);
+    let y = convolution(&mut program, between, [&POOLED, &POOLED], 1, integers);
     let constant = |shape: [usize; 4], salt: usize| {
         let count = shape.iter().product::<usize>();
         let trits: Vec<i8> = (0..count).map(|i| ((i * 5 + i * i * salt) % 3) as i8 - 1).collect();
@@ -80,6 +81,9 @@ fn module(integers: bool) -> Module {
     program.constants = vec![constant([40, 6, 3, 3], 1), constant([40, 40, 3, 3], 2)];
     program.inputs = vec![Port { name: "x".into(), buffer: x }];
     program.outputs = vec![Port { name: "y".into(), buffer: y }];
+    if both {
+        program.outputs.push(Port { name: "z".into(), buffer: between });
+    }
     Module::new(program, Functions::default()).expect("the program is valid")
 }
 
@@ -111,8 +115,8 @@ fn bits(session: &Session) -> [Vec<u32>; 2] {
 #[test]
 fn what_lies_between_kernels_changes_no_bit_of_the_output() {
     let mut kernels = String::new();
-    for integers in [false, true] {
-        let module = module(integers);
+    for (integers, both) in [(false, false), (true, false), (true, true)] {
+        let module = module(integers, both);
         for isa in Isa::available() {
             let mut results = vec![];
             for threads in [1, 2, 3] {

@@ -105,7 +105,15 @@ fn kernel(jit: &Jit, integers: bool, rank: usize) -> String {
         ..PlaneSpec::new(&SHAPE, &WEIGHT, &weight, &contraction)
     };
     let planes = vec![plane];
-    let spec = AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank };
+    let spec = AccumulateSpec {
+        planes,
+        bias: None,
+        residual: false,
+        activation: None,
+        measured: None,
+        threads: 1,
+        rank,
+    };
     jit.accumulate(&spec).expect("a kernel").describe()
 }
 

@@ -86,7 +86,7 @@ fn rounding(filter: &str) {
             let jit = Jit::new(isa).expect("this machine runs generated code");
             let [input, integers, scales] = [0, 1, 2].map(BufferId);
             let step = Quantize { input, bits: 8, signed: true, scale: None, outputs: [integers, scales] };
-            let kernel = jit.quantize(&step, &layer.1, None).expect("a step that there is");
+            let kernel = jit.quantize(&step, &layer.1, None, false).expect("a step that there is");
             let x: Vec<f32> =
                 (0..layer.1.iter().product()).map(|i: usize| (i % 255) as f32 - 127.0).collect();
             let (mut q, mut s) = (vec![0; x.len()], vec![0.0; layer.1[0]]);
@@ -221,18 +221,13 @@ fn measure(
     };
     let bias = vec![0.5; outputs];
     let start = Instant::now();
-    let spec = AccumulateSpec {
-        planes: vec![PlaneSpec {
-            scale: Some(&[0.01]),
-            integers: bits.map(|bits| IntegerRange { largest: (1 << (bits - 1)) - 1, signed: true }),
-            ..PlaneSpec::new(input_shape, weight_shape, &weight, contraction)
-        }],
-        bias: Some(&bias),
-        residual: false,
-        activation: Some(Unary::Relu),
-        threads: 1,
-        rank,
+    let plane = PlaneSpec {
+        scale: Some(&[0.01]),
+        integers: bits.map(|bits| IntegerRange { largest: (1 << (bits - 1)) - 1, signed: true }),
+        ..PlaneSpec::new(input_shape, weight_shape, &weight, contraction)
     };
+    let activation = Some(Unary::Relu);
+    let spec = AccumulateSpec { bias: Some(&bias), activation, rank, ..AccumulateSpec::new(vec![plane]) };
     let kernel = jit.accumulate(&spec)?;
     let build = start.elapsed().as_secs_f64();
     let interface = kernel.interface();

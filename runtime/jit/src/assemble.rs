@@ -262,6 +262,15 @@ impl Assembler {
         }
     }
 
+    /// Numbers of `x` that are not chosen become 0.
+    pub fn keep(&mut self, x: usize, mask: Mask) -> Emitted {
+        match (self.width, mask) {
+            (_, Mask::All) => Ok(()),
+            (Width::Bits256, Mask::In(mask)) => self.and_bits(x, x, mask),
+            (Width::Bits512, Mask::In(_)) => self.code.vmovaps(ZMM[x].k1().z(), ZMM[x]),
+        }
+    }
+
     /// Stores the chosen numbers.
     pub fn store_masked(&mut self, memory: AsmMemoryOperand, from: usize, mask: Mask) -> Emitted {
         match (self.width, mask) {

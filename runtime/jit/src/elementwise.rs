@@ -5,6 +5,7 @@
 //! 1989), those of the error function are by N. Juffa (2013).
 
 use crate::loops::{bytes, splat, splat_integer};
+use crate::measure::Measured;
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
@@ -111,12 +112,13 @@ impl Elementwise<'_, '_> {
         self.choose(FloatCC::GreaterThan, b, a, b, a)
     }
 
-    /// `|x|` (unsigned: `x`) where it is finite, else 0.
-    pub fn finite_magnitude(&mut self, x: Value, signed: bool) -> Value {
+    /// The larger, lane by lane, of what was largest so far and of `x` as it is measured; what is not finite does not count.
+    pub fn largest_finite(&mut self, so_far: Value, x: Value, measured: Measured) -> Value {
         let magnitude = self.0.ins().fabs(x);
         let (infinity, zero) = (self.number(f32::INFINITY), self.number(0.0));
-        let value = if signed { magnitude } else { x };
-        self.choose(FloatCC::LessThan, magnitude, infinity, value, zero)
+        let value = if measured == Measured::Magnitudes { magnitude } else { x };
+        let finite = self.choose(FloatCC::LessThan, magnitude, infinity, value, zero);
+        self.larger(so_far, finite)
     }
 
     /// The integers nearest to `x · inverse`, ties to even, from `low` to `high`, whose magnitudes are below 2^22; 0 for NaN,

@@ -6,6 +6,7 @@
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::Io;
+use crate::measure::Measured;
 use crate::number::Total;
 use std::ops::Range;
 use twnc_program::scalar::Unary;
@@ -27,6 +28,8 @@ pub struct Epilogue {
     pub residual: bool,
     /// Applied last.
     pub activation: Option<Unary>,
+    /// What the kernel's second output gets of each sample's outputs, if anything.
+    pub measured: Option<Measured>,
 }
 
 /// What is in the output before an epilogue.

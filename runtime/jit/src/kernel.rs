@@ -15,7 +15,7 @@ use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use twnc_program::ElementType;
 use twnc_program::interpret::{View, ViewMut};
 
@@ -94,6 +94,9 @@ pub(crate) mod sealed {
 
     /// The part of a kernel that only this crate calls.
     pub trait Execute {
+        /// Is called once, before the first phase.
+        fn prepare(&self, _: &Io<'_>) {}
+
         /// Computes `units` of `phase`.
         ///
         /// # Safety
@@ -193,6 +196,29 @@ impl<'a> Io<'a> {
         unsafe { start.cast::<T>().add(index).read() }
     }
 
+    /// Sets all numbers of an output of f32 that [`Self::raise`] is for to 0.
+    pub(crate) fn clear(&self, number: usize) {
+        (0..self.outputs[number].slot.len)
+            .for_each(|index| self.atomic(number, index).store(0, Ordering::Relaxed));
+    }
+
+    /// A number of an output of f32, none of which is negative, becomes `to` if it is smaller. Several threads may do so at a time; nothing
+    /// else accesses that output meanwhile.
+    pub(crate) fn raise(&self, number: usize, index: usize, to: f32) {
+        let (place, bits) = (self.atomic(number, index), to.to_bits());
+        // The bits of numbers that are not negative are in their order.
+        if bits > place.load(Ordering::Relaxed) {
+            place.fetch_max(bits, Ordering::Relaxed);
+        }
+    }
+
+    fn atomic(&self, number: usize, index: usize) -> &AtomicU32 {
+        let Target { start, slot } = self.outputs[number];
+        assert!(slot.element == ElementType::F32 && index < slot.len, "a number of the output");
+        // SAFETY: in bounds and of 4 bytes, as aligned as f32 are (asserted); while this kernel runs all access is atomic.
+        unsafe { AtomicU32::from_ptr(start.cast::<u32>().add(index)) }
+    }
+
     /// Where a part of the first output starts; whoever writes there answers for it.
     pub(crate) fn output_start(&self, range: Range<usize>) -> *mut f32 {
         let Target { start, slot } = self.outputs[0];
@@ -240,6 +266,7 @@ pub fn run(
     }
     let scratch = Scratch { start: scratch.as_mut_ptr(), size: scratch.len() / count };
     let shares = count.min(MOST_SHARES);
+    kernel.prepare(&io);
     for phase in 0..kernel.phases() {
         let units = kernel.units(phase);
         if units < 2 || count == 1 {

@@ -6,10 +6,10 @@ mod parts;
 mod planes;
 mod random;
 
-use cases::{Case, check, plain, run};
-use fenced::jits;
+use cases::{Case, check, magnitude, plain, run};
+use fenced::{Edge, execute, jits};
 use proptest::prelude::*;
-use twnc_jit::{AccumulateKernel, AccumulateSpec, IntegerRange, Jit, JitError, Kernel};
+use twnc_jit::{AccumulateKernel, AccumulateSpec, IntegerRange, Jit, JitError, Kernel, Measured};
 use twnc_program::constant::Trits;
 use twnc_program::interpret::View;
 use twnc_program::scalar::Unary;
@@ -338,6 +338,38 @@ fn layers_without_an_element_need_no_memory() {
                 Ok(kernel) => assert!(run(&kernel, &[View::F32(&[])], None).is_empty()),
                 Err(JitError::Unsupported(_)) => {}
                 Err(error) => panic!("{input:?}: {error}"),
+            }
+        }
+    }
+}
+
+/// What is infinite or NaN is no measure of the other numbers, whatever kernel has written it.
+#[test]
+fn what_is_not_finite_is_not_measured() {
+    let special = [f32::INFINITY, f32::NAN, -7.5, 3.25, f32::NEG_INFINITY, -f32::NAN, 0.0, 1e-40];
+    // One vector and a part of the next, so that the largest is in either for some sample.
+    let width = 21;
+    for (groups, largest) in [(1, width - 1), (1, 2), (3, 0), (3, width - 1)] {
+        let (input, weight_shape) = ([2, 3, 4, width], [3, 3 / groups, 1, 1]);
+        let mut x: Vec<f32> = (0..2 * 3 * 4 * width).map(|i| special[i * 5 % 7]).collect();
+        // A sample of nothing that counts.
+        x[3 * 4 * width..].fill(f32::NAN);
+        x[2 * 4 * width + largest] = 100.0;
+        let weight = Trits::pack(&vec![1; weight_shape.iter().product()]).expect("trits");
+        let contraction = square(1, 1, 0, groups);
+        for (jit, what) in
+            jits().iter().flat_map(|jit| [(jit, Measured::Numbers), (jit, Measured::Magnitudes)])
+        {
+            for rank in [0, 1, 5] {
+                let spec = plain(&input, &weight_shape, &weight, &contraction, None);
+                let spec = AccumulateSpec { measured: Some(what), rank, ..spec };
+                let kernel = jit.accumulate(&spec).expect("an ordinary layer");
+                let outputs = execute(&"special numbers", &kernel, &[View::F32(&x)], None, 2, Edge::End);
+                let of = |sample: &[f32]| sample.iter().map(|&x| magnitude(x, what)).fold(0.0, f32::max);
+                let expected: Vec<f32> = outputs[0].f32().chunks(3 * 4 * width).map(of).collect();
+                assert_eq!(outputs[1].f32(), expected, "{}", kernel.describe());
+                assert_eq!(expected[1], 0.0);
+                assert!(groups == 1 || expected[0] == 100.0);
             }
         }
     }

@@ -268,7 +268,7 @@ proptest! {
             x.iter_mut().filter(|x| x.is_finite()).for_each(|x| *x = 0.0f32.copysign(*x));
         }
         for (jit, edge) in jits().iter().flat_map(|jit| [(jit, Edge::Start), (jit, Edge::End)]) {
-            let kernel = jit.quantize(&step, &shape, None).expect("the step is supported");
+            let kernel = jit.quantize(&step, &shape, None, false).expect("the step is supported");
             let outputs = fenced::execute(&step, &kernel, &[View::F32(&x)], None, threads, edge);
             let (q, s) = (outputs[0].i16(), outputs[1].f32());
             for (i, &scale) in s.iter().enumerate() {

@@ -70,14 +70,7 @@ fn layer(jit: &Jit) -> AccumulateKernel {
     let weight = Trits::pack(&[1; 16 * 8 * 9]).expect("trits");
     let contraction = Contraction::Window { window, groups: 1 };
     let plane = PlaneSpec::new(&[1, 8, 9, 9], &[16, 8, 3, 3], &weight, &contraction);
-    let spec = AccumulateSpec {
-        planes: vec![plane],
-        bias: None,
-        residual: true,
-        activation: None,
-        threads: 1,
-        rank: 0,
-    };
+    let spec = AccumulateSpec { residual: true, ..AccumulateSpec::new(vec![plane]) };
     jit.accumulate(&spec).expect("an ordinary layer")
 }
 

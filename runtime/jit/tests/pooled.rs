@@ -5,7 +5,7 @@ mod random;
 
 use fenced::{Edge, execute, jits};
 use proptest::prelude::*;
-use twnc_jit::{AccumulateSpec, Epilogue, IntegerRange, Kernel, PlaneSpec, PoolSpec};
+use twnc_jit::{AccumulateSpec, Epilogue, IntegerRange, Kernel, Measured, PlaneSpec, PoolSpec};
 use twnc_program::constant::Trits;
 use twnc_program::interpret::View;
 use twnc_program::scalar::Unary;
@@ -30,6 +30,13 @@ fn floats(seed: usize, count: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 7919 + seed * 31) % 2003) as f32 / 1001.5 - 1.0).collect()
 }
 
+/// What is measured of the samples that some numbers are.
+fn largest(numbers: &[f32], samples: usize, measured: Option<Measured>) -> Vec<f32> {
+    let magnitude = |x: f32| if measured == Some(Measured::Magnitudes) { x.abs() } else { x };
+    let of = |sample: &[f32]| sample.iter().copied().map(magnitude).fold(0.0, f32::max);
+    numbers.chunks(numbers.len() / samples).map(of).collect()
+}
+
 /// The first layers of a ResNet are one kernel with every kind of code, by some plan.
 #[test]
 fn a_large_image_is_pooled_in_bands() {
@@ -46,8 +53,7 @@ fn a_large_image_is_pooled_in_bands() {
     for jit in jits() {
         let one = (0..8).find_map(|rank| {
             let planes = vec![plane.clone()];
-            let spec =
-                AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank };
+            let spec = AccumulateSpec { rank, ..AccumulateSpec::new(planes) };
             jit.pooled(jit.accumulate(&spec).expect("a kernel"), &pool).expect("kernels that fit").ok()
         });
         assert!(one.is_some_and(|one| one.units(0) > 2), "{:?}", jit.isa());
@@ -65,6 +71,7 @@ proptest! {
         kind in prop_oneof![Just(PoolKind::Max), any::<bool>().prop_map(|count_padding| PoolKind::Average { count_padding })],
         finished: bool,
         integers: bool,
+        measured in prop_oneof![Just(None), Just(Some(Measured::Numbers)), Just(Some(Measured::Magnitudes))],
         threads in 1..=3usize,
         rank in prop_oneof![2 => Just(0usize), 1 => 0..200usize],
         seed in 0..1000usize,
@@ -83,13 +90,13 @@ proptest! {
         let range = IntegerRange { largest: 127, signed: true };
         let plane = PlaneSpec { scale: Some(&scale), integers: integers.then_some(range), input_scale: integers, ..PlaneSpec::new(&input, &weight_shape, &weight, &contraction) };
         let activation = Some(Unary::Relu);
-        let spec = AccumulateSpec { planes: vec![plane], bias: Some(&bias), residual: false, activation, threads, rank };
+        let spec = AccumulateSpec { bias: Some(&bias), activation, threads, rank, ..AccumulateSpec::new(vec![plane]) };
         let sums = [samples, outputs, sizes[0], sizes[1]];
         let pooled = [0, 1].map(|axis| second.output_size(axis, sizes[axis], false).expect("fits"));
         let output = [samples, outputs, pooled[0], pooled[1]];
         let epilogue = match finished {
-            false => Epilogue::default(),
-            true => Epilogue { scale: Some(scale.clone()), bias: Some(bias.clone()), activation, ..Epilogue::default() },
+            false => Epilogue { measured, ..Epilogue::default() },
+            true => Epilogue { scale: Some(scale.clone()), bias: Some(bias.clone()), activation, measured, ..Epilogue::default() },
         };
         let pool = PoolSpec { kind, input: &sums, output: &output, window: &second, epilogue };
         let x = floats(seed, input.iter().product());
@@ -109,6 +116,10 @@ proptest! {
                 let found = execute(&case, &one, views, None, threads, edge);
                 let differs = found[0].f32().iter().zip(expected[0].f32()).position(|(a, b)| a.to_bits() != b.to_bits());
                 prop_assert_eq!(differs, None, "{}", one.describe());
+                for measures in found.iter().skip(1).chain(expected.iter().skip(1)) {
+                    prop_assert_eq!(measures.f32(), largest(expected[0].f32(), samples, measured), "{}", one.describe());
+                }
+                prop_assert_eq!(found.len(), 1 + usize::from(measured.is_some()));
             }
         }
     }

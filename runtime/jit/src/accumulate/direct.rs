@@ -16,6 +16,7 @@ use crate::finish::{Finish, Finishing, Piece, SLACK, Sums};
 use crate::geometry::Geometry;
 use crate::kernel::{Io, Line, lines};
 use crate::machine::{Isa, first_level_cache};
+use crate::measure::Measure;
 use crate::number::Number;
 use std::iter::StepBy;
 use std::ops::Range;
@@ -39,6 +40,8 @@ pub(crate) struct DirectKernel<T> {
     strips: Vec<Strips>,
     /// Where sums do not go straight to the output, what makes it of them.
     finish: Result<Epilogue, Finish>,
+    /// What measures outputs that sums go straight to, if they are measured.
+    measure: Option<Measure>,
     cycles: f64,
 }
 
@@ -162,6 +165,8 @@ impl<T: Number> DirectKernel<T> {
             }
             strips.push(Strips { columns: range.step_by(wide.max(1)), heights });
         }
+        let measured = epilogue.measured.filter(|_| finishing.is_some());
+        let measure = measured.map(|measured| Measure::new(compiler, isa, measured)).transpose()?;
         let finish = match finishing {
             Some(_) => Ok(epilogue),
             None => Err(Finish::new(compiler, isa, T::ELEMENT, false, epilogue)?),
@@ -175,6 +180,7 @@ impl<T: Number> DirectKernel<T> {
             bands: (0..height).step_by(band).map(|y| y..(y + band).min(height)).collect(),
             strips,
             finish,
+            measure,
             cycles,
         })
     }
@@ -326,7 +332,12 @@ impl<T: Number> DirectKernel<T> {
                 let numbers = epilogue.numbers(output, epilogue.sample_scale(sample, io));
                 let to = io.output_start(origin..origin + count);
                 // SAFETY: rows of a convolution's output lie one after the other, and so many are at `to`.
-                return unsafe { self.sum(output, rows, packed, to.cast(), &numbers) };
+                unsafe { self.sum(output, rows, packed, to.cast(), &numbers) };
+                if let Some(measure) = &self.measure {
+                    // SAFETY: the caller's promise.
+                    io.raise(1, sample, measure.largest(unsafe { io.output(origin..origin + count) }));
+                }
+                return;
             }
             Err(finish) => finish,
         };
@@ -344,6 +355,7 @@ impl<T: Number> DirectKernel<T> {
                 numbers: &[finish.epilogue.numbers(output, scale)],
                 origin,
                 stride: self.geometry.output_strides.channel,
+                sample,
             };
             // SAFETY: the caller's promise.
             return unsafe { finish.channels(&sums, io) };

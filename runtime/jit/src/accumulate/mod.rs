@@ -38,6 +38,7 @@ use crate::epilogue::{Before, Epilogue};
 use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::kernel::{Interface, Io, Kernel, Line, Slot, sealed};
+use crate::measure::Measured;
 use crate::number::Number;
 pub use blocks::IntegerRange;
 use choice::{Choice, Product};
@@ -128,13 +129,30 @@ pub struct AccumulateSpec<'a> {
     pub residual: bool,
     /// Applied last.
     pub activation: Option<Unary>,
+    /// What is measured of each sample's outputs, for a second output of the kernel; where outputs are rows of a matrix product there is none.
+    pub measured: Option<Measured>,
     /// How many threads will share the work: layers of few positions are then divided by outputs too.
     pub threads: usize,
     /// Which of the plans that a layer has to take, in the order of their estimates: 0 for the one that should be fastest.
     pub rank: usize,
 }
 
-/// Generated code for an accumulate step. Its inputs are the sources of its planes, then the planes' input scales, one for all parts of a product; each of its phases is a
+impl<'a> AccumulateSpec<'a> {
+    /// The sum of some planes and nothing else, on one thread, by the plan that should be fastest.
+    pub fn new(planes: Vec<PlaneSpec<'a>>) -> AccumulateSpec<'a> {
+        AccumulateSpec {
+            planes,
+            bias: None,
+            residual: false,
+            activation: None,
+            measured: None,
+            threads: 1,
+            rank: 0,
+        }
+    }
+}
+
+/// Generated code for an accumulate step, which writes the outputs and, if they are measured, what was measured of each sample. Its inputs are the sources of its planes, then the planes' input scales, one for all parts of a product; each of its phases is a
 /// plane, or several that share tables.
 pub struct AccumulateKernel {
     phases: Vec<Phase>,
@@ -254,6 +272,7 @@ impl Jit {
                 bias: spec.bias.filter(|_| first).map(<[f32]>::to_vec),
                 residual: spec.residual && i == last,
                 activation: spec.activation.filter(|_| i == last),
+                measured: spec.measured.filter(|_| i == last && geometry.rows_of_a_sample.is_none()),
             };
             epilogue.check(geometry.groups * geometry.outputs)?;
             if planes.first().is_some_and(|(other, _)| other.output_shape != geometry.output_shape) {
@@ -286,7 +305,9 @@ impl Jit {
         let slots = slots.into_iter().collect::<Option<Vec<_>>>();
         let mut inputs = slots.ok_or_else(|| JitError::Shape("an input that no plane reads".into()))?;
         inputs.append(&mut scales);
-        let outputs = planes.iter().take(1).map(|(geometry, _)| Slot::f32(geometry.output_len())).collect();
+        let (geometry, epilogue) = &planes[last];
+        let samples = epilogue.measured.map(|_| Slot::f32(geometry.samples));
+        let outputs = std::iter::once(Slot::f32(geometry.output_len())).chain(samples).collect();
         let mut interface = Interface { inputs, residual: spec.residual, outputs, ..Interface::default() };
         let mut phases = Vec::new();
         let (mut rest, mut choice) = (planes.as_slice(), None);
@@ -414,6 +435,12 @@ impl Weights {
 }
 
 impl sealed::Execute for AccumulateKernel {
+    fn prepare(&self, io: &Io<'_>) {
+        if self.interface.outputs.len() > 1 {
+            io.clear(1);
+        }
+    }
+
     unsafe fn execute(&self, phase: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
         let phase = &self.phases[phase];
         // SAFETY: the caller's promise, passed on.

@@ -102,7 +102,7 @@ impl Jit {
         spec: &PoolSpec<'_>,
     ) -> Result<Result<PooledKernel, AccumulateKernel>, JitError> {
         let whole = sums.phases.len() == 1 && sums.phases.iter().all(|phase| phase.origin == 0);
-        if !whole || sums.interface.residual || spec.epilogue.residual {
+        if !whole || sums.interface.residual || sums.interface.outputs.len() > 1 || spec.epilogue.residual {
             return Ok(Err(sums));
         }
         let pool = match self.pool(spec) {
@@ -192,6 +192,10 @@ impl PooledKernel {
 }
 
 impl sealed::Execute for PooledKernel {
+    fn prepare(&self, io: &Io<'_>) {
+        self.pool.prepare(io);
+    }
+
     unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
         let (numbers, scratch) = scratch.split_at_mut(self.band_lines());
         let (pool, scratch) = scratch.split_at_mut(self.pool.interface().scratch);

@@ -397,10 +397,17 @@ impl<T: Number> TableKernel<T> {
             table[..entry].fill(T::zeroed());
         }
         let regions = self.plan.regions();
+        // Bands that lie side by side are rows of the image, so that threads have rows of their own if regions below one another are
+        // neighbours. What is packed is a row of regions.
+        let side_by_side = matches!(self.plan.image, Image::Bands { bands: 2.., .. });
+        let downwards = side_by_side && self.plan.reads == Reads::LaidOut;
         let place = |unit: usize| {
-            let (place, across) =
-                (unit / self.chunks.len() / regions[1], unit / self.chunks.len() % regions[1]);
-            [place / regions[0], place % regions[0], across]
+            let (all, unit) = (regions[0] * regions[1], unit / self.chunks.len());
+            let (sample, region) = (unit / all, unit % all);
+            match downwards {
+                true => [sample, region % regions[0], region / regions[0]],
+                false => [sample, region / regions[1], region % regions[1]],
+            }
         };
         // Up to which unit what is packed suffices; the sample whose numbers are there.
         let (mut packed_until, mut cleared, mut numbered) = (units.start, None, None);

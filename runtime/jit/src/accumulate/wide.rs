@@ -55,6 +55,10 @@ pub(crate) fn build(code: &Build) -> Assembled {
                             if step == 2 {
                                 a.every_second(to, to, OTHER)?;
                             }
+                            // What the next region to the right reads of the row.
+                            if v + 1 == vectors {
+                                a.prefetcht0(byte_ptr(register + at * step + v * step * vector + 64))?;
+                            }
                         }
                     }
                 }

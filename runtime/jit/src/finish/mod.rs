@@ -11,8 +11,9 @@ use crate::elementwise::Elementwise;
 use crate::epilogue::{Before, Epilogue};
 use crate::error::JitError;
 use crate::kernel::Io;
-use crate::loops::{count, flags, load, run, splat_from};
-use crate::machine::{Element, Isa};
+use crate::loops::{count, flags, load, run, splat_from, store};
+use crate::machine::{Element, Isa, MAX_LANES};
+use crate::measure::{Lanes, Measured, greatest};
 use crate::number::Number;
 use bytemuck::{Pod, Zeroable};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -57,6 +58,8 @@ pub(crate) struct Sums<'a, T> {
     /// Where pieces of the first channel are in the output, and how far those of the next are from there.
     pub origin: usize,
     pub stride: usize,
+    /// The sample that they are of.
+    pub sample: usize,
 }
 
 /// `finish(operands)`
@@ -73,9 +76,10 @@ struct Channels {
     partial: bool,
     residual: bool,
     finishing: Finishing,
+    measured: Option<Measured>,
 }
 
-/// What [`Channels`] takes.
+/// What [`Channels`] takes. Where outputs are measured, the vector for that holds zeros.
 #[repr(C)]
 struct Operands {
     sums: *const u8,
@@ -89,6 +93,7 @@ struct Operands {
     stride: usize,
     pieces: *const Piece,
     count: usize,
+    lanes: *mut Lanes,
     #[cfg(all(target_arch = "x86_64", unix))]
     masks: *const u8,
 }
@@ -172,6 +177,7 @@ impl Finish {
             partial: epilogue.partial,
             residual: epilogue.residual,
             finishing: Finishing::of(&epilogue),
+            measured: epilogue.measured,
         })?;
         Ok(Finish { epilogue, element, widened, function })
     }
@@ -186,7 +192,7 @@ impl Finish {
     /// # Safety
     /// Nobody else accesses the outputs at the pieces of all channels.
     pub unsafe fn channels<T: Number>(&self, sums: &Sums<'_, T>, io: &Io<'_>) {
-        let &Sums { sums, totals, step, pieces, numbers, origin, stride } = sums;
+        let &Sums { sums, totals, step, pieces, numbers, origin, stride, sample } = sums;
         let Some(last) = numbers.len().checked_sub(1).filter(|_| !pieces.is_empty()) else { return };
         let reach = |first: fn(&Piece) -> u32| {
             pieces.iter().map(|p| first(p) as usize + p.count as usize).max().unwrap_or(0)
@@ -197,6 +203,7 @@ impl Finish {
         assert!(!self.widened || end <= totals.len(), "totals of every piece");
         let outputs = origin..origin + last * stride + reach(|p| p.to);
         let residual = io.residual.map_or(&[][..], |residual| &residual[outputs.clone()]);
+        let mut lanes = [0.0; MAX_LANES];
         let operands = Operands {
             sums: sums.as_ptr().cast(),
             totals: totals.as_ptr(),
@@ -208,6 +215,7 @@ impl Finish {
             stride,
             pieces: pieces.as_ptr(),
             count: pieces.len(),
+            lanes: &mut lanes,
             #[cfg(all(target_arch = "x86_64", unix))]
             masks: (&raw const crate::assemble::MASKS).cast(),
         };
@@ -216,6 +224,9 @@ impl Finish {
         unsafe {
             let finish = std::mem::transmute::<*const u8, ChannelsFunction>(self.function.entry());
             finish(&operands);
+        }
+        if self.epilogue.measured.is_some() {
+            io.raise(1, sample, greatest(lanes));
         }
     }
 }
@@ -238,6 +249,7 @@ impl Code for Channels {
         let stride = field(offset_of!(Operands, stride));
         let pieces = field(offset_of!(Operands, pieces));
         let length = field(offset_of!(Operands, count));
+        let lanes = field(offset_of!(Operands, lanes));
         let bytes = self.element.bytes();
         count(b, channels, &[sums, totals, residual, output, numbers], |b, state| {
             let &[sums, totals, residual, output, numbers] = state else { return vec![] };
@@ -292,6 +304,11 @@ impl Code for Channels {
                     }
                     x = self.finishing.activate(b, x);
                     part.store(b, x, output);
+                    if let Some(measured) = self.measured {
+                        let so_far = load(b, types::F32X4, lanes, 0);
+                        let largest = Elementwise(b).largest_finite(so_far, x, measured);
+                        store(b, largest, lanes, 0);
+                    }
                 });
                 vec![b.ins().iadd_imm_s(piece, size_of::<Piece>() as i64)]
             });

@@ -6,6 +6,7 @@ use super::{Channels, Finishing, Operands, Piece};
 use crate::assemble::{Assembled, Assembler, Emitted, Mask, assemble};
 use crate::epilogue::Before;
 use crate::machine::Element;
+use crate::measure::wide::Registers;
 use iced_x86::code_asm::*;
 use std::mem::offset_of;
 use twnc_program::scalar::Unary;
@@ -14,6 +15,8 @@ use twnc_program::scalar::Unary;
 pub(crate) const TEMPORARY: [usize; 2] = [6, 7];
 /// Which numbers of a vector are meant.
 const MASK: usize = 8;
+/// For what is measured of outputs.
+const MEASURE: Registers = Registers { greatest: 9, finite: 10, magnitude: 11 };
 
 /// [`Channels`].
 pub(super) fn channels(code: &Channels) -> Assembled {
@@ -26,6 +29,9 @@ pub(super) fn channels(code: &Channels) -> Assembled {
         let bytes = code.element.bytes();
         saved.iter().try_for_each(|&register| a.push(register))?;
         constants(a, code.finishing)?;
+        if code.measured.is_some() {
+            MEASURE.begin(a)?;
+        }
         let fields = [
             (sums, offset_of!(Operands, sums)),
             (totals, offset_of!(Operands, totals)),
@@ -77,7 +83,14 @@ pub(super) fn channels(code: &Channels) -> Assembled {
                 a.add_f32(x, x, other)?;
             }
             activated(a, code.finishing, x)?;
-            a.store_masked(output + to * 4, x, mask)
+            a.store_masked(output + to * 4, x, mask)?;
+            match code.measured {
+                Some(measured) => {
+                    a.keep(x, mask)?;
+                    MEASURE.next(a, measured, x)
+                }
+                None => Ok(()),
+            }
         };
         let mut labels = [(); 4].map(|()| a.create_label());
         let [channel, next, whole, part] = &mut labels;
@@ -117,6 +130,10 @@ pub(super) fn channels(code: &Channels) -> Assembled {
         a.lea(residual, ptr(residual + rax * 4))?;
         a.dec(channels)?;
         a.jnz(*channel)?;
+        if code.measured.is_some() {
+            a.mov(rax, qword_ptr(operands + offset_of!(Operands, lanes)))?;
+            MEASURE.end(a, ptr(rax))?;
+        }
         saved.iter().rev().try_for_each(|&register| a.pop(register))
     })
 }

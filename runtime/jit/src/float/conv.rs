@@ -164,6 +164,7 @@ impl sealed::Execute for ConvKernel {
                 let channel = group * g.outputs + output;
                 let origin = (sample * g.groups * g.outputs + channel) * plane + rows.start * g.output[1];
                 let sums = Sums {
+                    sample,
                     sums,
                     totals: &[],
                     step: positions,

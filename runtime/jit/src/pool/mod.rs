@@ -21,6 +21,7 @@ use crate::finish::{Finish, Piece, Sums};
 use crate::kernel::{Interface, Io, Kernel, LINE, Line, Slot, sealed};
 use crate::loops::{LANES, splat};
 use crate::machine::Element;
+use crate::measure::Measure;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use cranelift_frontend::FunctionBuilder;
 use std::ops::Range;
@@ -68,6 +69,8 @@ pub struct PoolKernel {
     divisors: Vec<Vec<f32>>,
     /// What makes outputs of a plane of maxima or means that waits in scratch memory, if they are not the outputs themselves.
     finish: Option<Finish>,
+    /// What measures the outputs, if they are measured.
+    measure: Option<Measure>,
     interface: Interface,
 }
 
@@ -163,15 +166,20 @@ impl Jit {
         if u32::try_from(size).is_err() {
             return Err(JitError::Unsupported("a plane of this many outputs"));
         }
-        let finish = match spec.epilogue == Epilogue::default() {
+        let measured = spec.epilogue.measured;
+        let measure =
+            measured.map(|measured| Measure::new(&self.compiler, self.isa, measured)).transpose()?;
+        let epilogue = Epilogue { measured: None, ..spec.epilogue.clone() };
+        let finish = match epilogue == Epilogue::default() {
             true => None,
-            false => Some(Finish::new(&self.compiler, self.isa, Element::F32, false, spec.epilogue.clone())?),
+            false => Some(Finish::new(&self.compiler, self.isa, Element::F32, false, epilogue)?),
         };
+        let samples = measured.map(|_| Slot::f32(spec.input[0]));
         let column = (axes[1].reach(output[1]) + 1).max(axes[1].padded).div_ceil(LINE);
         let interface = Interface {
             inputs: vec![Slot::f32(planes * input[0] * input[1])],
             residual: spec.epilogue.residual,
-            outputs: vec![Slot::f32(planes * size)],
+            outputs: std::iter::once(Slot::f32(planes * size)).chain(samples).collect(),
             scratch: column + if finish.is_some() { size.div_ceil(LINE) } else { 0 },
             ..Interface::default()
         };
@@ -212,6 +220,7 @@ impl Jit {
             })?,
             divisors,
             finish,
+            measure,
             interface,
         })
     }
@@ -401,7 +410,8 @@ impl PoolKernel {
 }
 
 impl PoolKernel {
-    /// Makes some rows of a plane of outputs, given by its number, as [`Self::some_rows`], and does to them what is done to outputs.
+    /// Makes some rows of a plane of outputs, given by its number, as [`Self::some_rows`], does to them what is done to outputs, and measures
+    /// them.
     ///
     /// # Safety
     /// Nobody else accesses these outputs. The scratch memory is the kernel's, and was [cleared](Self::clear).
@@ -418,13 +428,39 @@ impl PoolKernel {
         let (column, waiting) = scratch.split_at_mut(self.column * LINE);
         let [height, width] = self.output;
         let place = (number * height + rows.start) * width..(number * height + rows.end) * width;
-        let Some(finish) = &self.finish else {
+        match &self.finish {
             // SAFETY: the caller's promise.
-            return self.some_rows(plane, above, rows, unsafe { io.output(place) }, column);
-        };
+            None => self.some_rows(plane, above, rows, unsafe { io.output(place.clone()) }, column),
+            // SAFETY: as above.
+            Some(finish) => unsafe { self.finish(finish, number, plane, above, rows, io, [column, waiting]) },
+        }
+        if let Some(measure) = &self.measure {
+            // SAFETY: as above.
+            io.raise(1, number / self.channels, measure.largest(unsafe { io.output(place) }));
+        }
+    }
+
+    /// As [`Self::make`], where something is done to outputs, before they are measured.
+    ///
+    /// # Safety
+    /// As [`Self::make`].
+    #[allow(clippy::too_many_arguments)] // Which rows of what, and the memory for them.
+    unsafe fn finish(
+        &self,
+        finish: &Finish,
+        number: usize,
+        plane: &[f32],
+        above: usize,
+        rows: Range<usize>,
+        io: &Io<'_>,
+        [column, waiting]: [&mut [f32]; 2],
+    ) {
+        let [height, width] = self.output;
+        let place = (number * height + rows.start) * width..(number * height + rows.end) * width;
         let waiting = &mut waiting[..place.len()];
         self.some_rows(plane, above, rows, waiting, column);
         let sums = Sums {
+            sample: number / self.channels,
             sums: &*waiting,
             totals: &[],
             step: place.len(),
@@ -439,6 +475,12 @@ impl PoolKernel {
 }
 
 impl sealed::Execute for PoolKernel {
+    fn prepare(&self, io: &Io<'_>) {
+        if self.measure.is_some() {
+            io.clear(1);
+        }
+    }
+
     unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
         self.clear(scratch);
         let numbers = self.input[0] * self.input[1];

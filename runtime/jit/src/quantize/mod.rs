@@ -1,7 +1,7 @@
 //! Numbers rounded to integers, sample by sample. The same bits as the interpreter.
 //!
-//! Three phases: the largest magnitude of each part of a sample, which waits where the part's integers will be; from these the
-//! scales; the integers, in the order of the numbers or in the planes that the kernel which reads them asks for.
+//! Three phases: the largest magnitude of each part of a sample, which waits where the part's integers will be, unless it was found where the
+//! sample was written; from these the scales; the integers, in the order of the numbers or in the planes that the kernel which reads them asks for.
 
 mod rows;
 #[cfg(all(target_arch = "x86_64", unix))]
@@ -13,8 +13,9 @@ use crate::compile::{Code, Function};
 use crate::elementwise::Elementwise;
 use crate::error::JitError;
 use crate::kernel::{Interface, Io, Kernel, Line, Slot, sealed};
-use crate::loops::{LANES, VECTOR, count, load, splat, splat_from, store};
-use crate::machine::{Element, MAX_LANES};
+use crate::loops::{LANES, VECTOR, count, load, splat_from, store};
+use crate::machine::Element;
+use crate::measure::{Measure, Measured};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use rows::RoundRows;
@@ -25,8 +26,6 @@ use twnc_program::step::Quantize;
 
 /// Elements of a part of a sample, which is a unit of work: what takes a core about as long as another needs to be told of it.
 const PART: usize = 8192;
-/// Numbers of the longest vector.
-const MOST: usize = MAX_LANES;
 /// Numbers that a turn rounds.
 const ROUNDED: usize = 2 * LANES;
 
@@ -36,7 +35,9 @@ pub struct QuantizeKernel {
     samples: usize,
     /// Elements of a sample.
     size: usize,
-    measure: Arc<Function>,
+    measure: Measure,
+    /// Whether who wrote the input has measured it.
+    measured: bool,
     to: To,
     interface: Interface,
 }
@@ -48,19 +49,6 @@ enum To {
     /// Into planes, which are whole channels of some numbers each.
     Planes { layout: Arc<Layout>, packing: Packing<f32, i16>, channel: usize },
 }
-
-/// `measure(input, numbers, largest)`
-///
-/// Writes to `largest` a vector of numbers, of which the greatest is the largest finite magnitude (unsigned: number) of
-/// `numbers` numbers at `input`, and none is negative.
-#[derive(Debug)]
-struct Measure {
-    lanes: usize,
-    signed: bool,
-}
-
-/// The type of [`Measure`]'s function.
-type MeasureFunction = unsafe extern "C" fn(*const f32, usize, *mut [f32; MOST]);
 
 /// `round(input, integers, numbers, inverse)`
 ///
@@ -77,7 +65,7 @@ type RoundFunction = unsafe extern "C" fn(*const f32, *mut i16, usize, *const f3
 
 impl Jit {
     /// The kernel of a quantize step for an input of a shape. It writes the integers, where a layout says or in the order of the numbers, and the
-    /// scales.
+    /// scales. If who wrote the input has measured it ([`Measured`]), the result is where the scales will be.
     ///
     /// # Errors
     /// [`JitError::Shape`] if the input has no axis, or is not what the layout is of.
@@ -86,6 +74,7 @@ impl Jit {
         step: &Quantize,
         input: &[usize],
         layout: Option<&Arc<Layout>>,
+        measured: bool,
     ) -> Result<QuantizeKernel, JitError> {
         let Some((&samples, rest)) = input.split_first() else {
             return Err(JitError::Shape("an input without an axis of samples".into()));
@@ -113,8 +102,8 @@ impl Jit {
             outputs: vec![Slot { element: ElementType::I16, len }, Slot::f32(samples)],
             ..Interface::default()
         };
-        let measure = self.compiler.function(&Measure { lanes, signed: step.signed })?;
-        Ok(QuantizeKernel { samples, size, measure, to, step: step.clone(), interface })
+        let measure = Measure::new(&self.compiler, self.isa, Measured::of(step.signed))?;
+        Ok(QuantizeKernel { samples, size, measure, measured, to, step: step.clone(), interface })
     }
 }
 
@@ -151,20 +140,9 @@ impl QuantizeKernel {
         }
     }
 
-    /// The largest finite magnitude (unsigned: number) of a part.
-    fn largest(&self, part: &[f32]) -> f32 {
-        let mut largest = [0.0; MOST];
-        // SAFETY: the function was emitted for exactly this type; it reads the part and writes at most so many numbers.
-        unsafe {
-            let measure = std::mem::transmute::<*const u8, MeasureFunction>(self.measure.entry());
-            measure(part.as_ptr(), part.len(), &mut largest);
-        }
-        largest.into_iter().fold(0.0, f32::max)
-    }
-
     /// Whether largest magnitudes of parts wait between the first phase and the second. A sample of one number measures itself.
     fn waits(&self) -> bool {
-        self.step.scale.is_none() && self.size > 1
+        self.step.scale.is_none() && self.size > 1 && !self.measured
     }
 
     /// # Safety
@@ -172,12 +150,13 @@ impl QuantizeKernel {
     unsafe fn scale(&self, sample: usize, io: &Io<'_>) -> f32 {
         let parts = sample * self.parts()..(sample + 1) * self.parts();
         if !self.waits() {
-            let own = if self.step.scale.is_some() {
-                0.0
-            } else {
-                self.largest(&io.f32(0)[self.part(parts.start)])
+            let largest = match self.step.scale {
+                Some(_) => 0.0,
+                // SAFETY: what was measured is written, and nobody writes another sample's place.
+                None if self.measured => unsafe { io.written::<f32>(1, sample) },
+                None => self.measure.largest(&io.f32(0)[self.part(parts.start)]),
             };
-            return self.step.scale_of(own);
+            return self.step.scale_of(largest);
         }
         let waiting = parts.map(|part| {
             let start = self.place(part);
@@ -194,7 +173,8 @@ impl sealed::Execute for QuantizeKernel {
         let input = io.f32(0);
         for unit in units {
             if phase == 0 {
-                let halves: [i16; 2] = bytemuck::cast(self.largest(&input[self.part(unit)]).to_bits());
+                let halves: [i16; 2] =
+                    bytemuck::cast(self.measure.largest(&input[self.part(unit)]).to_bits());
                 let place = self.place(unit);
                 // SAFETY: the part's integers are the unit's; a part has two or more.
                 unsafe { io.output_of::<i16>(0, place..place + 2) }.copy_from_slice(&halves);
@@ -263,7 +243,7 @@ impl Kernel for QuantizeKernel {
             To::Dense(round) => vec![round.clone()],
             To::Planes { packing, .. } => packing.functions(),
         };
-        [vec![self.measure.clone()], round].concat()
+        [vec![self.measure.function().clone()], round].concat()
     }
 
     fn describe(&self) -> String {
@@ -272,36 +252,6 @@ impl Kernel for QuantizeKernel {
             To::Dense(_) => integers,
             To::Planes { layout, .. } => format!("{integers}, in {}", layout.describe()),
         }
-    }
-}
-
-impl Code for Measure {
-    fn parameters(&self) -> usize {
-        3
-    }
-
-    fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let &[input, numbers, largest] = arguments else { return };
-        let vectors = b.ins().ushr_imm_u(numbers, LANES.ilog2() as i64);
-        let singles = b.ins().band_imm_u(numbers, LANES as i64 - 1);
-        let mut state = vec![input, splat(b, 0.0)];
-        for (vector, turns) in [(true, vectors), (false, singles)] {
-            state = count(b, turns, &state, |b, state| {
-                let (x, step) = match vector {
-                    true => (load(b, types::F32X4, state[0], 0), VECTOR),
-                    false => (splat_from(b, state[0]), VECTOR / LANES),
-                };
-                let magnitude = Elementwise(b).finite_magnitude(x, self.signed);
-                let largest = Elementwise(b).larger(state[1], magnitude);
-                vec![b.ins().iadd_imm_s(state[0], step as i64), largest]
-            });
-        }
-        store(b, state[1], largest, 0);
-    }
-
-    #[cfg(all(target_arch = "x86_64", unix))]
-    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
-        wide::measure(self)
     }
 }
 

@@ -1,59 +1,13 @@
 //! The functions of quantize kernels for x86-64, with vectors of 256 or 512 bits.
-//!
-//! Magnitudes are compared as integers: the bits of finite numbers that are not negative are in the order of the numbers.
 
+use super::Round;
 use super::rows::RoundRows;
-use super::{Measure, Round};
 use crate::accumulate::wide_shifted::{load_numbers, rows_in_pieces};
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use iced_x86::code_asm::*;
 
-/// What is added to the bits of a number so that those that are infinite or NaN become negative integers, or smaller than
-/// what zero becomes.
-const FINITE: u32 = 0x0080_0000;
-/// All bits of a number but its sign.
-const MAGNITUDE: u32 = 0x7FFF_FFFF;
-
 /// Numbers that a turn of [`round`] rounds: what a vector of 512 bits holds, or two of 256.
 const ROUNDED: usize = 16;
-
-/// [`Measure`]: the largest bits in register 0, those of a number in register 1.
-pub(crate) fn measure(code: &Measure) -> Assembled {
-    let Measure { lanes, signed } = *code;
-    assemble(lanes * 4, |a| {
-        let (input, numbers, largest) = (rdi, rsi, rdx);
-        let (greatest, bits, finite, magnitude) = (0, 1, 2, 3);
-        a.splat(finite, FINITE)?;
-        a.splat(magnitude, MAGNITUDE)?;
-        a.splat(greatest, FINITE)?;
-        a.mov(rcx, numbers)?;
-        a.shr(rcx, lanes.ilog2())?;
-        a.and(numbers, lanes as i32 - 1)?;
-        for (left, bytes) in [(rcx, 4 * lanes), (numbers, 4)] {
-            let (mut next, mut end) = (a.create_label(), a.create_label());
-            a.test(left, left)?;
-            a.jz(end)?;
-            a.set_label(&mut next)?;
-            match bytes {
-                4 => a.broadcast_f32(bits, ptr(input))?,
-                _ => a.load(bits, ptr(input))?,
-            }
-            if signed {
-                a.and_bits(bits, bits, magnitude)?;
-            }
-            a.add_i32(bits, bits, finite)?;
-            a.larger_i32(greatest, greatest, bits)?;
-            a.add(input, bytes as i32)?;
-            a.dec(left)?;
-            a.jnz(next)?;
-            a.set_label(&mut end)?;
-            // A label stands before an instruction.
-            a.nop()?;
-        }
-        a.subtract_i32(greatest, greatest, finite)?;
-        a.store(ptr(largest), greatest)
-    })
-}
 
 /// What rounding takes, in registers: the factor, the smallest integer and the largest; then a spare one.
 const FACTOR: usize = 2;

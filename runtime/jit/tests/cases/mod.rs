@@ -2,7 +2,9 @@
 
 use crate::fenced::{Edge, execute, jits};
 use std::sync::Arc;
-use twnc_jit::{AccumulateKernel, AccumulateSpec, IntegerRange, Jit, JitError, Kernel, Layout, PlaneSpec};
+use twnc_jit::{
+    AccumulateKernel, AccumulateSpec, IntegerRange, Jit, JitError, Kernel, Layout, Measured, PlaneSpec,
+};
 use twnc_program::BufferId;
 use twnc_program::constant::Trits;
 use twnc_program::interpret::View;
@@ -127,7 +129,13 @@ pub fn plain<'a>(
     integers: Option<IntegerRange>,
 ) -> AccumulateSpec<'a> {
     let planes = vec![PlaneSpec { integers, ..PlaneSpec::new(input, weight_shape, weight, contraction) }];
-    AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 }
+    AccumulateSpec::new(planes)
+}
+
+/// A number as it is measured: what is not finite does not count.
+pub fn magnitude(x: f32, measured: Measured) -> f32 {
+    let x = if measured == Measured::Magnitudes { x.abs() } else { x };
+    if x.is_finite() { x } else { 0.0 }
 }
 
 /// What a kernel gives on so many threads, with all that it takes at an edge.
@@ -153,7 +161,7 @@ fn laid_out(jit: &Jit, case: &Case, input: &[f32], range: IntegerRange, layout: 
     let bits = (largest as u32 + 1).ilog2() + u32::from(signed);
     let [buffer, integers, scales] = [0, 1, 2].map(BufferId);
     let step = Quantize { input: buffer, bits, signed, scale: Some(1.0), outputs: [integers, scales] };
-    let kernel = jit.quantize(&step, &case.input, Some(layout)).expect("the layout is of the input");
+    let kernel = jit.quantize(&step, &case.input, Some(layout), false).expect("the layout is of the input");
     let edge = if case.seed.is_multiple_of(4) { Edge::Start } else { Edge::End };
     execute(case, &kernel, &[View::F32(input)], None, case.threads, edge)[0].i16().to_vec()
 }
@@ -195,6 +203,7 @@ fn check_on(jit: &Jit, case: &Case) {
         bias: bias.as_deref(),
         residual: case.residual,
         activation: case.activation,
+        measured: [None, Some(Measured::Numbers), Some(Measured::Magnitudes)][(case.seed % 3) as usize],
         threads: case.threads,
         rank: case.rank,
     };
@@ -213,16 +222,28 @@ fn check_on(jit: &Jit, case: &Case) {
     if case.input_scale {
         inputs.push(View::F32(&input_scale));
     }
-    let run = |threads, edge| output(case, &kernel, &inputs, residual.as_deref(), threads, edge);
-    let (output, again) = (run(case.threads, Edge::Start), run(1, Edge::End));
-    assert!(output.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()), "threads change the bits");
+    let run = |threads, edge| execute(case, &kernel, &inputs, residual.as_deref(), threads, edge);
+    let (outputs, again) = (run(case.threads, Edge::Start), run(1, Edge::End));
+    for (one, other) in outputs.iter().zip(&again) {
+        let same = one.f32().iter().zip(other.f32()).all(|(a, b)| a.to_bits() == b.to_bits());
+        assert!(same, "threads change the bits");
+    }
+    let output = outputs[0].f32();
     let samples = case.input.first().copied().unwrap_or(1).max(1);
+    if let ([_, measured], Some(what)) = (&outputs[..], spec.measured) {
+        let of = |sample: &[f32]| sample.iter().copied().map(|x| magnitude(x, what)).fold(0.0, f32::max);
+        let expected: Vec<f32> = match output.is_empty() {
+            true => vec![0.0; measured.f32().len()],
+            false => output.chunks(output.len() / samples).map(of).collect(),
+        };
+        assert_eq!(measured.f32(), expected, "{what:?} in {}", kernel.describe());
+    }
     let positions = match case.contraction {
         Contraction::MatMul => 1,
         Contraction::Window { .. } => sums.len() / (case.input[0] * channels).max(1),
     };
     let unit = f64::from(f32::EPSILON) / 2.0;
-    for (i, (&(sum, magnitude), &got)) in sums.iter().zip(&output).enumerate() {
+    for (i, (&(sum, magnitude), &got)) in sums.iter().zip(output).enumerate() {
         let channel = i / positions % channels;
         let sample_scale = case.input_scale.then(|| input_scale[i / (sums.len() / samples)]);
         let channel_scale = scale.as_ref().map(|s| s[if s.len() == 1 { 0 } else { channel }]);

@@ -109,7 +109,7 @@ fn check(jit: &Jit, case: &Case) {
     let kernel = |whole: bool, bias: Option<&[f32]>, activation| {
         let planes = (0..parts).map(|p| plane(p, whole)).collect();
         let (threads, rank) = (case.threads, case.rank);
-        jit.accumulate(&AccumulateSpec { planes, bias, residual: false, activation, threads, rank })
+        jit.accumulate(&AccumulateSpec { bias, activation, threads, rank, ..AccumulateSpec::new(planes) })
     };
     let (whole, separate) = match (kernel(true, None, None), kernel(false, None, None)) {
         (Err(JitError::Unsupported(_)), Err(JitError::Unsupported(_))) => return,
@@ -180,8 +180,7 @@ fn parts_that_do_not_fit_are_errors() {
     ];
     for (reason, plane) in cases {
         let planes = vec![plane];
-        let spec =
-            AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 };
+        let spec = AccumulateSpec::new(planes);
         for jit in jits() {
             let error = jit.accumulate(&spec).err().expect(reason).to_string();
             assert!(error.contains(reason), "{reason}: {error}");

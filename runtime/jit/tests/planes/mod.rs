@@ -174,6 +174,7 @@ fn check(jit: &Jit, case: &Case) {
         bias: bias.as_deref(),
         residual: case.residual,
         activation: case.activation,
+        measured: None,
         threads: case.threads,
         rank: case.rank,
     };
@@ -267,7 +268,7 @@ fn pair(
         ..PlaneSpec::new(shapes[i].0, shapes[i].1, &weights[i], shapes[i].2)
     });
     let planes = planes.to_vec();
-    let spec = AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 };
+    let spec = AccumulateSpec::new(planes);
     let kernel = |jit: &Jit| (jit.isa(), jit.accumulate(&spec).expect("an ordinary layer"));
     jits().iter().map(kernel).collect()
 }
@@ -335,8 +336,7 @@ fn planes_that_do_not_fit_together_are_errors() {
         ),
     ];
     for (reason, planes) in cases {
-        let spec =
-            AccumulateSpec { planes, bias: None, residual: false, activation: None, threads: 1, rank: 0 };
+        let spec = AccumulateSpec::new(planes);
         for jit in jits() {
             let error = jit.accumulate(&spec).err().expect(reason).to_string();
             assert!(error.contains(reason), "{reason}: {error}");

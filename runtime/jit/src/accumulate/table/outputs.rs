@@ -69,7 +69,7 @@ impl<T: Number> TableKernel<T> {
                         let numbers = &numbers[i * self.channels()..][channels.clone()];
                         let origin = to.lead + sample * strides.sample + channels.start * strides.channel;
                         let (step, stride) = (step * stacked, strides.channel);
-                        let sums = Sums { sums, totals, step, pieces, numbers, origin, stride };
+                        let sums = Sums { sums, totals, step, pieces, numbers, origin, stride, sample };
                         // SAFETY: as above.
                         unsafe { finish.channels(&sums, io) };
                     }
