@@ -4,7 +4,7 @@
 
 mod fixture;
 
-use fixture::{float, graph, import, int, ints, model, node, single, value};
+use fixture::{float, floats, graph, import, int, ints, model, node, single, text, value};
 use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::tensor_proto::DataType::FLOAT;
 use onnx_protobuf::{AttributeProto, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto};
@@ -62,6 +62,13 @@ fn a_window_of_ceil_mode_starts_before_the_padding() {
         let elements: Vec<f32> = (1..=size).map(|x| x as f32).collect();
         assert_eq!(run(&model, &[1, 1, size], &elements), expected, "{size} {kernel} {stride} {pad}");
     }
+}
+
+#[test]
+fn resizing_takes_centres_for_centres() {
+    let constants = vec![floats("roi", &[0], &[]), floats("scales", &[4], &[1.0, 1.0, 1.0, 2.0])];
+    let model = single(13, "Resize", &["1,1,1,2"], constants, vec![text("mode", "linear")]);
+    assert_eq!(run(&model, &[1, 1, 1, 2], &[1.0, 2.0]), [1.0, 1.25, 1.75, 2.0]);
 }
 
 #[test]
