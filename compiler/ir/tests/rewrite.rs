@@ -190,6 +190,17 @@ fn use_lists_follow() {
 }
 
 #[test]
+fn a_node_of_which_only_the_second_result_is_read_is_kept() {
+    let source = r#"graph "g" (%0 "x": f32[N,2]) -> (%2 "scale") {
+  %1, %2 = quantize(%0) {bits=8} : i16[N,2], f32[N,1]
+}
+"#;
+    let mut graph = text::parse(source, &CustomRegistry::default()).unwrap();
+    assert_eq!(Rewriter::new(&mut graph).remove_dead("unused"), 0);
+    assert_eq!(text::print(&graph), source);
+}
+
+#[test]
 fn what_does_not_type_is_refused() {
     type Change = fn(&mut Rewriter<'_>) -> Result<(), TypeError>;
     let cases: [(Change, &str); 5] = [

@@ -306,8 +306,30 @@ fn a_batch_norm_in_training_is_that_of_the_batch() {
         let before = statistics[0].as_f32().unwrap()[k];
         assert!((kept - (0.9 * before + 0.1 * means[k] as f32)).abs() < 1e-6);
     }
+    // The gradients are those of the statistics too, which a change of an element changes.
+    let weights: Vec<f32> = expected.iter().map(|_| random.away()).collect();
+    network.backward(std::slice::from_ref(&weights));
+    for number in 0..own.len() {
+        let direction: Vec<f32> = network.parameter(number).iter().map(|_| random.away()).collect();
+        let before = network.parameter(number).to_vec();
+        let mut along = |h: f32| {
+            let moved = before.iter().zip(&direction).map(|(x, d)| x + h * d);
+            network.parameter_mut(number).iter_mut().zip(moved).for_each(|(x, moved)| *x = moved);
+            network.forward(&[], Mode::Training).unwrap();
+            let outputs = network.output(0).iter().zip(&weights);
+            outputs.map(|(y, w)| f64::from(*y) * f64::from(*w)).sum::<f64>()
+        };
+        let h = 4e-3;
+        let measured = (along(h) - along(-h)) / (2.0 * f64::from(h));
+        along(0.0);
+        let gradient = network.gradient(number).iter().zip(&direction);
+        let claimed: f64 = gradient.map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+        assert!(
+            (measured - claimed).abs() <= 1e-2 * measured.abs().max(0.5),
+            "operand {number}: measured {measured}, claimed {claimed}"
+        );
+    }
     // The result does not change when the input is moved: so neither does any sum of it.
-    network.backward(&[expected.iter().map(|_| random.away()).collect()]);
     for channel in 0..c {
         let moved: f32 =
             (0..n * inner).map(|i| network.gradient(0)[(i / inner * c + channel) * inner + i % inner]).sum();

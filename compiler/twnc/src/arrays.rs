@@ -242,3 +242,28 @@ fn product_of_numbers(header: &[u8]) -> Option<u64> {
         product.checked_mul(digits.trim_end_matches(['l', 'L']).parse::<u64>().ok()?.max(1))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Output, read_npy, write_npy};
+
+    /// As numpy writes `np.asfortranarray([[0, 1, 2], [3, 4, 5]], '<f4')`.
+    #[test]
+    fn an_array_in_columns_is_that_in_rows() {
+        let file = |order: &str, elements: [f32; 6]| {
+            let header = format!("{{'descr': '<f4', 'fortran_order': {order}, 'shape': (2, 3), }}\n");
+            let start = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes()];
+            let elements = elements.into_iter().flat_map(f32::to_le_bytes);
+            start.concat().into_iter().chain(elements).collect::<Vec<u8>>()
+        };
+        let columns = read_npy(&*file("True", [0.0, 3.0, 1.0, 4.0, 2.0, 5.0])).expect("an array in columns");
+        let rows = read_npy(&*file("False", [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])).expect("an array in rows");
+        let Output::F32(array) = &columns else { panic!("it is {columns:?}") };
+        assert_eq!(array[[1, 0]], 3.0);
+        assert_eq!(columns, rows);
+        // What is written is in rows, whatever the order in memory.
+        let mut written = vec![];
+        write_npy(&mut written, &columns).expect("memory");
+        assert_eq!(read_npy(&*written).expect("what was written"), rows);
+    }
+}

@@ -244,6 +244,24 @@ fn few_rows_of_the_largest_integers_do_not_overflow() {
 }
 
 #[test]
+fn integers_whose_sums_may_overflow_are_refused() {
+    // 65,538 of the largest integers are 2^31 - 2; one more is beyond.
+    let range = IntegerRange { largest: i16::MAX, signed: true };
+    for (depth, fits) in [(65_538, true), (65_539, false)] {
+        let (input, weight_shape) = ([1, depth], [depth, 1]);
+        let weight = Trits::pack(&vec![1; depth]).expect("trits");
+        let spec = plain(&input, &weight_shape, &weight, &Contraction::MatMul, Some(range));
+        for jit in jits() {
+            let refused = matches!(
+                jit.accumulate(&spec),
+                Err(JitError::Unsupported("sums of integers that may overflow"))
+            );
+            assert_eq!(refused, !fits, "{depth}");
+        }
+    }
+}
+
+#[test]
 fn weights_of_zero_give_zero_whatever_the_input() {
     let shapes = [
         (vec![1, 8, 9, 9], vec![16, 8, 3, 3], square(3, 1, 1, 1)),

@@ -211,6 +211,8 @@ fn steps_that_are_not_valid() {
         (windowed(window(&[1]), 1), trits(), "its weight has 4 axes for 1 spatial ones"),
         (conv(one(), 1), trits(), "an operand is ternary, not f32"),
         (pool(window(&[]), false), trits(), odd),
+        // 2^64 taps: in 64 bits none.
+        (pool(window(&[1 << 22, 1 << 21, 1 << 21]), false), trits(), too_large),
         (pool(window(&[1; 4]), false), trits(), odd),
         (pool(Window { pads_end: vec![0], ..one() }, false), trits(), odd),
         (pool(window(&[0, 1]), false), trits(), zero),

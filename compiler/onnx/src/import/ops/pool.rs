@@ -57,7 +57,7 @@ fn norm_pool(call: &mut Call<'_, '_>) -> Translated {
     let powers = call.reshape(powers, lines)?;
     if ceil {
         for (axis, kernel) in kernel.iter().enumerate() {
-            geometry.pads_end[axis] += beyond(&geometry, axis, *kernel, &shape[axis + 2])?;
+            geometry.pads_end[axis] = padding_of_ceil(&geometry, axis, *kernel, &shape[axis + 2])?;
         }
     }
     let taps = kernel.iter().try_fold(1usize, |taps, &n| taps.checked_mul(n)).filter(|&n| n <= MAX_TAPS);
@@ -74,8 +74,8 @@ fn norm_pool(call: &mut Call<'_, '_>) -> Translated {
 /// The most elements of a window of ones.
 const MAX_TAPS: usize = 1 << 20;
 
-/// How far the last window of `ceil_mode` reaches beyond the padding.
-fn beyond(geometry: &Geometry, axis: usize, kernel: usize, size: &Dim) -> Result<usize, Reason> {
+/// The padding at the end with which the windows that fit are those of `ceil_mode`: as far as the last one reaches.
+fn padding_of_ceil(geometry: &Geometry, axis: usize, kernel: usize, size: &Dim) -> Result<usize, Reason> {
     let Some(size) = size.as_size() else {
         return Err(Reason::new("ceil_mode needs the size of every spatial axis; fix it".into())
             .with(&[Setting::InputShapes]));
@@ -84,12 +84,10 @@ fn beyond(geometry: &Geometry, axis: usize, kernel: usize, size: &Dim) -> Result
         let (before, stride) = (size.checked_add(geometry.pads_begin[axis])?, geometry.strides[axis]);
         let padded = before.checked_add(geometry.pads_end[axis])?;
         let reach = kernel.checked_sub(1)?.checked_mul(geometry.dilations[axis])?.checked_add(1)?;
-        let mut last = padded.checked_sub(reach)?.div_ceil(stride).checked_mul(stride)?;
+        let last = padded.checked_sub(reach)?.div_ceil(stride).checked_mul(stride)?;
         // A window starts before the end of what is there.
-        if last >= before {
-            last -= stride;
-        }
-        Some(last.checked_add(reach)?.saturating_sub(padded))
+        let last = last.min(before.checked_sub(1)? / stride * stride);
+        Some(last.checked_add(reach)?.saturating_sub(before))
     };
     whole().ok_or_else(|| Reason::new(format!("a window of {kernel} does not fit into {size} elements")))
 }
