@@ -44,23 +44,26 @@ class Compiling(unittest.TestCase):
     def test_fitting_to_samples_saves_what_rounding_loses(self):
         pixels, labels = images()
         heard = []
-        compilation = twnc.calibrate(FLOAT, {"image": pixels[:200]}, progress=lambda *what: heard.append(what))
+        compilation = twnc.calibrate(
+            FLOAT, {"image": pixels[:48]}, fine_tune="none", progress=lambda *what: heard.append(what)
+        )
         right = compilation.session().run(None, {"image": pixels[200:]})[0].argmax(1) == labels[200:]
-        self.assertGreaterEqual(right.mean(), 0.95)
+        self.assertGreaterEqual(right.mean(), 0.9)
         self.assertTrue(heard and all(done <= total for _, done, total in heard))
         comparison = twnc.compare(FLOAT, compilation.model, {"image": pixels[200:]}, labels[200:])
         self.assertEqual(comparison.samples, 300)
         self.assertAlmostEqual(comparison.top1, right.mean(), places=3)
-        with self.assertRaises(twnc.ComparisonError):
+        with self.assertLogs("twnc", "WARNING"):
             rounded = twnc.compile(FLOAT, ternarise="all").model
+        with self.assertRaises(twnc.ComparisonError):
             twnc.compare(FLOAT, rounded, {"image": pixels[200:]}, min_agreement=0.99)
 
     def test_training_hears_and_stops(self):
         pixels, labels = images()
         steps = []
-        training = twnc.train(FLOAT, {"image": pixels}, labels, epochs=1, progress=lambda *what: steps.append(what))
+        training = twnc.train(FLOAT, {"image": pixels[:128]}, labels[:128], epochs=1, progress=lambda *what: steps.append(what))
         self.assertTrue(steps)
-        self.assertEqual(len([layer for layer in twnc.inspect(training.model).layers if layer.ternary]), 3)
+        self.assertEqual(len([layer for layer in twnc.inspect(training.model).layers if layer.ternary]), 4)
 
         class Enough(Exception):
             pass
