@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Whom each crate may depend on, of ours. A crate that is missing here has no place in the architecture yet.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     // As somebody outside would write it: a pass needs the IR alone.
     ("twnc-example", &["twnc-ir"]),
     ("twnc-ir", &[]),
@@ -32,6 +32,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
             "twnc-train",
         ],
     ),
+    ("twnc-python", &["twnc", "twnc-runtime"]),
 ];
 
 /// The crate that judges the others may use all of them.
@@ -42,7 +43,7 @@ const RUNTIME: [&str; 3] = ["twnc-program", "twnc-jit", "twnc-runtime"];
 const COMPILER: [&str; 6] = ["twnc-ir", "twnc-onnx", "twnc-passes", "twnc-lower", "twnc-train", "twnc"];
 
 /// Libraries (all whose name starts so) that would cost every user of a crate build time or audit, and the crates that need them.
-const HEAVY: [(&str, &[&str], &str); 11] = [
+const HEAVY: [(&str, &[&str], &str); 13] = [
     ("cranelift", &["twnc-jit"], "code generation is the business of one crate"),
     ("iced-x86", &["twnc-jit"], "so is machine code"),
     ("image", &["twnc", "testsuite"], "libraries take arrays"),
@@ -57,6 +58,8 @@ const HEAVY: [(&str, &[&str], &str); 11] = [
     ("petgraph", &["twnc-ir"], "other crates ask the graph, which has one way to be walked"),
     ("clap", &["twnc", "testsuite"], "libraries have no command line"),
     ("miette", &["twnc", "testsuite"], "libraries give typed errors; the command renders them"),
+    ("pyo3", &["twnc-python"], "only the package knows Python"),
+    ("numpy", &["twnc-python"], "so it does its arrays"),
     ("indicatif", &["twnc", "testsuite"], "libraries do not draw on the terminal"),
 ];
 

@@ -9,12 +9,14 @@
 //! ```
 //!
 //! [`Compiler::builder`] takes the options of the command, custom operators, a cost model, and passes of one's own in their place. What
-//! the compiler decided not to do is in [`Compiled::remarks`]. The command `twnc` is a thin layer over this crate.
+//! the compiler decided not to do is in [`Compiled::remarks`]. The command `twnc` is [`command`],
+//! which an application can execute on what it holds in memory.
 
 #![forbid(unsafe_code)]
 
 pub mod arrays;
 mod calibrate;
+pub mod command;
 mod compiler;
 mod execute;
 pub mod synthetic;

@@ -2,10 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-mod command;
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    command::main()
+    twnc::command::main()
 }

@@ -68,6 +68,14 @@ impl Module {
         Ok(Module::of_valid(program, functions))
     }
 
+    /// Validates the bytes of a `model.bin`.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if they are damaged or hold no valid program.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Module, Error> {
+        Ok(Module::of_valid(Program::from_bytes(bytes)?, Functions::default()))
+    }
+
     /// A module of a program in memory.
     ///
     /// # Errors

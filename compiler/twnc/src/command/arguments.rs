@@ -3,9 +3,9 @@
 use super::data;
 use super::failure::Failure;
 use super::training::{AugmentChoice, Train, parse_augment, parse_fine_tune};
+use crate::{CompileError, Compiler, CompilerBuilder, FineTune, SizeLimit};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
-use twnc::{CompileError, Compiler, CompilerBuilder, FineTune, SizeLimit};
 use twnc_ir::RunOptions;
 use twnc_onnx::{ImportOptions, ShapeOverride};
 use twnc_passes as passes;

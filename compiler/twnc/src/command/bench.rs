@@ -2,13 +2,13 @@
 
 use super::arguments::Bench;
 use super::failure::Failure;
-use super::progress::Progress;
+use super::host::Host;
 use super::tuning::{self, Autotune};
-use super::{counted, data, out, run, sizes};
+use super::{counted, out, run, sizes};
+use crate::synthetic;
 use serde::Serialize;
 use std::time::{Duration, Instant};
-use twnc::synthetic;
-use twnc_runtime::{Input, Module, Output};
+use twnc_runtime::{Input, Output};
 
 /// Time to spend on runs when their number is not given.
 const BUDGET: Duration = Duration::from_millis(1500);
@@ -42,15 +42,15 @@ struct StepReport {
 }
 
 /// Measures a compiled model on seeded synthetic inputs.
-pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
+pub fn run(host: &Host, options: &Bench, json: bool) -> Result<(), Failure> {
     if let Some(store) = &options.store {
-        data::keep_apart(store, [options.model.as_path()])?;
+        host.keep_apart(store, [options.model.as_path()])?;
     }
     let start = Instant::now();
-    let module = Module::open(&options.model)?;
+    let module = host.module(&options.model)?;
     let session_options = run::session_options(&options.session)?;
     let mut session = module.session(session_options.clone())?;
-    let shapes = sizes::shapes(&module, &options.dim)?;
+    let shapes = sizes::shapes(host, &module, &options.dim)?;
     // Before inputs are made: sizes that a file asks for and there is no memory for are refused here.
     let mut plan = session.plan(&shapes)?;
     let inputs = synthetic::inputs(&module, &shapes, 1);
@@ -62,7 +62,7 @@ pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
     if options.autotune {
         let tuned = session.tune(&views)?;
         if let Some(store) = &options.store {
-            data::write(store, tuned.tuning.to_string().as_bytes())?;
+            host.write(store, tuned.tuning.to_string().into_bytes())?;
         }
         autotune = Some(Autotune::new(&tuned, &module, session.cycles_per_second()));
         session = module.session(session_options.tuning(tuned.tuning))?;
@@ -78,7 +78,7 @@ pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
     let first = once()?;
     let fitting = (BUDGET.as_secs_f64() / first.as_secs_f64().max(1e-7)) as usize;
     let runs = options.runs.unwrap_or(fitting.clamp(5, 20_000));
-    let mut progress = Progress::new("running", runs as u64);
+    let mut progress = host.progress("running", runs as u64);
     let mut times = Vec::with_capacity(runs);
     for _ in 0..runs {
         times.push(once()?);
@@ -112,17 +112,18 @@ pub fn run(options: &Bench, json: bool) -> Result<(), Failure> {
         steps: steps.collect(),
         autotune,
     };
-    show(&report, json);
+    show(host, &report, json);
     Ok(())
 }
 
-fn show(report: &Report, json: bool) {
+fn show(host: &Host, report: &Report, json: bool) {
     if json {
-        out!("{}", serde_json::json!(report));
+        out!(host, "{}", serde_json::json!(report));
         return;
     }
-    report.autotune.iter().for_each(tuning::show);
+    report.autotune.iter().for_each(|autotune| tuning::show(host, autotune));
     out!(
+        host,
         "median {:.3} ms, minimum {:.3}, 99th percentile {:.3} ({}, {}, {}); first result after {:.1} ms",
         report.median_ms,
         report.min_ms,
@@ -137,6 +138,7 @@ fn show(report: &Report, json: bool) {
     for step in &report.steps {
         let share = 100.0 * step.median_ms / total.max(f64::MIN_POSITIVE);
         out!(
+            host,
             "{:width$}  {:10}  {:9.4} ms  {share:5.1}%  {:>9}  {}",
             step.name,
             step.kind,

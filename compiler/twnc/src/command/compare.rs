@@ -2,13 +2,12 @@
 
 use super::arguments::Compare;
 use super::failure::{Failure, Kind};
-use super::progress::Progress;
-use super::{data, dataset};
-use super::{err, out, report, run};
+use super::host::Host;
+use super::{dataset, err, out, report, run};
+use crate::Compiler;
 use ndarray::{ArrayD, Axis, Slice};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use twnc::Compiler;
 use twnc_ir::Dim;
 use twnc_onnx::{ImportOptions, ShapeOverride};
 use twnc_program::interpret::{Functions, View};
@@ -52,32 +51,32 @@ struct Distance {
 }
 
 /// Runs both networks on the data and says how they differ.
-pub fn run(options: &Compare, json: bool) -> Result<(), Failure> {
+pub fn run(host: &Host, options: &Compare, json: bool) -> Result<(), Failure> {
     if let Some(report) = &options.report {
-        data::keep_apart(
+        host.keep_apart(
             report,
             [&*options.model, &*options.compiled, &*options.data]
                 .into_iter()
                 .chain(options.labels.as_deref()),
         )?;
     }
-    let compiled = Module::open(&options.compiled)?;
-    let float = float_module(options, &compiled)?;
-    let inputs =
-        run::select(&compiled, data::read_arrays(&options.data)?, &options.data.display().to_string())?;
+    let compiled = host.module(&options.compiled)?;
+    let float = float_module(host, options, &compiled)?;
+    let inputs = run::select(&compiled, host.arrays(&options.data)?, &options.data.display().to_string())?;
     let samples = sample_count(&inputs)?;
-    let labels = options.labels.as_deref().map(|path| labels(path, samples)).transpose()?;
+    let labels = options.labels.as_deref().map(|path| labels(host, path, samples)).transpose()?;
     let sessions = (run::session(&float, &options.session)?, run::session(&compiled, &options.session)?);
 
     let batch = fixed_batch(&compiled).unwrap_or(BATCH);
     let mut output = Distance::default();
     let mut layers: Vec<(String, Distance)> = vec![];
     let (mut classes_float, mut ranked): (Vec<usize>, Vec<Vec<usize>>) = (vec![], vec![]);
-    let mut progress = Progress::new("comparing", samples as u64);
+    let mut progress = host.progress("comparing", samples as u64);
     for start in (0..samples).step_by(batch) {
         let end = (start + batch).min(samples);
         if end - start < batch && fixed_batch(&compiled).is_some() {
             err!(
+                host,
                 "note: the last {} samples do not fill the model's batch of {batch} and are left out",
                 end - start
             );
@@ -147,12 +146,12 @@ pub fn run(options: &Compare, json: bool) -> Result<(), Failure> {
             .collect(),
     };
     if let Some(path) = &options.report {
-        let mut all = report::model(compiled.program(), &BTreeMap::new())?;
+        let mut all = report::model(host, compiled.program(), &BTreeMap::new())?;
         all.insert("network".to_owned(), options.compiled.display().to_string().into());
         all.insert("compare".to_owned(), serde_json::json!(found));
-        report::write(path, &all.into())?;
+        report::write(host, path, &all.into())?;
     }
-    show(&found, json);
+    show(host, &found, json);
     match options.min_agreement {
         Some(least) if found.agreement < least => {
             let message = format!("agreement {:.4} is below {least}", found.agreement);
@@ -167,25 +166,26 @@ pub fn classes(array: &ArrayD<f32>) -> Vec<usize> {
     rows(array).map(|row| best(&row, 1).first().copied().unwrap_or(0)).collect()
 }
 
-fn show(report: &Report, json: bool) {
+fn show(host: &Host, report: &Report, json: bool) {
     if json {
-        out!("{}", serde_json::json!(report));
+        out!(host, "{}", serde_json::json!(report));
         return;
     }
     let percent = |share: f64| format!("{:.2}%", share * 100.0);
     let decibels = |db: Option<f64>| db.map_or("exact".to_owned(), |db| format!("{db:.1} dB"));
-    out!("samples            {}", report.samples);
-    out!("same class         {}", percent(report.agreement));
+    out!(host, "samples            {}", report.samples);
+    out!(host, "same class         {}", percent(report.agreement));
     for (what, share) in [
         ("top-1 accuracy", report.top1),
         ("top-1 of float", report.top1_float),
         ("top-5 accuracy", report.top5),
     ] {
         if let Some(share) = share {
-            out!("{what:18} {}", percent(share));
+            out!(host, "{what:18} {}", percent(share));
         }
     }
     out!(
+        host,
         "output             max |difference| {:.3e}, cosine {:.6}, SQNR {}",
         report.max_abs,
         report.cosine,
@@ -193,6 +193,7 @@ fn show(report: &Report, json: bool) {
     );
     for layer in &report.layers {
         out!(
+            host,
             "  {:32} max {:.3e}  cosine {:.6}  SQNR {}",
             layer.name,
             layer.max_abs,
@@ -203,7 +204,7 @@ fn show(report: &Report, json: bool) {
 }
 
 /// The network without any rounding, for inputs as the compiled model declares them.
-fn float_module(options: &Compare, compiled: &Module) -> Result<Module, Failure> {
+fn float_module(host: &Host, options: &Compare, compiled: &Module) -> Result<Module, Failure> {
     let shape = |sizes: &[Size]| {
         let dim = |size: &Size| match size {
             Size::Fixed(n) => Some(Dim::from(*n)),
@@ -219,9 +220,9 @@ fn float_module(options: &Compare, compiled: &Module) -> Result<Module, Failure>
     let import = ImportOptions { input_shapes: shapes.collect(), ..ImportOptions::default() };
     let passes =
         twnc_passes::Options { ternarise: twnc_passes::Mode::None, ..twnc_passes::Options::default() };
-    let program =
-        Compiler::builder().import(import).passes(passes).build()?.compile_file(&options.model)?.program;
-    Ok(Module::new(program, Functions::default())?)
+    let graph = host.import(&options.model, &import)?.graph;
+    let compiled = Compiler::builder().passes(passes).build()?.compile(graph, &mut |_, _| {})?;
+    Ok(Module::new(compiled.program, Functions::default())?)
 }
 
 /// How many samples a model takes at a time, where that is fixed.
@@ -245,8 +246,8 @@ pub fn sample_count(inputs: &[(String, Output)]) -> Result<usize, Failure> {
 }
 
 /// The classes of so many samples.
-pub fn labels(path: &std::path::Path, samples: usize) -> Result<Vec<usize>, Failure> {
-    let labels = dataset::labels(path)?;
+pub fn labels(host: &Host, path: &std::path::Path, samples: usize) -> Result<Vec<usize>, Failure> {
+    let labels = dataset::labels(host, path)?;
     if labels.len() != samples {
         let message = format!("{} labels for {samples} samples", labels.len());
         return Err(Failure::unacceptable(message).in_file(path.display()));

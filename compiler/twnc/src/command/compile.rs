@@ -3,11 +3,12 @@
 use super::arguments::{Activations, Compile, CompileOptions, Emit, OnnxFormat, Ternarise};
 use super::data;
 use super::failure::{Failure, Kind};
+use super::host::Host;
 use super::progress::Progress;
-use super::{calibrate, compare, counted, err, frontier, inspect, out, report};
+use super::{calibrate, caution, compare, counted, err, frontier, inspect, out, report};
+use crate::{Compiled, Limits, RepairOptions, Stage, Summary, synthetic};
 use std::path::Path;
 use std::sync::Mutex;
-use twnc::{Compiled, Limits, RepairOptions, Stage, Summary, synthetic};
 use twnc_ir::{CountingCost, Flow, PrintAfter, RemarkKind, RunOptions, dot, text};
 use twnc_onnx::TernaryFormat;
 use twnc_program::interpret::Functions;
@@ -21,7 +22,7 @@ const SAMPLE_ELEMENTS: usize = 1 << 20;
 const SAMPLE_BYTES: usize = 2 << 30;
 
 /// Compiles a model and writes what the options ask for.
-pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
+pub fn run(host: &Host, options: &Compile, json: bool) -> Result<(), Failure> {
     let Some(model) = options.model.as_deref() else {
         return Err(
             Failure::usage("no model is given").help("twnc MODEL.onnx -o MODEL.bin; twnc --help explains")
@@ -45,7 +46,7 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
             .help("add --max-size or --max-drop; `twnc compare --labels` measures a compiled model"));
     }
     for output in options.target.iter().chain(&options.report).chain(&options.frontier) {
-        data::keep_apart(output, std::iter::once(model).chain(options.labels.as_deref()))?;
+        host.keep_apart(output, std::iter::once(model).chain(options.labels.as_deref()))?;
     }
     if let (Some(target), Some(report)) = (&options.target, &options.report)
         && data::destination(target) == data::destination(report)
@@ -68,10 +69,10 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         chosen.scale.get_or_insert(twnc_passes::Scale::Channel);
     }
     let mut compiler = chosen.compiler(settings.clone())?;
-    let import = compiler.import_file(model)?;
+    let import = host.import(model, &chosen.import())?;
     if let Some(path) = &options.calibrate {
-        let samples = calibrate::samples(&import.graph, path)?;
-        let progress = Mutex::new(None);
+        let samples = calibrate::samples(host, &import.graph, path)?;
+        let (progress, listener) = (Mutex::new(None), host.listener());
         let progress = move |stage: Stage, done: usize, all: usize| {
             if let Ok(mut bar) = progress.lock() {
                 if done == 0 {
@@ -80,7 +81,7 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
                         Stage::Fitting => "fitting layers",
                         Stage::Tuning => "fine-tuning",
                     };
-                    *bar = Some(Progress::new(what, all as u64));
+                    *bar = Some(Progress::new(listener.clone(), what, all as u64));
                 }
                 bar.iter_mut().for_each(|bar| bar.advance(u64::from(done > 0)));
             }
@@ -94,22 +95,25 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
         };
         let mut builder = chosen.builder(settings)?.progress(progress);
         if options.max_size.is_some() || options.max_drop.is_some() {
-            let labels =
-                options.labels.as_deref().map(|path| compare::labels(path, samples.count())).transpose()?;
+            let labels = options
+                .labels
+                .as_deref()
+                .map(|path| compare::labels(host, path, samples.count()))
+                .transpose()?;
             builder = builder.budget(Limits { size: options.max_size, drop: options.max_drop, labels });
         }
         let builder = builder.repair(samples, repair);
         compiler = builder.build().map_err(|error| chosen.refused(error))?;
     }
-    import.notes.iter().for_each(|note| err!("note: {note}"));
+    import.notes.iter().for_each(|note| err!(host, "note: {note}"));
     let compiled = compiler
-        .compile(import.graph, &mut |pass, text| err!("// after {pass}\n{text}"))
+        .compile(import.graph, &mut |pass, text| err!(host, "// after {pass}\n{text}"))
         .map_err(|e| Failure::from(e).in_file(model.display()))?;
     let compiled = Compiled { notes: import.notes, arrivals: import.arrivals, ..compiled };
     // What was repaired and sums floats has no scale to find.
     let finds_scales = options.options.activations == Activations::Int || compiled.repair.is_none();
     let compiled = match options.calibrate.as_ref().filter(|_| finds_scales) {
-        Some(samples) => calibrate::scales(compiled, samples)?,
+        Some(samples) => calibrate::scales(host, compiled, samples)?,
         None => compiled,
     };
     if let Some(limit) = options.max_memory {
@@ -118,34 +122,31 @@ pub fn run(options: &Compile, json: bool) -> Result<(), Failure> {
     if let Some(summary) = &compiled.repair {
         check_size(&compiled, summary).map_err(|failure| failure.in_file(model.display()))?;
         if let (Some(path), Some(found)) = (&options.frontier, &summary.frontier) {
-            data::write(path, frontier::svg(found).as_bytes())?;
+            host.write(path, frontier::svg(found).into_bytes())?;
         }
     }
     if options.time_passes {
         for timing in &compiled.timings {
             let (ms, edits) = (timing.time.as_secs_f64() * 1e3, timing.edits);
-            err!("{:20} {ms:9.3} ms  {edits} changes", timing.pass);
+            err!(host, "{:20} {ms:9.3} ms  {edits} changes", timing.pass);
         }
     }
     if let Some(path) = &options.report {
-        report::write(path, &report(&compiled)?)?;
+        report::write(host, path, &report(host, &compiled)?)?;
     }
     match options.emit {
-        Some(Emit::Twir) => write_text(options, &text::print_full(&compiled.graph))?,
-        Some(Emit::Dot) => write_text(options, &dot::print(&compiled.graph))?,
+        Some(Emit::Twir) => write_text(host, options, text::print_full(&compiled.graph))?,
+        Some(Emit::Dot) => write_text(host, options, dot::print(&compiled.graph))?,
         Some(Emit::Onnx) => {
             let bytes = twnc_onnx::export_as(&compiled.graph, ternary_format(options.onnx_format))
-                .map_err(twnc::CompileError::from)?;
-            data::write(target(options), &bytes)?;
+                .map_err(crate::CompileError::from)?;
+            host.write(target(options), bytes)?;
         }
         None => {
-            let target = target(options);
-            compiled.program.write_file(&data::destination(target)).map_err(|e| {
-                Failure::unacceptable(format!("cannot be written: {e}")).in_file(target.display())
-            })?;
+            host.write_program(target(options), &compiled.program)?;
         }
     }
-    summarise(options, model, &compiled, json)
+    summarise(host, options, model, &compiled, json)
 }
 
 /// Refuses a file that has become larger than what was weighed.
@@ -172,22 +173,31 @@ fn check_memory(compiled: &Compiled, limit: usize) -> Result<(), Failure> {
 }
 
 /// Says what was made, and warns loudly where a network was rounded that was not trained for it.
-fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -> Result<(), Failure> {
+fn summarise(
+    host: &Host,
+    options: &Compile,
+    model: &Path,
+    compiled: &Compiled,
+    json: bool,
+) -> Result<(), Failure> {
     for remark in compiled.remarks.iter().filter(|remark| remark.kind == RemarkKind::Warning) {
-        err!("warning: `{}`: {}", remark.node, remark.message);
+        caution!(host, "warning: `{}`: {}", remark.node, remark.message);
     }
     let rounded = compiled.rounded_layers();
     if let Some(summary) = &compiled.repair {
-        err!("{} made ternary and repaired", counted(summary.layers, "layer"));
-        summary.frontier.iter().for_each(frontier::show);
-        summary.describe_tuning().iter().for_each(|tuning| err!("  {tuning}"));
-        summary.outputs.iter().for_each(|output| err!("  `{}`: {}", output.name, summary.describe(output)));
+        err!(host, "{} made ternary and repaired", counted(summary.layers, "layer"));
+        summary.frontier.iter().for_each(|found| frontier::show(host, found));
+        summary.describe_tuning().iter().for_each(|tuning| err!(host, "  {tuning}"));
+        summary
+            .outputs
+            .iter()
+            .for_each(|output| err!(host, "  `{}`: {}", output.name, summary.describe(output)));
     }
     // Real samples say more than noise.
     let agreement = match rounded {
         0 => None,
         _ if compiled.repair.is_some() => None,
-        _ => agreement(options, model, compiled)?,
+        _ => agreement(host, options, model, compiled)?,
     };
     if rounded > 0 && compiled.repair.is_none() {
         let measured = match agreement {
@@ -198,7 +208,8 @@ fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -
             None => "Its agreement with the float network was not measured: an input has an open size other than the batch, or is large."
                 .to_owned(),
         };
-        err!(
+        caution!(
+            host,
             "WARNING: {} of a network that was not trained for it {} rounded to ternary. This usually destroys its \
              accuracy (ResNet-8 on CIFAR-10 falls from 75% to 10%). {measured}\n  What helps: --calibrate X.npz, some hundred \
              inputs without labels, to which layers are fitted; train it ternary; keep sensitive layers float \
@@ -209,11 +220,11 @@ fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -
         );
     }
     let (Some(path), None) = (&options.target, options.emit) else { return Ok(()) };
-    let size = |path: &Path| std::fs::metadata(path).map(|m| m.len()).unwrap_or(0);
-    let (from, to) = (size(model), size(path));
+    let (from, to) = (host.size(model), host.size(path));
     let ternary = compiled.ternary_layers();
     if json {
         out!(
+            host,
             "{}",
             serde_json::json!({
                 "output": path.display().to_string(), "bytes": to, "bytes_onnx": from,
@@ -228,7 +239,7 @@ fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -
             ratio if ratio < 1.1 => format!("{} has {from}", model.display()),
             ratio => format!("{ratio:.1} times smaller than {}", model.display()),
         };
-        out!("{}: {to} bytes, {beside}; {}", path.display(), counted(ternary, "ternary layer"));
+        out!(host, "{}: {to} bytes, {beside}; {}", path.display(), counted(ternary, "ternary layer"));
     }
     Ok(())
 }
@@ -236,13 +247,19 @@ fn summarise(options: &Compile, model: &Path, compiled: &Compiled, json: bool) -
 /// The share of synthetic samples for which the compiled network has the float network's class; `None` where the inputs have open sizes
 /// other than a batch, for which no size would be representative, or are
 /// large.
-fn agreement(options: &Compile, model: &Path, compiled: &Compiled) -> Result<Option<f64>, Failure> {
+fn agreement(
+    host: &Host,
+    options: &Compile,
+    model: &Path,
+    compiled: &Compiled,
+) -> Result<Option<f64>, Failure> {
     let passes = CompileOptions {
         ternarise: Ternarise::None,
         activations: Activations::F32,
         ..options.options.clone()
     };
-    let float = passes.compiler(RunOptions::default())?.compile_file(model)?;
+    let graph = host.import(model, &passes.import())?.graph;
+    let float = passes.compiler(RunOptions::default())?.compile(graph, &mut |_, _| {})?;
     let modules = [float.program, compiled.program.clone()].map(|p| Module::new(p, Functions::default()));
     let [Ok(float), Ok(ternary)] = modules else { return Ok(None) };
     let open_inside = |m: &Module| {
@@ -309,7 +326,7 @@ fn repair(summary: &Summary) -> serde_json::Value {
 }
 
 /// What became of each layer, and what passes said of it.
-fn report(compiled: &Compiled) -> Result<serde_json::Value, Failure> {
+fn report(host: &Host, compiled: &Compiled) -> Result<serde_json::Value, Failure> {
     let remarks = compiled.remarks.iter().map(|remark| {
         let kind = match remark.kind {
             RemarkKind::Applied => "applied",
@@ -325,7 +342,7 @@ fn report(compiled: &Compiled) -> Result<serde_json::Value, Failure> {
     });
     // Open sizes as 1.
     let cost = Flow::of(&compiled.graph).map(|flow| flow.cost(&CountingCost)).unwrap_or_default();
-    let mut all = report::model(&compiled.program, &inspect::accounts(compiled))?;
+    let mut all = report::model(host, &compiled.program, &inspect::accounts(compiled))?;
     let own = serde_json::json!({
         "network": compiled.graph.name(),
         "cost": {
@@ -358,11 +375,11 @@ fn target(options: &Compile) -> &Path {
     options.target.as_deref().unwrap_or(Path::new(""))
 }
 
-fn write_text(options: &Compile, text: &str) -> Result<(), Failure> {
+fn write_text(host: &Host, options: &Compile, text: String) -> Result<(), Failure> {
     match &options.target {
-        Some(path) => data::write(path, text.as_bytes()),
+        Some(path) => host.write(path, text.into_bytes()),
         None => {
-            out!("{}", text.trim_end());
+            out!(host, "{}", text.trim_end());
             Ok(())
         }
     }

@@ -1,7 +1,7 @@
 //! The curve of a training: a line for each epoch on the terminal, a table as CSV, a drawing as SVG.
 
+use crate::Epoch;
 use std::fmt::Write as _;
-use twnc::Epoch;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 320.0;

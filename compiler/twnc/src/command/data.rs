@@ -1,13 +1,13 @@
 //! Arrays on disk: `.npy`, `.npz`, folders of `.npy`, and images.
 
 use super::failure::{Failure, Kind};
+use crate::arrays::{self, ArrayError, Picture, PictureError};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use twnc::arrays::{self, ArrayError, Picture, PictureError};
 use twnc_runtime::{ElementType, Output, PortInfo, Size};
 
-pub use twnc::arrays::Arrays;
+pub use crate::arrays::Arrays;
 
 /// Reads one `.npy` file.
 pub fn read_npy(path: &Path) -> Result<Output, Failure> {

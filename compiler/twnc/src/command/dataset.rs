@@ -2,11 +2,12 @@
 
 use super::data;
 use super::failure::{Failure, Kind};
+use super::host::{Content, Host};
+use crate::Samples;
 use flate2::read::GzDecoder;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use twnc::Samples;
 use twnc_ir::{Data, ElementType, Graph, Tensor};
 use twnc_runtime::Output;
 
@@ -30,7 +31,7 @@ pub struct Dataset {
 
 /// Samples for a graph: FILE.npz or a folder of NAME.npy by the names of inputs; FILE.npy, idx images or a folder of folders of images for the only
 /// input. The folders are the classes, in the order of their names.
-pub fn read(graph: &Graph, path: &Path, pixels: &Pixels) -> Result<Dataset, Failure> {
+pub fn read(host: &Host, graph: &Graph, path: &Path, pixels: &Pixels) -> Result<Dataset, Failure> {
     let fail = |message: String| Failure::unacceptable(message).in_file(path.display());
     let only = || match graph.inputs() {
         [port] => Ok((port.name.clone(), graph.ty(port.value))),
@@ -41,7 +42,7 @@ pub fn read(graph: &Graph, path: &Path, pixels: &Pixels) -> Result<Dataset, Fail
         Ok(Dataset { samples: Samples::new([(only()?.0, tensor)]), labels })
     };
     if path.is_dir() && class_folders(path)?.is_empty() || path.extension().is_some_and(|e| e == "npz") {
-        return Ok(Dataset { samples: super::calibrate::samples(graph, path)?, labels: None });
+        return Ok(Dataset { samples: super::calibrate::samples(host, graph, path)?, labels: None });
     }
     if path.is_dir() {
         let (name, ty) = only()?;
@@ -77,14 +78,19 @@ pub fn read(graph: &Graph, path: &Path, pixels: &Pixels) -> Result<Dataset, Fail
         twnc_runtime::ElementType::F32
     };
     let array = data::convert(array, element, &name).map_err(|e| e.in_file(path.display()))?;
-    let samples = twnc::samples([(name, array)]).map_err(fail)?;
+    let samples = crate::samples([(name, array)]).map_err(fail)?;
     Ok(Dataset { samples, labels: None })
 }
 
 /// Classes: FILE.npy of whole numbers, or idx labels.
-pub fn labels(path: &Path) -> Result<Vec<usize>, Failure> {
+pub fn labels(host: &Host, path: &Path) -> Result<Vec<usize>, Failure> {
     let fail = |message: String| Failure::unacceptable(message).in_file(path.display());
-    if is_idx(path)? {
+    let given = match host.content(path) {
+        Some(Content::Array(array)) => Some(array),
+        Some(_) => return Err(fail("this is not an array".to_owned())),
+        None => None,
+    };
+    if given.is_none() && is_idx(path)? {
         let (sizes, bytes) = idx(path)?;
         return match sizes.as_slice() {
             [_] => Ok(bytes.into_iter().map(usize::from).collect()),
@@ -92,7 +98,7 @@ pub fn labels(path: &Path) -> Result<Vec<usize>, Failure> {
         };
     }
     let whole = |i: i64| usize::try_from(i).ok();
-    let labels: Option<Vec<usize>> = match data::read_npy(path)? {
+    let labels: Option<Vec<usize>> = match given.map_or_else(|| data::read_npy(path), Ok)? {
         Output::I64(a) => a.iter().map(|&i| whole(i)).collect(),
         Output::I32(a) => a.iter().map(|&i| whole(i.into())).collect(),
         Output::U8(a) => Some(a.iter().map(|&i| usize::from(i)).collect()),

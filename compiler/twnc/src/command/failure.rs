@@ -1,8 +1,8 @@
 //! How the command fails: an exit code, a message, and what to do.
 
+use crate::CompileError;
 use miette::Diagnostic;
 use std::fmt;
-use twnc::CompileError;
 use twnc_ir::{PassError, PipelineError};
 use twnc_lower::LowerError;
 use twnc_onnx::{ImportProblem, NodeProblem, OnnxError, Setting};

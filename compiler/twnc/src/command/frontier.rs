@@ -1,8 +1,9 @@
 //! What a budget weighed: size against error, as a table on the terminal, as JSON, and as a drawing.
 
 use super::err;
+use super::host::Host;
+use crate::{Form, Frontier, Point};
 use std::fmt::Write as _;
-use twnc::{Form, Frontier, Point};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 400.0;
@@ -11,10 +12,11 @@ const MARGIN: f64 = 64.0;
 const ROWS: usize = 12;
 
 /// Prints the points that were measured, and some between.
-pub fn show(frontier: &Frontier) {
+pub fn show(host: &Host, frontier: &Frontier) {
     let all = frontier.points.len();
     let every = all.div_ceil(ROWS).max(1);
     err!(
+        host,
         "  {:>12}  {:>9}  {:>9}  {:>9}  {:>8}  forms of layers",
         "bytes",
         "error",
@@ -30,6 +32,7 @@ pub fn show(frontier: &Frontier) {
         let percent =
             |share: Option<f64>| share.map_or(String::new(), |share| format!("{:.1}%", 100.0 * share));
         err!(
+            host,
             "{} {:>12}  {:>9.4}  {:>9}  {:>9}  {:>8}  {}",
             if i == frontier.chosen { ">" } else { " " },
             format!("{}{}", if point.is_exact { "" } else { "~" }, point.bytes),
@@ -40,7 +43,7 @@ pub fn show(frontier: &Frontier) {
             forms(point)
         );
     }
-    err!("  with all layers in one ternary form: {} bytes", frontier.ternary_bytes);
+    err!(host, "  with all layers in one ternary form: {} bytes", frontier.ternary_bytes);
 }
 
 fn forms(point: &Point) -> String {

@@ -2,12 +2,14 @@
 
 use super::arguments::Inspect;
 use super::failure::Failure;
+use super::host::Host;
 use super::{out, sizes};
+use crate::Compiled;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use twnc::Compiled;
 use twnc_ir::RunOptions;
+use twnc_onnx::Import;
 use twnc_program::interpret::Functions;
 use twnc_program::step::Contraction;
 use twnc_program::{ConstantData, Operand, Operations, Program, Step, StepKind, operations};
@@ -73,28 +75,29 @@ struct Totals {
 }
 
 /// Shows a compiled model, or an ONNX file as it would be compiled.
-pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
+pub fn run(host: &Host, options: &Inspect, json: bool) -> Result<(), Failure> {
     let is_onnx = options.model.extension().is_some_and(|extension| extension == "onnx");
     let (module, accounts, dims) = if is_onnx {
         let compiler = options.options.compiler(RunOptions::default())?;
-        let compiled = compiler.compile_file(&options.model)?;
+        let Import { graph, notes, arrivals } = host.import(&options.model, &options.options.import())?;
+        let compiled = Compiled { notes, arrivals, ..compiler.compile(graph, &mut |_, _| {})? };
         let accounts = accounts(&compiled);
         // The import has given the named dimensions their sizes.
         (Module::new(compiled.program, Functions::default())?, accounts, &[][..])
     } else {
-        (Module::open(&options.model)?, BTreeMap::new(), options.options.dim.as_slice())
+        (host.module(&options.model)?, BTreeMap::new(), options.options.dim.as_slice())
     };
     let bytes = match is_onnx {
         true => module.program().to_bytes().len() as u64,
-        false => std::fs::metadata(&options.model).map(|m| m.len()).unwrap_or(0),
+        false => host.size(&options.model),
     };
-    let (report, plan) = describe(&module, dims, &accounts, bytes)?;
-    show(&report, json);
+    let (report, plan) = describe(host, &module, dims, &accounts, bytes)?;
+    show(host, &report, json);
     let program = module.program();
     if options.disassemble {
         for (step, planned) in program.steps.iter().zip(&plan) {
             for function in &planned.functions {
-                out!("\n; {}, of `{}`\n{}", function.name(), step.name, function.disassemble());
+                out!(host, "\n; {}, of `{}`\n{}", function.name(), step.name, function.disassemble());
             }
         }
     }
@@ -103,13 +106,14 @@ pub fn run(options: &Inspect, json: bool) -> Result<(), Failure> {
 
 /// The layers of a compiled model of so many bytes, with what they cost, and the plan by which they run.
 pub fn describe(
+    host: &Host,
     module: &Module,
     dims: &[(String, i64)],
     accounts: &BTreeMap<String, Account>,
     bytes: u64,
 ) -> Result<(Report, Vec<PlanReport>), Failure> {
     let program = module.program();
-    let shapes = sizes::shapes(module, dims)?;
+    let shapes = sizes::shapes(host, module, dims)?;
     let session = module.session(SessionOptions::default())?;
     let resolved = session.shapes(&shapes)?;
     let plan = session.plan(&shapes)?;
@@ -232,13 +236,14 @@ fn constant(operand: Operand) -> Option<twnc_program::ConstantId> {
     }
 }
 
-fn show(report: &Report, json: bool) {
+fn show(host: &Host, report: &Report, json: bool) {
     if json {
-        out!("{}", serde_json::json!(report));
+        out!(host, "{}", serde_json::json!(report));
         return;
     }
     let width = report.layers.iter().map(|layer| layer.name.chars().count()).max().unwrap_or(0).clamp(5, 48);
     out!(
+        host,
         "{:width$}  {:6}  {:18}  {:7}  {:7}  {:>6}  {:>12}  {:>12}  {:>12}",
         "layer",
         "op",
@@ -253,6 +258,7 @@ fn show(report: &Report, json: bool) {
     for layer in &report.layers {
         let shape = layer.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
         out!(
+            host,
             "{:width$}  {:6}  {shape:18}  {:7}  {:7}  {:>5.1}%  {:>12}  {:>12}  {:>12}",
             layer.name,
             layer.op,
@@ -264,14 +270,14 @@ fn show(report: &Report, json: bool) {
             layer.counts.multiplications_epilogue
         );
         if let Some(form) = &layer.in_file {
-            out!("{:width$}    in the file: {form}", "");
+            out!(host, "{:width$}    in the file: {form}", "");
         }
         if let Some(how) = &layer.recognised {
-            out!("{:width$}    {how}", "");
+            out!(host, "{:width$}    {how}", "");
         }
         if let Some(reason) = &layer.why_not {
             let rounded = if layer.ternary { "rounded, for it was " } else { "" };
-            out!("{:width$}    {rounded}not ternary: {reason}", "");
+            out!(host, "{:width$}    {rounded}not ternary: {reason}", "");
         }
         if let Some(code) = &layer.code {
             let CodeReport { instructions, multiplying, epilogue, calls } = code;
@@ -280,6 +286,7 @@ fn show(report: &Report, json: bool) {
                 _ => format!(" (and {epilogue} when it is finished)"),
             };
             out!(
+                host,
                 "{:width$}    code of the sum: {instructions} instructions, {multiplying} multiply{finished}, {calls} calls",
                 ""
             );
@@ -287,6 +294,7 @@ fn show(report: &Report, json: bool) {
     }
     let LayerCounts { additions, multiplications_kernel, multiplications_epilogue } = report.others;
     out!(
+        host,
         "{:width$}  {:6}  {:18}  {:7}  {:7}  {:>6}  {additions:>12}  {multiplications_kernel:>12}  {multiplications_epilogue:>12}",
         "other",
         "",
@@ -297,6 +305,7 @@ fn show(report: &Report, json: bool) {
     );
     let Totals { additions, multiplications, multiplications_float_network } = report.totals;
     out!(
+        host,
         "{} bytes; per inference {additions} additions and {multiplications} multiplications, against {multiplications_float_network} of the float network",
         report.bytes
     );

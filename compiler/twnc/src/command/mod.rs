@@ -1,4 +1,5 @@
-//! The command: arguments in, exit code out. Results go to standard output, everything else to standard error.
+//! The command: arguments in, exit code out. Results go to standard output, everything else to standard error; or, where an application executes it
+//! ([`execute`]), to its [`Host`], whose models and arrays need be in no file.
 
 mod arguments;
 mod bench;
@@ -10,6 +11,7 @@ mod data;
 mod dataset;
 mod failure;
 mod frontier;
+mod host;
 mod inspect;
 mod lists;
 mod opt;
@@ -24,60 +26,73 @@ mod tuning;
 
 use arguments::{Cli, Command};
 use clap::Parser as _;
-use failure::Failure;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Parses the command line and does what it says.
+pub use failure::{Failure, Kind};
+pub use host::{Content, Event, Host, Listener};
+
+/// Does what the process's command line says, on the terminal.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return refuse(&error),
-    };
-    let json = cli.json;
-    match dispatch(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let code = failure.exit_code();
-            if json {
-                err!("{}", failure.json());
-            } else {
-                err!("{:?}", miette::Report::new(failure));
-            }
-            ExitCode::from(code)
-        }
-    }
+    ExitCode::from(main_of(std::env::args_os()))
 }
 
-fn dispatch(cli: Cli) -> Result<(), Failure> {
+/// Does what a command line says, which begins with the name of the command, on the terminal; the exit code.
+pub fn main_of(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let host = Host::terminal();
+    let (failure, json) = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => {
+            let json = cli.json;
+            match dispatch(&host, cli) {
+                Ok(()) => return 0,
+                Err(failure) => (failure, json),
+            }
+        }
+        Err(error) if !error.use_stderr() => {
+            // Help and version are no failure. Nothing is lost when standard output is closed.
+            let _ = error.print();
+            return 0;
+        }
+        Err(error) => (refused(&error), arguments.iter().any(|word| word == "--json")),
+    };
+    let code = failure.exit_code();
+    match (json, failure.kind) {
+        (true, _) => err!(&host, "{}", failure.json()),
+        // Already laid out as text of a terminal.
+        (false, Kind::Usage) if failure.help.is_none() => err!(&host, "{failure}"),
+        (false, _) => err!(&host, "{:?}", miette::Report::new(failure)),
+    }
+    code
+}
+
+/// Does what a command line says, which begins with the name of the command, for a host.
+///
+/// # Errors
+/// What the command would print, with what its exit code says as the kind.
+pub fn execute(arguments: impl IntoIterator<Item = OsString>, host: &Host) -> Result<(), Failure> {
+    dispatch(host, Cli::try_parse_from(arguments).map_err(|error| refused(&error))?)
+}
+
+fn dispatch(host: &Host, cli: Cli) -> Result<(), Failure> {
     let json = cli.json;
     match cli.command {
-        Some(Command::Run(options)) => run::run(&options, json),
-        Some(Command::Bench(options)) => bench::run(&options, json),
-        Some(Command::Inspect(options)) => inspect::run(&options, json),
-        Some(Command::Compare(options)) => compare::run(&options, json),
-        Some(Command::Train(options)) => train::run(&options, json),
-        Some(Command::Opt(options)) => opt::run(&options),
-        Some(Command::Passes) => lists::passes(json),
-        Some(Command::Rules(options)) => rules::run(&options, json),
-        Some(Command::Ops) => lists::operators(json),
-        None => compile::run(&cli.compile, json),
+        Some(Command::Run(options)) => run::run(host, &options, json),
+        Some(Command::Bench(options)) => bench::run(host, &options, json),
+        Some(Command::Inspect(options)) => inspect::run(host, &options, json),
+        Some(Command::Compare(options)) => compare::run(host, &options, json),
+        Some(Command::Train(options)) => train::run(host, &options, json),
+        Some(Command::Opt(options)) => opt::run(host, &options),
+        Some(Command::Passes) => lists::passes(host, json),
+        Some(Command::Rules(options)) => rules::run(host, &options, json),
+        Some(Command::Ops) => lists::operators(host, json),
+        None => compile::run(host, &cli.compile, json),
     }
 }
 
-/// What clap says of a command line: help and version are no failure.
-fn refuse(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        // Nothing is lost when standard output is closed.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
-    }
-    let failure = Failure::usage(error.render().to_string().trim_end());
-    if std::env::args_os().any(|word| word == "--json") {
-        err!("{}", failure.json());
-    } else {
-        err!("{failure}");
-    }
-    ExitCode::from(failure.exit_code())
+/// What clap says of a command line.
+fn refused(error: &clap::Error) -> Failure {
+    Failure::usage(error.render().to_string().trim_end())
 }
 
 /// `1 layer`, `2 layers`.
@@ -85,20 +100,20 @@ fn counted(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Prints a result line; a closed standard output is no failure of ours.
+/// A line of the results, for a host.
 macro_rules! out {
-    ($($argument:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($argument)*);
-    }};
+    ($host:expr, $($argument:tt)*) => { $host.result(format_args!($($argument)*)) };
 }
-pub(crate) use out;
+use out;
 
-/// Prints to standard error; a closed one changes no exit code.
+/// Something that a host should hear of.
 macro_rules! err {
-    ($($argument:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($argument)*);
-    }};
+    ($host:expr, $($argument:tt)*) => { $host.note(format_args!($($argument)*)) };
 }
-pub(crate) use err;
+use err;
+
+/// Something that a host should be warned of.
+macro_rules! caution {
+    ($host:expr, $($argument:tt)*) => { $host.warn(format_args!($($argument)*)) };
+}
+use caution;

@@ -1,5 +1,6 @@
-//! A progress bar, on a terminal, for what takes longer than a second.
+//! Progress: a bar on a terminal, for what takes longer than a second, or whatever a listener makes of it.
 
+use super::host::{Event, Host, Listener};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -9,17 +10,23 @@ pub struct Progress {
     bar: ProgressBar,
     start: Instant,
     shown: bool,
+    what: &'static str,
+    listener: Option<Listener>,
 }
 
 impl Progress {
     /// Progress of `total` pieces of work.
-    pub fn new(what: &'static str, total: u64) -> Progress {
+    pub fn new(listener: Option<Listener>, what: &'static str, total: u64) -> Progress {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}") {
             bar.set_style(style);
         }
         bar.set_message(what);
-        Progress { bar, start: Instant::now(), shown: !std::io::stderr().is_terminal() }
+        // A listener does its own drawing.
+        let shown = listener.is_some() || !std::io::stderr().is_terminal();
+        let progress = Progress { bar, start: Instant::now(), shown, what, listener };
+        progress.tell();
+        progress
     }
 
     /// `n` more pieces are done.
@@ -29,6 +36,22 @@ impl Progress {
             self.shown = true;
         }
         self.bar.inc(n);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        if let Some(listener) = &self.listener {
+            let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
+            // Work that can stop early asks for it where it can (`Host::interruption`).
+            listener(Event::Progress { what: self.what, done, total });
+        }
+    }
+}
+
+impl Host {
+    /// Progress of `total` pieces of work, told to the listener, or shown on the terminal.
+    pub(super) fn progress(&self, what: &'static str, total: u64) -> Progress {
+        Progress::new(self.listener(), what, total)
     }
 }
 

@@ -3,14 +3,14 @@
 //! The page holds the JSON as text that no name can end (`<` is written as `\u003c`), and its script only ever sets text, so that names out of
 //! a file cannot become markup.
 
-use super::data;
 use super::failure::Failure;
+use super::host::Host;
 use super::inspect::{self, Account, LayerReport};
+use crate::synthetic;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
-use twnc::synthetic;
 use twnc_program::interpret::Functions;
 use twnc_program::{ConstantData, ConstantId, Operand, Program, Step, StepKind};
 use twnc_runtime::{Input, Module, SessionOptions};
@@ -27,14 +27,14 @@ const TIMED_ELEMENTS: usize = 1 << 22;
 const TIMED_BYTES: usize = 2 << 30;
 
 /// Writes a report: a page where the file is called `.html` or `.htm`, else JSON.
-pub fn write(path: &Path, report: &Value) -> Result<(), Failure> {
+pub fn write(host: &Host, path: &Path, report: &Value) -> Result<(), Failure> {
     let is_page =
         path.extension().is_some_and(|e| e.eq_ignore_ascii_case("html") || e.eq_ignore_ascii_case("htm"));
     let text = match is_page {
         true => page(report),
         false => serde_json::to_string_pretty(report).map_err(Failure::unacceptable)?,
     };
-    data::write(path, text.as_bytes())
+    host.write(path, text.into_bytes())
 }
 
 fn page(report: &Value) -> String {
@@ -42,10 +42,14 @@ fn page(report: &Value) -> String {
 }
 
 /// What is known of a compiled model's layers, in the order of its steps; sizes that are open are 1.
-pub fn model(program: &Program, accounts: &BTreeMap<String, Account>) -> Result<Map<String, Value>, Failure> {
+pub fn model(
+    host: &Host,
+    program: &Program,
+    accounts: &BTreeMap<String, Account>,
+) -> Result<Map<String, Value>, Failure> {
     let bytes = program.to_bytes().len() as u64;
     let module = Module::new(program.clone(), Functions::default())?;
-    let (report, plan) = inspect::describe(&module, &[], accounts, bytes)?;
+    let (report, plan) = inspect::describe(host, &module, &[], accounts, bytes)?;
     let times = times(&module);
     let session = module.session(SessionOptions::default())?;
     let clock = session.cycles_per_second();

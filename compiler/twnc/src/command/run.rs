@@ -3,16 +3,17 @@
 use super::arguments::{Run, SessionArguments};
 use super::data::{self, Arrays};
 use super::failure::Failure;
+use super::host::Host;
 use super::out;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 use twnc_runtime::{Input, Module, Output, Session, SessionOptions, Tuning};
 
 /// Runs a compiled model once.
-pub fn run(options: &Run, json: bool) -> Result<(), Failure> {
+pub fn run(host: &Host, options: &Run, json: bool) -> Result<(), Failure> {
     if let Some(output) = &options.target {
         let files = options.input.iter().map(|input| Path::new(input.rsplit('=').next().unwrap_or(input)));
-        data::keep_apart(
+        host.keep_apart(
             output,
             [options.model.as_path()]
                 .into_iter()
@@ -21,7 +22,7 @@ pub fn run(options: &Run, json: bool) -> Result<(), Failure> {
                 .chain(files),
         )?;
     }
-    let module = Module::open(&options.model)?;
+    let module = host.module(&options.model)?;
     let inputs = match &options.image {
         Some(image) => image_input(&module, image, options)?,
         None => array_inputs(&module, &options.input)?,
@@ -33,7 +34,7 @@ pub fn run(options: &Run, json: bool) -> Result<(), Failure> {
     match &options.target {
         Some(path) => data::write_npz(path, &outputs),
         None => {
-            outputs.iter().for_each(|(name, output)| show(name, output, json));
+            outputs.iter().for_each(|(name, output)| show(host, name, output, json));
             Ok(())
         }
     }
@@ -133,13 +134,13 @@ fn image_input(module: &Module, path: &Path, options: &Run) -> Result<Vec<(Strin
 }
 
 /// An output in a line: its shape, and the largest element of each row where there are few.
-fn show(name: &str, output: &Output, json: bool) {
+fn show(host: &Host, name: &str, output: &Output, json: bool) {
     if json {
         let elements: Vec<f64> = numbers(output);
-        out!("{}", serde_json::json!({"name": name, "shape": output.shape(), "elements": elements}));
+        out!(host, "{}", serde_json::json!({"name": name, "shape": output.shape(), "elements": elements}));
         return;
     }
-    out!("{name}: {} {:?}", output.element(), output.shape());
+    out!(host, "{name}: {} {:?}", output.element(), output.shape());
     let elements = numbers(output);
     let width = output.shape().last().copied().unwrap_or(1).max(1);
     for row in elements.chunks(width).take(16) {
@@ -149,7 +150,7 @@ fn show(name: &str, output: &Output, json: bool) {
             .fold((0, f64::NEG_INFINITY), |best, (i, &x)| if x > best.1 { (i, x) } else { best });
         let shown = row.iter().take(10).map(|x| format!("{x:.4}")).collect::<Vec<_>>().join(" ");
         let more = if row.len() > 10 { " ..." } else { "" };
-        out!("  largest at {} ({:.4}); {shown}{more}", largest.0, largest.1);
+        out!(host, "  largest at {} ({:.4}); {shown}{more}", largest.0, largest.1);
     }
 }
 

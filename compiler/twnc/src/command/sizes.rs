@@ -2,12 +2,13 @@
 
 use super::err;
 use super::failure::Failure;
-use twnc::synthetic;
+use super::host::Host;
+use crate::synthetic;
 use twnc_runtime::{Module, Size};
 
 /// The shapes of the inputs. A name in `dims` that no input has is an error; a note on standard error tells of sizes other than a
 /// batch that are taken as 1, since no time or count for such inputs says anything of a real one.
-pub fn shapes(module: &Module, dims: &[(String, i64)]) -> Result<Vec<Vec<usize>>, Failure> {
+pub fn shapes(host: &Host, module: &Module, dims: &[(String, i64)]) -> Result<Vec<Vec<usize>>, Failure> {
     let open = names(module, 0);
     if let Some((name, _)) = dims.iter().find(|(name, _)| !open.contains(name)) {
         let message = format!("option --dim {name}: no input of the model has an open dimension `{name}`");
@@ -20,7 +21,7 @@ pub fn shapes(module: &Module, dims: &[(String, i64)]) -> Result<Vec<Vec<usize>>
     let inside: Vec<String> = inside.collect();
     if !inside.is_empty() {
         let flags: Vec<String> = inside.iter().map(|name| format!("--dim {name}=N")).collect();
-        err!("note: {} taken as 1; {} gives another size", inside.join(", "), flags.join(" "));
+        err!(host, "note: {} taken as 1; {} gives another size", inside.join(", "), flags.join(" "));
     }
     Ok(synthetic::shapes(module, 1, dims))
 }

@@ -2,14 +2,14 @@
 
 use super::dataset::{self, Dataset, Pixels};
 use super::failure::{Failure, Kind};
+use super::host::Host;
 use super::progress::Progress;
 use super::training::{Method, Train};
-use super::{counted, curve, data, err, out};
+use super::{counted, curve, err, out};
+use crate::{Augment, Data, Epoch, GradientError, TrainError, TrainOptions, Trainer};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use twnc::{Augment, Data, Epoch, GradientError, TrainError, TrainOptions, Trainer};
 use twnc_ir::Graph;
 use twnc_passes as passes;
 
@@ -17,17 +17,16 @@ use twnc_passes as passes;
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Trains a network and writes it.
-pub fn run(options: &Train, json: bool) -> Result<(), Failure> {
+pub fn run(host: &Host, options: &Train, json: bool) -> Result<(), Failure> {
     let read = [&options.model, &options.data].into_iter().chain(&options.labels).chain(&options.validation);
     let read: Vec<&Path> = read.chain(&options.validation_labels).map(std::path::PathBuf::as_path).collect();
     for output in std::iter::once(&options.target).chain(&options.checkpoint).chain(&options.curve) {
-        data::keep_apart(output, read.iter().copied())?;
+        host.keep_apart(output, read.iter().copied())?;
     }
-    let import =
-        twnc_onnx::import_file(&options.model, &options.import()).map_err(twnc::CompileError::from)?;
-    import.notes.iter().for_each(|note| err!("note: {note}"));
+    let import = host.import(&options.model, &options.import())?;
+    import.notes.iter().for_each(|note| err!(host, "note: {note}"));
     let graph = import.graph;
-    let (training, validation) = samples(options, &graph)?;
+    let (training, validation) = samples(host, options, &graph)?;
     let choice = passes::Options {
         ternarise: passes::Mode::All,
         keep: options.keep.clone(),
@@ -40,10 +39,10 @@ pub fn run(options: &Train, json: bool) -> Result<(), Failure> {
     };
     let settings = TrainOptions {
         method: match options.method {
-            Method::Twn => twnc::Method::Twn,
-            Method::Bwn => twnc::Method::Bwn,
-            Method::Ttq => twnc::Method::Ttq,
-            Method::Float => twnc::Method::Float,
+            Method::Twn => crate::Method::Twn,
+            Method::Bwn => crate::Method::Bwn,
+            Method::Ttq => crate::Method::Ttq,
+            Method::Float => crate::Method::Float,
         },
         rule: options.rule(),
         rate: options.rate(),
@@ -60,36 +59,36 @@ pub fn run(options: &Train, json: bool) -> Result<(), Failure> {
     let fail = |e: TrainError| failure(e, options);
     let mut trainer = Trainer::new(&graph, &training, &choice, settings).map_err(fail)?;
     if let Some(path) = &options.checkpoint {
-        take_up(&mut trainer, path, options)?;
+        take_up(host, &mut trainer, path, options)?;
     }
     if !options.quiet {
         let (layers, steps) = (counted(trainer.rounded_layers(), "layer"), trainer.steps());
-        err!("{layers} rounded in every step; {} of {steps} steps", counted(options.epochs, "epoch"));
+        err!(host, "{layers} rounded in every step; {} of {steps} steps", counted(options.epochs, "epoch"));
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed))
-        .map_err(|e| Failure::unacceptable(format!("an interruption cannot be waited for: {e}")))?;
+    let stop = host.interruption()?;
     while !trainer.is_done() {
-        if !epoch(&mut trainer, options, &training, validation.as_ref(), &stop)? {
-            return interrupted(&trainer, options);
+        if !epoch(host, &mut trainer, options, &training, validation.as_ref(), &stop)? {
+            return interrupted(host, &trainer, options);
         }
-        save(&trainer, options)?;
-        curves(trainer.history(), options)?;
+        save(host, &trainer, options)?;
+        curves(host, trainer.history(), options)?;
     }
     let trained = trainer.finish().map_err(fail)?;
-    let bytes = twnc_onnx::export(&trained).map_err(twnc::CompileError::from)?;
-    data::write(&options.target, &bytes)?;
-    summarise(options, trainer.history(), trainer.rounded_layers(), json);
+    let bytes = twnc_onnx::export(&trained).map_err(crate::CompileError::from)?;
+    host.write(&options.target, bytes)?;
+    summarise(host, options, trainer.history(), trainer.rounded_layers(), json);
     Ok(())
 }
 
 /// The samples to train on, and those to validate on.
-fn samples(options: &Train, graph: &Graph) -> Result<(Data, Option<Data>), Failure> {
+fn samples(host: &Host, options: &Train, graph: &Graph) -> Result<(Data, Option<Data>), Failure> {
     let pixels = Pixels { mean: options.mean.clone(), std: options.std.clone() };
     let load = |path: &Path, labels: Option<&Path>| -> Result<Data, Failure> {
-        let Dataset { samples, labels: of_folders } = dataset::read(graph, path, &pixels)?;
-        let labels = labels.map(dataset::labels).transpose()?.or(of_folders.filter(|_| !options.distil));
+        let Dataset { samples, labels: of_folders } = dataset::read(host, graph, path, &pixels)?;
+        let labels = labels
+            .map(|labels| dataset::labels(host, labels))
+            .transpose()?
+            .or(of_folders.filter(|_| !options.distil));
         Ok(Data { samples, labels })
     };
     let training = load(&options.data, options.labels.as_deref())?;
@@ -115,14 +114,14 @@ fn samples(options: &Train, graph: &Graph) -> Result<(Data, Option<Data>), Failu
 }
 
 /// Goes on from a checkpoint, if there is one and it is asked for.
-fn take_up(trainer: &mut Trainer, path: &Path, options: &Train) -> Result<(), Failure> {
+fn take_up(host: &Host, trainer: &mut Trainer, path: &Path, options: &Train) -> Result<(), Failure> {
     match (path.exists(), options.resume) {
         (true, true) => {
             let bytes = std::fs::read(path)
                 .map_err(|e| Failure::unacceptable(format!("cannot be read: {e}")).in_file(path.display()))?;
             trainer.resume(&bytes).map_err(|e| failure(e, options).in_file(path.display()))?;
             let (epoch, step) = trainer.place();
-            err!("taken up behind {} and {}", counted(epoch, "epoch"), counted(step, "step"));
+            err!(host, "taken up behind {} and {}", counted(epoch, "epoch"), counted(step, "step"));
             Ok(())
         }
         (true, false) => Err(Failure::usage(format!("{} is there already", path.display()))
@@ -134,6 +133,7 @@ fn take_up(trainer: &mut Trainer, path: &Path, options: &Train) -> Result<(), Fa
 
 /// Trains an epoch; whether it came to its end.
 fn epoch(
+    host: &Host,
     trainer: &mut Trainer,
     options: &Train,
     training: &Data,
@@ -146,7 +146,7 @@ fn epoch(
     loop {
         let since = Instant::now();
         let found = trainer.epoch(training, validation, &mut |step, steps| {
-            let progress = progress.get_or_insert_with(|| Progress::new("training", steps as u64));
+            let progress = progress.get_or_insert_with(|| host.progress("training", steps as u64));
             progress.advance(u64::from(step > 0));
             let due = options.checkpoint.is_some() && since.elapsed() > INTERVAL;
             !stop.load(Ordering::Relaxed) && !due
@@ -156,31 +156,31 @@ fn epoch(
                 drop(progress);
                 if !options.quiet {
                     let seconds = begun.elapsed().as_secs_f64();
-                    err!("{}  {seconds:.1} s", curve::line(&epoch, options.epochs));
+                    err!(host, "{}  {seconds:.1} s", curve::line(&epoch, options.epochs));
                 }
                 return Ok(true);
             }
             None if stop.load(Ordering::Relaxed) => return Ok(false),
-            None => save(trainer, options)?,
+            None => save(host, trainer, options)?,
         }
     }
 }
 
-fn save(trainer: &Trainer, options: &Train) -> Result<(), Failure> {
-    options.checkpoint.as_ref().map_or(Ok(()), |path| data::write(path, &trainer.checkpoint()))
+fn save(host: &Host, trainer: &Trainer, options: &Train) -> Result<(), Failure> {
+    options.checkpoint.as_ref().map_or(Ok(()), |path| host.write(path, trainer.checkpoint()))
 }
 
-fn curves(epochs: &[Epoch], options: &Train) -> Result<(), Failure> {
+fn curves(host: &Host, epochs: &[Epoch], options: &Train) -> Result<(), Failure> {
     for path in &options.curve {
         let is_svg = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"));
-        data::write(path, if is_svg { curve::svg(epochs) } else { curve::csv(epochs) }.as_bytes())?;
+        host.write(path, if is_svg { curve::svg(epochs) } else { curve::csv(epochs) }.into_bytes())?;
     }
     Ok(())
 }
 
 /// What was done so far is kept, if there is a place for it.
-fn interrupted(trainer: &Trainer, options: &Train) -> Result<(), Failure> {
-    save(trainer, options)?;
+fn interrupted(host: &Host, trainer: &Trainer, options: &Train) -> Result<(), Failure> {
+    save(host, trainer, options)?;
     let (epoch, step) = trainer.place();
     let message = format!("interrupted behind {} and {}", counted(epoch, "epoch"), counted(step, "step"));
     let failure = Failure::new(Kind::Interrupted, message);
@@ -192,15 +192,16 @@ fn interrupted(trainer: &Trainer, options: &Train) -> Result<(), Failure> {
     })
 }
 
-fn summarise(options: &Train, epochs: &[Epoch], layers: usize, json: bool) {
+fn summarise(host: &Host, options: &Train, epochs: &[Epoch], layers: usize, json: bool) {
     let path = options.target.display();
     let Some(last) = epochs.last() else {
-        out!("{path}: {} rounded, not trained", counted(layers, "layer"));
+        out!(host, "{path}: {} rounded, not trained", counted(layers, "layer"));
         return;
     };
     if json {
         let [loss, right] = last.validation.map_or([None; 2], |v| v.map(Some));
         out!(
+            host,
             "{}",
             serde_json::json!({
                 "output": path.to_string(), "epochs": last.number, "rounded_layers": layers, "loss": last.loss,
@@ -212,6 +213,7 @@ fn summarise(options: &Train, epochs: &[Epoch], layers: usize, json: bool) {
             .validation
             .map_or(String::new(), |[_, right]| format!(", {:.2}% of validation right", 100.0 * right));
         out!(
+            host,
             "{path}: {} rounded, {} trained{right}",
             counted(layers, "layer"),
             counted(last.number, "epoch")

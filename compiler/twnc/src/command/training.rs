@@ -1,9 +1,9 @@
 //! The command line of `twnc train`, and what it shares with fine-tuning while compiling.
 
 use super::arguments::{deviation, mean, parse_dim, scale, share};
+use crate::{Augment, FineTune, Rule, Schedule};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
-use twnc::{Augment, FineTune, Rule, Schedule};
 use twnc_onnx::{ImportOptions, ShapeOverride};
 use twnc_passes as passes;
 

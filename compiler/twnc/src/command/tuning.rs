@@ -1,6 +1,7 @@
 //! What `twnc bench --autotune` says of the kernels that it has measured.
 
 use super::bench::milliseconds;
+use super::host::Host;
 use super::{counted, out};
 use serde::Serialize;
 use twnc_runtime::{Module, Tuned};
@@ -56,9 +57,10 @@ impl Autotune {
 }
 
 /// Prints it as a table.
-pub fn show(report: &Autotune) {
+pub fn show(host: &Host, report: &Autotune) {
     let changed = report.steps.iter().filter(|step| step.rank > 0).count();
     out!(
+        host,
         "autotune: {} of {} with another kernel; {:.3} ms before, {:.3} ms after ({:.2} times as fast)",
         changed,
         counted(report.steps.len(), "step"),
@@ -67,9 +69,18 @@ pub fn show(report: &Autotune) {
         report.first_ms / report.best_ms.max(f64::MIN_POSITIVE)
     );
     let width = report.steps.iter().map(|step| step.name.chars().count()).max().unwrap_or(0).clamp(4, 48);
-    out!("{:width$}  {:>9}  {:>9}  {:>9}  {:>5}  kernel", "step", "estimate", "first ms", "best ms", "gain");
+    out!(
+        host,
+        "{:width$}  {:>9}  {:>9}  {:>9}  {:>5}  kernel",
+        "step",
+        "estimate",
+        "first ms",
+        "best ms",
+        "gain"
+    );
     for step in &report.steps {
         out!(
+            host,
             "{:width$}  {:>9}  {:9.4}  {:9.4}  {:5.2}  {}",
             step.name,
             step.estimate_ms.map_or(String::new(), |estimate| format!("~{estimate:.4}")),

@@ -1,0 +1,98 @@
+"""The command's work as functions: compiling, fitting, training, looking, comparing."""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import numpy
+import twnc
+from test_session import LENET5, TESTSUITE, images
+
+FLOAT = TESTSUITE / "models" / "lenet5_float.onnx"
+
+
+class Message:
+    """What an onnx.ModelProto is to this package."""
+
+    def SerializeToString(self):
+        return FLOAT.read_bytes()
+
+
+class Compiling(unittest.TestCase):
+    def test_models_and_reports(self):
+        compilation = twnc.compile(LENET5)
+        ternary = [layer.name for layer in compilation.report.layers if layer.ternary]
+        self.assertEqual(len(ternary), 3)
+        self.assertLess(len(compilation.model) * 12, LENET5.stat().st_size)
+        self.assertEqual(compilation.summary["rounded_layers"], 0)
+        self.assertEqual(compilation.report.bytes, len(compilation.model))
+        self.assertGreater(compilation.report.totals.additions, 0)
+
+    def test_a_path_a_message_and_bytes_are_one_model(self):
+        expected = twnc.compile(FLOAT, ternarise="all").model
+        for model in (str(FLOAT), FLOAT.read_bytes(), memoryview(FLOAT.read_bytes()), Message()):
+            self.assertEqual(twnc.compile(model, ternarise="all").model, expected)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "model.bin"
+            compilation = twnc.compile(FLOAT, path, ternarise="all")
+            self.assertIsNone(compilation.model)
+            self.assertEqual(path.read_bytes(), expected)
+            self.assertEqual(compilation.session().get_outputs()[0].name, "logits")
+
+    def test_fitting_to_samples_saves_what_rounding_loses(self):
+        pixels, labels = images()
+        heard = []
+        compilation = twnc.calibrate(
+            FLOAT, {"image": pixels[:48]}, fine_tune="none", progress=lambda *what: heard.append(what)
+        )
+        right = compilation.session().run(None, {"image": pixels[200:]})[0].argmax(1) == labels[200:]
+        self.assertGreaterEqual(right.mean(), 0.9)
+        self.assertTrue(heard and all(done <= total for _, done, total in heard))
+        comparison = twnc.compare(FLOAT, compilation.model, {"image": pixels[200:]}, labels[200:])
+        self.assertEqual(comparison.samples, 300)
+        self.assertAlmostEqual(comparison.top1, right.mean(), places=3)
+        with self.assertLogs("twnc", "WARNING"):
+            rounded = twnc.compile(FLOAT, ternarise="all").model
+        with self.assertRaises(twnc.ComparisonError):
+            twnc.compare(FLOAT, rounded, {"image": pixels[200:]}, min_agreement=0.99)
+
+    def test_training_hears_and_stops(self):
+        pixels, labels = images()
+        steps = []
+        training = twnc.train(FLOAT, {"image": pixels[:128]}, labels[:128], epochs=1, progress=lambda *what: steps.append(what))
+        self.assertTrue(steps)
+        self.assertEqual(len([layer for layer in twnc.inspect(training.model).layers if layer.ternary]), 4)
+
+        class Enough(Exception):
+            pass
+
+        def stop(*_):
+            raise Enough
+
+        with self.assertRaises(Enough):
+            twnc.train(FLOAT, {"image": pixels}, labels, epochs=50, progress=stop)
+
+    def test_errors_name_file_and_remedy(self):
+        with self.assertRaisesRegex(twnc.OptionError, "frobnicate"):
+            twnc.compile(FLOAT, frobnicate=True)
+        with self.assertRaises(twnc.ModelError):
+            twnc.compile(b"nothing")
+        with self.assertRaisesRegex(twnc.ModelError, "int is no model"):
+            twnc.compile(1)
+        with self.assertRaises(twnc.TwncError):
+            twnc.compile(FLOAT, calibrate={"picture": numpy.zeros((1, 1, 28, 28), numpy.float32)})
+
+    def test_the_command_is_a_module(self):
+        command = [sys.executable, "-m", "twnc"]
+        done = subprocess.run([*command, "inspect", str(LENET5)], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("ternary", done.stdout)
+        refused = subprocess.run([*command, "nothing.onnx", "-o", "x.bin"], capture_output=True, text=True)
+        self.assertEqual(refused.returncode, 3)
+        self.assertIn("nothing.onnx", refused.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
