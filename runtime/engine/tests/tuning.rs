@@ -104,16 +104,7 @@ fn kernel(jit: &Jit, integers: bool, rank: usize) -> String {
         laid_out: integers,
         ..PlaneSpec::new(&SHAPE, &WEIGHT, &weight, &contraction)
     };
-    let planes = vec![plane];
-    let spec = AccumulateSpec {
-        planes,
-        bias: None,
-        residual: false,
-        activation: None,
-        measured: None,
-        threads: 1,
-        rank,
-    };
+    let spec = AccumulateSpec { rank, ..AccumulateSpec::new(vec![plane]) };
     jit.accumulate(&spec).expect("a kernel").describe()
 }
 

@@ -13,3 +13,8 @@ def images():
     """500 digits, as lenet5 takes them."""
     with numpy.load(SUITE / "data" / "mnist-500.npz") as arrays:
         return arrays["image"]
+
+
+def labels():
+    """Their classes."""
+    return numpy.load(SUITE / "data" / "mnist-500-labels.npy")

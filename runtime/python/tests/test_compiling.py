@@ -7,10 +7,9 @@ import tempfile
 import unittest
 
 import numpy
-import twnc
-from test_session import LENET5, TESTSUITE, images
+from fixtures import FLOAT, TERNARY, images, labels
 
-FLOAT = TESTSUITE / "models" / "lenet5_float.onnx"
+import twnc
 
 
 class Message:
@@ -22,10 +21,10 @@ class Message:
 
 class Compiling(unittest.TestCase):
     def test_models_and_reports(self):
-        compilation = twnc.compile(LENET5)
+        compilation = twnc.compile(TERNARY)
         ternary = [layer.name for layer in compilation.report.layers if layer.ternary]
         self.assertEqual(len(ternary), 3)
-        self.assertLess(len(compilation.model) * 12, LENET5.stat().st_size)
+        self.assertLess(len(compilation.model) * 12, TERNARY.stat().st_size)
         self.assertEqual(compilation.summary["rounded_layers"], 0)
         self.assertEqual(compilation.report.bytes, len(compilation.model))
         self.assertGreater(compilation.report.totals.additions, 0)
@@ -42,15 +41,15 @@ class Compiling(unittest.TestCase):
             self.assertEqual(compilation.session().get_outputs()[0].name, "logits")
 
     def test_fitting_to_samples_saves_what_rounding_loses(self):
-        pixels, labels = images()
+        pixels, classes = images(), labels()
         heard = []
         compilation = twnc.calibrate(
             FLOAT, {"image": pixels[:48]}, fine_tune="none", progress=lambda *what: heard.append(what)
         )
-        right = compilation.session().run(None, {"image": pixels[200:]})[0].argmax(1) == labels[200:]
+        right = compilation.session().run(None, {"image": pixels[200:]})[0].argmax(1) == classes[200:]
         self.assertGreaterEqual(right.mean(), 0.9)
         self.assertTrue(heard and all(done <= total for _, done, total in heard))
-        comparison = twnc.compare(FLOAT, compilation.model, {"image": pixels[200:]}, labels[200:])
+        comparison = twnc.compare(FLOAT, compilation.model, {"image": pixels[200:]}, classes[200:])
         self.assertEqual(comparison.samples, 300)
         self.assertAlmostEqual(comparison.top1, right.mean(), places=3)
         with self.assertLogs("twnc", "WARNING"):
@@ -59,9 +58,9 @@ class Compiling(unittest.TestCase):
             twnc.compare(FLOAT, rounded, {"image": pixels[200:]}, min_agreement=0.99)
 
     def test_training_hears_and_stops(self):
-        pixels, labels = images()
+        pixels, classes = images(), labels()
         steps = []
-        training = twnc.train(FLOAT, {"image": pixels[:128]}, labels[:128], epochs=1, progress=lambda *what: steps.append(what))
+        training = twnc.train(FLOAT, {"image": pixels[:128]}, classes[:128], epochs=1, progress=lambda *what: steps.append(what))
         self.assertTrue(steps)
         self.assertEqual(len([layer for layer in twnc.inspect(training.model).layers if layer.ternary]), 4)
 
@@ -72,7 +71,7 @@ class Compiling(unittest.TestCase):
             raise Enough
 
         with self.assertRaises(Enough):
-            twnc.train(FLOAT, {"image": pixels}, labels, epochs=50, progress=stop)
+            twnc.train(FLOAT, {"image": pixels}, classes, epochs=50, progress=stop)
 
     def test_errors_name_file_and_remedy(self):
         with self.assertRaisesRegex(twnc.OptionError, "frobnicate"):
@@ -86,7 +85,7 @@ class Compiling(unittest.TestCase):
 
     def test_the_command_is_a_module(self):
         command = [sys.executable, "-m", "twnc"]
-        done = subprocess.run([*command, "inspect", str(LENET5)], capture_output=True, text=True)
+        done = subprocess.run([*command, "inspect", str(TERNARY)], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("ternary", done.stdout)
         refused = subprocess.run([*command, "nothing.onnx", "-o", "x.bin"], capture_output=True, text=True)
