@@ -88,6 +88,26 @@ fn relative_links_resolve() {
 }
 
 #[test]
+fn paths_in_prose_are_there() {
+    let folders = ["compiler/", "passes/", "runtime/", "testsuite/", "docs/"];
+    let ignored = ["testsuite/zoo", "testsuite/fuzz/corpus", "testsuite/fuzz/artifacts"];
+    check(&["md"], "a path that moved sends the reader looking", |source| {
+        lines_where(source, |_, line| {
+            let words = line.split(|c: char| c.is_whitespace() || "`()|,;'\"=".contains(c));
+            let paths = words.filter(|word| folders.iter().any(|folder| word.starts_with(folder)));
+            let written_out = paths.filter(|path| {
+                !path.contains(['*', '{', '<'])
+                    && !path.contains("NAME")
+                    && !ignored.iter().any(|start| path.starts_with(start))
+            });
+            written_out
+                .map(|path| path.trim_end_matches(['.', ':', '/']))
+                .any(|path| !root().join(path).exists())
+        })
+    });
+}
+
+#[test]
 fn pages_link_to_pages() {
     let docs = Path::new("docs");
     check(

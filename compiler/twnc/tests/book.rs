@@ -179,7 +179,10 @@ fn run(name: &str) {
     std::fs::create_dir(&clone).unwrap();
     for entry in std::fs::read_dir(docs().join("..")).unwrap() {
         let entry = entry.unwrap();
-        std::os::unix::fs::symlink(entry.path(), clone.join(entry.file_name())).unwrap();
+        // What a reader of the tutorials leaves behind in a clone is not part of it.
+        if entry.file_name() != "tutorial" {
+            std::os::unix::fs::symlink(entry.path(), clone.join(entry.file_name())).unwrap();
+        }
     }
     let built = Path::new(env!("CARGO_BIN_EXE_twnc")).parent().unwrap().to_owned();
     let searched = std::env::var_os("PATH").unwrap();
