@@ -5,7 +5,7 @@
 //! * The lines behind it are what it writes. Numbers may be others, for machines differ; words may not. A line `...` stands for any lines, and
 //!   where nothing is shown, nothing is compared. `TWNC_BOOK=write` puts what was written into the page.
 //! * A block behind a line that ends with `` `NAME`: `` is a file of that name.
-//! * A block of `console needs-pytorch` (or `-python`, `-network`, `-time`) is run where `TWNC_BOOK_NEEDS` names what it needs: `pytorch,network,...`. Elsewhere the
+//! * A block of `console needs-pytorch` (or `-python`, `-time`) is run where `TWNC_BOOK_NEEDS` names what it needs: `pytorch,python,time`. Elsewhere the
 //!   files in the folder of the page's name, which these commands have written, take its place.
 
 #![cfg(unix)]
