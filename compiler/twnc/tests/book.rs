@@ -170,6 +170,10 @@ struct Typed {
 
 /// Runs a page, and fails with every command that does otherwise than it says.
 fn run(name: &str) {
+    // The commands choose the path of execution by themselves, as a reader's do; running them once more for each path would show nothing.
+    if std::env::var_os("TWNC_ISA").is_some() {
+        return eprintln!("skipped: {name} is run without TWNC_ISA");
+    }
     let path = docs().join(name);
     let source = std::fs::read_to_string(&path).unwrap();
     let items = items(&source);
@@ -193,8 +197,6 @@ fn run(name: &str) {
         "PATH",
         std::env::join_paths([built].into_iter().chain(std::env::split_paths(&searched))).unwrap(),
     );
-    // As a reader has it, whichever path of execution the other tests are run by.
-    shell.env_remove("TWNC_ISA");
     assert!(shell.status().unwrap().success());
 
     let write = std::env::var_os("TWNC_BOOK").is_some_and(|word| word == "write");
