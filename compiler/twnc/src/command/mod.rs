@@ -57,11 +57,11 @@ pub fn main_of(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => (refused(&error), arguments.iter().any(|word| word == "--json")),
     };
     let code = failure.exit_code();
-    match json {
-        true => err!(&host, "{}", failure.json()),
+    match (json, failure.kind) {
+        (true, _) => err!(&host, "{}", failure.json()),
         // What clap says is laid out as text of a terminal already.
-        false if failure.message.starts_with("error: ") => err!(&host, "{failure}"),
-        false => err!(&host, "{:?}", miette::Report::new(failure)),
+        (false, Kind::Usage) if failure.message.starts_with("error: ") => err!(&host, "{failure}"),
+        (false, _) => err!(&host, "{:?}", miette::Report::new(failure)),
     }
     code
 }
