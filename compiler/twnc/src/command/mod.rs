@@ -59,8 +59,8 @@ pub fn main_of(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let code = failure.exit_code();
     match (json, failure.kind) {
         (true, _) => err!(&host, "{}", failure.json()),
-        // Already laid out as text of a terminal.
-        (false, Kind::Usage) if failure.help.is_none() => err!(&host, "{failure}"),
+        // What clap says is laid out as text of a terminal already.
+        (false, Kind::Usage) if failure.message.starts_with("error: ") => err!(&host, "{failure}"),
         (false, _) => err!(&host, "{:?}", miette::Report::new(failure)),
     }
     code
