@@ -73,7 +73,7 @@ fn message(fields: &Fields, name: &str, mut bytes: &[u8], found: &mut BTreeMap<S
         let scalar = ["uint32", "uint64", "sint64", "bool", "fixed32"].contains(&&*field.kind);
         match key & 7 {
             0 if scalar && field.kind != "fixed32" && !field.repeated => {
-                drop(numbers.insert(varint(&mut bytes)))
+                _ = numbers.insert(varint(&mut bytes));
             }
             5 if field.kind == "fixed32" && !field.repeated => bytes = &bytes[4..],
             2 if field.repeated || !scalar => {
