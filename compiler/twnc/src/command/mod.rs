@@ -14,6 +14,7 @@ mod frontier;
 mod host;
 mod inspect;
 mod lists;
+mod manual;
 mod opt;
 mod progress;
 mod report;
@@ -86,6 +87,8 @@ fn dispatch(host: &Host, cli: Cli) -> Result<(), Failure> {
         Some(Command::Passes) => lists::passes(host, json),
         Some(Command::Rules(options)) => rules::run(host, &options, json),
         Some(Command::Ops) => lists::operators(host, json),
+        Some(Command::Completions { shell }) => manual::completions(host, shell),
+        Some(Command::Man { folder }) => manual::pages(&folder),
         None => compile::run(host, &cli.compile, json),
     }
 }
