@@ -1,7 +1,7 @@
 //! The library as C and C++ have it: installed, compiled against, linked, run; then again under AddressSanitizer, UndefinedBehaviorSanitizer and valgrind.
 //!
-//! What the machine lacks (a compiler, valgrind, pkg-config, CMake) is skipped, and said so: `cargo test -p twnc-capi --test c -- --nocapture`. The programs are
-//! the examples, `programs/refusals.c` and `programs/threads.c`.
+//! What the machine lacks (a compiler, sanitizers, valgrind, pkg-config, CMake) is skipped, and said so: `cargo test -p twnc-capi --test c -- --nocapture`. By valgrind
+//! one program is run, all of them if `TWNC_ENDURANCE` is set.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,12 @@ graph "types" (%0 "x": f32[N,2], %1 "n": i64[2], %2 "mask": bool[N]) -> (%3 "dou
   %8 = cast(%5) {to=bool} "nonzero" : bool[2]
 }
 "#;
+
+const CLASSIFY: &str = "examples/classify.c";
+const CLASSIFY_SEVERAL: &str = "examples/classify.cpp";
+const REFUSALS: &str = "tests/programs/refusals.c";
+const THREADS: &str = "tests/programs/threads.c";
+const ALL: [&str; 4] = [CLASSIFY, CLASSIFY_SEVERAL, REFUSALS, THREADS];
 
 /// An installation, and models beside it.
 struct Installed {
@@ -107,23 +113,22 @@ impl Installed {
         Some(program)
     }
 
-    /// Runs each program, by a tool if one is named, and looks at what it says. Threads do so many `runs` each.
-    fn run_all(&self, link: Link, flags: &[&str], tool: &[&str], runs: &str) {
-        let [seven, two] = ["examples/seven.pgm", "examples/two.pgm"].map(source);
+    /// Runs programs, by a tool if one is named, and looks at what they say. Threads do so many `runs` each.
+    fn run(&self, programs: &[&str], link: Link, flags: &[&str], tool: &[&str], runs: &str) {
+        let [seven, two, no_model, folder] =
+            ["examples/seven.pgm", "examples/two.pgm", "tests/c.rs", "tests"].map(source);
         let (lenet, types) = (self.path("lenet5.bin"), self.path("types.bin"));
-        let no_model = source("tests/c.rs");
-        let folder = source("tests");
-        let programs: [(&str, Vec<&Path>, &str); 4] = [
-            ("examples/classify.c", vec![&lenet, &seven], "7\n"),
-            ("examples/classify.cpp", vec![&lenet, &seven, &two, &seven], "7\n2\n7\n"),
-            ("tests/programs/refusals.c", vec![&lenet, &types, &no_model, &folder], " calls, 0 wrong\n"),
-            ("tests/programs/threads.c", vec![&lenet, Path::new("4"), Path::new(runs)], " runs each\n"),
-        ];
-        for (name, arguments, expected) in programs {
+        for name in programs {
+            let (arguments, expected): (Vec<&Path>, _) = match *name {
+                CLASSIFY => (vec![&lenet, &seven], "7\n"),
+                CLASSIFY_SEVERAL => (vec![&lenet, &seven, &two, &seven], "7\n2\n7\n"),
+                REFUSALS => (vec![&lenet, &types, &no_model, &folder], " calls, 0 wrong\n"),
+                THREADS => (vec![&lenet, "4".as_ref(), runs.as_ref()], " runs each\n"),
+                _ => panic!("how {name} is run"),
+            };
             let Some(program) = self.compile(name, link, flags) else { continue };
             let words = tool.iter().map(OsStr::new).chain([program.as_os_str()]);
-            let words: Vec<&OsStr> =
-                words.chain(arguments.iter().map(|argument| argument.as_os_str())).collect();
+            let words: Vec<&OsStr> = words.chain(arguments.into_iter().map(Path::as_os_str)).collect();
             let mut command = Command::new(words[0]);
             let printed = done(command.args(&words[1..]).env("LD_LIBRARY_PATH", self.path("lib")));
             assert!(printed.ends_with(expected), "{name} printed {printed:?}, not {expected:?}");
@@ -134,7 +139,7 @@ impl Installed {
 
 #[test]
 fn shared_library() {
-    INSTALLED.run_all(Link::Shared, &[], &[], "10");
+    INSTALLED.run(&ALL, Link::Shared, &[], &[], "10");
 }
 
 #[test]
@@ -146,8 +151,34 @@ fn loaded_by_several_threads() {
 }
 
 #[test]
+fn found_by_pkg_config_and_cmake() {
+    let classified = |program: &Path| {
+        let images = ["examples/seven.pgm", "examples/two.pgm"].map(source);
+        let mut command = Command::new(program);
+        command.arg(INSTALLED.path("lenet5.bin")).args(images).env("LD_LIBRARY_PATH", INSTALLED.path("lib"));
+        assert_eq!(done(&mut command), "7\n2\n");
+    };
+    if has("pkg-config") && has("c++") {
+        let program = INSTALLED.path("by_pkg_config");
+        let script = "exec c++ -std=c++17 \"$0\" $(pkg-config --cflags --libs twnc) -o \"$1\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(source(CLASSIFY_SEVERAL)).arg(&program);
+        done(command.env("PKG_CONFIG_PATH", INSTALLED.path("lib/pkgconfig")));
+        classified(&program);
+    }
+    if has("cmake") && has("c++") {
+        let build = INSTALLED.path("by_cmake");
+        let define = format!("-DCMAKE_PREFIX_PATH={}", INSTALLED.path("").display());
+        done(Command::new("cmake").arg("-S").arg(source("examples")).arg("-B").arg(&build).arg(define));
+        done(Command::new("cmake").arg("--build").arg(&build));
+        classified(&build.join("classify"));
+        classified(&build.join("classify_static"));
+    }
+}
+
+#[test]
 fn static_library() {
-    INSTALLED.run_all(Link::Static, &[], &[], "3");
+    INSTALLED.run(&[CLASSIFY], Link::Static, &[], &[], "");
 }
 
 #[test]
@@ -157,7 +188,7 @@ fn sanitizers() {
     let mut trial = Command::new("cc");
     trial.args(flags).args(["-shared", "-x", "c", "/dev/null", "-o"]).arg(INSTALLED.path("trial"));
     match trial.output().is_ok_and(|output| output.status.success()) {
-        true => INSTALLED.run_all(Link::Shared, &flags, &[], "3"),
+        true => INSTALLED.run(&ALL, Link::Shared, &flags, &[], "3"),
         false => println!("SKIPPED: cc has no sanitizers"),
     }
 }
@@ -166,6 +197,10 @@ fn sanitizers() {
 fn valgrind() {
     if has("valgrind") {
         let tool = ["valgrind", "--quiet", "--leak-check=full", "--error-exitcode=9"];
-        INSTALLED.run_all(Link::Shared, &[], &tool, "1");
+        let all = std::env::var_os("TWNC_ENDURANCE").is_some_and(|value| value != "0");
+        if !all {
+            println!("SKIPPED: all programs but one; TWNC_ENDURANCE=1 runs them");
+        }
+        INSTALLED.run(if all { &ALL } else { &ALL[..1] }, Link::Shared, &[], &tool, "1");
     }
 }
