@@ -1,6 +1,6 @@
 //! The runtime as a C library, whose interface is `include/twnc.h`: written from what is public here, and compared with it by a test.
 //!
-//! Every function does its work in [`error::guard`]: it gives a code, leaves a message for the thread that called, and lets no panic out. What C
+//! Every function does its work in `error::guard`: it gives a code, leaves a message for the thread that called, and lets no panic out. What C
 //! holds of modules, sessions and options are numbers and not addresses (`handle.rs`), so that one that is closed, made up or of another kind is an error.
 //! What cannot be seen here, whether a pointer leads to what the header asks for, is the promise of the caller; `pointer.rs` alone
 //! makes references of pointers.

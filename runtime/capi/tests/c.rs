@@ -143,6 +143,18 @@ fn shared_library() {
 }
 
 #[test]
+fn examples_say_what_is_wrong() {
+    for (name, expected) in [(CLASSIFY, "error 3: missing.bin: "), (CLASSIFY_SEVERAL, "missing.bin: ")] {
+        let Some(program) = INSTALLED.compile(name, Link::Shared, &[]) else { continue };
+        let mut command = Command::new(program);
+        command.arg("missing.bin").arg(source("examples/seven.pgm"));
+        let output = command.env("LD_LIBRARY_PATH", INSTALLED.path("lib")).output().expect("it is run");
+        assert_eq!(output.status.code(), Some(1), "{name}: {}", text(&output));
+        assert!(text(&output).starts_with(expected), "{name}: {}", text(&output));
+    }
+}
+
+#[test]
 fn loaded_by_several_threads() {
     let Some(program) = INSTALLED.compile("tests/programs/loaded.c", Link::Loaded, &[]) else { return };
     let arguments = [INSTALLED.path("lib/libtwnc_c.so"), INSTALLED.path("lenet5.bin"), "5".into()];
