@@ -243,6 +243,29 @@ fn few_rows_of_the_largest_integers_do_not_overflow() {
     }
 }
 
+/// Sums of bytes of four tables stay within a byte, whatever is selected: every integer of 8 bits, in every place of a group.
+#[test]
+fn few_rows_of_every_integer_of_8_bits_are_their_sums() {
+    let (depth, outputs) = (36, 33);
+    let signs: Vec<i8> = (0..depth * outputs).map(|i| 1 - (i % outputs % 2 * 2) as i8).collect();
+    let weight = Trits::pack(&signs).expect("trits");
+    for (largest, signed) in [(127, true), (255, false)] {
+        let range = Some(IntegerRange { largest, signed });
+        let (input, shape) = ([1, depth], [depth, outputs]);
+        let spec = plain(&input, &shape, &weight, &Contraction::MatMul, range);
+        for kernel in kernels(&spec) {
+            let values = if signed { -largest..=largest } else { 0..=largest };
+            for (value, members) in values.flat_map(|value| (1..=4).map(move |members| (value, members))) {
+                let input: Vec<i16> = (0..depth).map(|k| if k % 4 < members { value } else { 0 }).collect();
+                let sum = input.iter().map(|&x| f32::from(x)).sum::<f32>();
+                let output = run(&kernel, &[View::I16(&input)], None);
+                let right = output.iter().enumerate().all(|(o, &x)| x == if o % 2 == 0 { sum } else { -sum });
+                assert!(right, "{value} in {members} of 4: {}", kernel.describe());
+            }
+        }
+    }
+}
+
 #[test]
 fn integers_whose_sums_may_overflow_are_refused() {
     // 65,538 of the largest integers are 2^31 - 2; one more is beyond.
