@@ -44,9 +44,10 @@ const RUNTIME: [&str; 4] = ["twnc-program", "twnc-jit", "twnc-runtime", "twnc-ca
 const COMPILER: [&str; 6] = ["twnc-ir", "twnc-onnx", "twnc-passes", "twnc-lower", "twnc-train", "twnc"];
 
 /// Libraries (all whose name starts so) that would cost every user of a crate build time or audit, and the crates that need them.
-const HEAVY: [(&str, &[&str], &str); 13] = [
+const HEAVY: [(&str, &[&str], &str); 14] = [
     ("cranelift", &["twnc-jit"], "code generation is the business of one crate"),
     ("iced-x86", &["twnc-jit"], "so is machine code"),
+    ("yaxpeax", &["twnc-jit"], "of every kind of processor"),
     ("image", &["twnc", "testsuite"], "libraries take arrays"),
     (
         "prost",
