@@ -9,7 +9,7 @@ where a picture for the documentation has more than 150 kB. Those of the documen
 
     testsuite generate resnet18 -o resnet18.onnx
     twnc resnet18.onnx --report resnet18.html -o resnet18.bin
-    twnc tiny_resnet8.onnx --calibrate cifar512.npz --report tiny_resnet8.html -o resnet8.bin
+    twnc tiny_resnet8.onnx --calibrate cifar512.npz --fine-tune none --report tiny_resnet8.html -o resnet8.bin
     reports.py SCRATCH resnet18.html tiny_resnet8.html --docs docs
 """
 

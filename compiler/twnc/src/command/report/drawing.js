@@ -25,8 +25,8 @@ function shortener(names) {
 const place = name => name.split(" + ").pop().split(";")[0].split(/[\/.:]+/).filter(word => word !== "").slice(0, -1);
 
 // Steps in blocks: by the deepest level of their names at which blocks have two steps on average and none has most (`named`); where names
-// tell nothing, between the places at which everything goes through one value.
-function blocks(steps, short) {
+// tell nothing, between the places at which everything goes through one value, chains cut into blocks of `longest` steps.
+function blocks(steps, short, longest) {
   const paths = steps.map(step => place(step.name)), deepest = Math.max(0, ...paths.map(path => path.length));
   for (let depth = Math.min(deepest, 32); depth > 0; depth -= 1) {
     const found = runs(steps, (a, b) => paths[a].slice(0, depth).join("/") === paths[b].slice(0, depth).join("/"));
@@ -47,7 +47,7 @@ function blocks(steps, short) {
   const found = [];
   for (const part of parts) {
     const before = found[found.length - 1];
-    if (part.length === 1 && before && before.chain && before.steps.length < 5) before.steps.push(...part);
+    if (part.length === 1 && before && before.chain && before.steps.length < longest) before.steps.push(...part);
     else found.push({ steps: [...part], chain: part.length === 1 });
   }
   return found.map(block => ({ steps: block.steps, name: span(block.steps) }));

@@ -90,7 +90,7 @@ for (const [name, value, colour] of [["multiplications, float network", totals.m
 
 // The network, block by block.
 const slowest = Math.max(...steps.map(step => step.time_ms || 0), 1e-9), all_time = report.time_ms || 0;
-const groups = blocks(steps, short);
+const small = steps.length > 400, groups = blocks(steps, short, small ? 24 : 5);
 function look(number, named) {
   const step = steps[number], layer = of_step.get(number);
   const title = [step.name, layer ? `${layer.sizes}, ${layer.form}, ${bytes(layer.bytes)}` : step.kind, step.kernel, known(step.time_ms) ? `${time(step.time_ms)}${known(step.estimate_ms) ? `, ${time(step.estimate_ms)} expected` : ""}` : ""].filter(Boolean).join("\n");
@@ -113,7 +113,7 @@ if (steps.length) {
     make("b", title, group.name).title = group.name;
     const spent = group.steps.reduce((sum, step) => sum + (steps[step].time_ms || 0), 0);
     if (all_time) make("span", title, percent(spent / all_time));
-    make("div", block).append(drawn(group.steps, steps, step => look(step, group.named), steps.length > 400));
+    make("div", block).append(drawn(group.steps, steps, step => look(step, group.named), small));
   }
   flow.onclick = event => {
     const node = event.target.closest("[data-step]"), layer = node && of_step.get(+node.dataset.step);
