@@ -278,6 +278,7 @@ impl<'a> Setting<'a> {
             work.release();
             fitted.push(Fitted { layer, form, rounded, solution, errors: [errors[0], errors[1]] });
         }
+        progress(Stage::Fitting, count, count);
         Ok(fitted)
     }
 
