@@ -107,7 +107,7 @@ fn paths_in_prose_are_there() {
                     && !ignored.iter().any(|start| path.starts_with(start))
             });
             written_out
-                .map(|path| path.trim_end_matches(['.', ':', '/']))
+                .map(|path| path.split('#').next().unwrap_or(path).trim_end_matches(['.', ':', '/']))
                 .any(|path| !root().join(path).exists())
         })
     });
