@@ -13,6 +13,7 @@ pub use frontier::{Bytes, Frontier, Limits, Measured, Point, SizeLimit};
 
 use crate::RepairError;
 use crate::activations::Activations;
+use crate::finetune::{FineTune, heads};
 use crate::loss::Head;
 use crate::repair::{Fitted, Setting, Stage, replaced};
 use crate::solution::{Form, Solution};
@@ -122,7 +123,7 @@ impl Task<'_> {
             cx.warn(Topic::Accuracy, self.setting.graph.name(), message);
         }
         for layer in &course.layers {
-            if found.iter().all(|fitted| fitted.layer.node != layer.node) {
+            if found.iter().all(|fitted| fitted.layer.node != layer.node || fitted.form == Form::Float) {
                 cx.missed(Topic::Rounding, &layer.name, "kept float: the budget pays for it");
             }
         }
@@ -157,7 +158,7 @@ impl Task<'_> {
     fn candidates(&self, layers: &[Layer]) -> Result<(Vec<Vec<Candidate>>, Vec<Solution>), PassError> {
         let Setting { graph, .. } = self.setting;
         let fail = |e: RepairError| e.at(graph.name());
-        let heads = self.heads();
+        let heads = heads(graph);
         let (judged, _) = self.setting.judged();
         let judged = &judged[..judged.len().min(BATCHES)];
         let mut float = self.setting.activations(judged).map_err(fail)?;
@@ -186,7 +187,7 @@ impl Task<'_> {
                     continue;
                 }
                 work.aim(&mut fit, None).map_err(fail)?;
-                let solution = work.solve(&mut fit, freedom).map_err(fail)?;
+                let solution = work.solve(&mut fit, Some(freedom)).map_err(fail)?;
                 let error = self.error(judged, &float, &heads, layer, &solution).map_err(fail)?;
                 if form == self.form {
                     usual.push(solution.clone());
@@ -195,20 +196,12 @@ impl Task<'_> {
                 found.push(Candidate { form, bytes, error, solution: Some(solution) });
             }
             drop(fit);
-            work.release();
+            work.release(&[]);
             found.push(Candidate { form: Form::Float, bytes: 4 * weight.len(), error: 0.0, solution: None });
             all.push(hull(found));
         }
         (self.progress)(Stage::Measuring, layers.len(), layers.len());
         Ok((all, usual))
-    }
-
-    /// What is compared of the network: its f32 outputs, in front of a softmax.
-    fn heads(&self) -> Vec<Head> {
-        let graph = self.setting.graph;
-        let is_f32 = |value: ValueId| graph.ty(value).element == twnc_ir::ElementType::F32;
-        let ports = graph.outputs().iter().filter(|port| is_f32(port.value));
-        ports.map(|port| Head::of(graph, port.value)).collect()
     }
 
     /// The relative squared error of the heads, mean over them, where one layer alone is replaced.
@@ -307,7 +300,7 @@ impl Task<'_> {
             .zip(&course.choices[point])
             .map(|((layer, candidates), &choice)| (layer.clone(), candidates[choice].form))
             .collect();
-        let fitted = self.setting.fit(&chosen, self.rounding, self.progress)?;
+        let fitted = self.setting.fit(&chosen, self.rounding, FineTune::None, self.progress)?;
         self.exact(course, point)?;
         let graph = self.setting.graph;
         let values: Vec<ValueId> = graph.outputs().iter().map(|port| port.value).collect();

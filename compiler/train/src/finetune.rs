@@ -1,35 +1,25 @@
 //! Fine-tuning without labels: all layers that were fitted one by one are trained together to give the float network's outputs.
 //!
-//! Trained are, of each layer, latents u of which T is `clamp(round(u), -1, 1)`, the logarithms of its scales, and its bias. Forward and
-//! backward go by `αT + bias`; the gradient by T is that by u, straight through. A batch norm behind needs no training of its own: where a channel has its
-//! scale and bias, it has all that a batch norm would add. Adam, with a rate that falls along a cosine.
+//! Trained are, of each layer, its trits through latents, its scales and its bias, and of one that stays float its weight and bias ([`trained`](crate)
+//! has the units). Forward and backward go by `αT + bias`; the gradient by T is that by its latent, straight through. A batch norm behind needs no
+//! training of its own: where a channel has its scale and bias, it has all that a batch norm would add.
 //!
-//! Outputs behind a softmax are compared by the divergence of their logits, others by squared error. Samples that are held out decide: the
-//! state that was best on them stays, which may be that in the beginning.
+//! Outputs behind a softmax are compared by the divergence of their logits, others by squared error.
 
 use crate::RepairError;
 use crate::augment::Augment;
-use crate::gradient::bind::{self, Bound};
-use crate::gradient::{GradientError, Mode, Network};
+use crate::gradient::{Mode, Network};
 use crate::loss::{Head, Loss};
-use crate::optimiser::{Optimiser, Rule, Schedule};
-use crate::random::Random;
+use crate::pupil::{self, BATCH, Course, Lessons, Prepared, Pupil, batches};
 use crate::samples::Samples;
-use crate::solution::{Plane, Solution, bias_tensor};
-use twnc_ir::{Binary, ElementType, Graph, Layer, Op, Rewriter, Tensor, ValueId};
+use crate::solution::Solution;
+use std::collections::BTreeMap;
+use twnc_ir::{ElementType, Graph, Layer, Tensor, ValueId};
 
-/// Samples of a step; where the network takes fewer at a time, gradients are added up.
-const BATCH: usize = 64;
-/// The rate of Adam, in units of α, of its logarithm and of the bias' spread.
-const RATE: f32 = 1e-2;
 /// At which logits are compared.
 const TEMPERATURE: f32 = 2.0;
-/// How often the samples that are held out are looked at.
+/// How often the samples that decide are looked at.
 const LOOKS: usize = 20;
-/// Where u begins: so much T, and so much W/α.
-const START: [f32; 2] = [0.8, 0.1];
-/// Beyond, u would only take longer to come back.
-const LIMIT: f32 = 1.1;
 /// Multiplications of a fine-tuning whose steps nobody has said, about: a minute or two on two cores.
 const PRODUCTS: f64 = 3e12;
 /// But at least and at most so many steps.
@@ -41,10 +31,21 @@ pub enum FineTune {
     /// Not at all.
     #[default]
     None,
-    /// As many steps as the size of the network suggests: 100 to 1,000.
+    /// As many steps as the size of each section and of the network suggests: 100 to 1,000.
     Auto,
-    /// So many steps.
+    /// So many steps, of each section and of the whole network.
     Steps(usize),
+}
+
+impl FineTune {
+    /// How many steps, where the size of the network suggests so many.
+    pub(crate) fn steps(self, suggested: f64) -> usize {
+        match self {
+            FineTune::None => 0,
+            FineTune::Steps(steps) => steps,
+            FineTune::Auto => (suggested as usize).clamp(STEPS[0], STEPS[1]),
+        }
+    }
 }
 
 /// What fine-tuning came to.
@@ -58,112 +59,6 @@ pub struct Tuning {
     pub loss: [f64; 2],
     /// How images were changed.
     pub augment: Augment,
-}
-
-/// A layer in training.
-struct Trained {
-    layer: Layer,
-    planes: Vec<TrainedPlane>,
-    /// In units of `spread`.
-    bias: Vec<f32>,
-    spread: f32,
-}
-
-/// A plane in training.
-struct TrainedPlane {
-    latents: Vec<f32>,
-    logarithms: Vec<f32>,
-    /// The number of the scale of each latent.
-    scale_of: Vec<u32>,
-    parts: usize,
-}
-
-impl TrainedPlane {
-    /// `rest` is what the planes before leave of the float weight; what this one has of it is taken away.
-    fn new(layer: &Layer, plane: &Plane, rest: &mut [f32]) -> TrainedPlane {
-        let number =
-            |channel: usize| (0..layer.fan_in).map(move |k| plane.scale_of(channel, k) as u32).collect();
-        let scale_of = layer.of_rows(&(0..layer.channels).map(number).collect::<Vec<Vec<u32>>>());
-        let trits = layer.of_rows(&plane.rows);
-        let latent = |((&trit, &scale), rest): ((&i8, &u32), &mut f32)| {
-            let (t, alpha) = (f32::from(trit), plane.scales[scale as usize]);
-            let ratio = if alpha > 0.0 { *rest / alpha } else { 0.0 };
-            *rest -= alpha * t;
-            // T stays what it is.
-            let u = START[0] * t + START[1] * ratio;
-            if t == 0.0 { u.clamp(-0.45, 0.45) } else { t * (t * u).clamp(0.55, LIMIT) }
-        };
-        let latents = trits.iter().zip(&scale_of).zip(rest).map(latent).collect();
-        // A scale of 0 has no logarithm; so small a one comes to the same.
-        let logarithms = plane.scales.iter().map(|&scale| scale.max(f32::MIN_POSITIVE).ln()).collect();
-        TrainedPlane { latents, logarithms, scale_of, parts: plane.parts }
-    }
-
-    fn scales(&self) -> Vec<f32> {
-        self.logarithms.iter().map(|l| l.exp()).collect()
-    }
-
-    /// Gradients by latents and logarithms, of those by `αT`.
-    fn gradients(&self, by_weight: &[f32]) -> [Vec<f32>; 2] {
-        let scales = self.scales();
-        let (mut latents, mut logarithms) = (vec![0.0; self.latents.len()], vec![0.0; scales.len()]);
-        for (i, (&g, &u)) in by_weight.iter().zip(&self.latents).enumerate() {
-            let scale = self.scale_of[i] as usize;
-            latents[i] = scales[scale] * g;
-            logarithms[scale] += scales[scale] * trit(u) * g;
-        }
-        [latents, logarithms]
-    }
-}
-
-impl Trained {
-    fn new(graph: &Graph, layer: &Layer, solution: &Solution) -> Trained {
-        let mut rest = layer.float(graph).unwrap_or_default().to_vec();
-        let planes: Vec<TrainedPlane> =
-            solution.planes.iter().map(|plane| TrainedPlane::new(layer, plane, &mut rest)).collect();
-        let bias = solution.bias.clone().unwrap_or_default();
-        let square = bias.iter().map(|b| f64::from(*b).powi(2)).sum::<f64>() / bias.len().max(1) as f64;
-        let scale = solution.planes.iter().flat_map(|plane| &plane.scales).copied().fold(0.0, f32::max);
-        let spread = Some(square.sqrt() as f32).filter(|s| *s > 0.0).unwrap_or(scale.max(1e-6));
-        let bias = bias.into_iter().map(|b| b / spread).collect();
-        Trained { layer: layer.clone(), planes, bias, spread }
-    }
-
-    /// Writes the sum of the planes' `αT`.
-    fn weight(&self, into: &mut [f32]) {
-        into.fill(0.0);
-        for plane in &self.planes {
-            let scales = plane.scales();
-            for ((w, &u), &scale) in into.iter_mut().zip(&plane.latents).zip(&plane.scale_of) {
-                *w += scales[scale as usize] * trit(u);
-            }
-        }
-    }
-
-    fn bias(&self, into: &mut [f32]) {
-        into.iter_mut().zip(&self.bias).for_each(|(b, &own)| *b = own * self.spread);
-    }
-
-    fn solution(&self) -> Solution {
-        let plane = |plane: &TrainedPlane| {
-            let trits: Vec<i8> = plane.latents.iter().map(|&u| trit(u) as i8).collect();
-            Plane { rows: self.layer.rows(&trits), scales: plane.scales(), parts: plane.parts }
-        };
-        let bias: Vec<f32> = self.bias.iter().map(|b| b * self.spread).collect();
-        Solution { planes: self.planes.iter().map(plane).collect(), bias: (!bias.is_empty()).then_some(bias) }
-    }
-}
-
-fn trit(u: f32) -> f32 {
-    u.round_ties_even().clamp(-1.0, 1.0)
-}
-
-/// Two networks side by side.
-struct Pair {
-    student: Network,
-    teacher: Network,
-    losses: Vec<Loss>,
-    batch: usize,
 }
 
 /// What is trained, and on what.
@@ -180,11 +75,48 @@ pub(crate) struct Task<'a> {
     pub augment: Option<Augment>,
 }
 
-/// A graph with the layers as they are trained: its weights and biases.
-struct Student {
-    graph: Graph,
-    weights: Vec<ValueId>,
-    biases: Vec<Option<ValueId>>,
+/// Samples, and the float network that answers them.
+struct Teacher<'a> {
+    task: &'a Task<'a>,
+    network: Network,
+    outputs: usize,
+    batch: usize,
+    augment: Augment,
+    /// Answers to samples as they are, once known.
+    known: BTreeMap<usize, Vec<Vec<f32>>>,
+}
+
+impl Lessons for Teacher<'_> {
+    fn questions(&mut self, samples: &[usize], step: Option<u64>) -> Result<Vec<Tensor>, RepairError> {
+        let inputs = self.task.samples.chosen(self.task.graph, samples);
+        let Some(step) = step else { return Ok(inputs) };
+        let change = |tensor| self.augment.apply(tensor, self.task.seed, |i| [1 + step, i as u64]);
+        Ok(inputs.iter().map(change).collect())
+    }
+
+    fn answers(
+        &mut self,
+        samples: &[usize],
+        questions: &[Tensor],
+        step: Option<u64>,
+    ) -> Result<Vec<Vec<f32>>, RepairError> {
+        if step.is_none() && samples.iter().all(|sample| self.known.contains_key(sample)) {
+            let of = |i: usize| samples.iter().flat_map(|sample| &self.known[sample][i]).copied().collect();
+            return Ok((0..self.outputs).map(of).collect());
+        }
+        self.network.forward(questions, Mode::Inference).map_err(RepairError::Gradient)?;
+        let answers: Vec<Vec<f32>> = (0..self.outputs).map(|i| self.network.output(i).to_vec()).collect();
+        if step.is_none() {
+            for (i, &sample) in samples.iter().enumerate() {
+                let row = |rows: &Vec<f32>| {
+                    let size = rows.len() / self.batch;
+                    rows[i * size..(i + 1) * size].to_vec()
+                };
+                self.known.insert(sample, answers.iter().map(row).collect());
+            }
+        }
+        Ok(answers)
+    }
 }
 
 impl Task<'_> {
@@ -194,289 +126,77 @@ impl Task<'_> {
         solved: &mut [(Layer, Solution)],
         progress: &dyn Fn(usize, usize),
     ) -> Result<Tuning, RepairError> {
-        let mut trained: Vec<Trained> =
-            solved.iter().map(|(layer, solution)| Trained::new(self.graph, layer, solution)).collect();
-        let student = self.student(solved).map_err(RepairError::Gradient)?;
-        let mut pair = self.pair(&student)?;
+        let layers: Vec<(&Layer, &Solution)> =
+            solved.iter().map(|(layer, solution)| (layer, solution)).collect();
+        let (mut pupil, mut teacher) = self.pair(&layers)?;
+        let augment = teacher.augment;
+        let products = 3.0 * pupil.products() + teacher.network.products() * pupil.rounds() as f64;
+        let steps = self.steps.steps(PRODUCTS / products);
+        self.units(&mut pupil, &mut teacher)?;
+        let judged = self.judged();
+        let course = Course { steps, looks: LOOKS, fitted: self.fitted, judged: &judged, seed: self.seed };
+        let (found, best) = pupil.train(&mut teacher, &course, self.graph.name(), progress)?;
+        if let Some(best) = best {
+            solved.iter_mut().zip(best).for_each(|((_, solution), best)| *solution = best);
+        }
+        Ok(Tuning { steps: found.steps, best: found.best, loss: found.loss, augment })
+    }
+
+    /// The samples that decide: those held out; where there are none, all.
+    fn judged(&self) -> Vec<usize> {
+        let held_out = self.fitted..self.fitted + self.held_out;
+        if held_out.is_empty() { (0..self.fitted).collect() } else { held_out.collect() }
+    }
+
+    /// Both networks, for as many samples at a time as a step has and memory holds.
+    fn pair(&self, layers: &[(&Layer, &Solution)]) -> Result<(Pupil, Teacher<'_>), RepairError> {
+        let prepared = Prepared::new(self.graph, layers).map_err(RepairError::Gradient)?;
+        let whole = Prepared::new(self.graph, &[]).map_err(RepairError::Gradient)?;
+        let heads = heads(self.graph);
+        let outputs: Vec<ValueId> = heads.iter().map(|head| head.value).collect();
+        let inputs: Vec<ValueId> = self.graph.inputs().iter().map(|port| port.value).collect();
+        let network =
+            |prepared: &Prepared, sizes: &_| prepared.network(sizes, &inputs, &outputs, self.memory / 2);
+        let ((student, network), batch) =
+            pupil::largest(self.graph, self.samples, BATCH.min(self.fitted), |sizes| {
+                Ok((network(&prepared, sizes)?, network(&whole, sizes)?))
+            })?;
+        let loss = |head: &Head| match head.is_logits {
+            true => Loss::Divergence { temperature: TEMPERATURE },
+            false => Loss::SquaredError { unit: 1.0 },
+        };
+        let losses = heads.iter().map(loss).collect();
         let augment = self.augment.unwrap_or_else(|| {
             let of = |port: &twnc_ir::Port| Augment::of_shape(&self.samples.shape(&port.name));
             self.graph.inputs().iter().map(of).find(|a| *a != Augment::default()).unwrap_or_default()
         });
-        let rounds = BATCH.div_ceil(pair.batch);
-        let steps = match self.steps {
-            FineTune::None => 0,
-            FineTune::Steps(steps) => steps,
-            FineTune::Auto => {
-                let products = (3.0 * pair.student.products() + pair.teacher.products()) * rounds as f64;
-                ((PRODUCTS / products.max(1.0)) as usize).clamp(STEPS[0], STEPS[1])
-            }
-        };
-        self.units(&mut pair)?;
-        let sizes = trained.iter().flat_map(|t| {
-            let planes = t.planes.iter().flat_map(|plane| [plane.latents.len(), plane.logarithms.len()]);
-            planes.chain([t.bias.len()])
-        });
-        let mut optimiser = Optimiser::new(Rule::Adam, sizes);
-        // Of samples of which none is held out, the fit decides.
-        let judged =
-            if self.held_out > 0 { self.fitted..self.fitted + self.held_out } else { 0..self.fitted };
-        let judged: Vec<usize> = judged.collect();
-        let answers = self.answers(&mut pair, &judged)?;
-        let before = self.judge(&mut pair, &trained, &judged, &answers)?;
-        if !before.is_finite() {
-            return Err(RepairError::NotFinite(self.graph.name().to_owned()));
-        }
-        let mut tuning = Tuning { steps, best: 0, loss: [before; 2], augment };
-        let (mut order, mut next, mut epoch) = (vec![], 0, 0);
-        for step in 0..steps {
-            progress(step, steps);
-            let mut sums: Vec<[Vec<f32>; 2]> = vec![];
-            for round in 0..rounds {
-                let mut chosen = vec![];
-                while chosen.len() < pair.batch {
-                    if next == order.len() {
-                        order = Random::of(self.seed, &[0, epoch]).permutation(self.fitted);
-                        (next, epoch) = (0, epoch + 1);
-                    }
-                    chosen.push(order[next]);
-                    next += 1;
-                }
-                let inputs = self.samples.chosen(self.graph, &chosen);
-                let number = (step * rounds + round) as u64;
-                let inputs: Vec<Tensor> = inputs
-                    .iter()
-                    .map(|tensor| augment.apply(tensor, self.seed, |i| [1 + number, i as u64]))
-                    .collect();
-                self.write(&mut pair, &trained);
-                pair.learn(&inputs)?;
-                for (i, t) in trained.iter().enumerate() {
-                    let by_bias =
-                        if t.bias.is_empty() { &[][..] } else { pair.student.gradient(student.bias(i)) };
-                    let found = [pair.student.gradient(i), by_bias];
-                    match sums.get_mut(i) {
-                        Some(sums) => {
-                            sums.iter_mut().zip(found).for_each(|(sum, g)| crate::gradient::add(sum, g));
-                        }
-                        None => sums.push(found.map(<[f32]>::to_vec)),
-                    }
-                }
-            }
-            let rate = RATE * Schedule::Cosine.factor(step as u64, steps as u64);
-            optimiser.begin();
-            // In the order of the sizes above.
-            let mut group = 0;
-            let mut update = |values: &mut [f32], gradients: &[f32]| {
-                optimiser.update(group, values, gradients, rate, 0.0);
-                group += 1;
-            };
-            for (t, [by_weight, by_bias]) in trained.iter_mut().zip(&sums) {
-                for plane in &mut t.planes {
-                    let [latents, logarithms] = plane.gradients(by_weight);
-                    update(&mut plane.latents, &latents);
-                    update(&mut plane.logarithms, &logarithms);
-                    plane.latents.iter_mut().for_each(|u| *u = u.clamp(-LIMIT, LIMIT));
-                }
-                let bias: Vec<f32> = by_bias.iter().map(|g| g * t.spread).collect();
-                update(&mut t.bias, &bias);
-            }
-            if (step + 1) % (steps / LOOKS).max(1) == 0 || step + 1 == steps {
-                let loss = self.judge(&mut pair, &trained, &judged, &answers)?;
-                if !loss.is_finite() {
-                    // It has run away; what was best stays.
-                    tuning.steps = step + 1;
-                    break;
-                }
-                if loss < tuning.loss[1] {
-                    (tuning.best, tuning.loss[1]) = (step + 1, loss);
-                    solved.iter_mut().zip(&trained).for_each(|((_, solution), t)| *solution = t.solution());
-                }
-            }
-        }
-        progress(steps, steps);
-        Ok(tuning)
+        let teacher =
+            Teacher { task: self, network, outputs: outputs.len(), batch, augment, known: BTreeMap::new() };
+        Ok((Pupil::new(self.graph, layers, student, losses, [BATCH, batch]), teacher))
     }
 
-    /// The graph whose layers have weights and biases that may be written.
-    fn student(&self, solved: &[(Layer, Solution)]) -> Result<Student, GradientError> {
-        let mut graph = self.graph.clone();
-        let mut rewriter = Rewriter::new(&mut graph);
-        let (mut weights, mut biases) = (vec![], vec![]);
-        for (layer, solution) in solved {
-            let fail = |e: twnc_ir::TypeError| GradientError::node(&layer.name, e);
-            let weight = rewriter.constant(layer.float_tensor(solution.weight(layer)), "");
-            let mut value = layer.insert(&mut rewriter, weight).map_err(fail)?;
-            weights.push(weight);
-            biases.push(None);
-            if let Some(bias) = &solution.bias {
-                let rank = rewriter.graph().ty(value).rank();
-                let bias = rewriter.constant(bias_tensor(layer, bias, rank), "");
-                value = rewriter.insert(Op::Binary(Binary::Add), &[value, bias], "").map_err(fail)?;
-                biases.pop();
-                biases.push(Some(bias));
-            }
-            rewriter.replace(layer.result, value, "it is trained").map_err(fail)?;
+    /// Sets the units of squared errors.
+    fn units(&self, pupil: &mut Pupil, teacher: &mut Teacher<'_>) -> Result<(), RepairError> {
+        let samples: Vec<usize> = (0..self.fitted.min(BATCH)).collect();
+        let mut rows = vec![vec![]; pupil.losses.len()];
+        for (chosen, count) in batches(&samples, pupil.batch) {
+            let questions = teacher.questions(&chosen, None)?;
+            let answers = teacher.answers(&chosen, &questions, None)?;
+            rows.iter_mut().zip(answers).for_each(|(rows, answers)| {
+                rows.extend_from_slice(&answers[..answers.len() / pupil.batch * count]);
+            });
         }
-        drop(rewriter.finish());
-        Ok(Student { graph, weights, biases })
-    }
-
-    /// Both networks, for as many samples at a time as a step has and memory holds.
-    fn pair(&self, student: &Student) -> Result<Pair, RepairError> {
-        let is_float = |graph: &Graph, value: ValueId| graph.ty(value).element == ElementType::F32;
-        let heads = |graph: &Graph| -> Vec<Head> {
-            let ports = graph.outputs().iter().filter(|port| is_float(graph, port.value));
-            ports.map(|port| Head::of(graph, port.value)).collect()
-        };
-        let (own, asked) = (heads(&student.graph), heads(self.graph));
-        let fixed =
-            self.graph.inputs().first().and_then(|port| self.graph.ty(port.value).shape.first()?.as_size());
-        let mut batch = fixed.unwrap_or(BATCH.min(self.fitted)).max(1);
-        loop {
-            let shapes: Vec<Vec<usize>> = self
-                .graph
-                .inputs()
-                .iter()
-                .map(|port| {
-                    let mut shape = self.samples.shape(&port.name);
-                    if let Some(first) = shape.first_mut() {
-                        *first = batch;
-                    }
-                    shape
-                })
-                .collect();
-            let sizes = bind::sizes(self.graph, &shapes).map_err(RepairError::Samples)?;
-            let build = |graph: &Graph, parameters: &[ValueId], heads: &[Head]| {
-                let Bound { graph, values } = bind::bind(graph, &sizes)?;
-                let parameters: Vec<ValueId> = parameters.iter().map(|value| values[value]).collect();
-                let outputs: Vec<ValueId> = heads.iter().map(|head| values[&head.value]).collect();
-                Network::new(&graph, &parameters, &outputs, self.memory / 2)
-            };
-            let parameters: Vec<ValueId> =
-                student.weights.iter().copied().chain(student.biases.iter().copied().flatten()).collect();
-            let built = build(&student.graph, &parameters, &own)
-                .and_then(|s| Ok((s, build(self.graph, &[], &asked)?)));
-            match built {
-                Ok((student, teacher)) => {
-                    let loss = |head: &Head| match head.is_logits {
-                        true => Loss::Divergence { temperature: TEMPERATURE },
-                        false => Loss::SquaredError { unit: 1.0 },
-                    };
-                    return Ok(Pair { student, teacher, losses: asked.iter().map(loss).collect(), batch });
-                }
-                Err(GradientError::Memory { .. }) if fixed.is_none() && batch > 1 => batch /= 2,
-                Err(error) => return Err(RepairError::Gradient(error)),
-            }
-        }
-    }
-
-    /// In which units squared errors are: how far the float network's outputs are from their mean.
-    fn units(&self, pair: &mut Pair) -> Result<(), RepairError> {
-        let count = self.fitted.min(4 * BATCH);
-        let outputs = self.answers(pair, &(0..count).collect::<Vec<_>>())?;
-        for (loss, rows) in pair.losses.iter_mut().zip(outputs) {
+        for (loss, rows) in pupil.losses.iter_mut().zip(rows) {
             if let Loss::SquaredError { unit } = loss {
-                let size = rows.len() / count.max(1);
-                let mut square = 0.0;
-                for i in 0..size {
-                    let column = || rows.iter().skip(i).step_by(size).map(|x| f64::from(*x));
-                    let mean = column().sum::<f64>() / count as f64;
-                    square += column().map(|x| (x - mean).powi(2)).sum::<f64>() / count as f64;
-                }
-                let own = rows.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / count as f64;
-                // Outputs that are the same for all samples are measured by what they are.
-                *unit =
-                    [square, own, 1.0].into_iter().find(|s| *s > f64::from(f32::MIN_POSITIVE)).unwrap_or(1.0)
-                        as f32;
+                *unit = pupil::unit(&rows, samples.len());
             }
         }
         Ok(())
     }
-
-    /// The float network's outputs for some samples.
-    fn answers(&self, pair: &mut Pair, samples: &[usize]) -> Result<Vec<Vec<f32>>, RepairError> {
-        let mut outputs = vec![vec![]; pair.losses.len()];
-        for (chosen, count) in batches(samples, pair.batch) {
-            let inputs = self.samples.chosen(self.graph, &chosen);
-            pair.teacher.forward(&inputs, Mode::Inference).map_err(RepairError::Gradient)?;
-            for (i, output) in outputs.iter_mut().enumerate() {
-                let rows = pair.teacher.output(i);
-                output.extend_from_slice(&rows[..rows.len() / pair.batch * count]);
-            }
-        }
-        Ok(outputs)
-    }
-
-    /// The loss on samples to which the float network's answers are known.
-    fn judge(
-        &self,
-        pair: &mut Pair,
-        trained: &[Trained],
-        samples: &[usize],
-        answers: &[Vec<f32>],
-    ) -> Result<f64, RepairError> {
-        self.write(pair, trained);
-        let (mut loss, mut done) = (0.0, 0);
-        for (chosen, count) in batches(samples, pair.batch) {
-            let inputs = self.samples.chosen(self.graph, &chosen);
-            pair.student.forward(&inputs, Mode::Inference).map_err(RepairError::Gradient)?;
-            for (i, answers) in answers.iter().enumerate() {
-                let rows = pair.student.output(i);
-                let size = rows.len() / pair.batch;
-                let (rows, answers) = (&rows[..size * count], &answers[size * done..size * (done + count)]);
-                let width = pair.student.output_shape(i).last().copied().unwrap_or(1).max(1);
-                let mut seed = vec![0.0; rows.len()];
-                loss += pair.losses[i].of(rows, answers, width, 1.0 / samples.len() as f32, &mut seed);
-            }
-            done += count;
-        }
-        Ok(loss)
-    }
-
-    fn write(&self, pair: &mut Pair, trained: &[Trained]) {
-        let mut bias = trained.len();
-        for (i, t) in trained.iter().enumerate() {
-            t.weight(pair.student.parameter_mut(i));
-            if !t.bias.is_empty() {
-                t.bias(pair.student.parameter_mut(bias));
-                bias += 1;
-            }
-        }
-    }
 }
 
-impl Student {
-    /// The number of a layer's bias among the parameters.
-    fn bias(&self, layer: usize) -> usize {
-        self.weights.len() + self.biases[..layer].iter().flatten().count()
-    }
-}
-
-impl Pair {
-    /// Runs both, and takes the gradients.
-    fn learn(&mut self, inputs: &[Tensor]) -> Result<(), RepairError> {
-        self.teacher.forward(inputs, Mode::Inference).map_err(RepairError::Gradient)?;
-        self.student.forward(inputs, Mode::Inference).map_err(RepairError::Gradient)?;
-        let seeds: Vec<Vec<f32>> = self
-            .losses
-            .iter()
-            .enumerate()
-            .map(|(i, loss)| {
-                let (rows, answers) = (self.student.output(i), self.teacher.output(i));
-                let width = self.student.output_shape(i).last().copied().unwrap_or(1).max(1);
-                let mut seed = vec![0.0; rows.len()];
-                loss.of(rows, answers, width, 1.0 / self.batch as f32, &mut seed);
-                seed
-            })
-            .collect();
-        self.student.backward(&seeds);
-        Ok(())
-    }
-}
-
-/// Samples in batches, the last one filled up with those from the beginning; and how many of each count.
-fn batches(samples: &[usize], batch: usize) -> impl Iterator<Item = (Vec<usize>, usize)> {
-    samples.chunks(batch).map(move |chosen| {
-        let filled = chosen.iter().chain(samples.iter().cycle()).take(batch).copied().collect();
-        (filled, chosen.len())
-    })
+/// What is compared of a graph: its f32 outputs, in front of a softmax.
+pub(crate) fn heads(graph: &Graph) -> Vec<Head> {
+    let ports = graph.outputs().iter().filter(|port| graph.ty(port.value).element == ElementType::F32);
+    ports.map(|port| Head::of(graph, port.value)).collect()
 }

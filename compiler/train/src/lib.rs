@@ -14,7 +14,10 @@
 //! | `activations` | the values of both networks, layer by layer |
 //! | `rows`, `moments` | a layer as a product of matrices; the sums that are kept of them |
 //! | `assign` | the ternary weight that is best for such sums |
+//! | `damping` | how much a fit holds on to the weight that there is |
 //! | `schedule`, `target` | the order of layers; what each is fitted to |
+//! | [`finetune`], `sections` | layers trained together: all, or those of a block |
+//! | `pupil`, `trained` | what is trained, step by step; a layer in training |
 //! | `factor`, `part`, `parallel` | linear algebra; work on all processors |
 
 #![forbid(unsafe_code)]
@@ -24,6 +27,7 @@ mod assign;
 pub mod augment;
 pub mod budget;
 mod checkpoint;
+mod damping;
 pub mod execute;
 mod factor;
 pub mod finetune;
@@ -37,14 +41,17 @@ pub mod optimiser;
 mod parallel;
 mod parameters;
 mod part;
+mod pupil;
 mod random;
 pub mod repair;
 mod rows;
 pub mod samples;
 mod schedule;
+mod sections;
 pub mod solution;
 mod target;
 pub mod train;
+mod trained;
 
 pub use augment::Augment;
 pub use budget::{Frontier, Limits, Point, SizeLimit};

@@ -69,8 +69,8 @@ pub struct Compile {
     /// the float network computes on them; and --activations int finds a constant scale for each value, where without it each sample has its own.
     #[arg(long, value_name = "X.npz")]
     pub calibrate: Option<PathBuf>,
-    /// How long the layers are trained together after they were fitted, still without labels, to give the float network's outputs: auto (by
-    /// the size of the network, 100 to 1,000 steps of 64 samples), none, or a number of steps.
+    /// How long layers are trained together after they were fitted, still without labels, to give what the float network gives, block by block
+    /// and then as a whole: auto (by the size of the network, 100 to 1,000 steps of 64 samples), none, or a number of steps of each.
     #[arg(long, value_name = "STEPS", default_value = "auto", requires = "calibrate", value_parser = parse_fine_tune)]
     pub fine_tune: FineTune,
     /// How images are changed meanwhile: auto (moved by an eighth of their side and, in three colours, mirrored), none, or some of flip and shift=PIXELS.
@@ -132,7 +132,7 @@ pub struct CompileOptions {
     /// becomes ternary as a whole), all, detected (only those that are already), none.
     #[arg(long, value_enum, default_value_t)]
     pub ternarise: Ternarise,
-    /// Keep the layers whose name matches a pattern (`*` and `?`) float.
+    /// Keep the layers whose name matches a pattern (`*` and `?`) float. With --calibrate, those behind ternary layers are fitted to what they read.
     #[arg(long, value_name = "GLOB")]
     pub keep: Vec<String>,
     /// How weights are rounded: twn (0.7 of the mean magnitude) or exact (least squares).
