@@ -20,8 +20,8 @@ use twnc_ir::{ElementType, Graph, Layer, Tensor, ValueId};
 const TEMPERATURE: f32 = 2.0;
 /// How often the samples that decide are looked at.
 const LOOKS: usize = 20;
-/// Multiplications of a fine-tuning whose steps nobody has said, about: a minute or two on two cores.
-const PRODUCTS: f64 = 3e12;
+/// Multiplications of a fine-tuning whose steps nobody has said, about: a minute on two cores.
+const PRODUCTS: f64 = 1.5e12;
 /// But at least and at most so many steps.
 const STEPS: [usize; 2] = [100, 1000];
 

@@ -17,7 +17,9 @@ use twnc_ir::{Graph, Layer, Tensor, ValueId};
 const PRODUCTS: f64 = 2e10;
 /// But so many rows for each input are looked at, if there are as many.
 const ROWS_PER_INPUT: usize = 4;
-/// And so many for any layer.
+/// And no more than so many: of more, the sums say nothing else.
+const MOST_ROWS_PER_INPUT: usize = 128;
+/// And so many for any layer, at least.
 const LEAST_ROWS: usize = 1 << 12;
 /// How often a layer in front of a clip is fitted again to what it then aims at.
 const REFINEMENTS: usize = 4;
@@ -140,9 +142,8 @@ impl Work<'_> {
             count += rows.count(self.float.of(layer.result, batch)?.len());
         }
         let least = ROWS_PER_INPUT.saturating_mul(rows.fan_in).max(LEAST_ROWS) as f64;
-        let cap: f64 = std::env::var("ROWCAP").ok().and_then(|s| s.parse().ok()).unwrap_or(1e9);
         let most = (PRODUCTS / (rows.fan_in as f64).powi(2) / rows.groups as f64)
-            .min(cap * rows.fan_in as f64)
+            .min((MOST_ROWS_PER_INPUT * rows.fan_in) as f64)
             .max(least);
         let share = most / count.max(1) as f64;
         let size = (UNFOLDED / (rows.fan_in * rows.groups).max(1)).max(64);

@@ -27,7 +27,7 @@ const NUMBERS: usize = 1 << 20;
 /// But so many samples, at least.
 const LEAST: usize = 8;
 /// Multiplications of all sections whose steps nobody has said, about.
-const PRODUCTS: f64 = 1.5e12;
+const PRODUCTS: f64 = 7.5e11;
 
 /// See the module.
 #[derive(Debug, PartialEq)]
