@@ -1,10 +1,11 @@
 //! The rules of style that a machine can check, each with its reason. A failure lists every place that breaks the rule.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The one crate that may be unsafe: it writes machine code and jumps to it.
-const UNSAFE: &str = "runtime/jit/src/lib.rs";
+/// The crates that may be unsafe: one writes machine code and jumps to it, the other is handed pointers by C.
+const UNSAFE: [&str; 2] = ["runtime/jit/src/lib.rs", "runtime/capi/src/lib.rs"];
 const TEXT: &[&str] = &["rs", "toml", "md", "py", "sh", "snap", "twir", "txt"];
 
 #[test]
@@ -43,9 +44,10 @@ fn ignored_tests_say_why() {
 fn crates_forbid_unsafe_code() {
     check(
         &["rs"],
-        "unsafe code is reviewed in one crate; all others begin with `#![forbid(unsafe_code)]`",
+        "unsafe code is reviewed in two crates; all others begin with `#![forbid(unsafe_code)]`",
         |source| {
-            let crate_root = source.path.ends_with("src/lib.rs") && source.path != Path::new(UNSAFE);
+            let crate_root = source.path.ends_with("src/lib.rs")
+                && !UNSAFE.iter().any(|known| source.path == Path::new(known));
             let forbids = source.text.lines().any(|line| line == "#![forbid(unsafe_code)]");
             if crate_root && !forbids { vec![1] } else { vec![] }
         },
@@ -71,15 +73,69 @@ fn no_path_of_one_machine() {
 
 #[test]
 fn relative_links_resolve() {
-    check(&["md"], "a link to a file that moved leads nowhere", |source| {
-        let folder = root().join(&source.path).parent().map(Path::to_owned).unwrap_or_default();
-        let resolves = |target: &str| target.is_empty() || folder.join(target).exists();
-        let mut fenced = false;
+    check(&["md"], "a link to a file or a heading that is not there leads nowhere", |source| {
+        let path = root().join(&source.path);
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let resolves = |(target, heading): (&str, &str)| {
+            let target = if target.is_empty() { path.clone() } else { folder.join(target) };
+            let page = target.extension().is_some_and(|extension| extension == "md");
+            target.exists()
+                && (heading.is_empty()
+                    || !page
+                    || fs::read_to_string(&target).is_ok_and(|text| headings(&text).contains(heading)))
+        };
+        prose(source, |line| relative_links(line).any(|link| !resolves(link)))
+    });
+}
+
+#[test]
+fn paths_in_prose_are_there() {
+    let folders = ["compiler/", "passes/", "runtime/", "testsuite/", "docs/"];
+    let ignored = ["testsuite/zoo", "testsuite/fuzz/corpus", "testsuite/fuzz/artifacts"];
+    check(&["md"], "a path that moved sends the reader looking", |source| {
         lines_where(source, |_, line| {
-            let fence = line.trim_start().starts_with("```");
-            fenced ^= fence;
-            !fenced && !fence && relative_links(line).any(|target| !resolves(target))
+            let words = line.split(|c: char| c.is_whitespace() || "`()|,;'\"=".contains(c));
+            let paths = words.filter(|word| folders.iter().any(|folder| word.starts_with(folder)));
+            let written_out = paths.filter(|path| {
+                !path.contains(['*', '{', '<'])
+                    && !path.contains("NAME")
+                    && !ignored.iter().any(|start| path.starts_with(start))
+            });
+            written_out
+                .map(|path| path.trim_end_matches(['.', ':', '/']))
+                .any(|path| !root().join(path).exists())
         })
+    });
+}
+
+#[test]
+fn pages_link_to_pages() {
+    let docs = Path::new("docs");
+    check(
+        &["md"],
+        "the book holds the folder docs and nothing else: name what is outside as code",
+        |source| {
+            let Ok(page) = source.path.strip_prefix(docs) else { return vec![] };
+            let depth = page.components().count() - 1;
+            let leaves = |target: &str| target.matches("../").count() > depth;
+            prose(source, |line| relative_links(line).any(|(target, _)| leaves(target)))
+        },
+    );
+}
+
+#[test]
+fn pages_are_in_the_book() {
+    let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).expect("the book has a summary");
+    let listed: Vec<&str> = summary.lines().flat_map(relative_links).map(|(target, _)| target).collect();
+    let mut once = listed.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), listed.len(), "docs/SUMMARY.md lists each page once");
+    check(&["md"], "the book shows what docs/SUMMARY.md lists, and nothing else", |source| {
+        let Ok(page) = source.path.strip_prefix("docs") else { return vec![] };
+        let is_listed =
+            page == Path::new("SUMMARY.md") || listed.iter().any(|listed| Path::new(listed) == page);
+        if is_listed { vec![] } else { vec![1] }
     });
 }
 
@@ -87,7 +143,14 @@ fn relative_links_resolve() {
 fn links_are_found() {
     let line =
         "[a](b.md#c), [`d`](../e), [web](https://example.org), `f[0](g)`, [mail](mailto:h@i), [top](#j)";
-    assert_eq!(relative_links(line).collect::<Vec<_>>(), ["b.md", "../e", ""]);
+    assert_eq!(relative_links(line).collect::<Vec<_>>(), [("b.md", "c"), ("../e", ""), ("", "j")]);
+}
+
+#[test]
+fn headings_have_names() {
+    let text = "# Über `twnc run`, a\n## 2. Two\n```\n# none\n```\n## [Link](x.md)\n## 2. Two\n";
+    let expected = ["über-twnc-run-a", "2-two", "link", "2-two-1"].map(str::to_owned);
+    assert_eq!(headings(text), HashSet::from(expected));
 }
 
 struct Source {
@@ -115,15 +178,55 @@ fn lines_where(source: &Source, mut rule: impl FnMut(usize, &str) -> bool) -> Ve
     numbered.filter_map(|(index, line)| rule(index + 1, line).then_some(index + 1)).collect()
 }
 
-/// What a line of Markdown links to inside the repository, without the fragment. Code spans hold no links.
-fn relative_links(line: &str) -> impl Iterator<Item = &str> {
+/// The numbers of the lines outside of fenced code that a rule picks.
+fn prose(source: &Source, mut rule: impl FnMut(&str) -> bool) -> Vec<usize> {
+    let mut fenced = false;
+    lines_where(source, |_, line| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence && rule(line)
+    })
+}
+
+/// What a line of Markdown links to inside the repository: the file and the heading. Code spans hold no links.
+fn relative_links(line: &str) -> impl Iterator<Item = (&str, &str)> {
     let outside_code = line.split('`').step_by(2);
     let targets = outside_code.flat_map(|text| text.split("](").skip(1)).filter_map(|rest| {
         let (target, _) = rest.split_once(')')?;
         Some(target)
     });
     let relative = targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:"));
-    relative.map(|target| target.split_once('#').map_or(target, |(path, _)| path))
+    relative.map(|target| target.split_once('#').unwrap_or((target, "")))
+}
+
+/// The names by which links reach the headings of a page, as the book and most hosts of repositories make them.
+fn headings(text: &str) -> HashSet<String> {
+    let mut found = HashSet::new();
+    let mut fenced = false;
+    for line in text.lines() {
+        fenced ^= line.starts_with("```");
+        let title = line.trim_start_matches('#');
+        if fenced || title.len() == line.len() || !title.starts_with(' ') {
+            continue;
+        }
+        // Of a link the words are left.
+        let (mut words, mut rest) = (String::new(), title.trim());
+        while let Some((before, after)) = rest.split_once("](") {
+            words.push_str(before);
+            rest = after.split_once(')').map_or("", |(_, rest)| rest);
+        }
+        words.push_str(rest);
+        let name = words.chars().filter_map(|c| match c {
+            ' ' => Some('-'),
+            c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+            _ => None,
+        });
+        let name: String = name.flat_map(char::to_lowercase).collect();
+        let again = (1..).map(|number| format!("{name}-{number}"));
+        let free = std::iter::once(name.clone()).chain(again).find(|name| !found.contains(name));
+        found.extend(free);
+    }
+    found
 }
 
 fn root() -> PathBuf {

@@ -41,5 +41,5 @@ pub use session::{Session, SessionOptions};
 pub use tune::{Tuned, TunedStep};
 pub use tuning::{Tuning, TuningError};
 pub use twnc_jit::{Audit, Function, Isa, JitError};
-pub use twnc_program::ElementType;
-pub use twnc_program::interpret::{CustomFunction, Functions};
+pub use twnc_program::interpret::{CustomFunction, Functions, RunError};
+pub use twnc_program::{ElementType, FormatError};

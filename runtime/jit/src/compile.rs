@@ -11,7 +11,7 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, ir};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -66,7 +66,11 @@ impl Function {
 /// Makes functions for this machine.
 pub(crate) struct Compiler {
     isa: OwnedTargetIsa,
-    functions: Mutex<HashMap<String, Weak<Function>>>,
+    /// Those that kernels have. Not a hash map: what one keeps looks lost to a leak checker, which finds no pointer to where its memory begins.
+    functions: Mutex<BTreeMap<String, Weak<Function>>>,
+    /// What Cranelift was given for each function, by its name.
+    #[cfg(test)]
+    pub written: Mutex<BTreeMap<String, String>>,
 }
 
 impl Compiler {
@@ -88,7 +92,12 @@ impl Compiler {
         let builder = cranelift_native::builder().map_err(|e| JitError::Machine(e.to_string()))?;
         let isa =
             builder.finish(settings::Flags::new(flags)).map_err(|e| JitError::Machine(e.to_string()))?;
-        Ok(Compiler { isa, functions: Mutex::default() })
+        Ok(Compiler {
+            isa,
+            functions: Mutex::default(),
+            #[cfg(test)]
+            written: Mutex::default(),
+        })
     }
 
     /// The function that `code` describes.
@@ -111,6 +120,15 @@ impl Compiler {
             let bytes = assemble().unwrap_or_else(|| Err("no assembler for these vectors".into()));
             bytes.map_err(|reason| JitError::Codegen { function: name.into(), reason })
         })
+    }
+
+    /// All functions that are in use, by their names.
+    #[cfg(test)]
+    pub fn in_use(&self) -> Vec<Arc<Function>> {
+        let functions = self.functions.lock().unwrap();
+        let mut all: Vec<Arc<Function>> = functions.values().filter_map(Weak::upgrade).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
     }
 
     /// The function of that name, made if no kernel has it.
@@ -151,9 +169,51 @@ impl Compiler {
         builder.ins().return_(&[]);
         builder.seal_all_blocks();
         builder.finalize(self.isa.frontend_config());
+        #[cfg(test)]
+        self.written.lock().unwrap().insert(name.into(), context.func.to_string());
+        let refused = |reason| JitError::Codegen { function: name.into(), reason };
         let code = context
             .compile(&*self.isa, &mut ControlPlane::default())
-            .map_err(|e| JitError::Codegen { function: name.into(), reason: format!("{:?}", e.inner) })?;
+            .map_err(|e| refused(format!("{:?}", e.inner)))?;
+        // Where a processor has no instruction for something, Cranelift calls a library, whose address nobody fills in here.
+        if let Some(reference) = code.buffer.relocs().first() {
+            return Err(refused(format!("it refers to what is outside of it: {reference:?}")));
+        }
         Ok(code.code_buffer().to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cranelift_codegen::ir::{ExtFuncData, ExternalName, LibCall};
+    use cranelift_codegen::isa;
+
+    /// Calls a library for what a processor may have no instruction for.
+    #[derive(Debug)]
+    struct Fused;
+
+    impl Code for Fused {
+        fn parameters(&self) -> usize {
+            0
+        }
+
+        fn emit(&self, b: &mut FunctionBuilder<'_>, _: &[ir::Value]) {
+            let mut signature = Signature::new(isa::CallConv::SystemV);
+            signature.params = vec![AbiParam::new(types::F32); 3];
+            signature.returns = vec![AbiParam::new(types::F32)];
+            let signature = b.import_signature(signature);
+            let name = ExternalName::LibCall(LibCall::FmaF32);
+            let function =
+                b.import_function(ExtFuncData { name, signature, colocated: false, patchable: false });
+            let number = b.ins().f32const(1.0);
+            b.ins().call(function, &[number; 3]);
+        }
+    }
+
+    #[test]
+    fn a_function_that_would_call_a_library_is_refused() {
+        let error = Compiler::new().unwrap().function(&Fused).err().expect("it is refused").to_string();
+        assert!(error.contains("`Fused`") && error.contains("outside of it"), "{error}");
     }
 }

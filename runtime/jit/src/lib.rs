@@ -10,6 +10,11 @@
 //! Nearly all unsafe code of the project is here: sealing memory that holds code, calling that code, and handing
 //! disjoint parts of an output to threads.
 
+#![cfg_attr(
+    not(all(target_arch = "x86_64", unix)),
+    allow(dead_code, reason = "descriptions of functions say what only the emitters for x86-64 ask for")
+)]
+
 pub mod accumulate;
 pub mod arena;
 #[cfg(all(target_arch = "x86_64", unix))]
@@ -20,6 +25,8 @@ mod compile;
 mod elementwise;
 pub mod epilogue;
 pub mod error;
+#[cfg(test)]
+mod families;
 mod finish;
 pub mod float;
 mod geometry;

@@ -197,7 +197,7 @@ fn square(kernel: usize, stride: usize, pad: usize, groups: usize) -> Contractio
 }
 
 #[test]
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn no_family_multiplies_or_calls() {
     // Where there are such vectors, which is all but the last.
     let mut registers = layer(&[1, 100], &[100, 70], &Contraction::MatMul);
@@ -219,7 +219,7 @@ fn no_family_multiplies_or_calls() {
         assert!(kernel.describe().starts_with(family), "{family}: {}", kernel.describe());
         assert!(!kernel.functions().is_empty());
         for function in kernel.functions() {
-            let audit = function.audit().expect("x86-64");
+            let audit = function.audit().expect("code that can be read");
             assert_eq!((audit.multiplications, audit.calls, audit.invalid), (0, 0, 0), "{}", function.name());
             assert!(audit.additions > 0, "{}:\n{}", function.name(), function.disassemble());
         }
@@ -239,6 +239,29 @@ fn few_rows_of_the_largest_integers_do_not_overflow() {
             let output = run(&kernel, &[View::I16(&vec![sign * largest; depth])], None);
             let expected = f32::from(sign) * f32::from(largest) * depth as f32;
             assert!(output.iter().all(|&x| x == expected), "{bits} bits, {signed}: {}", kernel.describe());
+        }
+    }
+}
+
+/// Sums of bytes of four tables stay within a byte, whatever is selected: every integer of 8 bits, in every place of a group.
+#[test]
+fn few_rows_of_every_integer_of_8_bits_are_their_sums() {
+    let (depth, outputs) = (36, 33);
+    let signs: Vec<i8> = (0..depth * outputs).map(|i| 1 - (i % outputs % 2 * 2) as i8).collect();
+    let weight = Trits::pack(&signs).expect("trits");
+    for (largest, signed) in [(127, true), (255, false)] {
+        let range = Some(IntegerRange { largest, signed });
+        let (input, shape) = ([1, depth], [depth, outputs]);
+        let spec = plain(&input, &shape, &weight, &Contraction::MatMul, range);
+        for kernel in kernels(&spec) {
+            let values = if signed { -largest..=largest } else { 0..=largest };
+            for (value, members) in values.flat_map(|value| (1..=4).map(move |members| (value, members))) {
+                let input: Vec<i16> = (0..depth).map(|k| if k % 4 < members { value } else { 0 }).collect();
+                let sum = input.iter().map(|&x| f32::from(x)).sum::<f32>();
+                let output = run(&kernel, &[View::I16(&input)], None);
+                let right = output.iter().enumerate().all(|(o, &x)| x == if o % 2 == 0 { sum } else { -sum });
+                assert!(right, "{value} in {members} of 4: {}", kernel.describe());
+            }
         }
     }
 }

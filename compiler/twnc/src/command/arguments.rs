@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::training::{AugmentChoice, Train, parse_augment, parse_fine_tune};
 use crate::{CompileError, Compiler, CompilerBuilder, FineTune, SizeLimit};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use std::path::PathBuf;
 use twnc_ir::RunOptions;
 use twnc_onnx::{ImportOptions, ShapeOverride};
@@ -53,6 +54,16 @@ pub enum Command {
     Rules(Rules),
     /// List the ONNX operators that are accepted, and what each becomes.
     Ops,
+    /// Print a script by which a shell completes command lines.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write manual pages, one for the command and one for each of these.
+    Man {
+        /// The folder that they go into; it is made where it is missing.
+        folder: PathBuf,
+    },
 }
 
 /// Options of a compilation.

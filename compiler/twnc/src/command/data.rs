@@ -12,7 +12,11 @@ pub use crate::arrays::Arrays;
 /// Reads one `.npy` file.
 pub fn read_npy(path: &Path) -> Result<Output, Failure> {
     let file = open(path)?;
-    arrays::read_npy(BufReader::new(file)).map_err(|e| Failure::unacceptable(e).in_file(path.display()))
+    arrays::read_npy(BufReader::new(file)).map_err(|e| {
+        Failure::unacceptable(format!("not a readable .npy file ({e})"))
+            .in_file(path.display())
+            .help("write one with numpy.save(path, array)")
+    })
 }
 
 /// Reads a `.npz` file, or a folder of `.npy` files, by name.
@@ -73,10 +77,22 @@ pub fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
+/// A file that cannot be written. Errors of a temporary file name that one, which says nothing to who asked for another.
+pub fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    let failure = |reason: &dyn std::fmt::Display| {
+        Failure::unacceptable(format!("cannot be written: {reason}")).in_file(path.display())
+    };
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            failure(&"its folder does not exist").help("make the folder first, or give another file to write")
+        }
+        _ => failure(error),
+    }
+}
+
 /// Writes a file whole or not at all.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let fail =
-        |e: io::Error| Failure::unacceptable(format!("cannot be written: {e}")).in_file(path.display());
+    let fail = |e: io::Error| unwritten(path, &e);
     let mut file = temporary(&destination(path)).map_err(fail)?;
     file.write_all(bytes).map_err(fail)?;
     file.as_file().sync_all().map_err(fail)?;
@@ -86,8 +102,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 
 /// Writes named arrays as `.npz`, to a temporary file first, so that `path` is never half written.
 pub fn write_npz(path: &Path, arrays: &[(String, Output)]) -> Result<(), Failure> {
-    let fail =
-        |e: io::Error| Failure::unacceptable(format!("cannot be written: {e}")).in_file(path.display());
+    let fail = |e: io::Error| unwritten(path, &e);
     let target = destination(path);
     let file = temporary(&target).map_err(fail)?;
     arrays::write_npz(BufWriter::new(file.as_file()), arrays).map_err(fail)?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use twnc_onnx::{Import, ImportOptions};
-use twnc_program::Program;
+use twnc_program::{FormatError, Program};
 use twnc_runtime::{Module, Output};
 
 /// Where a command finds things and leaves them.
@@ -194,9 +194,10 @@ impl Host {
         if self.is_in_memory(path) {
             return self.write(path, program.to_bytes());
         }
-        program
-            .write_file(&data::destination(path))
-            .map_err(|e| Failure::unacceptable(format!("cannot be written: {e}")).in_file(path.display()))
+        program.write_file(&data::destination(path)).map_err(|error| match error {
+            FormatError::Io(error) => data::unwritten(path, &error),
+            error => Failure::unacceptable(format!("cannot be written: {error}")).in_file(path.display()),
+        })
     }
 
     /// Refuses to write `output` over a file that is read, and in the place of a device or pipe.

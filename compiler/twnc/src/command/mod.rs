@@ -14,6 +14,7 @@ mod frontier;
 mod host;
 mod inspect;
 mod lists;
+mod manual;
 mod opt;
 mod progress;
 mod report;
@@ -59,8 +60,8 @@ pub fn main_of(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let code = failure.exit_code();
     match (json, failure.kind) {
         (true, _) => err!(&host, "{}", failure.json()),
-        // Already laid out as text of a terminal.
-        (false, Kind::Usage) if failure.help.is_none() => err!(&host, "{failure}"),
+        // What clap says is laid out as text of a terminal already.
+        (false, Kind::Usage) if failure.message.starts_with("error: ") => err!(&host, "{failure}"),
         (false, _) => err!(&host, "{:?}", miette::Report::new(failure)),
     }
     code
@@ -86,6 +87,8 @@ fn dispatch(host: &Host, cli: Cli) -> Result<(), Failure> {
         Some(Command::Passes) => lists::passes(host, json),
         Some(Command::Rules(options)) => rules::run(host, &options, json),
         Some(Command::Ops) => lists::operators(host, json),
+        Some(Command::Completions { shell }) => manual::completions(host, shell),
+        Some(Command::Man { folder }) => manual::pages(&folder),
         None => compile::run(host, &cli.compile, json),
     }
 }

@@ -10,6 +10,7 @@ mod fix_point;
 #[path = "../../../onnx/tests/fixture/mod.rs"]
 mod fixture;
 mod formats;
+mod manual;
 mod networks;
 mod operations;
 mod planes;

@@ -163,7 +163,7 @@ fn whatever_is_wrong_is_said() {
         ("lenet5.onnx -o x.bin --stop-after frob", 2, "there is no pass `frob`"),
         ("lenet5.onnx -o x.bin --print-after frob", 2, "there is no pass `frob`"),
         ("lenet5.onnx -o x.bin --keep [", 2, "`[` is no pattern"),
-        ("lenet5.onnx -o absent/x.bin", 3, "absent/x.bin: cannot be written"),
+        ("lenet5.onnx -o absent/x.bin", 3, "absent/x.bin: cannot be written: its folder does not exist"),
         ("lenet5.onnx -o folder", 3, "folder: cannot be written"),
         ("absent.onnx -o x.bin", 3, "absent.onnx: cannot be read"),
         ("folder -o x.bin", 3, "folder: cannot be read"),
@@ -248,7 +248,11 @@ fn whatever_is_wrong_is_said() {
         ("run lenet5.bin --image text.png", 3, "text.png"),
         ("run lenet5.bin --image absent.png", 3, "absent.png: cannot be read"),
         ("run lenet5.bin -i mnist.npz --max-memory 1000", 4, "the limit is 1000"),
-        ("run lenet5.bin -i mnist.npz -o absent/out.npz", 3, "absent/out.npz: cannot be written"),
+        (
+            "run lenet5.bin -i mnist.npz -o absent/out.npz",
+            3,
+            "absent/out.npz: cannot be written: its folder does not exist",
+        ),
         (
             "bench vast.bin",
             4,
@@ -268,6 +272,7 @@ fn whatever_is_wrong_is_said() {
         ("inspect text.bin", 3, "text.bin: not a model.bin"),
         ("compare lenet5.onnx lenet5.bin --data absent.npz", 3, "absent.npz"),
         ("compare lenet5.onnx lenet5.bin --data mnist.npz --labels text.npy", 3, "text.npy"),
+        ("compare lenet5.onnx lenet5.bin --data mnist.npz --labels mnist.npz", 3, "not a readable .npy file"),
         ("compare float.onnx rounded.bin --data mnist.npz --min-agreement 1", 1, "is below 1"),
         (
             "compare lenet5.onnx lenet5.bin --data mnist.npz --min-agreement 1.1",

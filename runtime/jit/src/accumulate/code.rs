@@ -180,9 +180,9 @@ pub(crate) type AccumulateScalarsFunction<W> =
 /// to zeros if it is `fresh`.
 /// `constants` are [`Form::constants`]; `chunks` is at least 1, `groups` at least 1 and at most [`Form::most_groups`].
 ///
-/// Sums of f32 and i16 are in the order of the outputs. If tables are split into bytes, three vectors of words are the sums
-/// of all selected lower bytes, those at odd places as the upper half of each word; of those at odd places alone; and, byte
-/// by byte, of the upper bytes. [`Combine`] makes sums of that.
+/// Sums of f32 and i16 are in the order of the outputs. If tables are split into bytes, vectors of words are the sums
+/// of all selected lower bytes, those at odd places as the upper half of each word; of those at odd places alone; and either the
+/// same of the upper bytes, each beginning with [`Form::excess`], or, byte by byte, of the upper bytes. [`Combine`] makes sums of that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Permute {
     pub form: Form,
@@ -196,8 +196,9 @@ pub(crate) type PermuteFunction<T> = unsafe extern "C" fn(*const T, *mut T, *con
 /// `combine(sums, totals, chunks)`
 ///
 /// For each of `chunks` chunks of sums that [`Permute`] split into bytes: adds them to as many i32 totals, in the order of
-/// the outputs. Sums are overwritten.
+/// the outputs. Sums are those of `passes` passes and are overwritten.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Combine {
     pub form: Form,
+    pub passes: usize,
 }

@@ -4,7 +4,7 @@
 //! is the number that its trits are in base 3. With subsets a group has two indices of a bit per weight: which inputs
 //! are added, and which are subtracted; both select from one table.
 
-use super::Weights;
+use super::{IntegerRange, Weights};
 use crate::geometry::Geometry;
 use crate::machine::Element;
 
@@ -26,6 +26,8 @@ pub(crate) struct Form {
     pub lane: usize,
     /// Vectors that hold a table.
     pub table: usize,
+    /// Bits of the lower bytes of a table that is split into bytes; 0 of others.
+    pub low: u32,
     /// Vectors that hold the sums of as many outputs as a vector has lanes of indices.
     pub sums: usize,
     /// Groups whose tables the registers hold.
@@ -33,8 +35,8 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// The form for vectors of so many bytes, if there is one.
-    pub fn of(element: Element, vector: usize) -> Option<Form> {
+    /// The form for vectors of so many bytes and integers of this range, if there is one.
+    pub fn of(element: Element, vector: usize, range: Option<IntegerRange>) -> Option<Form> {
         let form = match (element, vector) {
             (Element::F32, 64) => Form {
                 element,
@@ -45,6 +47,7 @@ impl Form {
                 bits: 5,
                 lane: 4,
                 table: 2,
+                low: 0,
                 sums: 1,
                 most_groups: 12,
             },
@@ -57,6 +60,7 @@ impl Form {
                 bits: 5,
                 lane: 2,
                 table: 1,
+                low: 0,
                 sums: 1,
                 most_groups: 24,
             },
@@ -69,22 +73,31 @@ impl Form {
                 bits: 6,
                 lane: 4,
                 table: 1,
+                low: 0,
                 sums: 1,
                 most_groups: 10,
             },
-            // Bytes select bytes: a table is the lower halves of its sums and the upper ones.
-            (Element::I16, 32) => Form {
-                element,
-                vector,
-                group: 4,
-                signed: false,
-                entries: 16,
-                bits: 8,
-                lane: 1,
-                table: 2,
-                sums: 3,
-                most_groups: 4,
-            },
+            // Bytes select bytes: a table is the lower bits of its sums and the upper ones. Of inputs of 8 bits these are so
+            // few that what a pass selects, 4 times added and 4 times subtracted, adds up in bytes: the differences of lower
+            // ones are at most 31 each; a sum of four is below 1024, so those of upper ones are as well.
+            (Element::I16, 32) => {
+                let of_8_bits =
+                    range.is_some_and(|range| range.largest <= if range.signed { 127 } else { 255 });
+                let (low, sums) = if of_8_bits { (5, 4) } else { (8, 3) };
+                Form {
+                    element,
+                    vector,
+                    group: 4,
+                    signed: false,
+                    entries: 16,
+                    bits: 8,
+                    lane: 1,
+                    table: 2,
+                    low,
+                    sums,
+                    most_groups: 4,
+                }
+            }
             _ => return None,
         };
         Some(form)
@@ -92,7 +105,12 @@ impl Form {
 
     /// Whether tables and sums are split into bytes.
     pub fn bytes(&self) -> bool {
-        self.lane < self.element.bytes()
+        self.low > 0
+    }
+
+    /// Whether what a pass selects is summed in bytes, and in words only at its end.
+    pub fn bytes_of_a_pass(&self) -> bool {
+        self.low == 5
     }
 
     /// Outputs of a vector of indices: a chunk.
@@ -124,10 +142,21 @@ impl Form {
         }
     }
 
+    /// Where the sums of bytes of a pass begin, so that they stay within 0 to 255.
+    const START: u32 = 128;
+
+    /// What so many passes that begin with [`Form::START`] add to each sum.
+    pub fn excess(&self, passes: usize) -> i16 {
+        match self.bytes_of_a_pass() {
+            true => (passes as i16).wrapping_mul((Form::START + (Form::START << self.low)) as i16),
+            false => 0,
+        }
+    }
+
     /// What the function that looks up needs to build tables, vectors one after the other. For each vector of a table, for each
     /// member: all bits set where the member is in the sum, then, of signed sums, the bits to flip where it is subtracted. Then, of
-    /// signed integers, the ones that flipping all bits leaves to be added. Last, if tables are split into bytes, a vector
-    /// of the words 0x00FF and one of the bytes 0x0F.
+    /// signed integers, the ones that flipping all bits leaves to be added. Last, if tables are split into bytes, vectors of
+    /// words: of the lower bits, of the upper ones, of the lower halves of bytes, and of bytes that are [`Form::START`].
     pub fn constants(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let lanes = self.vector / self.element.bytes();
@@ -150,7 +179,8 @@ impl Form {
             }
         }
         if self.bytes() {
-            [0x00FF, 0x0F0F].into_iter().for_each(|word| (0..lanes).for_each(|_| push(word)));
+            let words = [(1 << self.low) - 1, 0x00FF, 0x0F0F, Form::START * 0x0101];
+            words.into_iter().for_each(|word| (0..lanes).for_each(|_| push(word)));
         }
         bytes
     }
@@ -226,8 +256,17 @@ mod tests {
     use super::*;
     use twnc_program::step::Contraction;
 
-    const FORMS: [(Element, usize); 4] =
-        [(Element::F32, 64), (Element::I16, 64), (Element::F32, 32), (Element::I16, 32)];
+    fn forms() -> [Form; 5] {
+        let range = |largest| Some(IntegerRange { largest, signed: true });
+        let forms = [
+            (Element::F32, 64, None),
+            (Element::I16, 64, range(127)),
+            (Element::F32, 32, None),
+            (Element::I16, 32, range(127)),
+            (Element::I16, 32, range(128)),
+        ];
+        forms.map(|(element, vector, range)| Form::of(element, vector, range).expect("a form"))
+    }
 
     /// The signs that a group's indices stand for, by the table's own account.
     fn signs(form: &Form, code: usize) -> Vec<i8> {
@@ -242,8 +281,8 @@ mod tests {
     fn indices_are_where_the_function_reads_them() {
         let (depth, outputs) = (101, 77);
         let trit = |i: usize| (i * i / 7 % 3) as i8 - 1;
-        for (element, vector) in FORMS {
-            let form = Form::of(element, vector).expect("a form");
+        for form in forms() {
+            let vector = form.vector;
             for transposed in [true, false] {
                 let geometry =
                     Geometry::new(&[1, depth], &[depth, outputs], &Contraction::MatMul, 1).expect("fits");
@@ -275,12 +314,11 @@ mod tests {
 
     #[test]
     fn constants_are_whole_vectors() {
-        let vectors = FORMS.map(|(element, vector)| {
-            let form = Form::of(element, vector).expect("a form");
+        let vectors = forms().map(|form| {
             let bytes = form.constants().len();
-            assert!(bytes.is_multiple_of(vector));
-            bytes / vector
+            assert!(bytes.is_multiple_of(form.vector));
+            bytes / form.vector
         });
-        assert_eq!(vectors, [12, 7, 3, 6]);
+        assert_eq!(vectors, [12, 7, 3, 8, 8]);
     }
 }

@@ -9,7 +9,7 @@
 
 mod blocks;
 mod choice;
-mod code;
+pub(crate) mod code;
 mod cost;
 mod direct;
 mod groups;

@@ -16,11 +16,13 @@ pub(crate) fn permute(code: &Permute) -> Assembled {
         let free = groups * form.table;
         (0..groups).try_for_each(|group| build(a, &form, group, free))?;
         if form.bytes() {
-            a.load(NIBBLES, ptr(CONSTANTS + split(&form) + form.vector))?;
+            a.load(NIBBLES, ptr(CONSTANTS + split(&form, 2)))?;
         }
         let mut next = a.create_label();
         a.set_label(&mut next)?;
-        for sum in 0..form.sums {
+        // Sums that are in registers meanwhile.
+        let held = if form.bytes_of_a_pass() { 0 } else { form.sums };
+        for sum in 0..held {
             match fresh {
                 true => a.clear(free + sum)?,
                 false => a.load(free + sum, ptr(sums + sum * form.vector))?,
@@ -33,7 +35,21 @@ pub(crate) fn permute(code: &Permute) -> Assembled {
             true => look_up_bytes(a, &form, groups, free)?,
             false => look_up_numbers(a, &form, groups, free)?,
         }
-        for sum in 0..form.sums {
+        if form.bytes_of_a_pass() {
+            // Lower and upper bytes, each as words as they are, and those at odd places alone.
+            for (half, odd) in [(0, 2), (1, 3)].map(|(half, odd)| (half, free + odd)) {
+                let all = free + half;
+                a.shift_right_u16(odd, all, 8)?;
+                for (register, sum) in [(all, 2 * half), (odd, 2 * half + 1)] {
+                    let sum = sums + sum * form.vector;
+                    if !fresh {
+                        a.add_i16_from(register, register, ptr(sum))?;
+                    }
+                    a.store(ptr(sum), register)?;
+                }
+            }
+        }
+        for sum in 0..held {
             a.store(ptr(sums + sum * form.vector), free + sum)?;
         }
         a.add(sums, (form.sums * form.vector) as i32)?;
@@ -71,16 +87,17 @@ fn build(a: &mut Assembler, form: &Form, group: usize, free: usize) -> Emitted {
         }
     }
     if form.bytes() {
-        a.shift_right_u16(first + 1, first, 8)?;
-        a.and_from(first, first, ptr(CONSTANTS + split(form)))?;
+        a.shift_right_u16(first + 1, first, form.low)?;
+        a.and_from(first, first, ptr(CONSTANTS + split(form, 0)))?;
+        a.and_from(first + 1, first + 1, ptr(CONSTANTS + split(form, 1)))?;
         (first..first + 2).try_for_each(|table| a.narrow_to_both_halves(table))?;
     }
     Ok(())
 }
 
-/// Bytes from the constants to those for tables of bytes.
-fn split(form: &Form) -> usize {
-    form.group * form.vector
+/// Bytes from the constants to a vector of those for tables of bytes.
+fn split(form: &Form, vector: usize) -> usize {
+    (form.group + vector) * form.vector
 }
 
 /// Adds what a chunk's indices select to its sums, in register `sum`.
@@ -117,9 +134,14 @@ fn look_up_numbers(a: &mut Assembler, form: &Form, groups: usize, sum: usize) ->
     Ok(())
 }
 
-/// The same for tables of bytes. Sums are in three registers from `sum` on.
+/// The same for tables of bytes. Sums are in registers from `sum` on: those of words and of upper bytes, or of lower bytes and
+/// of upper ones of this pass alone.
 fn look_up_bytes(a: &mut Assembler, form: &Form, groups: usize, sum: usize) -> Emitted {
-    let [all, odd, upper, word, index, low, high] = [0, 1, 2, 3, 4, 5, 6].map(|i| sum + i);
+    let [word, index, low, high] = [3, 4, 5, 6].map(|i| sum + i);
+    if form.bytes_of_a_pass() {
+        a.load(sum, ptr(CONSTANTS + split(form, 3)))?;
+        a.load(sum + 1, ptr(CONSTANTS + split(form, 3)))?;
+    }
     for group in 0..groups {
         a.load(word, ptr(INDICES + group * form.vector))?;
         for plus in [true, false] {
@@ -132,13 +154,16 @@ fn look_up_bytes(a: &mut Assembler, form: &Form, groups: usize, sum: usize) -> E
             }
             a.look_up_bytes(low, group * 2, index)?;
             a.look_up_bytes(high, group * 2 + 1, index)?;
-            add(a, Element::I16, plus, all, low)?;
-            a.shift_right_u16(low, low, 8)?;
-            add(a, Element::I16, plus, odd, low)?;
-            match plus {
-                true => a.add_i8(upper, upper, high)?,
-                false => a.subtract_i8(upper, upper, high)?,
-            }
+            let upper = if form.bytes_of_a_pass() {
+                add_bytes(a, plus, sum, low)?;
+                sum + 1
+            } else {
+                add(a, Element::I16, plus, sum, low)?;
+                a.shift_right_u16(low, low, 8)?;
+                add(a, Element::I16, plus, sum + 1, low)?;
+                sum + 2
+            };
+            add_bytes(a, plus, upper, high)?;
         }
     }
     Ok(())
@@ -146,22 +171,30 @@ fn look_up_bytes(a: &mut Assembler, form: &Form, groups: usize, sum: usize) -> E
 
 /// [`Combine`].
 pub(crate) fn combine(code: &Combine) -> Assembled {
-    let Form { vector, sums: registers, .. } = code.form;
+    let Combine { form, passes } = *code;
+    let Form { vector, low, sums: registers, .. } = form;
     assemble(vector, |a| {
         let (sums, totals, chunks) = (rdi, rsi, rdx);
-        let [all, odd, upper, shifted] = [0, 1, 2, 3];
+        let [all, odd, upper, upper_odd, shifted, excess] = [0, 1, 2, 3, 4, 5];
+        a.splat(excess, u32::from(form.excess(passes).cast_unsigned()) * 0x0001_0001)?;
         let mut next = a.create_label();
         a.set_label(&mut next)?;
-        for sum in [all, odd, upper] {
+        for sum in 0..registers {
             a.load(sum, ptr(sums + sum * vector))?;
         }
-        // At even places: all - 256 odd + 256 upper, in words; at odd places: odd and, in the upper byte, upper.
-        a.subtract_i16(shifted, upper, odd)?;
-        a.shift_left_u16(shifted, shifted, 8)?;
-        a.add_i16(all, all, shifted)?;
-        a.shift_right_u16(upper, upper, 8)?;
-        a.shift_left_u16(upper, upper, 8)?;
-        a.add_i16(odd, odd, upper)?;
+        if registers == upper_odd {
+            a.shift_right_u16(upper_odd, upper, 8)?;
+        }
+        for (sum, upper) in [(all, upper), (odd, upper_odd)] {
+            a.shift_left_u16(upper, upper, low)?;
+            a.add_i16(sum, sum, upper)?;
+        }
+        // At even places: all but 256 times what is at odd ones.
+        a.shift_left_u16(shifted, odd, 8)?;
+        a.subtract_i16(all, all, shifted)?;
+        for sum in [all, odd] {
+            a.subtract_i16(sum, sum, excess)?;
+        }
         for sum in [all, odd] {
             a.store(ptr(sums + sum * vector), sum)?;
         }
@@ -195,5 +228,13 @@ fn add(a: &mut Assembler, element: Element, plus: bool, sum: usize, value: usize
         (Element::F32, false) => a.subtract_f32(sum, sum, value),
         (Element::I16, true) => a.add_i16(sum, sum, value),
         (Element::I16, false) => a.subtract_i16(sum, sum, value),
+    }
+}
+
+/// The same of bytes.
+fn add_bytes(a: &mut Assembler, plus: bool, sum: usize, value: usize) -> Emitted {
+    match plus {
+        true => a.add_i8(sum, sum, value),
+        false => a.subtract_i8(sum, sum, value),
     }
 }

@@ -55,7 +55,7 @@ impl Passes {
         range: Option<IntegerRange>,
         isa: Isa,
     ) -> Option<Passes> {
-        let form = Form::of(element, isa.lanes(element) * element.bytes())?;
+        let form = Form::of(element, isa.lanes(element) * element.bytes(), range)?;
         let few = geometry.rows_of_a_sample.is_some() && geometry.positions() <= MOST_ROWS;
         if !few || geometry.output_len() == 0 {
             return None;
@@ -76,6 +76,7 @@ impl Passes {
             (Element::F32, true) => [1.5, 220.0, 0.8],
             (Element::I16, true) => [2.4, 220.0, 0.8],
             (Element::F32, false) => [2.2, 65.0, 1.0],
+            (Element::I16, false) if form.bytes_of_a_pass() => [4.3, 60.0, 0.8],
             (Element::I16, false) => [5.1, 60.0, 0.8],
         };
         let chunks = geometry.outputs.div_ceil(form.outputs()) as f64;
@@ -93,8 +94,6 @@ pub(crate) struct RegisterKernel<T> {
     plan: Passes,
     passes: Vec<Pass>,
     constants: Vec<u8>,
-    /// Adds sums of i16 to totals.
-    widen: Option<Arc<Function>>,
     /// Of each of the planes whose outputs take turns.
     epilogues: Vec<Epilogue>,
 }
@@ -105,8 +104,8 @@ struct Pass {
     groups: usize,
     /// Chunk by chunk.
     indices: Vec<u8>,
-    /// Whether sums of i16 are widened afterwards.
-    widen: bool,
+    /// Adds sums of i16 to totals afterwards.
+    widen: Option<Arc<Function>>,
 }
 
 impl<T: Number> RegisterKernel<T> {
@@ -118,14 +117,15 @@ impl<T: Number> RegisterKernel<T> {
         epilogues: Vec<Epilogue>,
     ) -> Result<RegisterKernel<T>, JitError> {
         let Passes { form, groups, widen_after, .. } = plan;
-        let widen = match (form.element, form.bytes()) {
-            (Element::F32, _) => None,
+        // What makes totals of the sums of so many passes.
+        let widen = |passes: usize| match (form.element, form.bytes()) {
+            (Element::F32, _) => Ok(None),
             (Element::I16, false) => {
-                Some(compiler.function(&Widen { lanes: form.vector / form.element.bytes() })?)
+                compiler.function(&Widen { lanes: form.vector / form.element.bytes() }).map(Some)
             }
             (Element::I16, true) => {
-                let code = Combine { form };
-                Some(compiler.assembled(&code, || combine(&code))?)
+                let code = Combine { form, passes };
+                compiler.assembled(&code, || combine(&code)).map(Some)
             }
         };
         let packed = form.pack(&geometry, weights, groups);
@@ -136,12 +136,13 @@ impl<T: Number> RegisterKernel<T> {
             let fresh = number.is_multiple_of(widen_after);
             let code = Permute { form, groups, fresh };
             let function = compiler.assembled(&code, || permute(&code))?;
-            let widen = number == last || (number + 1).is_multiple_of(widen_after);
+            let passes = number % widen_after + 1;
+            let widen = if number == last || passes == widen_after { widen(passes)? } else { None };
             Ok(Pass { function, groups, indices, widen })
         };
         let passes = packed.into_iter().enumerate().map(pass).collect::<Result<_, JitError>>()?;
         let constants = form.constants();
-        Ok(RegisterKernel { input: PhantomData, geometry, plan, passes, constants, widen, epilogues })
+        Ok(RegisterKernel { input: PhantomData, geometry, plan, passes, constants, epilogues })
     }
 
     fn chunks(&self) -> usize {
@@ -155,7 +156,7 @@ impl<T: Number> RegisterKernel<T> {
 
     /// Lines of the totals of a row.
     fn total_lines(&self) -> usize {
-        if self.widen.is_some() { lines::<i32>(self.chunks() * self.plan.form.outputs()) } else { 0 }
+        if T::ELEMENT == Element::I16 { lines::<i32>(self.chunks() * self.plan.form.outputs()) } else { 0 }
     }
 }
 
@@ -170,7 +171,7 @@ impl<T: Number + 'static> Family for RegisterKernel<T> {
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        self.passes.iter().map(|pass| &pass.function).chain(&self.widen).cloned().collect()
+        self.passes.iter().flat_map(|pass| [&pass.function].into_iter().chain(&pass.widen)).cloned().collect()
     }
 
     fn describe(&self) -> String {
@@ -210,15 +211,15 @@ impl<T: Number + 'static> Family for RegisterKernel<T> {
             sums.fill(Line::zeroed());
         }
         totals.fill(Line::zeroed());
-        // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
-        let widen = self
-            .widen
-            .as_ref()
-            .map(|widen| unsafe { std::mem::transmute::<*const u8, WidenFunction>(widen.entry()) });
         for (number, pass) in self.passes.iter().enumerate() {
-            // SAFETY: as above.
+            // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
             let permute =
                 unsafe { std::mem::transmute::<*const u8, PermuteFunction<T>>(pass.function.entry()) };
+            // SAFETY: as above.
+            let widen = pass
+                .widen
+                .as_ref()
+                .map(|widen| unsafe { std::mem::transmute::<*const u8, WidenFunction>(widen.entry()) });
             let stride = form.words(pass.groups) * form.vector;
             let indices = &pass.indices[units.start * stride..units.end * stride];
             let first = number * pass_inputs;
@@ -239,7 +240,7 @@ impl<T: Number + 'static> Family for RegisterKernel<T> {
                     let (sums, indices) = (sums.as_mut_ptr().cast(), indices.as_ptr());
                     permute(row.as_ptr(), sums, indices, units.len(), self.constants.as_ptr());
                 }
-                if let Some(widen) = widen.filter(|_| pass.widen) {
+                if let Some(widen) = widen {
                     let totals = &mut totals[position * self.total_lines()..][..self.total_lines()];
                     // SAFETY: `totals` have a number for every output of these chunks, `sums` are as above. What `Widen`
                     // takes for a vector is a chunk: one vector of sums.

@@ -276,7 +276,7 @@ mod tests {
     use twnc_program::scalar::Unary;
 
     #[test]
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     fn epilogues_multiply_once_for_each_vector_of_outputs_and_sums_never() {
         let compiler = Compiler::new().unwrap();
         for isa in Isa::available() {

@@ -5,7 +5,7 @@
 
 mod conv;
 mod matmul;
-mod product;
+pub(crate) mod product;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod wide;
 

@@ -272,12 +272,13 @@ fn metadata_that_is_refused() {
         (step(5, &bytes(1, &varint(1 << 33))), "damaged: an operand's number is too large"),
         (step(5, &bytes(2, &[])), "damaged: an instruction's function is missing"),
         (step(5, &bytes(2, &bytes(1, &[]))), "damaged: an instruction has neither one operand nor two"),
+        // Of functions, and below of all that have a code, the first that there is not: with it there is another version.
         (
-            step(5, &bytes(2, &[bytes(1, &number(1, 99)), bytes(2, &[0])].concat())),
+            step(5, &bytes(2, &[bytes(1, &number(1, 19)), bytes(2, &[0])].concat())),
             "damaged: an unknown function, or one with other parameters",
         ),
         (
-            step(5, &bytes(2, &[bytes(1, &number(1, 99)), bytes(2, &[0, 0])].concat())),
+            step(5, &bytes(2, &[bytes(1, &number(1, 11)), bytes(2, &[0, 0])].concat())),
             "damaged: an unknown function",
         ),
         (
@@ -286,6 +287,7 @@ fn metadata_that_is_refused() {
         ),
         (step(6, &number(1, 3)), "damaged: an unknown kind of pool"),
         (step(7, &number(1, 4)), "damaged: an unknown reduction"),
+        (step(15, &number(1, 4)), "damaged: an unknown combination"),
         (step(9, &[]), "damaged: a move's kind is missing"),
         (step(9, &bytes(6, &[])), "damaged: a slice's start is missing"),
         (step(9, &bytes(7, &number(3, 3))), "damaged: an unknown mode of padding"),

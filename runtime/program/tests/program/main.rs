@@ -13,6 +13,7 @@ mod planes;
 mod products;
 mod random;
 mod refusals;
+mod released;
 mod running;
 mod single;
 mod windows;
