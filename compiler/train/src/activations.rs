@@ -134,14 +134,6 @@ impl<'a> Activations<'a> {
         self.values.retain(|value, _| keep.contains(value) || graph.value(*value).uses.iter().any(needed));
     }
 
-    /// Lets nodes run again, with what is substituted since.
-    pub fn forget(&mut self, nodes: &[NodeId]) {
-        for node in nodes {
-            self.done.remove(node);
-            self.graph.node(*node).results.iter().for_each(|value| drop(self.values.remove(value)));
-        }
-    }
-
     /// What is there, in bytes.
     fn bytes(&self) -> usize {
         let tensors = self.values.values().flatten();

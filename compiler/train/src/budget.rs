@@ -13,7 +13,6 @@ pub use frontier::{Bytes, Frontier, Limits, Measured, Point, SizeLimit};
 
 use crate::RepairError;
 use crate::activations::Activations;
-use crate::finetune::{FineTune, heads};
 use crate::loss::Head;
 use crate::repair::{Fitted, Setting, Stage, replaced};
 use crate::solution::{Form, Solution};
@@ -158,7 +157,7 @@ impl Task<'_> {
     fn candidates(&self, layers: &[Layer]) -> Result<(Vec<Vec<Candidate>>, Vec<Solution>), PassError> {
         let Setting { graph, .. } = self.setting;
         let fail = |e: RepairError| e.at(graph.name());
-        let heads = heads(graph);
+        let heads = self.heads();
         let (judged, _) = self.setting.judged();
         let judged = &judged[..judged.len().min(BATCHES)];
         let mut float = self.setting.activations(judged).map_err(fail)?;
@@ -196,12 +195,20 @@ impl Task<'_> {
                 found.push(Candidate { form, bytes, error, solution: Some(solution) });
             }
             drop(fit);
-            work.release(&[]);
+            work.release();
             found.push(Candidate { form: Form::Float, bytes: 4 * weight.len(), error: 0.0, solution: None });
             all.push(hull(found));
         }
         (self.progress)(Stage::Measuring, layers.len(), layers.len());
         Ok((all, usual))
+    }
+
+    /// What is compared of the network: its f32 outputs, in front of a softmax.
+    fn heads(&self) -> Vec<Head> {
+        let graph = self.setting.graph;
+        let is_f32 = |value: ValueId| graph.ty(value).element == twnc_ir::ElementType::F32;
+        let ports = graph.outputs().iter().filter(|port| is_f32(port.value));
+        ports.map(|port| Head::of(graph, port.value)).collect()
     }
 
     /// The relative squared error of the heads, mean over them, where one layer alone is replaced.
@@ -300,7 +307,7 @@ impl Task<'_> {
             .zip(&course.choices[point])
             .map(|((layer, candidates), &choice)| (layer.clone(), candidates[choice].form))
             .collect();
-        let fitted = self.setting.fit(&chosen, self.rounding, FineTune::None, self.progress)?;
+        let fitted = self.setting.fit(&chosen, self.rounding, self.progress)?;
         self.exact(course, point)?;
         let graph = self.setting.graph;
         let values: Vec<ValueId> = graph.outputs().iter().map(|port| port.value).collect();

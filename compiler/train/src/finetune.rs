@@ -1,27 +1,34 @@
 //! Fine-tuning without labels: all layers that were fitted one by one are trained together to give the float network's outputs.
 //!
-//! Trained are, of each layer, its trits through latents, its scales and its bias, and of one that stays float its weight and bias ([`trained`](crate)
-//! has the units). Forward and backward go by `αT + bias`; the gradient by T is that by its latent, straight through. A batch norm behind needs no
-//! training of its own: where a channel has its scale and bias, it has all that a batch norm would add.
+//! Trained are, of each layer, its trits, scales and bias, and of one that stays float its weight and bias (`trained` says how). Forward and
+//! backward go by `αT + bias`; the gradient by T is that by what it is rounded from, straight through. A batch norm behind needs no training of its own: where a channel has its
+//! scale and bias, it has all that a batch norm would add. Adam, with a rate that falls along a cosine.
 //!
-//! Outputs behind a softmax are compared by the divergence of their logits, others by squared error.
+//! Outputs behind a softmax are compared by the divergence of their logits, others by squared error. Samples that are held out decide: the
+//! state that was best on them stays, which may be that in the beginning.
 
 use crate::RepairError;
 use crate::augment::Augment;
-use crate::gradient::{Mode, Network};
+use crate::gradient::bind::{self, Bound};
+use crate::gradient::{GradientError, Mode, Network};
 use crate::loss::{Head, Loss};
-use crate::pupil::{self, BATCH, Course, Lessons, Prepared, Pupil, batches};
+use crate::optimiser::{Optimiser, Rule, Schedule};
+use crate::random::Random;
 use crate::samples::Samples;
-use crate::solution::Solution;
-use std::collections::BTreeMap;
-use twnc_ir::{ElementType, Graph, Layer, Tensor, ValueId};
+use crate::solution::{Solution, bias_tensor};
+use crate::trained::Trained;
+use twnc_ir::{Binary, ElementType, Graph, Layer, Op, Rewriter, Tensor, ValueId};
 
+/// Samples of a step; where the network takes fewer at a time, gradients are added up.
+const BATCH: usize = 64;
+/// The rate of Adam, in the units of what is trained.
+const RATE: f32 = 1e-2;
 /// At which logits are compared.
 const TEMPERATURE: f32 = 2.0;
-/// How often the samples that decide are looked at.
+/// How often the samples that are held out are looked at.
 const LOOKS: usize = 20;
-/// Multiplications of a fine-tuning whose steps nobody has said, about: a minute on two cores.
-const PRODUCTS: f64 = 1.5e12;
+/// Multiplications of a fine-tuning whose steps nobody has said, about: a minute or two on two cores.
+const PRODUCTS: f64 = 3e12;
 /// But at least and at most so many steps.
 const STEPS: [usize; 2] = [100, 1000];
 
@@ -31,21 +38,10 @@ pub enum FineTune {
     /// Not at all.
     #[default]
     None,
-    /// As many steps as the size of each section and of the network suggests: 100 to 1,000.
+    /// As many steps as the size of the network suggests: 100 to 1,000.
     Auto,
-    /// So many steps, of each section and of the whole network.
+    /// So many steps.
     Steps(usize),
-}
-
-impl FineTune {
-    /// How many steps, where the size of the network suggests so many.
-    pub(crate) fn steps(self, suggested: f64) -> usize {
-        match self {
-            FineTune::None => 0,
-            FineTune::Steps(steps) => steps,
-            FineTune::Auto => (suggested as usize).clamp(STEPS[0], STEPS[1]),
-        }
-    }
 }
 
 /// What fine-tuning came to.
@@ -59,6 +55,14 @@ pub struct Tuning {
     pub loss: [f64; 2],
     /// How images were changed.
     pub augment: Augment,
+}
+
+/// Two networks side by side.
+struct Pair {
+    student: Network,
+    teacher: Network,
+    losses: Vec<Loss>,
+    batch: usize,
 }
 
 /// What is trained, and on what.
@@ -75,48 +79,11 @@ pub(crate) struct Task<'a> {
     pub augment: Option<Augment>,
 }
 
-/// Samples, and the float network that answers them.
-struct Teacher<'a> {
-    task: &'a Task<'a>,
-    network: Network,
-    outputs: usize,
-    batch: usize,
-    augment: Augment,
-    /// Answers to samples as they are, once known.
-    known: BTreeMap<usize, Vec<Vec<f32>>>,
-}
-
-impl Lessons for Teacher<'_> {
-    fn questions(&mut self, samples: &[usize], step: Option<u64>) -> Result<Vec<Tensor>, RepairError> {
-        let inputs = self.task.samples.chosen(self.task.graph, samples);
-        let Some(step) = step else { return Ok(inputs) };
-        let change = |tensor| self.augment.apply(tensor, self.task.seed, |i| [1 + step, i as u64]);
-        Ok(inputs.iter().map(change).collect())
-    }
-
-    fn answers(
-        &mut self,
-        samples: &[usize],
-        questions: &[Tensor],
-        step: Option<u64>,
-    ) -> Result<Vec<Vec<f32>>, RepairError> {
-        if step.is_none() && samples.iter().all(|sample| self.known.contains_key(sample)) {
-            let of = |i: usize| samples.iter().flat_map(|sample| &self.known[sample][i]).copied().collect();
-            return Ok((0..self.outputs).map(of).collect());
-        }
-        self.network.forward(questions, Mode::Inference).map_err(RepairError::Gradient)?;
-        let answers: Vec<Vec<f32>> = (0..self.outputs).map(|i| self.network.output(i).to_vec()).collect();
-        if step.is_none() {
-            for (i, &sample) in samples.iter().enumerate() {
-                let row = |rows: &Vec<f32>| {
-                    let size = rows.len() / self.batch;
-                    rows[i * size..(i + 1) * size].to_vec()
-                };
-                self.known.insert(sample, answers.iter().map(row).collect());
-            }
-        }
-        Ok(answers)
-    }
+/// A graph with the layers as they are trained: its weights and biases.
+struct Student {
+    graph: Graph,
+    weights: Vec<ValueId>,
+    biases: Vec<Option<ValueId>>,
 }
 
 impl Task<'_> {
@@ -126,77 +93,272 @@ impl Task<'_> {
         solved: &mut [(Layer, Solution)],
         progress: &dyn Fn(usize, usize),
     ) -> Result<Tuning, RepairError> {
-        let layers: Vec<(&Layer, &Solution)> =
-            solved.iter().map(|(layer, solution)| (layer, solution)).collect();
-        let (mut pupil, mut teacher) = self.pair(&layers)?;
-        let augment = teacher.augment;
-        let products = 3.0 * pupil.products() + teacher.network.products() * pupil.rounds() as f64;
-        let steps = self.steps.steps(PRODUCTS / products);
-        self.units(&mut pupil, &mut teacher)?;
-        let judged = self.judged();
-        let course = Course { steps, looks: LOOKS, fitted: self.fitted, judged: &judged, seed: self.seed };
-        let (found, best) = pupil.train(&mut teacher, &course, self.graph.name(), progress)?;
-        if let Some(best) = best {
-            solved.iter_mut().zip(best).for_each(|((_, solution), best)| *solution = best);
-        }
-        Ok(Tuning { steps: found.steps, best: found.best, loss: found.loss, augment })
-    }
-
-    /// The samples that decide: those held out; where there are none, all.
-    fn judged(&self) -> Vec<usize> {
-        let held_out = self.fitted..self.fitted + self.held_out;
-        if held_out.is_empty() { (0..self.fitted).collect() } else { held_out.collect() }
-    }
-
-    /// Both networks, for as many samples at a time as a step has and memory holds.
-    fn pair(&self, layers: &[(&Layer, &Solution)]) -> Result<(Pupil, Teacher<'_>), RepairError> {
-        let prepared = Prepared::new(self.graph, layers).map_err(RepairError::Gradient)?;
-        let whole = Prepared::new(self.graph, &[]).map_err(RepairError::Gradient)?;
-        let heads = heads(self.graph);
-        let outputs: Vec<ValueId> = heads.iter().map(|head| head.value).collect();
-        let inputs: Vec<ValueId> = self.graph.inputs().iter().map(|port| port.value).collect();
-        let network =
-            |prepared: &Prepared, sizes: &_| prepared.network(sizes, &inputs, &outputs, self.memory / 2);
-        let ((student, network), batch) =
-            pupil::largest(self.graph, self.samples, BATCH.min(self.fitted), |sizes| {
-                Ok((network(&prepared, sizes)?, network(&whole, sizes)?))
-            })?;
-        let loss = |head: &Head| match head.is_logits {
-            true => Loss::Divergence { temperature: TEMPERATURE },
-            false => Loss::SquaredError { unit: 1.0 },
-        };
-        let losses = heads.iter().map(loss).collect();
+        let mut trained: Vec<Trained> =
+            solved.iter().map(|(layer, solution)| Trained::new(self.graph, layer, solution)).collect();
+        let student = self.student(solved).map_err(RepairError::Gradient)?;
+        let mut pair = self.pair(&student)?;
         let augment = self.augment.unwrap_or_else(|| {
             let of = |port: &twnc_ir::Port| Augment::of_shape(&self.samples.shape(&port.name));
             self.graph.inputs().iter().map(of).find(|a| *a != Augment::default()).unwrap_or_default()
         });
-        let teacher =
-            Teacher { task: self, network, outputs: outputs.len(), batch, augment, known: BTreeMap::new() };
-        Ok((Pupil::new(self.graph, layers, student, losses, [BATCH, batch]), teacher))
+        let rounds = BATCH.div_ceil(pair.batch);
+        let steps = match self.steps {
+            FineTune::None => 0,
+            FineTune::Steps(steps) => steps,
+            FineTune::Auto => {
+                let products = (3.0 * pair.student.products() + pair.teacher.products()) * rounds as f64;
+                ((PRODUCTS / products.max(1.0)) as usize).clamp(STEPS[0], STEPS[1])
+            }
+        };
+        self.units(&mut pair)?;
+        let mut optimiser = Optimiser::new(Rule::Adam, trained.iter().flat_map(Trained::sizes));
+        // Of samples of which none is held out, the fit decides.
+        let judged =
+            if self.held_out > 0 { self.fitted..self.fitted + self.held_out } else { 0..self.fitted };
+        let judged: Vec<usize> = judged.collect();
+        let answers = self.answers(&mut pair, &judged)?;
+        let before = self.judge(&mut pair, &trained, &judged, &answers)?;
+        if !before.is_finite() {
+            return Err(RepairError::NotFinite(self.graph.name().to_owned()));
+        }
+        let mut tuning = Tuning { steps, best: 0, loss: [before; 2], augment };
+        let (mut order, mut next, mut epoch) = (vec![], 0, 0);
+        for step in 0..steps {
+            progress(step, steps);
+            let mut sums: Vec<[Vec<f32>; 2]> = vec![];
+            for round in 0..rounds {
+                let mut chosen = vec![];
+                while chosen.len() < pair.batch {
+                    if next == order.len() {
+                        order = Random::of(self.seed, &[0, epoch]).permutation(self.fitted);
+                        (next, epoch) = (0, epoch + 1);
+                    }
+                    chosen.push(order[next]);
+                    next += 1;
+                }
+                let inputs = self.samples.chosen(self.graph, &chosen);
+                let number = (step * rounds + round) as u64;
+                let inputs: Vec<Tensor> = inputs
+                    .iter()
+                    .map(|tensor| augment.apply(tensor, self.seed, |i| [1 + number, i as u64]))
+                    .collect();
+                self.write(&mut pair, &trained);
+                pair.learn(&inputs)?;
+                for (i, t) in trained.iter().enumerate() {
+                    let by_bias = if t.has_bias() { pair.student.gradient(student.bias(i)) } else { &[][..] };
+                    let found = [pair.student.gradient(i), by_bias];
+                    match sums.get_mut(i) {
+                        Some(sums) => {
+                            sums.iter_mut().zip(found).for_each(|(sum, g)| crate::gradient::add(sum, g));
+                        }
+                        None => sums.push(found.map(<[f32]>::to_vec)),
+                    }
+                }
+            }
+            let rate = RATE * Schedule::Cosine.factor(step as u64, steps as u64);
+            optimiser.begin();
+            let mut group = 0;
+            for (t, sums) in trained.iter_mut().zip(&sums) {
+                t.step(sums, &mut optimiser, &mut group, rate);
+            }
+            if (step + 1) % (steps / LOOKS).max(1) == 0 || step + 1 == steps {
+                let loss = self.judge(&mut pair, &trained, &judged, &answers)?;
+                if !loss.is_finite() {
+                    // It has run away; what was best stays.
+                    tuning.steps = step + 1;
+                    break;
+                }
+                if loss < tuning.loss[1] {
+                    (tuning.best, tuning.loss[1]) = (step + 1, loss);
+                    solved.iter_mut().zip(&trained).for_each(|((_, solution), t)| *solution = t.solution());
+                }
+            }
+        }
+        progress(steps, steps);
+        Ok(tuning)
     }
 
-    /// Sets the units of squared errors.
-    fn units(&self, pupil: &mut Pupil, teacher: &mut Teacher<'_>) -> Result<(), RepairError> {
-        let samples: Vec<usize> = (0..self.fitted.min(BATCH)).collect();
-        let mut rows = vec![vec![]; pupil.losses.len()];
-        for (chosen, count) in batches(&samples, pupil.batch) {
-            let questions = teacher.questions(&chosen, None)?;
-            let answers = teacher.answers(&chosen, &questions, None)?;
-            rows.iter_mut().zip(answers).for_each(|(rows, answers)| {
-                rows.extend_from_slice(&answers[..answers.len() / pupil.batch * count]);
-            });
+    /// The graph whose layers have weights and biases that may be written.
+    fn student(&self, solved: &[(Layer, Solution)]) -> Result<Student, GradientError> {
+        let mut graph = self.graph.clone();
+        let mut rewriter = Rewriter::new(&mut graph);
+        let (mut weights, mut biases) = (vec![], vec![]);
+        for (layer, solution) in solved {
+            let fail = |e: twnc_ir::TypeError| GradientError::node(&layer.name, e);
+            let weight = rewriter.constant(layer.float_tensor(solution.weight(layer)), "");
+            let mut value = layer.insert(&mut rewriter, weight).map_err(fail)?;
+            weights.push(weight);
+            biases.push(None);
+            if let Some(bias) = &solution.bias {
+                let rank = rewriter.graph().ty(value).rank();
+                let bias = rewriter.constant(bias_tensor(layer, bias, rank), "");
+                value = rewriter.insert(Op::Binary(Binary::Add), &[value, bias], "").map_err(fail)?;
+                biases.pop();
+                biases.push(Some(bias));
+            }
+            rewriter.replace(layer.result, value, "it is trained").map_err(fail)?;
         }
-        for (loss, rows) in pupil.losses.iter_mut().zip(rows) {
+        drop(rewriter.finish());
+        Ok(Student { graph, weights, biases })
+    }
+
+    /// Both networks, for as many samples at a time as a step has and memory holds.
+    fn pair(&self, student: &Student) -> Result<Pair, RepairError> {
+        let is_float = |graph: &Graph, value: ValueId| graph.ty(value).element == ElementType::F32;
+        let heads = |graph: &Graph| -> Vec<Head> {
+            let ports = graph.outputs().iter().filter(|port| is_float(graph, port.value));
+            ports.map(|port| Head::of(graph, port.value)).collect()
+        };
+        let (own, asked) = (heads(&student.graph), heads(self.graph));
+        let fixed =
+            self.graph.inputs().first().and_then(|port| self.graph.ty(port.value).shape.first()?.as_size());
+        let mut batch = fixed.unwrap_or(BATCH.min(self.fitted)).max(1);
+        loop {
+            let shapes: Vec<Vec<usize>> = self
+                .graph
+                .inputs()
+                .iter()
+                .map(|port| {
+                    let mut shape = self.samples.shape(&port.name);
+                    if let Some(first) = shape.first_mut() {
+                        *first = batch;
+                    }
+                    shape
+                })
+                .collect();
+            let sizes = bind::sizes(self.graph, &shapes).map_err(RepairError::Samples)?;
+            let build = |graph: &Graph, parameters: &[ValueId], heads: &[Head]| {
+                let Bound { graph, values } = bind::bind(graph, &sizes)?;
+                let parameters: Vec<ValueId> = parameters.iter().map(|value| values[value]).collect();
+                let outputs: Vec<ValueId> = heads.iter().map(|head| values[&head.value]).collect();
+                Network::new(&graph, &parameters, &outputs, self.memory / 2)
+            };
+            let parameters: Vec<ValueId> =
+                student.weights.iter().copied().chain(student.biases.iter().copied().flatten()).collect();
+            let built = build(&student.graph, &parameters, &own)
+                .and_then(|s| Ok((s, build(self.graph, &[], &asked)?)));
+            match built {
+                Ok((student, teacher)) => {
+                    let loss = |head: &Head| match head.is_logits {
+                        true => Loss::Divergence { temperature: TEMPERATURE },
+                        false => Loss::SquaredError { unit: 1.0 },
+                    };
+                    return Ok(Pair { student, teacher, losses: asked.iter().map(loss).collect(), batch });
+                }
+                Err(GradientError::Memory { .. }) if fixed.is_none() && batch > 1 => batch /= 2,
+                Err(error) => return Err(RepairError::Gradient(error)),
+            }
+        }
+    }
+
+    /// In which units squared errors are: how far the float network's outputs are from their mean.
+    fn units(&self, pair: &mut Pair) -> Result<(), RepairError> {
+        let count = self.fitted.min(4 * BATCH);
+        let outputs = self.answers(pair, &(0..count).collect::<Vec<_>>())?;
+        for (loss, rows) in pair.losses.iter_mut().zip(outputs) {
             if let Loss::SquaredError { unit } = loss {
-                *unit = pupil::unit(&rows, samples.len());
+                let size = rows.len() / count.max(1);
+                let mut square = 0.0;
+                for i in 0..size {
+                    let column = || rows.iter().skip(i).step_by(size).map(|x| f64::from(*x));
+                    let mean = column().sum::<f64>() / count as f64;
+                    square += column().map(|x| (x - mean).powi(2)).sum::<f64>() / count as f64;
+                }
+                let own = rows.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / count as f64;
+                // Outputs that are the same for all samples are measured by what they are.
+                *unit =
+                    [square, own, 1.0].into_iter().find(|s| *s > f64::from(f32::MIN_POSITIVE)).unwrap_or(1.0)
+                        as f32;
             }
         }
         Ok(())
     }
+
+    /// The float network's outputs for some samples.
+    fn answers(&self, pair: &mut Pair, samples: &[usize]) -> Result<Vec<Vec<f32>>, RepairError> {
+        let mut outputs = vec![vec![]; pair.losses.len()];
+        for (chosen, count) in batches(samples, pair.batch) {
+            let inputs = self.samples.chosen(self.graph, &chosen);
+            pair.teacher.forward(&inputs, Mode::Inference).map_err(RepairError::Gradient)?;
+            for (i, output) in outputs.iter_mut().enumerate() {
+                let rows = pair.teacher.output(i);
+                output.extend_from_slice(&rows[..rows.len() / pair.batch * count]);
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// The loss on samples to which the float network's answers are known.
+    fn judge(
+        &self,
+        pair: &mut Pair,
+        trained: &[Trained],
+        samples: &[usize],
+        answers: &[Vec<f32>],
+    ) -> Result<f64, RepairError> {
+        self.write(pair, trained);
+        let (mut loss, mut done) = (0.0, 0);
+        for (chosen, count) in batches(samples, pair.batch) {
+            let inputs = self.samples.chosen(self.graph, &chosen);
+            pair.student.forward(&inputs, Mode::Inference).map_err(RepairError::Gradient)?;
+            for (i, answers) in answers.iter().enumerate() {
+                let rows = pair.student.output(i);
+                let size = rows.len() / pair.batch;
+                let (rows, answers) = (&rows[..size * count], &answers[size * done..size * (done + count)]);
+                let width = pair.student.output_shape(i).last().copied().unwrap_or(1).max(1);
+                let mut seed = vec![0.0; rows.len()];
+                loss += pair.losses[i].of(rows, answers, width, 1.0 / samples.len() as f32, &mut seed);
+            }
+            done += count;
+        }
+        Ok(loss)
+    }
+
+    fn write(&self, pair: &mut Pair, trained: &[Trained]) {
+        let mut bias = trained.len();
+        for (i, t) in trained.iter().enumerate() {
+            t.weight(pair.student.parameter_mut(i));
+            if t.has_bias() {
+                t.bias(pair.student.parameter_mut(bias));
+                bias += 1;
+            }
+        }
+    }
 }
 
-/// What is compared of a graph: its f32 outputs, in front of a softmax.
-pub(crate) fn heads(graph: &Graph) -> Vec<Head> {
-    let ports = graph.outputs().iter().filter(|port| graph.ty(port.value).element == ElementType::F32);
-    ports.map(|port| Head::of(graph, port.value)).collect()
+impl Student {
+    /// The number of a layer's bias among the parameters.
+    fn bias(&self, layer: usize) -> usize {
+        self.weights.len() + self.biases[..layer].iter().flatten().count()
+    }
+}
+
+impl Pair {
+    /// Runs both, and takes the gradients.
+    fn learn(&mut self, inputs: &[Tensor]) -> Result<(), RepairError> {
+        self.teacher.forward(inputs, Mode::Inference).map_err(RepairError::Gradient)?;
+        self.student.forward(inputs, Mode::Inference).map_err(RepairError::Gradient)?;
+        let seeds: Vec<Vec<f32>> = self
+            .losses
+            .iter()
+            .enumerate()
+            .map(|(i, loss)| {
+                let (rows, answers) = (self.student.output(i), self.teacher.output(i));
+                let width = self.student.output_shape(i).last().copied().unwrap_or(1).max(1);
+                let mut seed = vec![0.0; rows.len()];
+                loss.of(rows, answers, width, 1.0 / self.batch as f32, &mut seed);
+                seed
+            })
+            .collect();
+        self.student.backward(&seeds);
+        Ok(())
+    }
+}
+
+/// Samples in batches, the last one filled up with those from the beginning; and how many of each count.
+fn batches(samples: &[usize], batch: usize) -> impl Iterator<Item = (Vec<usize>, usize)> {
+    samples.chunks(batch).map(move |chosen| {
+        let filled = chosen.iter().chain(samples.iter().cycle()).take(batch).copied().collect();
+        (filled, chosen.len())
+    })
 }

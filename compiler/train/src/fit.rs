@@ -121,10 +121,10 @@ impl Work<'_> {
         Ok(found.into_iter().map(relative).collect())
     }
 
-    /// Lets go of what no layer reads that is still to come, but for what is to be kept of the ternary network.
-    pub fn release(&mut self, keep: &[ValueId]) {
+    /// Lets go of what no layer reads that is still to come.
+    pub fn release(&mut self) {
         self.float.release(&[]);
-        self.ternary.release(keep);
+        self.ternary.release(&[]);
     }
 
     /// Walks the rows of a layer on the samples that are for fitting, some at a time: the batch, X of each group, and what is seen behind.

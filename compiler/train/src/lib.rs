@@ -16,8 +16,7 @@
 //! | `assign` | the ternary weight that is best for such sums |
 //! | `damping` | how much a fit holds on to the weight that there is |
 //! | `schedule`, `target` | the order of layers; what each is fitted to |
-//! | [`finetune`], `sections` | layers trained together: all, or those of a block |
-//! | `pupil`, `trained` | what is trained, step by step; a layer in training |
+//! | [`finetune`], `trained` | all layers trained together; what is trained of each |
 //! | `factor`, `part`, `parallel` | linear algebra; work on all processors |
 
 #![forbid(unsafe_code)]
@@ -41,13 +40,11 @@ pub mod optimiser;
 mod parallel;
 mod parameters;
 mod part;
-mod pupil;
 mod random;
 pub mod repair;
 mod rows;
 pub mod samples;
 mod schedule;
-mod sections;
 pub mod solution;
 mod target;
 pub mod train;

@@ -21,7 +21,6 @@ use crate::fit::Work;
 use crate::measure::{Distance, LayerAccuracy, OutputAccuracy, Summary};
 use crate::samples::{Batches, Samples};
 use crate::schedule::Schedule;
-use crate::sections::sections;
 use crate::solution::{Form, Plane, Solution};
 use crate::target::Target;
 use std::collections::HashMap;
@@ -74,7 +73,6 @@ pub struct Repair {
 #[derive(Clone, Copy)]
 pub(crate) struct Setting<'a> {
     pub graph: &'a Graph,
-    pub samples: &'a Samples,
     pub order: &'a [NodeId],
     pub execute: &'a dyn Execute,
     pub batches: &'a Batches,
@@ -137,20 +135,14 @@ impl Repair {
     ) -> Result<Vec<(Layer, Solution)>, PassError> {
         let refuse = |e: RepairError| e.at(graph.name());
         let batches = self.samples.batches(graph).map_err(refuse)?;
-        let setting = Setting {
-            graph,
-            order,
-            samples: &self.samples,
-            execute: &*self.execute,
-            batches: &batches,
-            options: self.options,
-        };
+        let setting =
+            Setting { graph, order, execute: &*self.execute, batches: &batches, options: self.options };
         let progress =
             |stage, done, all| self.progress.iter().for_each(|progress| progress(stage, done, all));
         let (fitted, frontier) = match &self.budget {
             None => {
                 let chosen: Vec<(Layer, Form)> = layers.into_iter().map(|layer| (layer, self.form)).collect();
-                (setting.fit(&chosen, &self.rounding, self.options.fine_tune, &progress)?, None)
+                (setting.fit(&chosen, &self.rounding, &progress)?, None)
             }
             Some((limits, bytes)) => {
                 let task = budget::Task {
@@ -162,15 +154,6 @@ impl Repair {
                     progress: &progress,
                 };
                 let (fitted, frontier) = task.choose(layers, cx)?;
-                // What was chosen is fitted once more, section by section.
-                let fitted = match self.options.fine_tune {
-                    FineTune::None | FineTune::Steps(0) => fitted,
-                    tune => {
-                        let chosen: Vec<(Layer, Form)> =
-                            fitted.into_iter().map(|fit| (fit.layer, fit.form)).collect();
-                        setting.fit(&chosen, &self.rounding, tune, &progress)?
-                    }
-                };
                 (fitted, Some(frontier))
             }
         };
@@ -279,7 +262,6 @@ impl<'a> Setting<'a> {
         &self,
         chosen: &[(Layer, Form)],
         rounding: &Ternarise,
-        tune: FineTune,
         progress: &dyn Fn(Stage, usize, usize),
     ) -> Result<Vec<Fitted>, PassError> {
         let graph = self.graph;
@@ -289,12 +271,6 @@ impl<'a> Setting<'a> {
         let mut layers: Vec<Layer> = ternary.collect();
         layers.extend(self.float_behind(&layers));
         let mut work = self.work().map_err(|e| e.at(graph.name()))?;
-        let sections = match tune {
-            FineTune::None | FineTune::Steps(0) => vec![],
-            _ => sections(graph, self.order, &layers),
-        };
-        let share = 1.0 / sections.len().max(1) as f64;
-        let mut sections = sections.into_iter().peekable();
         let (mut fitted, count) = (vec![], layers.len());
         let mut schedule = Schedule::new(graph, self.order, layers);
         while let Some(layer) = schedule.next() {
@@ -315,17 +291,7 @@ impl<'a> Setting<'a> {
             drop(fit);
             work.ternary.substitute(&layer, solution.clone());
             fitted.push(Fitted { layer, form, rounded, solution, errors: [errors[0], errors[1]] });
-            let is_there = |node: &NodeId| fitted.iter().any(|fit: &Fitted| fit.layer.node == *node);
-            if let Some(section) = sections.next_if(|section| section.layers.iter().all(is_there)) {
-                let fail = |e: RepairError| e.at(graph.name());
-                let progress = |done, all| progress(Stage::Tuning, done, all);
-                section.tune(self, &mut work, &mut fitted, share, &progress).map_err(fail)?;
-                // What the next one reads is there when it is asked for.
-                if let Some(value) = sections.peek().and_then(|next| next.input) {
-                    work.ternary.compute(&[value]).map_err(fail)?;
-                }
-            }
-            work.release(sections.peek().map_or(&[], |section| section.reads.as_slice()));
+            work.release();
         }
         Ok(fitted)
     }

@@ -65,20 +65,8 @@ impl Network {
         outputs: &[ValueId],
         limit: usize,
     ) -> Result<Network, GradientError> {
-        let inputs: Vec<ValueId> = graph.inputs().iter().map(|port| port.value).collect();
-        Network::between(graph, &inputs, parameters, outputs, limit)
-    }
-
-    /// The part of a graph between some values, which are its inputs, and others. No output needs an input of the graph beside them.
-    pub fn between(
-        graph: &Graph,
-        inputs: &[ValueId],
-        parameters: &[ValueId],
-        outputs: &[ValueId],
-        limit: usize,
-    ) -> Result<Network, GradientError> {
         let order = graph.order().map_err(|cycle| GradientError::node(graph.name(), cycle))?;
-        let needed = needed(graph, inputs, outputs);
+        let needed = needed(graph, outputs);
         let mut network = Network {
             slots: vec![],
             gradients: vec![],
@@ -98,11 +86,11 @@ impl Network {
             bytes = bytes.saturating_add(elements.saturating_mul(if moving { 2 } else { 1 }));
             if bytes > limit { Err(GradientError::Memory { needed: bytes, limit }) } else { Ok(()) }
         };
-        for &value in inputs {
-            let ty = graph.ty(value);
+        for port in graph.inputs() {
+            let ty = graph.ty(port.value);
             let shape = ty.fixed_shape().ok_or_else(|| GradientError::Open(ty.to_string()))?;
             room(&shape, false)?;
-            let slot = network.place(value, zeros(ty.element, &shape));
+            let slot = network.place(port.value, zeros(ty.element, &shape));
             network.inputs.push(slot);
         }
         for id in order.into_iter().filter(|id| needed.contains(id)) {
@@ -117,11 +105,7 @@ impl Network {
                 }
                 continue;
             }
-            let operand = |value: &ValueId| {
-                let place = network.places.get(value).copied();
-                place.ok_or_else(|| GradientError::node(&name, "an operand of it is not given"))
-            };
-            let operands: Vec<usize> = node.operands.iter().map(operand).collect::<Result<_, _>>()?;
+            let operands: Vec<usize> = node.operands.iter().map(|value| network.places[value]).collect();
             let differentiated = operands.iter().any(|slot| moving.contains(slot));
             let types: Vec<_> = node.results.iter().map(|&value| graph.ty(value)).collect();
             let open = || GradientError::Open(name.clone());
@@ -410,13 +394,12 @@ fn products(op: &Op, operands: &[Operand<'_>], result: &[usize]) -> f64 {
     each as f64 * result.iter().map(|&n| n as f64).product::<f64>()
 }
 
-/// The nodes that some values need, where others are given.
-fn needed(graph: &Graph, given: &[ValueId], values: &[ValueId]) -> HashSet<twnc_ir::NodeId> {
+/// The nodes that some values need.
+fn needed(graph: &Graph, values: &[ValueId]) -> HashSet<twnc_ir::NodeId> {
     let mut needed = HashSet::new();
     let mut open = values.to_vec();
     while let Some(value) = open.pop() {
-        if !given.contains(&value)
-            && let Some((id, node)) = graph.definer(value)
+        if let Some((id, node)) = graph.definer(value)
             && needed.insert(id)
         {
             open.extend(&node.operands);

@@ -80,8 +80,8 @@ pub struct Compile {
     /// the float network computes on them; and --activations int finds a constant scale for each value, where without it each sample has its own.
     #[arg(long, value_name = "X.npz")]
     pub calibrate: Option<PathBuf>,
-    /// How long layers are trained together after they were fitted, still without labels, to give what the float network gives, block by block
-    /// and then as a whole: auto (by the size of the network, 100 to 1,000 steps of 64 samples), none, or a number of steps of each.
+    /// How long the layers are trained together after they were fitted, still without labels, to give the float network's outputs: auto (by
+    /// the size of the network, 100 to 1,000 steps of 64 samples), none, or a number of steps.
     #[arg(long, value_name = "STEPS", default_value = "auto", requires = "calibrate", value_parser = parse_fine_tune)]
     pub fine_tune: FineTune,
     /// How images are changed meanwhile: auto (moved by an eighth of their side and, in three colours, mirrored), none, or some of flip and shift=PIXELS.
