@@ -36,6 +36,9 @@ pub(crate) struct Work<'a> {
     pub options: RepairOptions,
 }
 
+/// Sees some rows of a layer: their batch, X of each group, and what is seen behind.
+type Visitor<'v> = dyn FnMut(usize, &[Array2<f32>], &Seen<'_>) + 'v;
+
 /// A layer as it is fitted, in any form.
 pub(crate) struct Fit<'a> {
     layer: &'a Layer,
@@ -134,7 +137,7 @@ impl Work<'_> {
         layer: &Layer,
         x: ValueId,
         target: &Target,
-        visitor: &mut dyn FnMut(usize, &[Array2<f32>], &Seen<'_>),
+        visitor: &mut Visitor<'_>,
     ) -> Result<(), RepairError> {
         let fitted = 0..self.batches.fitted;
         let mut count = 0;
