@@ -21,7 +21,8 @@ fi
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$here/../../Cargo.toml")
 abi=$(sed -n 's/^#define TWNC_ABI_VERSION \(.*\)/\1/p' "$here/include/twnc.h")
 
-install -d "$to/include" "$lib/pkgconfig" "$lib/cmake/twnc"
+install -d "$to/include" "$lib/pkgconfig" "$lib/cmake/twnc" "$to/share/doc/twnc"
+install -m 644 "$here/../.."/{LICENSE-APACHE,LICENSE-MIT,THIRD-PARTY.txt} "$to/share/doc/twnc"
 install -m 644 "$here/include/twnc.h" "$here/include/twnc.hpp" "$to/include"
 install -m 755 "$built/libtwnc_c.so" "$lib/libtwnc_c.so.$abi"
 ln -sf "libtwnc_c.so.$abi" "$lib/libtwnc_c.so"

@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 
-/// The crates that are published. The others are tests, or parts of something else: the Python package is a wheel.
+/// The crates that are published. The others are tests, or parts of something else: a C library, a wheel.
 const PUBLISHED: [&str; 9] = [
     "twnc",
     "twnc-ir",
@@ -127,7 +127,7 @@ fn the_licences_of_what_is_linked_are_listed() {
 }
 
 const HEAD: &str = "\
-The command twnc, the runtime library and the Python package are linked with the crates below, on some platform or other. Each is
+The command twnc, the libraries and the Python package are linked with the crates below, on some platform or other. Each is
 listed with its version and the licence that it is taken under; then come the texts as the crates have them, each with the crates whose it is.
 ";
 
@@ -201,7 +201,7 @@ fn licence_files(package: &Package, licences: &[&str]) -> Vec<String> {
 
 /// All that what ships depends on, but for building it.
 fn linked(metadata: &Metadata) -> BTreeSet<PackageId> {
-    let ships = |name: &str| PUBLISHED.contains(&name) || name == "twnc-python";
+    let ships = |name: &str| PUBLISHED.contains(&name) || ["twnc-capi", "twnc-python"].contains(&name);
     let members = metadata.workspace_packages();
     let mut open: Vec<PackageId> =
         members.iter().filter(|package| ships(&package.name)).map(|package| package.id.clone()).collect();

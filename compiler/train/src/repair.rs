@@ -293,6 +293,7 @@ impl<'a> Setting<'a> {
             fitted.push(Fitted { layer, form, rounded, solution, errors: [errors[0], errors[1]] });
             work.release();
         }
+        progress(Stage::Fitting, count, count);
         Ok(fitted)
     }
 

@@ -46,6 +46,8 @@ pub struct PlanReport {
     /// How long it was expected to take on one thread when the kernel was chosen, in cycles of the processor; `None` for what nothing was
     /// expected of.
     pub estimate_cycles: Option<f64>,
+    /// Whether it is the kernel of the next step that does this one too; what is told of that step is then of both.
+    pub with_next: bool,
 }
 
 /// How many of a program's inputs are read where the caller has them; the others are copied.
@@ -166,6 +168,7 @@ impl Plan {
             kernel: step.describe(),
             functions: step.functions(),
             estimate_cycles: step.estimate(),
+            with_next: matches!(step, Execution::Ahead),
         });
         steps.collect()
     }
@@ -417,6 +420,7 @@ impl std::fmt::Debug for PlanReport {
             .field("kernel", &self.kernel)
             .field("functions", &functions)
             .field("estimate_cycles", &self.estimate_cycles)
+            .field("with_next", &self.with_next)
             .finish()
     }
 }

@@ -49,6 +49,9 @@ class Compiling(unittest.TestCase):
         right = compilation.session().run(None, {"image": pixels[200:]})[0].argmax(1) == classes[200:]
         self.assertGreaterEqual(right.mean(), 0.9)
         self.assertTrue(heard and all(done <= total for _, done, total in heard))
+        # The last that is heard of any work is its end.
+        ends = {what: (done, total) for what, done, total in heard}
+        self.assertTrue(all(done == total > 0 for done, total in ends.values()), ends)
         comparison = twnc.compare(FLOAT, compilation.model, {"image": pixels[200:]}, classes[200:])
         self.assertEqual(comparison.samples, 300)
         self.assertAlmostEqual(comparison.top1, right.mean(), places=3)
@@ -61,7 +64,7 @@ class Compiling(unittest.TestCase):
         pixels, classes = images(), labels()
         steps = []
         training = twnc.train(FLOAT, {"image": pixels[:128]}, classes[:128], epochs=1, progress=lambda *what: steps.append(what))
-        self.assertTrue(steps)
+        self.assertTrue(steps and steps[-1][1] == steps[-1][2], steps[-1:])
         self.assertEqual(len([layer for layer in twnc.inspect(training.model).layers if layer.ternary]), 4)
 
         class Enough(Exception):

@@ -82,8 +82,9 @@ pub fn run(host: &Host, options: &Compile, json: bool) -> Result<(), Failure> {
                         Stage::Tuning => "fine-tuning",
                     };
                     *bar = Some(Progress::new(listener.clone(), what, all as u64));
+                } else {
+                    bar.iter_mut().for_each(|bar: &mut Progress| bar.reach(done as u64));
                 }
-                bar.iter_mut().for_each(|bar| bar.advance(u64::from(done > 0)));
             }
         };
         let default = RepairOptions::default();
@@ -132,7 +133,7 @@ pub fn run(host: &Host, options: &Compile, json: bool) -> Result<(), Failure> {
         }
     }
     if let Some(path) = &options.report {
-        report::write(host, path, &report(host, &compiled)?)?;
+        report::write(host, path, &report(host, model, &compiled)?)?;
     }
     match options.emit {
         Some(Emit::Twir) => write_text(host, options, text::print_full(&compiled.graph))?,
@@ -330,7 +331,7 @@ fn repair(summary: &Summary) -> serde_json::Value {
 }
 
 /// What became of each layer, and what passes said of it.
-fn report(host: &Host, compiled: &Compiled) -> Result<serde_json::Value, Failure> {
+fn report(host: &Host, model: &Path, compiled: &Compiled) -> Result<serde_json::Value, Failure> {
     let remarks = compiled.remarks.iter().map(|remark| {
         let kind = match remark.kind {
             RemarkKind::Applied => "applied",
@@ -349,6 +350,7 @@ fn report(host: &Host, compiled: &Compiled) -> Result<serde_json::Value, Failure
     let mut all = report::model(host, &compiled.program, &inspect::accounts(compiled))?;
     let own = serde_json::json!({
         "network": compiled.graph.name(),
+        "bytes_onnx": host.size(model),
         "cost": {
             "multiplications": cost.multiplications, "additions": cost.additions, "tables": cost.tables, "bytes": cost.bytes, "steps": cost.steps,
         },

@@ -31,17 +31,31 @@ impl Progress {
 
     /// `n` more pieces are done.
     pub fn advance(&mut self, n: u64) {
+        self.reach(self.bar.position().saturating_add(n));
+    }
+
+    /// So many pieces are done by now, of those that there are.
+    pub fn reach(&mut self, done: u64) {
         if !self.shown && self.start.elapsed() > Duration::from_secs(1) {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
             self.shown = true;
         }
-        self.bar.inc(n);
+        self.bar.set_position(done.min(self.total()));
         self.tell();
+    }
+
+    /// The work has come to its end.
+    pub fn complete(mut self) {
+        self.reach(self.total());
+    }
+
+    fn total(&self) -> u64 {
+        self.bar.length().unwrap_or(0)
     }
 
     fn tell(&self) {
         if let Some(listener) = &self.listener {
-            let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
+            let (done, total) = (self.bar.position(), self.total());
             // Work that can stop early asks for it where it can (`Host::interruption`).
             listener(Event::Progress { what: self.what, done, total });
         }

@@ -1,27 +1,29 @@
 //! The report of a compilation or comparison: JSON, or a page that shows the same JSON, in one file that needs no other.
 //!
-//! The page holds the JSON as text that no name can end (`<` is written as `\u003c`), and its script only ever sets text, so that names out of
-//! a file cannot become markup.
+//! The page (`report/page.html`, with the scripts beside it) holds the JSON as text that no name can end (`<` is written as `\u003c`), and its
+//! scripts only ever set text, so that names out of a file cannot become markup.
 
 use super::failure::Failure;
 use super::host::Host;
 use super::inspect::{self, Account, LayerReport};
 use crate::synthetic;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 use twnc_program::interpret::Functions;
-use twnc_program::{ConstantData, ConstantId, Operand, Program, Step, StepKind};
-use twnc_runtime::{Input, Module, SessionOptions};
+use twnc_program::{BufferId, ConstantData, ConstantId, Operand, Program, Step, StepKind};
+use twnc_runtime::{Input, Module, PlanReport, SessionOptions};
 
-const PAGE: &str = include_str!("report.html");
-/// Where the page has the JSON.
+const PAGE: &str = include_str!("report/page.html");
+/// What takes the place of what in the page, before the JSON takes that of `@REPORT@`.
+const SCRIPTS: [(&str, &str); 2] =
+    [("@DRAWING@", include_str!("report/drawing.js")), ("@SCRIPT@", include_str!("report/page.js"))];
 const PLACE: &str = "@REPORT@";
 /// Bars of a histogram.
 const BARS: usize = 24;
-/// Runs of which the median counts.
-const RUNS: usize = 5;
+/// Runs of which the fastest counts, step by step: what else the machine does only ever makes a step slower.
+const RUNS: usize = 9;
 /// The most elements of inputs for which steps are timed, and the most bytes that a run may take.
 const TIMED_ELEMENTS: usize = 1 << 22;
 const TIMED_BYTES: usize = 2 << 30;
@@ -38,10 +40,11 @@ pub fn write(host: &Host, path: &Path, report: &Value) -> Result<(), Failure> {
 }
 
 fn page(report: &Value) -> String {
-    PAGE.replacen(PLACE, &report.to_string().replace('<', "\\u003c"), 1)
+    let page = SCRIPTS.iter().fold(PAGE.to_owned(), |page, (place, script)| page.replacen(place, script, 1));
+    page.replacen(PLACE, &report.to_string().replace('<', "\\u003c"), 1)
 }
 
-/// What is known of a compiled model's layers, in the order of its steps; sizes that are open are 1.
+/// What is known of a compiled model's steps, and of those that are layers; sizes that are open are 1.
 pub fn model(
     host: &Host,
     program: &Program,
@@ -53,20 +56,22 @@ pub fn model(
     let times = times(&module);
     let session = module.session(SessionOptions::default())?;
     let clock = session.cycles_per_second();
+    let work: Vec<Work> =
+        (0..program.steps.len()).map(|n| Work::of(&plan, times.as_deref(), clock, n)).collect();
     let layer = |layer: &LayerReport| {
         let mut value = json!(layer);
-        let step = &program.steps[layer.step];
-        let estimate = plan.get(layer.step).and_then(|planned| planned.estimate_cycles).zip(clock);
-        let (weights, scales) = constants(step);
+        let (weights, scales) = constants(&program.steps[layer.step]);
+        let work = &work[layer.step];
         let more = json!({
             "bytes": bytes_of(program, weights.iter().chain(&scales)),
             "weights": weights.iter().map(|&id| program.constant(id).len()).sum::<usize>(),
             "planes": weights.len(),
+            "shapes": weights.iter().map(|&id| &program.constant(id).shape).collect::<Vec<_>>(),
             "weight_histogram": histogram(program, &weights),
             "scale_histogram": histogram(program, &scales),
-            "time_ms": times.as_ref().and_then(|times| times.get(layer.step)).map(|time| time.as_secs_f64() * 1e3),
-            "estimate_ms": estimate.map(|(cycles, clock)| cycles / clock * 1e3),
-            "reads": readers(program, layer.step),
+            "step": layer.step,
+            "time_ms": work.time_ms,
+            "estimate_ms": work.estimate_ms,
         });
         if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
             value.extend(more);
@@ -74,8 +79,18 @@ pub fn model(
         value
     };
     let layers: Vec<Value> = report.layers.iter().map(layer).collect();
+    let steps = program.steps.iter().zip(&plan).zip(work.iter().zip(reads(program)));
+    let steps = steps.map(|((step, planned), (work, reads))| {
+        json!({
+            "name": step.name, "kind": step.kind_name(), "kernel": planned.kernel, "reads": reads,
+            "time_ms": work.time_ms, "estimate_ms": work.estimate_ms,
+        })
+    });
+    let steps: Vec<Value> = steps.collect();
     let Value::Object(mut all) = json!(report) else { return Ok(Map::new()) };
     all.insert("layers".to_owned(), layers.into());
+    all.insert("steps".to_owned(), steps.into());
+    all.insert("isa".to_owned(), session.backend().name().into());
     all.insert(
         "time_ms".to_owned(),
         json!(times.map(|times| times.iter().sum::<Duration>().as_secs_f64() * 1e3)),
@@ -83,7 +98,30 @@ pub fn model(
     Ok(all)
 }
 
-/// How long each step takes on seeded noise: the median of some runs; nothing where that would take long or much, or does not run.
+/// How long a step takes, and was expected to.
+struct Work {
+    time_ms: Option<f64>,
+    estimate_ms: Option<f64>,
+}
+
+impl Work {
+    /// Of a step by its number. One that runs together with the next has the time of both, and the next has none.
+    fn of(plan: &[PlanReport], times: Option<&[Duration]>, clock: Option<f64>, number: usize) -> Work {
+        let with_next = |number: usize| plan.get(number).is_some_and(|planned| planned.with_next);
+        if number > 0 && with_next(number - 1) {
+            return Work { time_ms: None, estimate_ms: None };
+        }
+        let last = number + usize::from(with_next(number));
+        let estimate = plan.get(last).and_then(|planned| planned.estimate_cycles).zip(clock);
+        let time = times.and_then(|times| times.get(number..=last)).map(|times| times.iter().sum());
+        Work {
+            time_ms: time.map(|time: Duration| time.as_secs_f64() * 1e3),
+            estimate_ms: estimate.map(|(cycles, clock)| cycles / clock * 1e3),
+        }
+    }
+}
+
+/// How long each step takes on seeded noise: the fastest of some runs; nothing where that would take long or much, or does not run.
 fn times(module: &Module) -> Option<Vec<Duration>> {
     let shapes = synthetic::shapes(module, 1, &[]);
     let elements = |shape: &Vec<usize>| shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
@@ -95,12 +133,9 @@ fn times(module: &Module) -> Option<Vec<Duration>> {
     let views: Vec<(&str, Input<'_>)> =
         inputs.iter().map(|(name, array)| (name.as_str(), array.view())).collect();
     let runs: Vec<Vec<Duration>> = (0..RUNS).map(|_| session.profile(&views).ok()).collect::<Option<_>>()?;
-    let median = |step: usize| {
-        let mut times: Vec<Duration> = runs.iter().filter_map(|run| run.get(step).copied()).collect();
-        times.sort_unstable();
-        times.get(times.len() / 2).copied().unwrap_or_default()
-    };
-    Some((0..module.program().steps.len()).map(median).collect())
+    let fastest =
+        |step: usize| runs.iter().filter_map(|run| run.get(step).copied()).min().unwrap_or_default();
+    Some((0..module.program().steps.len()).map(fastest).collect())
 }
 
 /// The constants of a layer: its weights, and the scales of ternary ones.
@@ -158,18 +193,22 @@ fn histogram(program: &Program, ids: &[ConstantId]) -> Value {
     json!({"least": least, "most": most, "counts": counts})
 }
 
-/// The names of the steps whose results a step reads.
-fn readers(program: &Program, number: usize) -> Vec<String> {
-    let Some(step) = program.steps.get(number) else { return vec![] };
-    let read: Vec<_> = step
-        .operands()
-        .filter_map(|operand| match operand {
-            Operand::Buffer(buffer) => Some(buffer),
+/// For each step the numbers of those whose results it reads.
+fn reads(program: &Program) -> Vec<Vec<usize>> {
+    let mut writers: HashMap<BufferId, usize> = HashMap::new();
+    let mut all = vec![];
+    for (number, step) in program.steps.iter().enumerate() {
+        let read = step.operands().filter_map(|operand| match operand {
+            Operand::Buffer(buffer) => writers.get(&buffer).copied(),
             Operand::Constant(_) => None,
-        })
-        .collect();
-    let writes = |other: &&Step| other.outputs().iter().any(|output| read.contains(output));
-    program.steps[..number].iter().filter(writes).map(|other| other.name.clone()).collect()
+        });
+        let mut read: Vec<usize> = read.collect();
+        read.sort_unstable();
+        read.dedup();
+        all.push(read);
+        writers.extend(step.outputs().iter().map(|&output| (output, number)));
+    }
+    all
 }
 
 #[cfg(test)]
@@ -185,9 +224,11 @@ mod tests {
         let begin = page.find("application/json\">").unwrap() + "application/json\">".len();
         let end = begin + page[begin..].find("</script>").unwrap();
         assert_eq!(serde_json::from_str::<Value>(&page[begin..end]).unwrap(), report);
-        // Nothing comes from elsewhere.
-        for word in ["src=", "href=", "@import", "url(", "innerHTML"] {
-            assert!(!PAGE.contains(word), "{word}");
+        // Nothing comes from elsewhere, and nothing is left open.
+        for word in
+            ["src=", "href=", "@import", "url(", "innerHTML", "insertAdjacent", "@DRAWING@", "@SCRIPT@"]
+        {
+            assert!(!page.contains(word), "{word}");
         }
     }
 }

@@ -147,13 +147,13 @@ fn epoch(
         let since = Instant::now();
         let found = trainer.epoch(training, validation, &mut |step, steps| {
             let progress = progress.get_or_insert_with(|| host.progress("training", steps as u64));
-            progress.advance(u64::from(step > 0));
+            progress.reach(step as u64);
             let due = options.checkpoint.is_some() && since.elapsed() > INTERVAL;
             !stop.load(Ordering::Relaxed) && !due
         });
         match found.map_err(fail)? {
             Some(epoch) => {
-                drop(progress);
+                progress.into_iter().for_each(Progress::complete);
                 if !options.quiet {
                     let seconds = begun.elapsed().as_secs_f64();
                     err!(host, "{}  {seconds:.1} s", curve::line(&epoch, options.epochs));

@@ -2,7 +2,11 @@
 
 use crate::command::{text, twnc};
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
+use twnc::command::{Event, Host};
 use twnc_ir::{Conv, Dim, Geometry, GraphBuilder, Op, Tensor, TensorType, Unary};
 
 /// Numbers that look drawn, between -1 and 1.
@@ -131,6 +135,29 @@ fn limits_are_kept_or_refused() {
     }
 }
 
+/// The last that is heard of any work is that all of it is done. Fitting ended at 2 of 3, and calibrating 100 samples at 104.
+#[test]
+fn progress_ends_where_the_work_does() {
+    let folder = folder("first");
+    let path = |name: &str| folder.path().join(name).into_os_string();
+    let heard: Arc<Mutex<BTreeMap<&'static str, (u64, u64)>>> = Arc::default();
+    let last = Arc::clone(&heard);
+    let host = Host::in_memory(move |event| {
+        if let Event::Progress { what, done, total } = event {
+            last.lock().unwrap().insert(what, (done, total));
+        }
+        true
+    });
+    let mut arguments = vec!["twnc".into(), path("small.onnx"), "--calibrate".into(), path("x")];
+    arguments.extend("--max-size 90% --fine-tune 3 --activations int -o".split(' ').map(OsString::from));
+    arguments.push(path("a.bin"));
+    twnc::command::execute(arguments, &host).unwrap();
+    let heard = heard.lock().unwrap();
+    let work: Vec<&str> = heard.keys().copied().collect();
+    assert_eq!(work, ["calibrating", "fine-tuning", "fitting layers", "weighing layers"]);
+    assert!(heard.values().all(|(done, total)| done == total && *total > 0), "{heard:?}");
+}
+
 /// The page holds the numbers of the model, and no name in it is markup.
 #[test]
 fn the_report_is_of_the_model() {
@@ -149,6 +176,14 @@ fn the_report_is_of_the_model() {
     let frontier = &report["repair"]["frontier"];
     let chosen = frontier["chosen"].as_u64().unwrap() as usize;
     assert_eq!(frontier["points"][chosen]["bytes"].as_u64(), Some(bytes));
+    // Every layer is a step, and what a step reads was written before it.
+    let steps = report["steps"].as_array().unwrap();
+    for layer in report["layers"].as_array().unwrap() {
+        assert_eq!(steps[layer["step"].as_u64().unwrap() as usize]["name"], layer["name"]);
+    }
+    for (number, step) in steps.iter().enumerate() {
+        assert!(step["reads"].as_array().unwrap().iter().all(|read| read.as_u64() < Some(number as u64)));
+    }
     // What `inspect` says of the file is what the page has.
     let output = twnc(folder.path(), "inspect a.bin --json");
     let inspected: Value = serde_json::from_slice(&output.stdout).unwrap();
