@@ -58,6 +58,24 @@ def photographs(name, count, prepare):
     return inputs
 
 
+def with_text(path):
+    """A photograph with eight words in it, of random letters, sizes and colours."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    random = np.random.default_rng([SEED, *path.name.encode()])
+    image = Image.open(path).convert("RGB")
+    draw = ImageDraw.Draw(image)
+    for _ in range(8):
+        word = "".join(random.choice(list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"), random.integers(3, 10)))
+        ink, paper = random.permutation([random.integers(0, 90, 3), random.integers(165, 256, 3)])
+        at, font = random.integers(0, 180, 2), ImageFont.load_default(int(random.integers(14, 36)))
+        box = draw.textbbox(tuple(at), word, font)
+        if random.random() < 0.5:
+            draw.rectangle([box[0] - 4, box[1] - 4, box[2] + 4, box[3] + 4], tuple(paper))
+        draw.text(tuple(at), word, tuple(ink), font)
+    return np.asarray(image, np.float32)
+
+
 def noise(name, shape, smooth):
     """Normal numbers, each axis of `smooth` summed up and scaled, so that neighbours are alike."""
 
@@ -90,7 +108,7 @@ NETWORKS = [
     ("vgg_fashion", "Fashion-MNIST", idx("fashion")),
     ("tiny_vww", "photographs", photographs("input_1", 256, lambda path: pixels(path, 96) / 255)),
     ("resnet50_thin", "photographs", photographs("input_0", 64, lambda path: pixels(path)[..., ::-1] - MEANS)),
-    ("ppocr_det", "photographs", photographs("x", 32, lambda path: ((pixels(path) / 255 - 0.45) / 0.225).transpose(2, 0, 1))),
+    ("ppocr_det", "photographs with words drawn on them", photographs("x", 64, lambda path: ((with_text(path) / 255 - 0.45) / 0.225).transpose(2, 0, 1))),
     ("tiny_kws", "made up: smooth noise", noise("input_1", (512, 49, 10, 1), (1,))),
     ("tiny_ad", "made up: smooth noise", noise("input_1", (2560, 640), (1,))),
     ("minilm_l3", "made up: random tokens", tokens(256, 32)),

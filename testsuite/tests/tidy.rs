@@ -99,7 +99,7 @@ fn paths_in_prose_are_there() {
             !stem.is_empty() && stem.chars().all(|c| c.is_ascii_uppercase())
         };
         lines_where(source, |_, line| {
-            let words = line.split(|c: char| c.is_whitespace() || "`()|,;'\"=".contains(c));
+            let words = line.split(|c: char| c.is_whitespace() || "`()|,;'\"=#".contains(c));
             let paths = words.filter(|word| folders.iter().any(|folder| word.starts_with(folder)));
             let written_out = paths.filter(|path| {
                 !path.contains(['*', '{', '<'])
@@ -107,7 +107,7 @@ fn paths_in_prose_are_there() {
                     && !ignored.iter().any(|start| path.starts_with(start))
             });
             written_out
-                .map(|path| path.trim_end_matches(['.', ':', '/']))
+                .map(|path| path.split('#').next().unwrap_or(path).trim_end_matches(['.', ':', '/']))
                 .any(|path| !root().join(path).exists())
         })
     });

@@ -20,8 +20,6 @@ use crate::solution::Freedom;
 use ndarray::Array2;
 use twnc_passes::threshold;
 
-/// λ, as a share of the mean of `XᵀX`'s diagonal.
-const DAMPING: f64 = 0.01;
 /// Where the search starts: so many times the scale of the exact threshold.
 const STARTS: [f64; 3] = [1.0, 0.8, 1.25];
 /// How often columns are rounded again with the scale that came out.
@@ -69,8 +67,8 @@ struct State {
 }
 
 impl Problem {
-    /// For the rows that were added up.
-    pub fn new(moments: &Moments) -> Problem {
+    /// For the rows that were added up; λ is `damping` times the mean of `XᵀX`'s diagonal.
+    pub fn new(moments: &Moments, damping: f64) -> Problem {
         let k = moments.x.len();
         let n = moments.rows.max(1.0);
         let centred = |i: usize, j: usize| {
@@ -83,7 +81,7 @@ impl Problem {
         let mean = diagonal.iter().sum::<f64>() / k.max(1) as f64;
         // Below what f32 resolves of the rows, there is nothing but rounding; of constant inputs, or none, weights are all that is known.
         let floor = (0..k).map(|i| moments.xx[[i, i]]).sum::<f64>() / k.max(1) as f64 * 1e-6;
-        let mut lambda = (DAMPING * mean).max(floor);
+        let mut lambda = (damping * mean).max(floor);
         if !(lambda.is_normal() && lambda > 0.0) {
             lambda = 1.0;
         }
@@ -113,6 +111,16 @@ impl Problem {
         };
         let alpha = shared.then(|| ratio(&states));
         states.into_iter().map(|state| self.finish(state, alpha)).collect()
+    }
+
+    /// The weights that are best if they need not be ternary.
+    pub fn relax(&self, moments: &Moments, weights: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        parallel::map(weights.iter().collect(), |i, weight| {
+            let mut row = vec![0.0; weight.len()];
+            let target = self.target(moments, i, weight);
+            self.order.iter().zip(target.w).for_each(|(&input, w)| row[input] = w as f32);
+            row
+        })
     }
 
     /// Further changes of trits for moments whose outputs have changed.
@@ -307,4 +315,17 @@ fn ratio(states: &[State]) -> f64 {
 pub(crate) fn bias(moments: &Moments, channel: usize, w: impl Iterator<Item = f64>) -> f64 {
     let sum: f64 = w.zip(&moments.x).map(|(w, x)| w * x).sum();
     (moments.y[channel] - sum) / moments.rows.max(1.0)
+}
+
+/// The squared error of rows that were added up, of a weight with its bias.
+pub(crate) fn error(moments: &Moments, channel: usize, (weight, bias): &(Vec<f64>, f64)) -> f64 {
+    let (n, y) = (moments.rows, moments.y[channel]);
+    let mut error = moments.yy[channel] + n * bias * bias - 2.0 * bias * y;
+    for (i, &w) in weight.iter().enumerate().filter(|(_, w)| **w != 0.0) {
+        // Of XᵀX, the lower triangle is there.
+        let row = row(moments.xx.view(), i);
+        let before = dot(&row[..i], &weight[..i]);
+        error += w * (2.0 * before + row[i] * w + 2.0 * bias * moments.x[i] - 2.0 * moments.xy[[i, channel]]);
+    }
+    error
 }

@@ -122,7 +122,7 @@ impl Task<'_> {
             cx.warn(Topic::Accuracy, self.setting.graph.name(), message);
         }
         for layer in &course.layers {
-            if found.iter().all(|fitted| fitted.layer.node != layer.node) {
+            if found.iter().all(|fitted| fitted.layer.node != layer.node || fitted.form == Form::Float) {
                 cx.missed(Topic::Rounding, &layer.name, "kept float: the budget pays for it");
             }
         }
@@ -186,7 +186,7 @@ impl Task<'_> {
                     continue;
                 }
                 work.aim(&mut fit, None).map_err(fail)?;
-                let solution = work.solve(&mut fit, freedom).map_err(fail)?;
+                let solution = work.solve(&mut fit, Some(freedom)).map_err(fail)?;
                 let error = self.error(judged, &float, &heads, layer, &solution).map_err(fail)?;
                 if form == self.form {
                     usual.push(solution.clone());

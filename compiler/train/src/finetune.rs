@@ -1,7 +1,7 @@
 //! Fine-tuning without labels: all layers that were fitted one by one are trained together to give the float network's outputs.
 //!
-//! Trained are, of each layer, latents u of which T is `clamp(round(u), -1, 1)`, the logarithms of its scales, and its bias. Forward and
-//! backward go by `αT + bias`; the gradient by T is that by u, straight through. A batch norm behind needs no training of its own: where a channel has its
+//! Trained are, of each layer, its trits, scales and bias, and of one that stays float its weight and bias (`trained` says how). Forward and
+//! backward go by `αT + bias`; the gradient by T is that by what it is rounded from, straight through. A batch norm behind needs no training of its own: where a channel has its
 //! scale and bias, it has all that a batch norm would add. Adam, with a rate that falls along a cosine.
 //!
 //! Outputs behind a softmax are compared by the divergence of their logits, others by squared error. Samples that are held out decide: the
@@ -15,21 +15,18 @@ use crate::loss::{Head, Loss};
 use crate::optimiser::{Optimiser, Rule, Schedule};
 use crate::random::Random;
 use crate::samples::Samples;
-use crate::solution::{Plane, Solution, bias_tensor};
+use crate::solution::{Solution, bias_tensor};
+use crate::trained::Trained;
 use twnc_ir::{Binary, ElementType, Graph, Layer, Op, Rewriter, Tensor, ValueId};
 
 /// Samples of a step; where the network takes fewer at a time, gradients are added up.
 const BATCH: usize = 64;
-/// The rate of Adam, in units of α, of its logarithm and of the bias' spread.
+/// The rate of Adam, in the units of what is trained.
 const RATE: f32 = 1e-2;
 /// At which logits are compared.
 const TEMPERATURE: f32 = 2.0;
 /// How often the samples that are held out are looked at.
 const LOOKS: usize = 20;
-/// Where u begins: so much T, and so much W/α.
-const START: [f32; 2] = [0.8, 0.1];
-/// Beyond, u would only take longer to come back.
-const LIMIT: f32 = 1.1;
 /// Multiplications of a fine-tuning whose steps nobody has said, about: a minute or two on two cores.
 const PRODUCTS: f64 = 3e12;
 /// But at least and at most so many steps.
@@ -58,104 +55,6 @@ pub struct Tuning {
     pub loss: [f64; 2],
     /// How images were changed.
     pub augment: Augment,
-}
-
-/// A layer in training.
-struct Trained {
-    layer: Layer,
-    planes: Vec<TrainedPlane>,
-    /// In units of `spread`.
-    bias: Vec<f32>,
-    spread: f32,
-}
-
-/// A plane in training.
-struct TrainedPlane {
-    latents: Vec<f32>,
-    logarithms: Vec<f32>,
-    /// The number of the scale of each latent.
-    scale_of: Vec<u32>,
-    parts: usize,
-}
-
-impl TrainedPlane {
-    /// `rest` is what the planes before leave of the float weight; what this one has of it is taken away.
-    fn new(layer: &Layer, plane: &Plane, rest: &mut [f32]) -> TrainedPlane {
-        let number =
-            |channel: usize| (0..layer.fan_in).map(move |k| plane.scale_of(channel, k) as u32).collect();
-        let scale_of = layer.of_rows(&(0..layer.channels).map(number).collect::<Vec<Vec<u32>>>());
-        let trits = layer.of_rows(&plane.rows);
-        let latent = |((&trit, &scale), rest): ((&i8, &u32), &mut f32)| {
-            let (t, alpha) = (f32::from(trit), plane.scales[scale as usize]);
-            let ratio = if alpha > 0.0 { *rest / alpha } else { 0.0 };
-            *rest -= alpha * t;
-            // T stays what it is.
-            let u = START[0] * t + START[1] * ratio;
-            if t == 0.0 { u.clamp(-0.45, 0.45) } else { t * (t * u).clamp(0.55, LIMIT) }
-        };
-        let latents = trits.iter().zip(&scale_of).zip(rest).map(latent).collect();
-        // A scale of 0 has no logarithm; so small a one comes to the same.
-        let logarithms = plane.scales.iter().map(|&scale| scale.max(f32::MIN_POSITIVE).ln()).collect();
-        TrainedPlane { latents, logarithms, scale_of, parts: plane.parts }
-    }
-
-    fn scales(&self) -> Vec<f32> {
-        self.logarithms.iter().map(|l| l.exp()).collect()
-    }
-
-    /// Gradients by latents and logarithms, of those by `αT`.
-    fn gradients(&self, by_weight: &[f32]) -> [Vec<f32>; 2] {
-        let scales = self.scales();
-        let (mut latents, mut logarithms) = (vec![0.0; self.latents.len()], vec![0.0; scales.len()]);
-        for (i, (&g, &u)) in by_weight.iter().zip(&self.latents).enumerate() {
-            let scale = self.scale_of[i] as usize;
-            latents[i] = scales[scale] * g;
-            logarithms[scale] += scales[scale] * trit(u) * g;
-        }
-        [latents, logarithms]
-    }
-}
-
-impl Trained {
-    fn new(graph: &Graph, layer: &Layer, solution: &Solution) -> Trained {
-        let mut rest = layer.float(graph).unwrap_or_default().to_vec();
-        let planes: Vec<TrainedPlane> =
-            solution.planes.iter().map(|plane| TrainedPlane::new(layer, plane, &mut rest)).collect();
-        let bias = solution.bias.clone().unwrap_or_default();
-        let square = bias.iter().map(|b| f64::from(*b).powi(2)).sum::<f64>() / bias.len().max(1) as f64;
-        let scale = solution.planes.iter().flat_map(|plane| &plane.scales).copied().fold(0.0, f32::max);
-        let spread = Some(square.sqrt() as f32).filter(|s| *s > 0.0).unwrap_or(scale.max(1e-6));
-        let bias = bias.into_iter().map(|b| b / spread).collect();
-        Trained { layer: layer.clone(), planes, bias, spread }
-    }
-
-    /// Writes the sum of the planes' `αT`.
-    fn weight(&self, into: &mut [f32]) {
-        into.fill(0.0);
-        for plane in &self.planes {
-            let scales = plane.scales();
-            for ((w, &u), &scale) in into.iter_mut().zip(&plane.latents).zip(&plane.scale_of) {
-                *w += scales[scale as usize] * trit(u);
-            }
-        }
-    }
-
-    fn bias(&self, into: &mut [f32]) {
-        into.iter_mut().zip(&self.bias).for_each(|(b, &own)| *b = own * self.spread);
-    }
-
-    fn solution(&self) -> Solution {
-        let plane = |plane: &TrainedPlane| {
-            let trits: Vec<i8> = plane.latents.iter().map(|&u| trit(u) as i8).collect();
-            Plane { rows: self.layer.rows(&trits), scales: plane.scales(), parts: plane.parts }
-        };
-        let bias: Vec<f32> = self.bias.iter().map(|b| b * self.spread).collect();
-        Solution { planes: self.planes.iter().map(plane).collect(), bias: (!bias.is_empty()).then_some(bias) }
-    }
-}
-
-fn trit(u: f32) -> f32 {
-    u.round_ties_even().clamp(-1.0, 1.0)
 }
 
 /// Two networks side by side.
@@ -212,11 +111,7 @@ impl Task<'_> {
             }
         };
         self.units(&mut pair)?;
-        let sizes = trained.iter().flat_map(|t| {
-            let planes = t.planes.iter().flat_map(|plane| [plane.latents.len(), plane.logarithms.len()]);
-            planes.chain([t.bias.len()])
-        });
-        let mut optimiser = Optimiser::new(Rule::Adam, sizes);
+        let mut optimiser = Optimiser::new(Rule::Adam, trained.iter().flat_map(Trained::sizes));
         // Of samples of which none is held out, the fit decides.
         let judged =
             if self.held_out > 0 { self.fitted..self.fitted + self.held_out } else { 0..self.fitted };
@@ -250,8 +145,7 @@ impl Task<'_> {
                 self.write(&mut pair, &trained);
                 pair.learn(&inputs)?;
                 for (i, t) in trained.iter().enumerate() {
-                    let by_bias =
-                        if t.bias.is_empty() { &[][..] } else { pair.student.gradient(student.bias(i)) };
+                    let by_bias = if t.has_bias() { pair.student.gradient(student.bias(i)) } else { &[][..] };
                     let found = [pair.student.gradient(i), by_bias];
                     match sums.get_mut(i) {
                         Some(sums) => {
@@ -263,21 +157,9 @@ impl Task<'_> {
             }
             let rate = RATE * Schedule::Cosine.factor(step as u64, steps as u64);
             optimiser.begin();
-            // In the order of the sizes above.
             let mut group = 0;
-            let mut update = |values: &mut [f32], gradients: &[f32]| {
-                optimiser.update(group, values, gradients, rate, 0.0);
-                group += 1;
-            };
-            for (t, [by_weight, by_bias]) in trained.iter_mut().zip(&sums) {
-                for plane in &mut t.planes {
-                    let [latents, logarithms] = plane.gradients(by_weight);
-                    update(&mut plane.latents, &latents);
-                    update(&mut plane.logarithms, &logarithms);
-                    plane.latents.iter_mut().for_each(|u| *u = u.clamp(-LIMIT, LIMIT));
-                }
-                let bias: Vec<f32> = by_bias.iter().map(|g| g * t.spread).collect();
-                update(&mut t.bias, &bias);
+            for (t, sums) in trained.iter_mut().zip(&sums) {
+                t.step(sums, &mut optimiser, &mut group, rate);
             }
             if (step + 1) % (steps / LOOKS).max(1) == 0 || step + 1 == steps {
                 let loss = self.judge(&mut pair, &trained, &judged, &answers)?;
@@ -436,7 +318,7 @@ impl Task<'_> {
         let mut bias = trained.len();
         for (i, t) in trained.iter().enumerate() {
             t.weight(pair.student.parameter_mut(i));
-            if !t.bias.is_empty() {
+            if t.has_bias() {
                 t.bias(pair.student.parameter_mut(bias));
                 bias += 1;
             }

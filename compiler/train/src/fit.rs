@@ -1,7 +1,8 @@
 //! Fitting one layer: from the values of both networks to the sums over its rows, and from these to the ternary weight that is best.
 
 use crate::activations::Activations;
-use crate::assign::{Channel, Problem};
+use crate::assign::Problem;
+use crate::damping::{self, FOLDS};
 use crate::moments::{self, Moments};
 use crate::repair::RepairOptions;
 use crate::rows::{Rows, mix, pick};
@@ -16,7 +17,9 @@ use twnc_ir::{Graph, Layer, Tensor, ValueId};
 const PRODUCTS: f64 = 2e10;
 /// But so many rows for each input are looked at, if there are as many.
 const ROWS_PER_INPUT: usize = 4;
-/// And so many for any layer.
+/// And no more than so many: of more, the sums say nothing else.
+const MOST_ROWS_PER_INPUT: usize = 128;
+/// And so many for any layer, at least.
 const LEAST_ROWS: usize = 1 << 12;
 /// How often a layer in front of a clip is fitted again to what it then aims at.
 const REFINEMENTS: usize = 4;
@@ -32,6 +35,9 @@ pub(crate) struct Work<'a> {
     pub batches: &'a Batches,
     pub options: RepairOptions,
 }
+
+/// Sees some rows of a layer: their batch, X of each group, and what is seen behind.
+type Visitor<'v> = dyn FnMut(usize, &[Array2<f32>], &Seen<'_>) + 'v;
 
 /// A layer as it is fitted, in any form.
 pub(crate) struct Fit<'a> {
@@ -55,8 +61,8 @@ impl Work<'_> {
     ) -> Result<Fit<'l>, RepairError> {
         let rows = Rows::of(graph, layer).ok_or_else(|| RepairError::Missing(layer.name.clone()))?;
         let (groups, inputs, outputs) = (rows.groups, rows.fan_in, rows.group_channels());
-        // XᵀX, the quadratic form, and its factor.
-        let needed = Moments::bytes(inputs, outputs).saturating_mul(groups.saturating_mul(3));
+        // XᵀX of both parts, the quadratic form, and its factor.
+        let needed = Moments::bytes(inputs, outputs).saturating_mul(groups.saturating_mul(4));
         if needed > self.options.memory {
             let (layer, limit) = (layer.name.clone(), self.options.memory);
             return Err(RepairError::Sums { layer, needed, limit });
@@ -65,36 +71,32 @@ impl Work<'_> {
         self.float.compute(&[Some(layer.result), target.other].into_iter().flatten().collect::<Vec<_>>())?;
         self.ternary.compute(&[Some(x), target.other].into_iter().flatten().collect::<Vec<_>>())?;
         let mut sums = vec![Moments::new(inputs, outputs); groups];
-        self.visit(&rows, layer, x, target, &mut |x, seen| {
-            moments::add(&mut sums, x, target.aim(seen, None).view(), false);
+        let mut rest = sums.clone();
+        self.visit(&rows, layer, x, target, &mut |batch, x, seen| {
+            let sums = if batch % FOLDS == FOLDS - 1 { &mut rest } else { &mut sums };
+            moments::add(sums, x, target.aim(seen, None).view(), false);
         })?;
-        let numbers = sums.iter().flat_map(|m| m.xx.iter().chain(&m.xy).chain(&m.yy));
+        let numbers = sums.iter().chain(&rest).flat_map(|m| m.xx.iter().chain(&m.xy).chain(&m.yy));
         if numbers.into_iter().any(|v| !v.is_finite()) {
             return Err(RepairError::NotFinite(layer.name.clone()));
         }
         let weights = layer.rows(layer.float(graph).unwrap_or_default());
+        let damping = damping::best(&sums, &rest, &weights);
+        sums.iter_mut().zip(&rest).for_each(|(sums, rest)| sums.join(rest));
+        drop(rest);
         let problems = match sums.as_slice() {
-            [sums] => vec![Problem::new(sums)],
-            _ => parallel::map(sums.iter().collect(), |_, sums| Problem::new(sums)),
+            [sums] => vec![Problem::new(sums, damping)],
+            _ => parallel::map(sums.iter().collect(), |_, sums| Problem::new(sums, damping)),
         };
         Ok(Fit { layer, target, rows, x, sums, problems, weights })
     }
 
-    /// The layer's best solution in a form.
-    pub fn solve(&self, fit: &mut Fit<'_>, freedom: Freedom) -> Result<Solution, RepairError> {
-        let outputs = fit.rows.group_channels();
-        let part = |i: usize| i * outputs..(i + 1) * outputs;
-        let weights = &fit.weights;
-        let channels = each(&fit.problems, &fit.sums, |i, problem, sums| {
-            problem.solve(sums, &weights[part(i)], freedom)
-        });
-        let mut solution = Solution::of(channels, &fit.sums, freedom);
+    /// The layer's best solution in a form; without freedom, it stays float.
+    pub fn solve(&self, fit: &mut Fit<'_>, freedom: Option<Freedom>) -> Result<Solution, RepairError> {
+        let mut solution = fit.solution(freedom, None);
         for _ in 0..if fit.target.clips() { REFINEMENTS } else { 0 } {
             self.aim(fit, Some(&solution))?;
-            let channels = each(&fit.problems, &fit.sums, |i, problem, sums| {
-                problem.improve(sums, &fit.weights[part(i)], solution.channels(part(i)), freedom)
-            });
-            solution = Solution::of(channels, &fit.sums, freedom);
+            solution = fit.solution(freedom, Some(&solution));
         }
         Ok(solution)
     }
@@ -103,7 +105,7 @@ impl Work<'_> {
     pub fn aim(&self, fit: &mut Fit<'_>, now: Option<&Solution>) -> Result<(), RepairError> {
         let Fit { layer, target, rows, x, sums, .. } = fit;
         sums.iter_mut().for_each(Moments::forget_outputs);
-        self.visit(rows, layer, *x, target, &mut |x, seen| {
+        self.visit(rows, layer, *x, target, &mut |_, x, seen| {
             let now = now.map(|solution| solution.results(x));
             moments::add(sums, x, target.aim(seen, now.as_ref().map(|now| now.view())).view(), true);
         })
@@ -112,7 +114,7 @@ impl Work<'_> {
     /// The relative squared errors of what comes of the layer's result, for several solutions.
     pub fn errors(&self, fit: &Fit<'_>, solutions: &[&Solution]) -> Result<Vec<f64>, RepairError> {
         let mut found = vec![[0.0; 2]; solutions.len()];
-        self.visit(&fit.rows, fit.layer, fit.x, fit.target, &mut |x, seen| {
+        self.visit(&fit.rows, fit.layer, fit.x, fit.target, &mut |_, x, seen| {
             for (sum, solution) in found.iter_mut().zip(solutions) {
                 let [error, signal] = fit.target.error(seen, solution.results(x).view());
                 *sum = [sum[0] + error, sum[1] + signal];
@@ -128,14 +130,14 @@ impl Work<'_> {
         self.ternary.release(&[]);
     }
 
-    /// Walks the rows of a layer on the samples that are for fitting, some at a time: X of each group, and what is seen behind.
+    /// Walks the rows of a layer on the samples that are for fitting, some at a time: the batch, X of each group, and what is seen behind.
     fn visit(
         &self,
         rows: &Rows,
         layer: &Layer,
         x: ValueId,
         target: &Target,
-        visitor: &mut dyn FnMut(&[Array2<f32>], &Seen<'_>),
+        visitor: &mut Visitor<'_>,
     ) -> Result<(), RepairError> {
         let fitted = 0..self.batches.fitted;
         let mut count = 0;
@@ -143,7 +145,9 @@ impl Work<'_> {
             count += rows.count(self.float.of(layer.result, batch)?.len());
         }
         let least = ROWS_PER_INPUT.saturating_mul(rows.fan_in).max(LEAST_ROWS) as f64;
-        let most = (PRODUCTS / (rows.fan_in as f64).powi(2) / rows.groups as f64).max(least);
+        let most = (PRODUCTS / (rows.fan_in as f64).powi(2) / rows.groups as f64)
+            .min((MOST_ROWS_PER_INPUT * rows.fan_in) as f64)
+            .max(least);
         let share = most / count.max(1) as f64;
         let size = (UNFOLDED / (rows.fan_in * rows.groups).max(1)).max(64);
         for batch in fitted {
@@ -171,19 +175,46 @@ impl Work<'_> {
                     rows.inputs(values, x.shape(), shape, picks, group)
                 });
                 let inputs = if rows.groups == 1 { vec![joined(&parts, rows.fan_in)] } else { parts };
-                visitor(&inputs, &Seen { float: float.view(), other });
+                visitor(batch, &inputs, &Seen { float: float.view(), other });
             }
         }
         Ok(())
     }
 }
 
-/// The channels of all groups, in order.
-fn each(
+impl Fit<'_> {
+    /// The layer as it is.
+    pub fn own(&self) -> Solution {
+        Solution { planes: vec![], float: Some(self.weights.clone()), bias: None }
+    }
+
+    /// What is best for the sums, sought from the start or from what the layer is now.
+    fn solution(&self, freedom: Option<Freedom>, now: Option<&Solution>) -> Solution {
+        let outputs = self.rows.group_channels();
+        let part = |i: usize| i * outputs..(i + 1) * outputs;
+        let Some(freedom) = freedom else {
+            let rows = each(&self.problems, &self.sums, |i, problem, sums| {
+                problem.relax(sums, &self.weights[part(i)])
+            });
+            return Solution::float(rows, &self.sums);
+        };
+        let channels = each(&self.problems, &self.sums, |i, problem, sums| {
+            let weights = &self.weights[part(i)];
+            match now {
+                None => problem.solve(sums, weights, freedom),
+                Some(now) => problem.improve(sums, weights, now.channels(part(i)), freedom),
+            }
+        });
+        Solution::of(channels, &self.sums, freedom)
+    }
+}
+
+/// What is found for the channels of all groups, in order.
+fn each<T: Clone + Send>(
     problems: &[Problem],
     sums: &[Moments],
-    solve: impl Fn(usize, &Problem, &Moments) -> Vec<Channel> + Sync,
-) -> Vec<Channel> {
+    solve: impl Fn(usize, &Problem, &Moments) -> Vec<T> + Sync,
+) -> Vec<T> {
     match (problems, sums) {
         // Its channels are worked on in parallel.
         ([problem], [sums]) => solve(0, problem, sums),

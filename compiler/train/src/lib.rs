@@ -14,7 +14,9 @@
 //! | `activations` | the values of both networks, layer by layer |
 //! | `rows`, `moments` | a layer as a product of matrices; the sums that are kept of them |
 //! | `assign` | the ternary weight that is best for such sums |
+//! | `damping` | how much a fit holds on to the weight that there is |
 //! | `schedule`, `target` | the order of layers; what each is fitted to |
+//! | [`finetune`], `trained` | all layers trained together; what is trained of each |
 //! | `factor`, `part`, `parallel` | linear algebra; work on all processors |
 
 #![forbid(unsafe_code)]
@@ -24,6 +26,7 @@ mod assign;
 pub mod augment;
 pub mod budget;
 mod checkpoint;
+mod damping;
 pub mod execute;
 mod factor;
 pub mod finetune;
@@ -45,6 +48,7 @@ mod schedule;
 pub mod solution;
 mod target;
 pub mod train;
+mod trained;
 
 pub use augment::Augment;
 pub use budget::{Frontier, Limits, Point, SizeLimit};

@@ -10,6 +10,8 @@ use twnc_ir::Tensor;
 pub struct Summary {
     /// Layers that were made ternary.
     pub layers: usize,
+    /// Layers that stayed float and were fitted to what they read now.
+    pub float_layers: usize,
     /// Samples to which they were fitted.
     pub fitted: usize,
     /// Samples on which the outputs were compared: the last fifth, which nothing was fitted to. Where there were too few to hold any

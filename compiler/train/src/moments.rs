@@ -46,6 +46,30 @@ impl Moments {
         inputs.saturating_mul(inputs.saturating_add(outputs)).saturating_mul(size_of::<f64>())
     }
 
+    /// Those of some channels alone.
+    pub fn channels(&self, channels: &[usize]) -> Moments {
+        let of = |values: &[f64]| channels.iter().map(|&channel| values[channel]).collect();
+        Moments {
+            rows: self.rows,
+            xx: self.xx.clone(),
+            xy: self.xy.select(Axis(1), channels),
+            x: self.x.clone(),
+            y: of(&self.y),
+            yy: of(&self.yy),
+        }
+    }
+
+    /// Adds those of other rows.
+    pub fn join(&mut self, other: &Moments) {
+        let add = |a: &mut Vec<f64>, b: &[f64]| a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        self.rows += other.rows;
+        self.xx += &other.xx;
+        self.xy += &other.xy;
+        add(&mut self.x, &other.x);
+        add(&mut self.y, &other.y);
+        add(&mut self.yy, &other.yy);
+    }
+
     /// Forgets what came of Y.
     pub fn forget_outputs(&mut self) {
         self.xy.fill(0.0);

@@ -23,6 +23,7 @@ use crate::samples::{Batches, Samples};
 use crate::schedule::Schedule;
 use crate::solution::{Form, Plane, Solution};
 use crate::target::Target;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use twnc_ir::{
     Changed, Graph, Layer, NodeId, Pass, PassContext, PassError, Rewriter, Tensor, Topic, ValueId,
@@ -83,8 +84,8 @@ pub(crate) struct Setting<'a> {
 pub(crate) struct Fitted {
     pub layer: Layer,
     pub form: Form,
-    /// Its weight rounded alone.
-    pub rounded: Solution,
+    /// Its weight rounded alone; of one that stays float, nothing.
+    pub rounded: Option<Solution>,
     pub solution: Solution,
     /// Relative squared errors of what comes of its result: rounded, and solved.
     pub errors: [f64; 2],
@@ -158,24 +159,33 @@ impl Repair {
         };
         for Fitted { layer, form, solution, errors: [before, after], .. } in &fitted {
             let zeros = 100.0 * solution.zeros();
+            let errors = format!("relative squared error of its results {before:.3}");
             let form = match form {
+                Form::Float => {
+                    let message = format!(
+                        "its float weight is fitted to what it reads: {errors} as it was, {after:.3} fitted"
+                    );
+                    cx.applied(Topic::Accuracy, &layer.name, message);
+                    continue;
+                }
                 Form::Scaled(scale) if Form::Scaled(*scale) == self.form => String::new(),
                 form => format!(" ({})", form.word()),
             };
             cx.applied(
                 Topic::Rounding,
                 &layer.name,
-                format!("made ternary{form} and repaired: {zeros:.1}% zeros, relative squared error of its results {before:.3} rounded, {after:.3} repaired"),
+                format!("made ternary{form} and repaired: {zeros:.1}% zeros, {errors} rounded, {after:.3} repaired"),
             );
         }
         let mut solved: Vec<(Layer, Solution)> =
             fitted.iter().map(|fit| (fit.layer.clone(), fit.solution.clone())).collect();
         let tuning = self.tune(graph, &batches, &mut solved, cx).map_err(refuse)?;
-        let rounded = fitted.iter().map(|fit| (&fit.layer, &fit.rounded)).collect();
+        let rounded = fitted.iter().filter_map(|fit| Some((&fit.layer, fit.rounded.as_ref()?))).collect();
         let repaired = solved.iter().map(|(layer, solution)| (layer, solution)).collect();
         let labels = self.budget.as_ref().and_then(|(limits, _)| limits.labels.as_deref());
         let outputs = setting.accuracy([rounded, repaired], labels).map_err(refuse)?;
-        let accuracies = fitted.iter().zip(&solved).map(|(fit, (_, solution))| LayerAccuracy {
+        let ternary = || fitted.iter().zip(&solved).filter(|(fit, _)| fit.form != Form::Float);
+        let accuracies = ternary().map(|(fit, (_, solution))| LayerAccuracy {
             name: fit.layer.name.clone(),
             form: fit.form,
             zeros: solution.zeros(),
@@ -183,7 +193,8 @@ impl Repair {
             error: fit.errors[1],
         });
         let summary = Summary {
-            layers: solved.len(),
+            layers: ternary().count(),
+            float_layers: solved.len() - ternary().count(),
             accuracies: accuracies.collect(),
             tuning,
             fitted: batches.fitted_samples,
@@ -246,7 +257,7 @@ impl<'a> Setting<'a> {
         Ok(Work { float: new()?, ternary: new()?, batches: self.batches, options: self.options })
     }
 
-    /// Fits layers in given forms, one after the other; those that stay float are left out.
+    /// Fits layers in given forms, one after the other. Those that stay float are fitted too, where they read what is not what it was.
     pub fn fit(
         &self,
         chosen: &[(Layer, Form)],
@@ -254,32 +265,51 @@ impl<'a> Setting<'a> {
         progress: &dyn Fn(Stage, usize, usize),
     ) -> Result<Vec<Fitted>, PassError> {
         let graph = self.graph;
-        let changed = || chosen.iter().filter(|(_, form)| *form != Form::Float);
+        let forms: HashMap<NodeId, Form> =
+            chosen.iter().filter(|(_, f)| *f != Form::Float).map(|(l, form)| (l.node, *form)).collect();
+        let ternary = chosen.iter().map(|(layer, _)| layer.clone()).filter(|l| forms.contains_key(&l.node));
+        let mut layers: Vec<Layer> = ternary.collect();
+        layers.extend(self.float_behind(&layers));
         let mut work = self.work().map_err(|e| e.at(graph.name()))?;
-        let (mut fitted, count) = (vec![], changed().count());
-        let mut schedule =
-            Schedule::new(graph, self.order, changed().map(|(layer, _)| layer.clone()).collect());
+        let (mut fitted, count) = (vec![], layers.len());
+        let mut schedule = Schedule::new(graph, self.order, layers);
         while let Some(layer) = schedule.next() {
             progress(Stage::Fitting, fitted.len(), count);
             let Some(weight) = layer.float(graph) else { continue };
-            let form = changed().find(|(other, _)| other.node == layer.node).map(|(_, form)| *form);
-            let Some((form, freedom)) = form.and_then(|form| Some((form, form.freedom(graph, &layer)?)))
-            else {
-                continue;
+            let form = forms.get(&layer.node).copied().unwrap_or(Form::Float);
+            let freedom = form.freedom(graph, &layer);
+            let rounded = match freedom {
+                Some(_) => Some(Solution::plane(Plane::of(&layer, rounding.round(graph, &layer, weight)?))),
+                None => None,
             };
-            let rounded = Solution::plane(Plane::of(&layer, rounding.round(graph, &layer, weight)?));
             let target = Target::of(graph, &layer, |value| schedule.settled(value));
             let fail = |e: RepairError| e.at(&layer.name);
             let mut fit = work.sums(graph, &layer, &target).map_err(fail)?;
             let solution = work.solve(&mut fit, freedom).map_err(fail)?;
-            let errors = work.errors(&fit, &[&rounded, &solution]).map_err(fail)?;
+            let own = fit.own();
+            let errors = work.errors(&fit, &[rounded.as_ref().unwrap_or(&own), &solution]).map_err(fail)?;
             drop(fit);
             work.ternary.substitute(&layer, solution.clone());
-            work.release();
             fitted.push(Fitted { layer, form, rounded, solution, errors: [errors[0], errors[1]] });
+            work.release();
         }
         progress(Stage::Fitting, count, count);
         Ok(fitted)
+    }
+
+    /// Float layers that read what ternary ones make of it, and that can be fitted at no cost: their weight is theirs alone, and behind them
+    /// each channel is scaled or shifted anyway.
+    fn float_behind(&self, ternary: &[Layer]) -> Vec<Layer> {
+        let schedule = Schedule::new(self.graph, self.order, ternary.to_vec());
+        let all = self.order.iter().filter_map(|&id| Layer::at(self.graph, id)?.ok());
+        let fits = |layer: &Layer| {
+            ternary.iter().all(|other| other.node != layer.node)
+                && !schedule.settled(self.graph.node(layer.node).operands[0])
+                && layer.float(self.graph).is_some_and(|weight| weight.iter().all(|w| w.is_finite()))
+                && self.graph.value(layer.weight).uses.len() == 1
+                && Target::of(self.graph, layer, |_| false).has_channels()
+        };
+        all.filter(fits).collect()
     }
 
     /// The batches that are held out, or all where none is, and the number of their first sample.

@@ -1,4 +1,4 @@
-//! A layer that has been made ternary: planes of trits with their scales, and a bias.
+//! A layer that has been repaired: planes of trits with their scales, or a weight that stays float; and a bias.
 //!
 //! One plane has a scale for the layer, for each output channel, or for each [part](twnc_ir::parts) of an output channel. Two planes are a
 //! residual: `α1·T1 + α2·T2`, 3.2 bits a weight, and the layer is the sum of two ternary products.
@@ -23,11 +23,13 @@ pub enum Form {
     Float,
 }
 
-/// A layer, made ternary.
+/// A layer, repaired.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Solution {
-    /// One or more, whose sum is the layer.
+    /// One or more, whose sum is the layer; none where it stays float.
     pub planes: Vec<Plane>,
+    /// The weight by output channel, where it stays float.
+    pub float: Option<Vec<Vec<f32>>>,
     /// One number for each channel, if there is something to add.
     pub bias: Option<Vec<f32>>,
 }
@@ -116,12 +118,17 @@ impl Plane {
 impl Solution {
     /// A plane alone.
     pub(crate) fn plane(plane: Plane) -> Solution {
-        Solution { planes: vec![plane], bias: None }
+        Solution { planes: vec![plane], float: None, bias: None }
+    }
+
+    /// Of a weight that stays float, by output channel, with the biases that are best for it.
+    pub(crate) fn float(rows: Vec<Vec<f32>>, sums: &[Moments]) -> Solution {
+        let solution = Solution { planes: vec![], float: Some(rows), bias: None };
+        Solution { bias: Some(solution.biases(sums)), ..solution }
     }
 
     /// Of channels, with the biases that are best for them.
     pub(crate) fn of(channels: Vec<Channel>, sums: &[Moments], freedom: Freedom) -> Solution {
-        let (count, outputs) = (channels.len(), channels.len() / sums.len().max(1));
         let plane = |plane: usize| {
             let scale = |part: usize, channel: &Channel| channel.scales[plane * freedom.parts + part] as f32;
             let mut scales: Vec<f32> = (0..freedom.parts)
@@ -134,22 +141,44 @@ impl Solution {
             Plane { rows, scales, parts: freedom.parts }
         };
         let planes: Vec<Plane> = (0..freedom.planes).map(plane).collect();
-        let mut solution = Solution { planes, bias: None };
+        let solution = Solution { planes, float: None, bias: None };
+        Solution { bias: Some(solution.biases(sums)), ..solution }
+    }
+
+    /// The biases that are best for the weight.
+    fn biases(&self, sums: &[Moments]) -> Vec<f32> {
+        let (fan_in, outputs) = (self.fan_in(), (self.count() / sums.len().max(1)).max(1));
         let bias = |channel: usize| {
-            let weight = (0..solution.fan_in()).map(|k| f64::from(solution.element(channel, k)));
-            assign::bias(&sums[channel / outputs.max(1)], channel % outputs.max(1), weight) as f32
+            let weight = (0..fan_in).map(|k| f64::from(self.element(channel, k)));
+            assign::bias(&sums[channel / outputs], channel % outputs, weight) as f32
         };
-        solution.bias = Some((0..count).map(bias).collect());
-        solution
+        (0..self.count()).map(bias).collect()
+    }
+
+    /// Output channels.
+    fn count(&self) -> usize {
+        let planes = self.planes.first().map(|plane| plane.rows.len());
+        planes.or(self.float.as_ref().map(Vec::len)).unwrap_or(0)
     }
 
     fn fan_in(&self) -> usize {
-        self.planes.first().and_then(|plane| plane.rows.first()).map_or(0, Vec::len)
+        let trits = self.planes.first().and_then(|plane| plane.rows.first()).map(Vec::len);
+        let float = || self.float.as_ref().and_then(|rows| rows.first()).map(Vec::len);
+        trits.or_else(float).unwrap_or(0)
     }
 
     /// What a weight is.
     fn element(&self, channel: usize, element: usize) -> f32 {
-        self.planes.iter().map(|plane| plane.weight(channel, element)).sum()
+        match &self.float {
+            Some(rows) => rows[channel][element],
+            None => self.planes.iter().map(|plane| plane.weight(channel, element)).sum(),
+        }
+    }
+
+    /// The weight and the bias of a channel.
+    pub(crate) fn row(&self, channel: usize) -> (Vec<f64>, f64) {
+        let weight = (0..self.fan_in()).map(|k| f64::from(self.element(channel, k))).collect();
+        (weight, self.bias.as_ref().map_or(0.0, |bias| f64::from(bias[channel])))
     }
 
     /// Some channels.
@@ -171,7 +200,7 @@ impl Solution {
 
     /// What the layer computes of rows of X of each group.
     pub(crate) fn results(&self, x: &[Array2<f32>]) -> Array2<f32> {
-        let all = self.planes.first().map_or(0, |plane| plane.rows.len());
+        let all = self.count();
         let (count, outputs) = (x.first().map_or(0, Array2::nrows), all / x.len().max(1));
         let group = |i: usize, x: &Array2<f32>| {
             let weight =
@@ -200,6 +229,10 @@ impl Solution {
     /// Puts itself in the place of a layer.
     pub(crate) fn replace(&self, rewriter: &mut Rewriter<'_>, layer: &Layer) -> Result<(), TypeError> {
         let mut sum: Option<ValueId> = None;
+        if self.float.is_some() {
+            let weight = rewriter.constant(layer.float_tensor(self.weight(layer)), &layer.weight_name);
+            sum = Some(layer.insert(rewriter, weight)?);
+        }
         for plane in &self.planes {
             let value = plane.insert(rewriter, layer)?;
             sum = Some(match sum {
@@ -213,7 +246,8 @@ impl Solution {
                 .constant(bias_tensor(layer, bias, rewriter.graph().ty(value).rank()), &bias_name(layer));
             value = rewriter.insert(Op::Binary(Binary::Add), &[value, bias], &layer.name)?;
         }
-        rewriter.replace(layer.result, value, "it is made ternary, and repaired")
+        let why = if self.float.is_some() { "it is repaired" } else { "it is made ternary, and repaired" };
+        rewriter.replace(layer.result, value, why)
     }
 }
 

@@ -259,7 +259,7 @@ fn samples_that_do_not_fit_are_refused() {
             small,
             "the limit is 60000. Give fewer samples, or a higher limit",
         ),
-        (&[("x", good.clone())], tiny, "fitting `last` needs 6414336 bytes; the limit is 200000"),
+        (&[("x", good.clone())], tiny, "fitting `last` needs 8552448 bytes; the limit is 200000"),
     ];
     for (samples, options, words) in cases {
         let said = refused(&graph, samples, options);
@@ -367,4 +367,76 @@ fn one_sample_and_constant_samples_are_tuned_without_harm() {
         let [before, after] = summary.unwrap().tuning.unwrap().loss;
         assert!(after <= before, "{before}, {after}");
     }
+}
+
+/// A network whose first layer becomes ternary; the second is kept float, and has a bias or none.
+fn kept(random: &mut Random, bias: bool) -> Graph {
+    let mut build = GraphBuilder::new("kept");
+    let x = build.input("x", open(&[8]));
+    let w = build.constant(random.tensor(&[8, 16]), "");
+    let y = build.node(Op::MatMul, &[x, w], "first").unwrap();
+    let y = build.node(Op::Unary(Unary::Relu), &[y], "").unwrap();
+    let w = build.constant(random.tensor(&[16, 4]), "w");
+    let mut y = build.node(Op::MatMul, &[y, w], "second").unwrap();
+    if bias {
+        let b = build.constant(random.tensor(&[4]), "b");
+        y = build.node(Op::Binary(Binary::Add), &[y, b], "").unwrap();
+    }
+    build.output("y", y);
+    build.finish()
+}
+
+/// A float layer behind a ternary one is fitted to what it reads now, where that costs no room; and one in front of all is left alone.
+#[test]
+fn float_layers_behind_ternary_ones_are_fitted() {
+    for bias in [true, false] {
+        let mut random = Random(80);
+        let graph = kept(&mut random, bias);
+        let samples = random.tensor(&[200, 8]);
+        let keep = |pattern: &str| {
+            let passes =
+                Options { scale: Scale::Channel, keep: vec![pattern.to_owned()], ..Options::default() };
+            let samples = Samples::new([("x".to_owned(), samples.clone())]);
+            let pass = Repair::new(&passes, Arc::new(samples), Arc::new(Reference), RepairOptions::default())
+                .unwrap();
+            let (summary, mut graph, mut cx) =
+                (pass.summary(), graph.clone(), PassContext::new(&CountingCost));
+            pass.run(&mut graph, &mut cx).unwrap();
+            let remarks = cx.into_remarks().into_iter().map(|r| r.message).collect::<Vec<_>>().join("\n");
+            let weight = graph.node_ids().find(|id| graph.node_name(*id) == "second").unwrap();
+            let weight = Layer::at(&graph, weight).unwrap().unwrap().float(&graph).map(<[f32]>::to_vec);
+            (weight, summary.lock().unwrap().take().unwrap(), remarks)
+        };
+        let own = graph.node_ids().find_map(|id| Layer::at(&graph, id)?.ok().filter(|l| l.name == "second"));
+        let own = own.unwrap().float(&graph).unwrap().to_vec();
+        let (weight, summary, remarks) = keep("second");
+        assert_eq!((summary.layers, summary.float_layers), (1, usize::from(bias)));
+        assert_eq!(weight.unwrap() != own, bias);
+        assert_eq!(remarks.contains("its float weight is fitted to what it reads"), bias, "{remarks}");
+        let (_, summary, _) = keep("first");
+        assert_eq!((summary.layers, summary.float_layers), (1, 0));
+    }
+}
+
+/// Fine-tuning trains what stays float too: its weight is another than the fit left, and the network is nearer.
+#[test]
+fn float_layers_are_fine_tuned() {
+    let mut random = Random(81);
+    let graph = kept(&mut random, true);
+    let samples = random.tensor(&[200, 8]);
+    let passes = Options { scale: Scale::Channel, keep: vec!["second".to_owned()], ..Options::default() };
+    let repaired = |fine_tune: FineTune| {
+        let samples = Arc::new(Samples::new([("x".to_owned(), samples.clone())]));
+        let options = RepairOptions { fine_tune, ..RepairOptions::default() };
+        let pass = Repair::new(&passes, samples, Arc::new(Reference), options).unwrap();
+        let (summary, mut graph) = (pass.summary(), graph.clone());
+        pass.run(&mut graph, &mut PassContext::new(&CountingCost)).unwrap();
+        let summary = summary.lock().unwrap().take().unwrap();
+        let second = graph.node_ids().find(|id| graph.node_name(*id) == "second").unwrap();
+        let layer = Layer::at(&graph, second).unwrap().unwrap();
+        (summary.outputs[0].sqnr, layer.float(&graph).unwrap().to_vec())
+    };
+    let (fitted, tuned) = (repaired(FineTune::None), repaired(FineTune::Steps(200)));
+    assert!(tuned.0 > fitted.0, "{} dB, {} dB", fitted.0, tuned.0);
+    assert_ne!(tuned.1, fitted.1);
 }

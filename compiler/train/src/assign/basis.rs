@@ -263,7 +263,7 @@ mod tests {
         let y = x.dot(&w);
         moments::add(&mut sums, std::slice::from_ref(&x), y.view(), false);
         let weights: Vec<Vec<f32>> = w.columns().into_iter().map(|column| column.to_vec()).collect();
-        let problem = Problem::new(&sums[0]);
+        let problem = Problem::new(&sums[0], 0.01);
         let error = |planes: usize, parts: usize| {
             let channels = problem.solve(&sums[0], &weights, Freedom { shared: false, planes, parts });
             let mut error = 0.0;

@@ -143,7 +143,7 @@ pub struct CompileOptions {
     /// becomes ternary as a whole), all, detected (only those that are already), none.
     #[arg(long, value_enum, default_value_t)]
     pub ternarise: Ternarise,
-    /// Keep the layers whose name matches a pattern (`*` and `?`) float.
+    /// Keep the layers whose name matches a pattern (`*` and `?`) float. With --calibrate, those behind ternary layers are fitted to what they read.
     #[arg(long, value_name = "GLOB")]
     pub keep: Vec<String>,
     /// How weights are rounded: twn (0.7 of the mean magnitude) or exact (least squares).

@@ -186,7 +186,11 @@ fn summarise(
     }
     let rounded = compiled.rounded_layers();
     if let Some(summary) = &compiled.repair {
-        err!(host, "{} made ternary and repaired", counted(summary.layers, "layer"));
+        let float = match summary.float_layers {
+            0 => String::new(),
+            count => format!("; {} fitted to what they read", counted(count, "float layer")),
+        };
+        err!(host, "{} made ternary and repaired{float}", counted(summary.layers, "layer"));
         summary.frontier.iter().for_each(|found| frontier::show(host, found));
         summary.describe_tuning().iter().for_each(|tuning| err!(host, "  {tuning}"));
         summary
@@ -321,7 +325,7 @@ fn repair(summary: &Summary) -> serde_json::Value {
         })
     });
     serde_json::json!({
-        "tuning": tuning, "layers": summary.layers, "fitted": summary.fitted, "held_out": summary.held_out, "outputs": outputs.collect::<Vec<_>>(),
+        "tuning": tuning, "layers": summary.layers, "float_layers": summary.float_layers, "fitted": summary.fitted, "held_out": summary.held_out, "outputs": outputs.collect::<Vec<_>>(),
         "accuracies": accuracies.collect::<Vec<_>>(), "frontier": summary.frontier.as_ref().map(frontier::json),
     })
 }

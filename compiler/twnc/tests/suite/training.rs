@@ -36,6 +36,9 @@ fn folder() -> tempfile::TempDir {
     idx(&path("large"), &[20, 16, 16], &pixels);
     let numbers: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
     put(&path("arrays"), "image", &[80, 1, 8, 8], "<f4", &floats(&numbers));
+    let array = ndarray::ArrayD::from_shape_vec(vec![80, 1, 8, 8], numbers.clone()).unwrap();
+    let archive = std::fs::File::create(path("single.npz")).unwrap();
+    twnc::arrays::write_npz(archive, &[("image".to_owned(), twnc_runtime::Output::F32(array))]).unwrap();
     let huge: Vec<f32> = numbers.iter().map(|x| x * 3e38).collect();
     put(&path("huge"), "image", &[80, 1, 8, 8], "<f4", &floats(&huge));
     for (i, image) in pixels.chunks(64).enumerate() {
@@ -54,9 +57,10 @@ fn folder() -> tempfile::TempDir {
 fn data_of_each_kind_are_learnt_and_what_does_not_fit_is_refused() {
     let folder = folder();
     // The least share that is right behind it, the exit code, and what is said.
-    let cases: [(&str, i32, f64, &str); 12] = [
+    let cases: [(&str, i32, f64, &str); 14] = [
         ("--data images --labels labels --epochs 30 --fresh", 0, 0.95, ""),
         ("--data arrays --labels labels --epochs 30 --fresh", 0, 0.95, ""),
+        ("--data single.npz --labels labels --epochs 30 --fresh", 0, 0.95, ""),
         ("--data pictures --epochs 30 --fresh", 0, 0.95, ""),
         ("--data images --distil --epochs 2", 0, 0.0, ""),
         ("--data images --labels short", 3, 0.0, "79"),
@@ -65,6 +69,7 @@ fn data_of_each_kind_are_learnt_and_what_does_not_fit_is_refused() {
         ("--data wide", 3, 0.0, "the image is 9x8; the network takes 8x8"),
         ("--data empty", 3, 0.0, "hold no PNG or JPEG files"),
         ("--data none.npz", 3, 0.0, "none.npz"),
+        ("--data single.npz --labels short", 3, 0.0, "79"),
         ("--data images --labels images", 3, 0.0, "not one class for each sample"),
         ("--data huge --labels labels --optimiser sgd --rate 1e30 --epochs 3", 3, 0.0, "finite"),
     ];
