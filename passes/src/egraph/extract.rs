@@ -23,6 +23,9 @@ static SCALAR: LazyLock<Op> = LazyLock::new(|| Op::Constant(Tensor::scalar(1.0))
 /// How often all classes are tried again.
 const ROUNDS: usize = 6;
 
+/// How many classes the sets of [`Strategy::Sets`] have that are looked at, in all.
+const MOST_IN_SETS: usize = 4_000_000;
+
 /// What a selection costs: by weight, then steps, then nodes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Price {
@@ -242,13 +245,8 @@ impl<'a> Search<'a> {
         }
         let mut best: BTreeMap<Id, Best> = BTreeMap::new();
         let mut open: BTreeSet<Id> = self.choices.keys().copied().collect();
-        // Each class can improve only so often; the bound is against slow convergence.
-        let mut left = 64 * self.choices.len();
+        let mut left = MOST_IN_SETS;
         while let Some(class) = open.pop_first() {
-            left = match left.checked_sub(1) {
-                Some(left) => left,
-                None => break,
-            };
             let mut improved = false;
             for (i, term) in self.choices[&class].iter().enumerate() {
                 if !term.children.iter().all(|id| best.get(id).is_some_and(|b| !b.set.contains_key(&class))) {
@@ -258,6 +256,14 @@ impl<'a> Search<'a> {
                 for child in &term.children {
                     set.extend(best[child].set.iter().map(|(id, weight)| (*id, *weight)));
                 }
+                // Each class can improve only so often; the bound is against slow convergence of large sets.
+                left = match left.checked_sub(set.len()) {
+                    Some(left) => left,
+                    None => {
+                        open.clear();
+                        break;
+                    }
+                };
                 let total: f64 = set.values().sum();
                 if best.get(&class).is_none_or(|b| total < b.total - 1e-9 * b.total) {
                     best.insert(class, Best { total, choice: i, set });
