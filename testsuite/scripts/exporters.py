@@ -5,6 +5,7 @@
     exporters.py DIR tensorflow    Keras, by tf2onnx
     exporters.py DIR paddle        PaddlePaddle, by Paddle2ONNX
     exporters.py DIR sklearn       scikit-learn's perceptrons and pipelines, by skl2onnx
+    exporters.py DIR onnxruntime   the networks in DIR as ONNX Runtime's quantiser and optimiser write them, to DIR/onnxruntime
 
     check_ort.py DIR/*.onnx        what twnc makes of them, beside ONNX Runtime
     check_ort.py --input-shape x0:2x3x32x48 DIR/torch_{unet_nearest,unet_transposed,squeezenet,shufflenet,densenet}-*.onnx
@@ -319,7 +320,58 @@ def sklearn_networks(folder):
                 (folder / f"sklearn_{name}{kind}-{opset}.onnx").write_bytes(model.SerializeToString())
 
 
-EXPORTERS = {"torch": torch_networks, "tensorflow": tensorflow_networks, "paddle": paddle_networks, "sklearn": sklearn_networks}
+def onnxruntime_networks(folder):
+    import numpy as np
+    import onnxruntime
+    from onnxruntime import quantization
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
+
+    class Samples(CalibrationDataReader):
+        """Open sizes are 1."""
+
+        def __init__(self, path):
+            random = np.random.default_rng(0)
+            inputs = onnxruntime.InferenceSession(path).get_inputs()
+            shapes = {x.name: [size if isinstance(size, int) else 1 for size in x.shape] for x in inputs}
+            draw = lambda: {name: random.random(shape).astype(np.float32) for name, shape in shapes.items()}
+            self.samples = iter([draw() for _ in range(4)])
+
+        def get_next(self):
+            return next(self.samples, None)
+
+    place = folder / "onnxruntime"
+    place.mkdir(exist_ok=True)
+
+    def quantise(path, file, kind, **options):
+        weight = QuantType.QInt8
+        if kind == "dynamic":
+            return quantization.quantize_dynamic(path, file, weight_type=weight)
+        return quantization.quantize_static(path, file, Samples(path), quant_format=QuantFormat[kind], weight_type=weight, **options)
+
+    def optimise(path, file):
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = file
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    unsigned, signed = {"activation_type": QuantType.QUInt8}, {"activation_type": QuantType.QInt8, "per_channel": True}
+    ways = {
+        "qoperator": lambda *files: quantise(*files, "QOperator", **unsigned),
+        "qoperator_channels": lambda *files: quantise(*files, "QOperator", **signed),
+        "qdq": lambda *files: quantise(*files, "QDQ", **unsigned),
+        "qdq_channels": lambda *files: quantise(*files, "QDQ", **signed),
+        "dynamic": lambda *files: quantise(*files, "dynamic"),
+        "optimised": optimise,
+    }
+    for path in sorted(folder.glob("*.onnx")):
+        for name, write in ways.items():
+            try:
+                write(str(path), str(place / f"{path.stem}-{name}.onnx"))
+            except Exception as error:  # Of any type: what its tools cannot do is theirs to say.
+                print(f"{path.stem}, {name}: {str(error).splitlines()[0]}", file=sys.stderr)
+
+
+EXPORTERS = {"torch": torch_networks, "tensorflow": tensorflow_networks, "paddle": paddle_networks, "sklearn": sklearn_networks, "onnxruntime": onnxruntime_networks}
 
 if __name__ == "__main__":
     if len(sys.argv) != 3 or sys.argv[2] not in EXPORTERS:

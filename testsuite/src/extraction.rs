@@ -4,7 +4,6 @@
 //! by the reference evaluator on seeded inputs.
 
 use crate::agree::share;
-use crate::random::Random;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use twnc_ir::{
 use twnc_onnx::ImportOptions;
 use twnc_passes::egraph::Strategy;
 use twnc_passes::{Limits, Mode, Options, OptionsError, Saturate, default_pipeline};
+use twnc_random::Random;
 
 /// The ways, by name.
 const STRATEGIES: [(&str, Strategy); 4] = [

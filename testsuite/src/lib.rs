@@ -13,4 +13,3 @@ pub mod extraction;
 pub mod fuzz;
 pub mod generate;
 pub mod graphs;
-mod random;

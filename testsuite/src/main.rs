@@ -86,7 +86,7 @@ enum Action {
         /// How many inputs
         #[arg(long, default_value_t = 100_000)]
         executions: u64,
-        /// Another seed gives other inputs
+        /// Another seed gives other inputs; of graphs, which have a seed each, it is the first
         #[arg(long, default_value_t = 0)]
         seed: u64,
         /// Where to write the input of a failure
@@ -143,6 +143,8 @@ enum Ternarise {
 const LONGEST: Duration = Duration::from_secs(5);
 /// An execution that takes more memory, in bytes, takes too much.
 const LARGEST: usize = 512 << 20;
+/// After so many random graphs a line says how far a run is.
+const PROGRESS: u64 = 500;
 
 fn main() -> ExitCode {
     let result = match Command::parse().action {
@@ -266,10 +268,14 @@ fn fuzz(run: Run, failure: &Path) -> Result<(), String> {
 
 fn fuzz_graphs(run: graphs::Run) -> Result<(), String> {
     let start = Instant::now();
-    let outcome = run.execute(&mut memory::most_since_last_asked);
+    let outcome = run.execute(&mut memory::most_since_last_asked, &mut |so_far| {
+        if so_far.graphs.is_multiple_of(PROGRESS) {
+            eprintln!("{} of {}, {:.0} s", so_far.graphs, run.executions, start.elapsed().as_secs_f64());
+        }
+    });
     println!(
         "graphs: {} from seed {} in {:.1} s, {} nodes; the longest took {:.3} s (seed {}), the largest {:.1} MB (seed {})",
-        run.executions,
+        outcome.graphs,
         run.seed,
         start.elapsed().as_secs_f64(),
         outcome.nodes,

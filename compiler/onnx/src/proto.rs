@@ -86,6 +86,9 @@ pub struct NodeProto {
     /// The domain of the operator, empty for ONNX's own.
     #[prost(string, tag = "7")]
     pub domain: String,
+    /// Which of the functions of this name and domain it uses.
+    #[prost(string, tag = "8")]
+    pub overload: String,
 }
 
 /// A named attribute. `type` says which field holds it.
@@ -374,4 +377,7 @@ pub struct FunctionProto {
     /// Attributes with their defaults.
     #[prost(message, repeated, tag = "11")]
     pub attribute_proto: Vec<AttributeProto>,
+    /// Tells it from others of its name and domain.
+    #[prost(string, tag = "13")]
+    pub overload: String,
 }

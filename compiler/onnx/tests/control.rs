@@ -217,6 +217,23 @@ fn functions_of_the_file_are_inlined() {
     assert_eq!(run(&model, [-1.0, 2.0]), [-0.01, 1.0]);
 }
 
+/// Two functions of one name are told apart by `overload`; the first that was read once stood for both.
+#[test]
+fn a_node_uses_the_overload_that_it_names() {
+    let of = |overload: &str, inner: &str| FunctionProto {
+        overload: overload.into(),
+        ..function("F", vec![op(inner, &["a"], "b")], &["a"], &["b"])
+    };
+    let used = |overload: &str, from: &str, to: &str| NodeProto {
+        overload: overload.into(),
+        ..call("F", to, &[from], &[to], vec![])
+    };
+    let nodes = vec![used("second", "x", "t"), used("", "t", "y")];
+    let functions = vec![of("", "Neg"), of("second", "Relu"), of("third", "Exp")];
+    let model = ModelProto { functions, ..model(13, graph(nodes, x(), vec![], &["y"])) };
+    assert_eq!(summary(&import(&model).unwrap().graph), "relu neg : f32[2]");
+}
+
 #[test]
 fn functions_that_are_refused() {
     let recursive = function("F", vec![call("F", "", &["a"], &["b"], vec![])], &["a"], &["b"]);
@@ -236,11 +253,14 @@ fn functions_that_are_refused() {
         function(&format!("F{i}"), nodes, &["a"], &["b"])
     });
     let wide = wide.chain([function("F20", vec![op("Relu", &["a"], "b")], &["a"], &["b"])]).collect();
+    let relu = |operands: &[&str]| function("F", vec![op("Relu", &["a"], "b")], operands, &["b"]);
     let cases: Vec<(Vec<FunctionProto>, &str, &str)> = vec![
         (vec![recursive], "F", "too deeply, or in a circle"),
         (vec![old], "F", "of another operator set"),
         (doubling.collect(), "F0", "too deeply, or in a circle"),
         (wide, "F0", "make too many nodes"),
+        (vec![relu(&["a"]), relu(&["a"])], "F", "two functions of the file are `f::F`"),
+        (vec![relu(&["a", "a"])], "F", "function `f::F` has two operands `a`"),
     ];
     for (functions, name, expected) in cases {
         let nodes = vec![call(name, "n", &["x"], &["y"], vec![])];

@@ -4,7 +4,7 @@
 
 mod fixture;
 
-use fixture::{bytes, floats, graph, int, ints, model, node, raw, text, value};
+use fixture::{bytes, float, floats, graph, int, ints, model, node, raw, text, value};
 use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::tensor_proto::DataType;
 use onnx_protobuf::{AttributeProto, TensorProto};
@@ -114,6 +114,99 @@ fn around_a_network() {
         run("ai.onnx.ml::ArrayFeatureExtractor", &[5.0, 6.0, 7.0], vec![indices], vec![]),
         Ok(vec![7.0, 5.0])
     );
+}
+
+/// Whether numbers are these, up to rounding.
+fn assert_near(what: &str, found: Result<Vec<f32>, String>, expected: &[f32]) {
+    let found = found.unwrap();
+    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-6;
+    assert!(found.len() == expected.len() && found.iter().zip(expected).all(near), "{what}: {found:?}");
+}
+
+#[test]
+fn nodes_that_onnx_runtime_fused() {
+    let one = |op: &str, x: &[f32], constants: Vec<TensorProto>, attributes: Vec<AttributeProto>| {
+        run(&format!("com.microsoft::{op}"), x, constants, attributes)
+    };
+    let x = [1.0, -2.0];
+    // erf(1/sqrt(2)) is 0.6826895.
+    assert_near("Gelu", one("Gelu", &[1.0], vec![], vec![]), &[0.841_344_7]);
+    let bias = || vec![floats("b", &[1], &[-1.0])];
+    assert_near("BiasGelu", one("BiasGelu", &[2.0], bias(), vec![]), &[0.841_344_7]);
+    assert_near("FastGelu", one("FastGelu", &[2.0], bias(), vec![]), &[0.841_192]);
+    assert_near(
+        "QuickGelu",
+        one("QuickGelu", &x, vec![], vec![float("alpha", 1.0)]),
+        &[0.731_058_6, -0.238_405_84],
+    );
+    let w = || floats("w", &[2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let leaky = || vec![text("activation", "LeakyRelu"), float("activation_alpha", 0.5), int("transB", 1)];
+    assert_near(
+        "FusedGemm",
+        one("FusedGemm", &x, vec![w(), floats("c", &[2], &[1.0, 9.0])], leaky()),
+        &[-1.0, 4.0],
+    );
+    let turned = vec![int("transB", 1), float("alpha", 0.5)];
+    assert_near("FusedMatMul", one("FusedMatMul", &x, vec![w()], turned), &[-1.5, -2.5]);
+    let batch = one("FusedMatMul", &x, vec![w()], vec![int("transBatchB", 1)]);
+    assert!(batch.unwrap_err().contains("`transBatchB` is 1, which is not supported"));
+    let norm = vec![
+        floats("s", &[1, 2], &[1.0, 2.0]),
+        floats("g", &[2], &[2.0, 4.0]),
+        floats("b", &[2], &[0.5, 0.0]),
+    ];
+    assert_near("SkipLayerNormalization", one("SkipLayerNormalization", &x, norm, vec![]), &[2.5, -4.0]);
+    let odd = one("FusedGemm", &x, vec![w()], vec![text("activation", "Softsign")]);
+    assert!(odd.unwrap_err().contains("`activation` is `Softsign`, which is not supported"));
+}
+
+/// What a node of ONNX Runtime's quantiser gives for codes of 1 and -2, put back into FLOAT: `more` follows the codes, their scale and zero point.
+fn quantised(op: &str, names: &[&str], more: Vec<TensorProto>, attributes: Vec<AttributeProto>) -> Vec<f32> {
+    let mut constants = vec![
+        number("s", 0.5),
+        raw("z", UINT8, &[], &[128]),
+        number("ys", 0.25),
+        raw("yz", UINT8, &[], &[10]),
+    ];
+    constants.extend(more);
+    let mut middle = node(op, "n", names, &["r"], attributes);
+    middle.domain = "com.microsoft".into();
+    let nodes = vec![
+        node("QuantizeLinear", "codes", &["x", "s", "z"], &["q"], vec![]),
+        middle,
+        node("DequantizeLinear", "back", &["r", "ys", "yz"], &["y"], vec![]),
+    ];
+    let file = model(18, graph(nodes, vec![value("x", DataType::FLOAT, "1,2")], constants, &["y"]));
+    let import = import_bytes(&bytes(&file), &ImportOptions::default()).unwrap();
+    let x = Tensor::from_f32(vec![1, 2], vec![1.0, -2.0]).unwrap();
+    let outputs = eval::evaluate(&import.graph, &BTreeMap::from([("x".to_owned(), x)])).unwrap();
+    outputs["y"].as_f32().unwrap().to_vec()
+}
+
+#[test]
+fn integers_of_onnx_runtime_s_quantiser() {
+    let unary = ["q", "s", "z", "ys", "yz"];
+    assert_eq!(quantised("QLinearLeakyRelu", &unary, vec![], vec![float("alpha", 0.5)]), [1.0, -1.0]);
+    assert_eq!(quantised("QLinearSigmoid", &unary, vec![], vec![]), [0.75, 0.0]);
+    assert_eq!(
+        quantised("QLinearSoftmax", &unary, vec![], vec![int("axis", 1), int("opset", 13)]),
+        [1.0, 0.0]
+    );
+    let binary = ["q", "s", "z", "b", "bs", "bz", "ys", "yz"];
+    let other = || vec![raw("b", UINT8, &[1, 2], &[1, 2]), number("bs", 0.25), raw("bz", UINT8, &[], &[0])];
+    assert_eq!(quantised("QLinearAdd", &binary, other(), vec![]), [1.25, -1.5]);
+    assert_eq!(quantised("QLinearMul", &binary, other(), vec![]), [0.25, -1.0]);
+    let parts = ["ys", "yz", "q", "s", "z", "b", "bs", "bz"];
+    assert_eq!(quantised("QLinearConcat", &parts, other(), vec![int("axis", -1)]), [1.0, -2.0, 0.25, 0.5]);
+    // Codes of 8 signed bits, a scale for each column, and a bias in steps of the product of both scales.
+    let matrix = vec![
+        raw("b", DataType::INT8 as i32, &[2, 2], &[1, 255, 0, 1]),
+        floats("bs", &[2], &[0.5, 1.0]),
+        raw("bz", DataType::INT8 as i32, &[2], &[0, 0]),
+        raw("c", DataType::INT32 as i32, &[2], &[4, 0, 0, 0, 2, 0, 0, 0]),
+    ];
+    let operands = ["q", "s", "z", "b", "bs", "bz", "c", "ys", "yz"];
+    assert_eq!(quantised("QGemm", &operands, matrix, vec![]), [1.5, -2.0]);
 }
 
 #[test]

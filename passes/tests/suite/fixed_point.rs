@@ -1,9 +1,10 @@
 //! Layers that sum whole numbers: which are unsigned, which stay float, and how far the result is from that of floats.
 
-use crate::oracle::{Numbers, Outcome, outputs, run};
+use crate::oracle::{Outcome, outputs, run};
 use proptest::prelude::*;
 use twnc_ir::{Conv, CustomRegistry, Data, Dim, Geometry, Graph, GraphBuilder, Op, Tensor, TensorType, text};
 use twnc_passes::{Activations, Options, default_pipeline};
+use twnc_random::Random;
 
 fn options(activation_bits: usize) -> Options {
     Options { activations: Activations::Int, activation_bits, ..Options::default() }
@@ -209,17 +210,17 @@ proptest! {
     /// Each of the n numbers of a sum is off by half a step at most.
     #[test]
     fn a_sum_is_off_by_half_a_step_for_each_number(seed: u64, bits in 4usize..=12, scaled: bool, relu: bool) {
-        let mut numbers = Numbers::new(seed);
+        let mut random = Random::new(seed);
         let mut build = GraphBuilder::new("g");
         let mut x = build.input("x", TensorType::f32([2, 3, 5, 5].map(Dim::from).to_vec()));
         if relu {
             x = build.node(Op::Unary(twnc_ir::Unary::Relu), &[x], "").unwrap();
         }
         build.output("input", x);
-        let trits: Vec<i8> = (0..4 * 3 * 9).map(|_| (numbers.bits() % 3) as i8 - 1).collect();
+        let trits = random.trits(4 * 3 * 9);
         let w = build.constant(Tensor::new(vec![4, 3, 3, 3], Data::Ternary(trits.into())).unwrap(), "w");
         let mut y = build.node(Op::Conv(Conv { geometry: Geometry::unit(2), groups: 1 }), &[x, w], "layer").unwrap();
-        let alpha = numbers.vector(4, 0.5, 2.0);
+        let alpha = random.floats(4, 0.5, 2.0);
         if scaled {
             let alpha = build.constant(Tensor::from_f32(vec![4, 1, 1], alpha).unwrap(), "alpha");
             y = build.node(Op::Binary(twnc_ir::Binary::Mul), &[y, alpha], "layer").unwrap();

@@ -1,11 +1,12 @@
 //! Which layers become ternary, what is said about those that do not, and what the ternary ones compute.
 
-use crate::oracle::{Numbers, assert_same, outputs, run};
+use crate::oracle::{assert_same, normal, outputs, run};
 use twnc_ir::{
     Conv, CountingCost, Dim, Geometry, Graph, GraphBuilder, NodeId, Op, Pass, PassContext, RemarkKind,
     Tensor, TensorType, Topic, Unary,
 };
 use twnc_passes::{Mode, Options, Scale, Ternarise, Threshold, default_pipeline};
+use twnc_random::Random;
 
 /// `conv` layers of 3x3 kernels one behind the other, named `layer0`, `layer1`, ... with these weights.
 fn convolutions(weights: &[(Vec<usize>, Vec<f32>)]) -> Graph {
@@ -34,15 +35,14 @@ fn linear(shape: [usize; 2], weight: Vec<f32>) -> Graph {
 }
 
 fn random(seed: u64, len: usize) -> Vec<f32> {
-    let mut numbers = Numbers::new(seed);
-    (0..len).map(|_| numbers.normal()).collect()
+    let mut random = Random::new(seed);
+    (0..len).map(|_| normal(&mut random)).collect()
 }
 
 /// `scale(element, sign)·{-1,0,1}`
 fn ternary(seed: u64, len: usize, scale: impl Fn(usize, i8) -> f32) -> Vec<f32> {
-    let mut numbers = Numbers::new(seed);
-    let trits = (0..len).map(|_| (numbers.bits() % 3) as i8 - 1);
-    trits.enumerate().map(|(i, t)| f32::from(t) * scale(i, t)).collect()
+    let mut random = Random::new(seed);
+    random.trits(len).into_iter().enumerate().map(|(i, t)| f32::from(t) * scale(i, t)).collect()
 }
 
 fn products(graph: &Graph) -> Vec<NodeId> {

@@ -1,8 +1,9 @@
 //! The threshold rules against their definitions.
 
-use crate::oracle::Numbers;
+use crate::oracle::normal;
 use proptest::prelude::*;
 use twnc_passes::threshold::{Rounded, exact, squared_error, twn};
+use twnc_random::Random;
 
 /// The least `‖W - αT‖²` over all T and all α ≥ 0.
 fn least_error(weights: &[f32]) -> f64 {
@@ -75,8 +76,8 @@ fn of_equal_thresholds_the_one_that_selects_fewest() {
 
 #[test]
 fn gaussian_weights_lose_what_theory_says() {
-    let mut numbers = Numbers::new(7);
-    let weights: Vec<f32> = (0..400_000).map(|_| numbers.normal()).collect();
+    let mut random = Random::new(7);
+    let weights: Vec<f32> = (0..400_000).map(|_| normal(&mut random)).collect();
     let squares: f64 = weights.iter().map(|&w| f64::from(w).powi(2)).sum();
     let (twn, exact) = (twn(&weights), exact(&weights));
     let error = |rounded: &Rounded| squared_error(&weights, rounded) / squares;

@@ -8,10 +8,10 @@ mod arrays;
 mod mutate;
 mod targets;
 
-use crate::random::Random;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
+use twnc_random::Random;
 
 pub use targets::Target;
 

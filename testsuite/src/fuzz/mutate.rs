@@ -1,6 +1,6 @@
 //! Changes to bytes that readers tend to stumble over.
 
-use crate::random::Random;
+use twnc_random::Random;
 
 /// The longest input that mutations make.
 const LONGEST: usize = 64 << 10;
@@ -54,13 +54,13 @@ pub fn mutate(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
 
 fn change(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
     if bytes.is_empty() {
-        bytes.push(random.next() as u8);
+        bytes.push(random.bits() as u8);
         return;
     }
     let at = random.below(bytes.len());
     match random.below(10) {
         0 => bytes[at] ^= 1 << random.below(8),
-        1 => bytes[at] = random.next() as u8,
+        1 => bytes[at] = random.bits() as u8,
         2 => bytes[at] = bytes[at].wrapping_add(if random.below(2) == 0 { 1 } else { 255 }),
         3 => {
             let edge = EDGES[random.below(EDGES.len())].to_le_bytes();

@@ -88,7 +88,9 @@ impl Target {
         let graphs =
             || graphs().into_iter().filter_map(|text| text::parse(&text, &CustomRegistry::default()).ok());
         match self {
-            Target::Onnx => graphs().filter_map(|graph| twnc_onnx::export(&graph).ok()).collect(),
+            Target::Onnx => {
+                graphs().filter_map(|graph| twnc_onnx::export(&graph).ok()).chain(onnx_files()).collect()
+            }
             Target::Program => {
                 graphs().filter_map(|graph| twnc_lower::lower(&graph).ok()).map(|p| p.to_bytes()).collect()
             }
@@ -120,15 +122,28 @@ impl FromStr for Target {
 
 /// The graphs of the repository's cases.
 fn graphs() -> Vec<String> {
+    let files = files(&["cases", "../compiler/lower/tests/cases"]);
+    files.into_iter().filter_map(|file| String::from_utf8(file).ok()).collect()
+}
+
+/// Networks that others wrote: ternary in seven ways, and as exporters of many kinds have them.
+fn onnx_files() -> Vec<Vec<u8>> {
+    let mut networks = files(&["arrivals", "fuzz/seeds/onnx"]);
+    // Beside the networks lies what another engine computes.
+    networks.retain(|file| !file.starts_with(b"{"));
+    networks
+}
+
+/// The files of folders, in the order of their names.
+fn files(folders: &[&str]) -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = [root.join("cases"), root.join("../compiler/lower/tests/cases")];
     let mut files: Vec<_> = folders
         .iter()
-        .filter_map(|folder| folder.read_dir().ok())
+        .filter_map(|folder| root.join(folder).read_dir().ok())
         .flat_map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())))
         .collect();
     files.sort();
-    files.iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect()
+    files.iter().filter_map(|file| std::fs::read(file).ok()).collect()
 }
 
 /// The built-in rules, each as a text under another name, and one with attributes that are written out.

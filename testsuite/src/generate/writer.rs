@@ -9,7 +9,7 @@ use onnx_protobuf::{
 };
 
 use super::Weights;
-use crate::random::Random;
+use twnc_random::Random;
 
 /// The geometry of a convolution with a square kernel, padded so that a stride of 1 keeps the size.
 #[derive(Clone, Copy)]

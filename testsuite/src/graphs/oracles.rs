@@ -1,12 +1,11 @@
 //! What must hold of a graph: the evaluator, the compiled program on every path, the passes and the file agree.
 
-use super::Sample;
 use crate::arrays;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use twnc::Compiler;
 use twnc_ir::{Data, Graph, Tensor, evaluate, text, verify};
-use twnc_passes::{Mode, Options};
+use twnc_passes::{Mode, Options, Scale};
 use twnc_program::Program;
 use twnc_program::interpret::Functions;
 use twnc_runtime::{Backend, Module, Output, SessionOptions};
@@ -17,19 +16,18 @@ const OF_RANGE: f64 = 1e-4;
 
 type Outputs = BTreeMap<String, Tensor>;
 
-/// Whether all hold.
+/// Whether all hold of a graph, on inputs by their names, with scales of layers that are made ternary.
 ///
 /// # Errors
 /// What does not hold, and where.
-pub fn check(sample: &Sample) -> Result<(), String> {
-    let Sample { graph, inputs } = sample;
+pub fn check(graph: &Graph, inputs: &BTreeMap<String, Tensor>, scale: Scale) -> Result<(), String> {
     verify::verify(graph).map_err(|error| format!("the generator made no valid graph: {error:?}"))?;
     let wanted = evaluated(graph, inputs)?;
     for mode in [Mode::None, Mode::Detected, Mode::All] {
-        let options = Options { ternarise: mode, ..Options::default() };
+        let options = Options { ternarise: mode, scale, ..Options::default() };
         let compiler = Compiler::builder().passes(options).build().map_err(told)?;
         let compiled = compiler.compile(graph.clone(), &mut |_, _| {}).map_err(told)?;
-        let what = |way: &str| format!("{mode:?}, {way}\n{}", text::print(graph));
+        let what = |way: &str| format!("{mode:?}, {scale:?}, {way}\n{}", text::print(graph));
         verify::verify(&compiled.graph)
             .map_err(|error| format!("{}: {error:?}", what("passes leave no valid graph")))?;
         let behind = evaluated(&compiled.graph, inputs)?;

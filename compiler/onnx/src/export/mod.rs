@@ -148,7 +148,7 @@ impl<'g> Writer<'g> {
     ) {
         let name = output.first().cloned().unwrap_or_default();
         let op_type = op_type.to_owned();
-        self.nodes.push(NodeProto { input, output, name, op_type, attribute, domain: String::new() });
+        self.nodes.push(NodeProto { input, output, name, op_type, attribute, ..Default::default() });
     }
 
     /// Adds a node whose result the graph does not have, and returns its name.

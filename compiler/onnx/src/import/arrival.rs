@@ -56,7 +56,10 @@ impl<'a> File<'a> {
                 weight.products(self, node, 1, 3);
                 node.input.get(1)?
             }
-            (domain, "QLinearConv" | "QLinearMatMul") if is_onnx(domain) => {
+            ("com.microsoft", "FusedConv" | "FusedGemm" | "FusedMatMul") => node.input.get(1)?,
+            (domain, "QLinearConv" | "QLinearMatMul" | "QGemm")
+                if is_onnx(domain) || domain == "com.microsoft" =>
+            {
                 weight.products(self, node, 3, 5);
                 node.input.get(3)?
             }

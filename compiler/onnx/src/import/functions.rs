@@ -19,8 +19,20 @@ pub fn inline(
     opset: i64,
     own: &dyn Fn(&str) -> bool,
 ) -> Result<(), ImportProblem> {
-    let by_name = functions.iter().map(|f| (operator_name(&f.domain, &f.name), f));
-    let by_name: HashMap<String, &FunctionProto> = by_name.filter(|(name, _)| !own(name)).collect();
+    let mut by_name = HashMap::new();
+    for function in functions {
+        let name = operator_name(&function.domain, &function.name);
+        let mut formal = HashSet::new();
+        if let Some(twice) = function.input.iter().find(|&operand| !formal.insert(operand)) {
+            return Err(ImportProblem::Structure(format!("function `{name}` has two operands `{twice}`")));
+        }
+        if own(&name) {
+            continue;
+        }
+        if by_name.insert((name.clone(), function.overload.as_str()), function).is_some() {
+            return Err(ImportProblem::Structure(format!("two functions of the file are `{name}`")));
+        }
+    }
     if by_name.is_empty() {
         return Ok(());
     }
@@ -29,13 +41,14 @@ pub fn inline(
 }
 
 struct Inliner<'f> {
-    functions: HashMap<String, &'f FunctionProto>,
+    /// By their names and what tells those of one name apart.
+    functions: HashMap<(String, &'f str), &'f FunctionProto>,
     opset: i64,
     uses: usize,
     nodes: usize,
 }
 
-impl Inliner<'_> {
+impl<'f> Inliner<'f> {
     fn graph(&mut self, graph: &mut GraphProto, depth: usize) -> Result<(), ImportProblem> {
         let mut nodes = vec![];
         for node in std::mem::take(&mut graph.node) {
@@ -43,6 +56,12 @@ impl Inliner<'_> {
         }
         graph.node = nodes;
         Ok(())
+    }
+
+    /// What a node uses, if that is a function.
+    fn function(&self, node: &NodeProto) -> Option<&'f FunctionProto> {
+        let name = (operator_name(&node.domain, &node.op_type), node.overload.as_str());
+        self.functions.get(&name).copied()
     }
 
     fn node(
@@ -59,7 +78,7 @@ impl Inliner<'_> {
         if self.nodes > MAX_NODES {
             return refuse("functions of the file make too many nodes; export with functions inlined");
         }
-        let Some(&function) = self.functions.get(&operator_name(&node.domain, &node.op_type)) else {
+        let Some(function) = self.function(&node) else {
             for graph in node.attribute.iter_mut().filter_map(|attribute| attribute.g.as_mut()) {
                 self.graph(graph, depth)?;
             }

@@ -1,5 +1,6 @@
 //! How the command fails: an exit code, a message, and what to do.
 
+use super::host::printable;
 use crate::CompileError;
 use miette::Diagnostic;
 use std::fmt;
@@ -68,6 +69,20 @@ impl Failure {
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         self.kind as u8
+    }
+
+    /// Lays it out on the terminal, in colour where that has them. A closed standard error changes no exit code.
+    pub(super) fn show(&self) {
+        use std::io::Write as _;
+        let printable = |text: &String| printable(text).into_owned();
+        let shown = Failure {
+            kind: self.kind,
+            message: printable(&self.message),
+            file: self.file.as_ref().map(printable),
+            node: self.node.as_ref().map(printable),
+            help: self.help.as_ref().map(printable),
+        };
+        drop(writeln!(std::io::stderr(), "{:?}", miette::Report::new(shown)));
     }
 
     /// For `--json`: `{"error": {"code", "message", "file", "node", "help"}}`.

@@ -6,6 +6,7 @@
 use super::data;
 use super::failure::Failure;
 use crate::arrays::Arrays;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,17 @@ pub enum Content {
     Arrays(Arrays),
     /// An array, as of a `.npy`.
     Array(Output),
+}
+
+/// Text as a terminal may have it: names come from files, and what controls a terminal is written out as JSON does (`\u001b`). Lines and tabs
+/// stay.
+pub(super) fn printable(text: &str) -> Cow<'_, str> {
+    let controls = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(controls) {
+        return Cow::Borrowed(text);
+    }
+    let write = |c: char| if controls(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    Cow::Owned(text.chars().map(write).collect())
 }
 
 impl Host {
@@ -110,7 +122,7 @@ impl Host {
     pub(super) fn result(&self, line: fmt::Arguments<'_>) {
         use std::io::Write as _;
         match &self.listener {
-            None => drop(writeln!(std::io::stdout(), "{line}")),
+            None => drop(writeln!(std::io::stdout(), "{}", printable(&line.to_string()))),
             Some(_) => {
                 let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
                 *results += &line.to_string();
@@ -132,7 +144,7 @@ impl Host {
     fn tell(&self, text: fmt::Arguments<'_>, event: fn(&str) -> Event<'_>) {
         use std::io::Write as _;
         match self.listener() {
-            None => drop(writeln!(std::io::stderr(), "{text}")),
+            None => drop(writeln!(std::io::stderr(), "{}", printable(&text.to_string()))),
             Some(listener) => drop(listener(event(&text.to_string()))),
         }
     }

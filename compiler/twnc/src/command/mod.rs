@@ -62,7 +62,7 @@ pub fn main_of(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         (true, _) => err!(&host, "{}", failure.json()),
         // What clap says is laid out as text of a terminal already.
         (false, Kind::Usage) if failure.message.starts_with("error: ") => err!(&host, "{failure}"),
-        (false, _) => err!(&host, "{:?}", miette::Report::new(failure)),
+        (false, _) => failure.show(),
     }
     code
 }

@@ -455,6 +455,10 @@ fn structures() -> Vec<(&'static str, ModelProto)> {
             };
             ModelProto { functions: vec![function], ..nodes(vec![node], &["y"]) }
         }),
+        (
+            "name_of_a_terminal",
+            nodes(vec![node("Frobnicate", "\x1b[2Jn\u{9b}", &["x"], &["y"], vec![])], &["y"]),
+        ),
         ("sequence", nodes(vec![node("SequenceConstruct", "n", &["x"], &["y"], vec![])], &["y"])),
         ("input_large", open(&format!("{},{}", i64::MAX, i64::MAX))),
         (
@@ -532,6 +536,7 @@ fn each_defect_is_named() {
         let output = twnc(folder.path(), &format!("{file} -o x.bin --ternarise all"));
         let message = text(&output.stderr);
         assert!(!message.contains("panicked"), "{name}: {message}");
+        assert!(!message.contains(|c: char| c.is_control()), "{name} controls the terminal: {message:?}");
         let written = folder.path().join("x.bin").exists();
         assert_eq!(output.status.success(), written, "{name}: {message}");
         let code = output.status.code().unwrap();

@@ -14,7 +14,6 @@ mod manual;
 mod networks;
 mod operations;
 mod planes;
-mod random_dags;
 mod random_graphs;
 mod random_layers;
 mod refusals;

@@ -1,6 +1,5 @@
 //! LeNet-5, which is in the repository, from file to classes.
 
-use crate::random_graphs::network;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use twnc::{Compiled, Compiler};
@@ -9,6 +8,7 @@ use twnc_ir::{
     RemarkKind, TensorType, Topic,
 };
 use twnc_program::interpret::Functions;
+use twnc_random::{Vocabulary, graph};
 use twnc_runtime::{Error, Input, Module, Output, OutputMut, Session, SessionOptions};
 
 /// A file of the test suite.
@@ -132,7 +132,7 @@ fn new_shapes_make_new_plans() {
 fn two_compilations_give_the_same_bytes() {
     let compile = |seed| {
         let compiler = Compiler::builder().build().unwrap();
-        compiler.compile(network(seed), &mut |_, _| {}).unwrap().program.to_bytes()
+        compiler.compile(graph(seed, Vocabulary::All).graph, &mut |_, _| {}).unwrap().program.to_bytes()
     };
     for seed in 0..20 {
         assert_eq!(compile(seed), compile(seed), "seed {seed}");
@@ -180,7 +180,8 @@ impl CostModel for Bytes {
 fn passes_choose_by_the_model_that_the_compiler_has() {
     let builder = || Compiler::builder().pass_after("dead_code", AskForCost);
     for (builder, weight) in [(builder(), "1250"), (builder().cost(Bytes), "1000")] {
-        let compiled = builder.build().unwrap().compile(network(0), &mut |_, _| {}).unwrap();
+        let compiled =
+            builder.build().unwrap().compile(graph(0, Vocabulary::Networks).graph, &mut |_, _| {}).unwrap();
         let told = compiled.remarks.iter().find(|remark| remark.pass == "ask_for_cost").unwrap();
         assert_eq!(told.message, weight);
     }

@@ -4,7 +4,7 @@
 //! not, a bias on any side, in any order of addition, with and without an activation.
 
 use crate::operations::assert_steps;
-use crate::random_graphs::{Random, cases, run};
+use crate::random_graphs::{cases, run};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use twnc::{Compiled, Compiler};
@@ -14,6 +14,7 @@ use twnc_ir::{
 };
 use twnc_passes::{Activations, Mode, Options};
 use twnc_program::StepKind;
+use twnc_random::Random;
 use twnc_runtime::Backend;
 
 /// What all products of a sum have in common.
@@ -27,7 +28,7 @@ struct Sum {
 impl Sum {
     /// A weight that is a scale times trits.
     fn weight(&self, b: &mut GraphBuilder, r: &mut Random, shape: Vec<usize>, name: &str) -> ValueId {
-        let alpha = [0.5, 0.1 + r.size(0, 100) as f32 / 64.0][r.size(0, 1)];
+        let alpha = [0.5, 0.1 + r.within(0, 100) as f32 / 64.0][r.within(0, 1)];
         let trit = |&x: &f32| if x.abs() < 0.3 { 0.0 } else { alpha.copysign(x) };
         let elements = r.tensor(&shape).as_f32().unwrap().iter().map(trit).collect();
         b.constant(Tensor::from_f32(shape, elements).unwrap(), name)
@@ -46,7 +47,7 @@ impl Sum {
             let weight = self.weight(b, r, vec![self.channels, outputs], &name);
             return b.node(Op::MatMul, &[x, weight], &name).unwrap();
         }
-        let (kernel, dilation) = (1 + 2 * r.size(0, 1), r.size(1, 2));
+        let (kernel, dilation) = (1 + 2 * r.within(0, 1), r.within(1, 2));
         let pad = kernel / 2 * dilation;
         let geometry = Geometry {
             strides: vec![stride; 2],
@@ -60,17 +61,17 @@ impl Sum {
 }
 
 fn graph(seed: u64) -> (Graph, Vec<usize>) {
-    let mut r = Random(seed);
+    let mut r = Random::new(seed);
     let sum = Sum {
-        matmul: r.size(0, 2) == 0,
-        channels: r.size(1, 12),
-        outputs: r.size(1, 20),
-        stride: r.size(1, 2),
+        matmul: r.within(0, 2) == 0,
+        channels: r.within(1, 12),
+        outputs: r.within(1, 20),
+        stride: r.within(1, 2),
     };
     let shape = if sum.matmul {
-        vec![r.size(1, 3) * r.size(1, 9), sum.channels]
+        vec![r.within(1, 3) * r.within(1, 9), sum.channels]
     } else {
-        vec![r.size(1, 2), sum.channels, r.size(2, 9), r.size(2, 12)]
+        vec![r.within(1, 2), sum.channels, r.within(2, 9), r.within(2, 12)]
     };
     let mut b = GraphBuilder::new("planes");
     let open = std::iter::once(Dim::symbol("N")).chain(shape[1..].iter().map(|&n| Dim::from(n)));
@@ -78,27 +79,27 @@ fn graph(seed: u64) -> (Graph, Vec<usize>) {
     let hidden = sum.product(&mut b, &mut r, image, 1, sum.channels);
     let hidden = b.node(Op::Unary(Unary::Relu), &[hidden], "hidden").unwrap();
     let mut sides: Vec<ValueId> = vec![];
-    for _ in 0..r.size(2, 4) {
-        let x = [image, hidden][r.size(0, 1)];
+    for _ in 0..r.within(2, 4) {
+        let x = [image, hidden][r.within(0, 1)];
         let mut side = sum.product(&mut b, &mut r, x, sum.stride, sum.outputs);
-        if r.size(0, 2) == 0 {
+        if r.within(0, 2) == 0 {
             let ones = if sum.matmul { 0 } else { 2 };
             let bias = r.tensor(&[&[sum.outputs][..], &vec![1; ones]].concat());
             let bias = b.constant(bias, "bias");
             side = b.node(Op::Binary(Binary::Add), &[side, bias], "biased").unwrap();
         }
-        if r.size(0, 5) == 0 {
+        if r.within(0, 5) == 0 {
             // A function that kernels compute to the bit.
             side = b.node(Op::Unary(Unary::HardSwish), &[side], "bent").unwrap();
         }
         sides.push(side);
     }
     while sides.len() > 1 {
-        let [x, y] = [0; 2].map(|_| sides.remove(r.size(0, sides.len() - 1)));
+        let [x, y] = [0; 2].map(|_| sides.remove(r.within(0, sides.len() - 1)));
         sides.push(b.node(Op::Binary(Binary::Add), &[x, y], "sum").unwrap());
     }
     let mut y = sides[0];
-    if r.size(0, 1) == 0 {
+    if r.within(0, 1) == 0 {
         y = b.node(Op::Unary(Unary::Relu), &[y], "activation").unwrap();
     }
     b.output("y", y);
@@ -126,7 +127,7 @@ fn check(seed: u64, activations: Activations, skipped: &[&str]) {
     let (graph, shape) = graph(seed);
     let compiled = compiled(graph, activations, skipped);
     assert_steps(&format!("seed {seed}"), &compiled);
-    let image = Random(seed ^ 1).tensor(&shape);
+    let image = Random::new(seed ^ 1).tensor(&shape);
     let outputs = evaluate(&compiled.graph, &BTreeMap::from([("image".to_owned(), image.clone())])).unwrap();
     let expected = outputs["y"].as_f32().unwrap();
     let whole = activations == Activations::Int;
@@ -179,7 +180,7 @@ fn a_residual_on_the_grid_of_a_product_is_added_without_a_scale() {
     let size = [Dim::symbol("N"), Dim::from(4), Dim::from(6), Dim::from(6)];
     let image = b.input("image", TensorType::f32(size.to_vec()));
     let padded = Geometry { pads_begin: vec![1; 2], pads_end: vec![1; 2], ..Geometry::unit(2) };
-    let mut r = Random(3);
+    let mut r = Random::new(3);
     let mut conv = |b: &mut GraphBuilder, x: ValueId, alpha: f32, name: &str| {
         let shape = vec![4, 4, 3, 3];
         let trit = |&x: &f32| if x.abs() < 0.3 { 0.0 } else { alpha.copysign(x) };
@@ -209,7 +210,7 @@ fn a_residual_on_the_grid_of_a_product_is_added_without_a_scale() {
         .collect();
     assert_eq!(steps, [(0, false), (0, true), (1, false)]);
     assert_eq!(compiled.program.steps.len(), 3);
-    let image = Random(4).tensor(&[2, 4, 6, 6]);
+    let image = Random::new(4).tensor(&[2, 4, 6, 6]);
     let outputs = evaluate(&compiled.graph, &BTreeMap::from([("image".to_owned(), image.clone())])).unwrap();
     let expected = outputs["y"].as_f32().unwrap();
     let largest = expected.iter().fold(1f32, |largest, x| largest.max(x.abs()));

@@ -4,7 +4,7 @@
 //! matrix products of few and many rows. Sums of whole numbers have the evaluator's bits; sums of floats are within
 //! (n + 4) · u · Σ|w||x|, where n is the number of terms, of what the evaluator sums in f64.
 
-use crate::random_graphs::{Random, cases, run};
+use crate::random_graphs::{cases, run};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use twnc::Compiler;
@@ -12,6 +12,7 @@ use twnc_ir::{
     Binary, Conv, Dim, Geometry, Graph, GraphBuilder, Op, Tensor, TensorType, Unary, ValueId, evaluate,
 };
 use twnc_passes::{Activations, Mode, Options};
+use twnc_random::Random;
 use twnc_runtime::Backend;
 
 /// Terms that the evaluator and the interpreter add up for a layer, at most: they are slow.
@@ -30,16 +31,16 @@ struct Layer {
 
 impl Layer {
     fn new(seed: u64) -> Layer {
-        let mut r = Random(seed);
-        let (op, weight, input) = if r.size(0, 3) == 0 { product(&mut r) } else { convolution(&mut r) };
-        let (relu, biased) = (r.size(0, 1) == 0, r.size(0, 1) == 0);
+        let mut r = Random::new(seed);
+        let (op, weight, input) = if r.within(0, 3) == 0 { product(&mut r) } else { convolution(&mut r) };
+        let (relu, biased) = (r.within(0, 1) == 0, r.within(0, 1) == 0);
         let (terms, bias) = match &op {
             Op::MatMul => (weight[0], vec![weight[1]]),
             _ => (weight[1..].iter().product(), [&[weight[0]][..], &vec![1; weight.len() - 2]].concat()),
         };
         // One scale for the layer: what is found is found exactly.
         let trits = r.tensor(&weight);
-        let alpha = 0.1 + r.size(0, 100) as f32 / 64.0;
+        let alpha = 0.1 + r.within(0, 100) as f32 / 64.0;
         let trit = |&x: &f32| if x.abs() < 0.3 { 0.0 } else { alpha.copysign(x) };
         let weight = Tensor::from_f32(weight, trits.as_f32().unwrap().iter().map(trit).collect()).unwrap();
         Layer { op, weight, input, terms, relu, bias: biased.then(|| r.tensor(&bias)) }
@@ -96,24 +97,24 @@ fn evaluated(graph: &Graph, image: &Tensor) -> Vec<f32> {
 type Shapes = (Op, Vec<usize>, Vec<usize>);
 
 fn product(r: &mut Random) -> Shapes {
-    let (inner, outputs, most) = (r.size(1, 300), r.size(1, 300), [1, 3, 70][r.size(0, 2)]);
-    let rows = r.size(1, most).min((TERMS / (inner * outputs)).max(1));
+    let (inner, outputs, most) = (r.within(1, 300), r.within(1, 300), [1, 3, 70][r.within(0, 2)]);
+    let rows = r.within(1, most).min((TERMS / (inner * outputs)).max(1));
     (Op::MatMul, vec![inner, outputs], vec![rows, inner])
 }
 
 fn convolution(r: &mut Random) -> Shapes {
-    let (channels, outputs, groups) = match r.size(0, 3) {
-        0 => (1, r.size(1, 2), r.size(1, 150)),
-        1 => (r.size(1, 9), r.size(1, 9), r.size(2, 7)),
-        2 => (r.size(1, 40), r.size(1, 70), 1),
-        _ => (r.size(1, 300), r.size(1, 300), 1),
+    let (channels, outputs, groups) = match r.within(0, 3) {
+        0 => (1, r.within(1, 2), r.within(1, 150)),
+        1 => (r.within(1, 9), r.within(1, 9), r.within(2, 7)),
+        2 => (r.within(1, 40), r.within(1, 70), 1),
+        _ => (r.within(1, 300), r.within(1, 300), 1),
     };
-    let kernel = [r.size(1, 7), r.size(1, 7)];
+    let kernel = [r.within(1, 7), r.within(1, 7)];
     let geometry = Geometry {
-        strides: vec![r.size(1, 3), r.size(1, 3)],
-        dilations: vec![r.size(1, 3), r.size(1, 3)],
-        pads_begin: vec![r.size(0, 3), r.size(0, 3)],
-        pads_end: vec![r.size(0, 3), r.size(0, 3)],
+        strides: vec![r.within(1, 3), r.within(1, 3)],
+        dilations: vec![r.within(1, 3), r.within(1, 3)],
+        pads_begin: vec![r.within(0, 3), r.within(0, 3)],
+        pads_end: vec![r.within(0, 3), r.within(0, 3)],
     };
     let weights = outputs * groups * channels * kernel[0] * kernel[1];
     let side = (TERMS / weights).isqrt();
@@ -121,7 +122,7 @@ fn convolution(r: &mut Random) -> Shapes {
         // The window has to fit.
         let reach = (kernel[axis] - 1) * geometry.dilations[axis] + 1;
         let padding = geometry.pads_begin[axis] + geometry.pads_end[axis];
-        r.size(1, 70).min(side).max(reach.saturating_sub(padding)).max(1)
+        r.within(1, 70).min(side).max(reach.saturating_sub(padding)).max(1)
     });
     let input = [1, channels * groups].into_iter().chain(sizes).collect();
     let weight = vec![outputs * groups, channels, kernel[0], kernel[1]];
@@ -137,7 +138,7 @@ fn check(seed: u64, samples: usize, activations: Activations, bits: usize) {
     if layer.op != Op::MatMul {
         shape[0] = samples;
     }
-    let image = Random(seed ^ 1).tensor(&shape);
+    let image = Random::new(seed ^ 1).tensor(&shape);
     let expected = evaluated(&compiled.graph, &image);
     let whole = compiled.graph.order().unwrap().into_iter();
     let whole = whole.filter(|&id| matches!(compiled.graph.node(id).op, Op::Quantize(_))).count() > 0;

@@ -159,31 +159,40 @@ fn mish(call: &mut Call<'_, '_>) -> Translated {
     one(call.binary(Binary::Mul, x, gate)?)
 }
 
-/// `x/2·(1 + erf(x/√2))`, or `x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`.
 fn gelu(call: &mut Call<'_, '_>) -> Translated {
     let x = call.value(0)?;
-    let gate = match call.attributes.string("approximate")?.unwrap_or("none") {
-        "none" => {
-            let scaled = call.with_scalar(Binary::Mul, x, std::f32::consts::FRAC_1_SQRT_2)?;
-            call.unary(Unary::Erf, scaled)?
-        }
-        "tanh" => {
-            let square = call.binary(Binary::Mul, x, x)?;
-            let cube = call.binary(Binary::Mul, square, x)?;
-            let term = call.with_scalar(Binary::Mul, cube, 0.044_715)?;
-            let sum = call.binary(Binary::Add, x, term)?;
-            let scaled = call.with_scalar(Binary::Mul, sum, (2.0 / std::f32::consts::PI).sqrt())?;
-            call.unary(Unary::Tanh, scaled)?
-        }
+    match call.attributes.string("approximate")?.unwrap_or("none") {
+        "none" => one(erf_gelu(call, x)?),
+        "tanh" => one(tanh_gelu(call, x)?),
         other => {
-            return Err(Reason::new(format!(
-                "attribute `approximate` is `{other}`; accepted are none and tanh"
-            )));
+            Err(Reason::new(format!("attribute `approximate` is `{other}`; accepted are none and tanh")))
         }
-    };
+    }
+}
+
+/// `x/2·(1 + erf(x/√2))`
+pub(super) fn erf_gelu(call: &mut Call<'_, '_>, x: ValueId) -> Result<ValueId, Reason> {
+    let scaled = call.with_scalar(Binary::Mul, x, std::f32::consts::FRAC_1_SQRT_2)?;
+    let gate = call.unary(Unary::Erf, scaled)?;
+    half_gated(call, x, gate)
+}
+
+/// `x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`
+pub(super) fn tanh_gelu(call: &mut Call<'_, '_>, x: ValueId) -> Result<ValueId, Reason> {
+    let square = call.binary(Binary::Mul, x, x)?;
+    let cube = call.binary(Binary::Mul, square, x)?;
+    let term = call.with_scalar(Binary::Mul, cube, 0.044_715)?;
+    let sum = call.binary(Binary::Add, x, term)?;
+    let scaled = call.with_scalar(Binary::Mul, sum, (2.0 / std::f32::consts::PI).sqrt())?;
+    let gate = call.unary(Unary::Tanh, scaled)?;
+    half_gated(call, x, gate)
+}
+
+/// `x/2·(1 + gate)`
+fn half_gated(call: &mut Call<'_, '_>, x: ValueId, gate: ValueId) -> Result<ValueId, Reason> {
     let gate = call.with_scalar(Binary::Add, gate, 1.0)?;
     let half = call.with_scalar(Binary::Mul, x, 0.5)?;
-    one(call.binary(Binary::Mul, half, gate)?)
+    call.binary(Binary::Mul, half, gate)
 }
 
 /// `x` where it is above `alpha`, else 0.

@@ -4,11 +4,16 @@ use super::super::attributes::Attributes;
 use super::super::call::{Call, Reason, Translated, one, overflow};
 use super::{Operator, operator};
 use crate::error::Setting;
-use twnc_ir::{Binary, Conv, Dim, Geometry, Op};
+use twnc_ir::{Binary, Conv, Dim, Geometry, Op, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[operator("Conv", 1, (2, 3), "conv, add", conv)];
 
 fn conv(call: &mut Call<'_, '_>) -> Translated {
+    one(convolved(call)?)
+}
+
+/// Operands: x, w, a bias.
+pub(super) fn convolved(call: &mut Call<'_, '_>) -> Result<ValueId, Reason> {
     let (x, w) = (call.value(0)?, call.value(1)?);
     let (input, weight) = (call.shape(x), call.shape(w));
     if input.len() != weight.len() || input.len() < 3 {
@@ -29,10 +34,10 @@ fn conv(call: &mut Call<'_, '_>) -> Translated {
     let geometry = geometry(call, &kernel, &input[2..])?;
     let y = call.op(Op::Conv(Conv { geometry, groups }), &[x, w])?;
     if !call.has(2) {
-        return one(y);
+        return Ok(y);
     }
     let bias = call.along_channels(2, input.len())?;
-    one(call.binary(Binary::Add, y, bias)?)
+    call.binary(Binary::Add, y, bias)
 }
 
 /// The movement of a window of the extents `kernel` over `spatial` axes, from the attributes that all windowed operators have.

@@ -26,7 +26,12 @@ pub(super) const OPERATORS: &[Operator] = &[
 ];
 
 /// Codes minus their zero point, as f32. A vector of zero points lies along `axis`.
-fn centred(call: &mut Call<'_, '_>, codes: usize, zero: usize, axis: usize) -> Result<ValueId, Reason> {
+pub(super) fn centred(
+    call: &mut Call<'_, '_>,
+    codes: usize,
+    zero: usize,
+    axis: usize,
+) -> Result<ValueId, Reason> {
     let x = call.value(codes)?;
     let rank = call.ty(x).rank();
     let x = call.cast(x, ElementType::F32)?;
@@ -124,6 +129,18 @@ fn rescaled(
     let element = call.ty(zero).element;
     let zero = call.cast(zero, ElementType::F32)?;
     let zero = along(call, zero, axis, rank)?;
+    one(rounded(call, y, Some(zero), stored, element)?)
+}
+
+/// Numbers as the integers that stand for them, whose scale and zero point are the operands from `scale` on.
+pub(super) fn requantised(call: &mut Call<'_, '_>, y: ValueId, scale: usize) -> Translated {
+    let own = call.value(scale)?;
+    let own = call.reshape(own, vec![])?;
+    let y = call.binary(Binary::Div, y, own)?;
+    let (stored, zero) = (stored(call, scale + 1)?, call.value(scale + 1)?);
+    let element = call.ty(zero).element;
+    let zero = call.cast(zero, ElementType::F32)?;
+    let zero = call.reshape(zero, vec![])?;
     one(rounded(call, y, Some(zero), stored, element)?)
 }
 

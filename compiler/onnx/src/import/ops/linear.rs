@@ -2,7 +2,7 @@
 
 use super::super::call::{Call, Reason, Translated, one};
 use super::{Operator, operator};
-use twnc_ir::{Binary, Dim, Op};
+use twnc_ir::{Binary, Dim, Op, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
     operator("Gemm", 6, (2, 3), "transpose, matmul, mul, add", gemm),
@@ -10,6 +10,11 @@ pub(super) const OPERATORS: &[Operator] = &[
 ];
 
 fn gemm(call: &mut Call<'_, '_>) -> Translated {
+    one(affine(call)?)
+}
+
+/// Operands: a, b and c of `alpha·a·b + beta·c`.
+pub(super) fn affine(call: &mut Call<'_, '_>) -> Result<ValueId, Reason> {
     let alpha = call.attributes.float("alpha")?.unwrap_or(1.0);
     let beta = call.attributes.float("beta")?.unwrap_or(1.0);
     let (trans_a, trans_b) = (call.attributes.flag("transA", false)?, call.attributes.flag("transB", false)?);
@@ -30,7 +35,7 @@ fn gemm(call: &mut Call<'_, '_>) -> Translated {
     if alpha != 1.0 {
         y = call.with_scalar(Binary::Mul, y, alpha)?;
     }
-    let Some(mut c) = call.optional(2)? else { return one(y) };
+    let Some(mut c) = call.optional(2)? else { return Ok(y) };
     let shape = call.shape(y);
     if beta != 1.0 {
         c = call.with_scalar(Binary::Mul, c, beta)?;
@@ -39,7 +44,7 @@ fn gemm(call: &mut Call<'_, '_>) -> Translated {
     if call.ty(y).rank() != 2 || !call.shape(y).iter().zip(&shape).all(|(a, b)| a.may_equal(b)) {
         return Err(Reason::new(format!("operand 2 is {}; it must broadcast to the product", call.ty(c))));
     }
-    one(y)
+    Ok(y)
 }
 
 /// A vector on the left is a row, on the right a column; the axis that this adds is taken off the product.

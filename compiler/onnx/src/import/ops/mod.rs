@@ -6,6 +6,7 @@ mod bitwise;
 mod classical;
 mod columns;
 mod constant;
+mod contrib;
 mod convolution;
 mod einsum;
 mod elementwise;
@@ -82,6 +83,7 @@ pub fn operators() -> impl Iterator<Item = &'static Operator> {
         integer::OPERATORS,
         bitwise::OPERATORS,
         nbits::OPERATORS,
+        contrib::OPERATORS,
         qonnx::OPERATORS,
         classical::OPERATORS,
     ]

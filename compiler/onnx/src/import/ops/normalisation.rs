@@ -8,7 +8,8 @@ pub(super) const OPERATORS: &[Operator] = &[
     operator("BatchNormalization", 6, (5, 5), "batch_norm", batch),
     operator("InstanceNormalization", 6, (3, 3), "reduce_mean, sub, mul, sqrt, div, add", instance),
     operator("GroupNormalization", 18, (3, 3), "reshape, reduce_mean, sub, mul, sqrt, div, add", group),
-    operator("LayerNormalization", 17, (2, 3), "reduce_mean, sub, mul, sqrt, div, add", layer),
+    // Before operator set 17 it is ONNX Runtime's optimiser that writes it, in ONNX's domain.
+    operator("LayerNormalization", 1, (2, 3), "reduce_mean, sub, mul, sqrt, div, add", layer),
     operator("RMSNormalization", 23, (2, 2), "mul, reduce_mean, sqrt, div", root_mean_square),
     operator("LRN", 1, (1, 1), "mul, reshape, average_pool, add, pow, div", local_response),
     operator("LpNormalization", 1, (1, 1), "abs or mul, reduce_sum, sqrt, equal, add, div", norm_of_one),
@@ -78,19 +79,30 @@ fn layer(call: &mut Call<'_, '_>) -> Translated {
     let epsilon = call.attributes.float("epsilon")?.unwrap_or(1e-5);
     call.attributes.ignore(&["stash_type"]);
     let x = call.value(0)?;
+    let first = call.attributes.int("axis")?.unwrap_or(-1);
+    layer_of(call, x, first, epsilon, (1, 2))
+}
+
+/// A value with mean 0 and deviation 1 over the axes from `first` on, by a scale and a bias, which are operands; with the mean and the deviation's
+/// reciprocal as the other results.
+pub(super) fn layer_of(
+    call: &mut Call<'_, '_>,
+    x: ValueId,
+    first: i64,
+    epsilon: f32,
+    (scale, bias): (usize, usize),
+) -> Translated {
     let rank = call.ty(x).rank();
-    let first = axis(call.attributes.int("axis")?.unwrap_or(-1), rank)?;
+    let first = axis(first, rank)?;
     let (y, mean, deviation) = standardised(call, x, (first..rank).collect(), epsilon)?;
-    let scale = call.value(1)?;
+    let scale = call.value(scale)?;
     let mut y = call.binary(Binary::Mul, y, scale)?;
-    if let Some(bias) = call.optional(2)? {
+    if let Some(bias) = call.optional(bias)? {
         y = call.binary(Binary::Add, y, bias)?;
     }
     let mut results = vec![Known::Value(y)];
-    if call.wants(1) || call.wants(2) {
+    if (1..=3).any(|result| call.wants(result)) {
         results.push(Known::Value(mean));
-    }
-    if call.wants(2) {
         results.push(Known::Value(call.unary(Unary::Reciprocal, deviation)?));
     }
     Ok(results)

@@ -34,9 +34,13 @@ fn max_pool(call: &mut Call<'_, '_>) -> Translated {
 
 fn average_pool(call: &mut Call<'_, '_>) -> Translated {
     let x = call.value(0)?;
+    one(averaged(call, x)?)
+}
+
+pub(super) fn averaged(call: &mut Call<'_, '_>, x: ValueId) -> Result<ValueId, Reason> {
     let pool = pool(call, x)?;
     let count_padding = call.attributes.flag("count_include_pad", false)?;
-    one(call.op(Op::AveragePool { pool, count_padding }, &[x])?)
+    call.op(Op::AveragePool { pool, count_padding }, &[x])
 }
 
 fn global(call: &mut Call<'_, '_>, kind: ReduceKind) -> Translated {

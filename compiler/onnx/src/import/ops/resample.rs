@@ -125,8 +125,11 @@ fn targets(call: &Call<'_, '_>, shape: &[Dim], on: &[usize]) -> Result<Vec<(f32,
         None => call.constant(operand, "scales")?.and_then(Tensor::as_f32).map(<[f32]>::to_vec),
     };
     if let Some(scales) = scales.filter(|scales| !scales.is_empty()) {
-        if scales.len() != on.len() || scales.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
+        if scales.len() != on.len() {
             return Err(Reason::new(format!("scales {scales:?} do not fit {} axes", on.len())));
+        }
+        if scales.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
+            return Err(Reason::new(format!("scales {scales:?} are not all positive numbers")));
         }
         let size = |dim: &Dim, scale: f32| match dim.as_size() {
             // The product is floored in f32, as ONNX's own implementation does.
@@ -201,10 +204,13 @@ fn resized(
     {
         return repeated(call, x, on, times);
     }
-    let (Some(from), Some(to)) = (axis.from, axis.to.as_size().filter(|&n| n <= MAX_SIZE)) else {
+    let (Some(from), Some(to)) = (axis.from, axis.to.as_size()) else {
         return Err(Reason::new(format!("axis {on} is open, and this mode needs its size; fix it"))
             .with(&[Setting::InputShapes]));
     };
+    if to > MAX_SIZE {
+        return Err(Reason::new(format!("resizes axis {on} from {from} to {to}, which is over {MAX_SIZE}")));
+    }
     let Some(last) = from.checked_sub(1) else {
         return Err(Reason::new(format!("axis {on} is empty")));
     };

@@ -3,112 +3,39 @@
 //! What jumps reads values of certain bits; what is steep somewhere, values that stay away from there. So that two ways of computing a graph
 //! that are both right differ by rounding alone.
 
-use super::generator::{Build, Known};
+use crate::graph::{Build, Known, Vocabulary};
 use std::sync::Arc;
 use twnc_ir::{
-    Attributes, Binary, Combine, Conv, CustomCall, CustomOperator, Data, Dim, ElementType, Geometry, Op, Pad,
-    PadMode, Pool, Quantize, ReduceKind, Rewriter, Slice, Tensor, TensorType, Unary, ValueId, eval,
+    Attributes, Binary, Combine, CustomCall, CustomOperator, Data, Dim, ElementType, Op, Pad, PadMode,
+    Quantize, ReduceKind, Rewriter, Slice, Tensor, TensorType, Unary, ValueId, eval,
 };
 
 impl Build {
     /// Adds one operator, with what it needs; nothing where no value is there that it takes.
     pub(super) fn grow(&mut self) -> Option<()> {
-        match self.random.below(30) {
-            0..=4 => self.convolution(),
-            5 | 6 => self.product(),
-            7 | 8 => self.scale_or_bias(),
-            9..=11 => self.function(),
-            12..=14 => self.of_two(),
-            15 => self.batch_norm(),
-            16 | 17 => self.pool(),
-            18 => self.reduce(),
-            19 => self.softmax(),
-            20 | 21 => self.shape_change(),
-            22 | 23 => self.concat_or_slice(),
-            24 => self.pad(),
-            25 => self.gather_or_scatter(),
-            26 => self.jump(),
-            27 => self.integers(),
-            28 => self.quantised(),
-            _ => self.custom_or_cumulative(),
+        // Those behind the first kinds are no part of networks.
+        let kinds = if self.vocabulary == Vocabulary::All { 32 } else { 22 };
+        match self.random.below(kinds) {
+            0..=5 => self.convolution(),
+            6 | 7 => self.scale_or_bias(),
+            8..=10 => self.function(),
+            11..=13 => self.of_two(),
+            14 => self.batch_norm(),
+            15 | 16 => self.pool(),
+            17 => self.concat_or_slice(),
+            18 => self.halves(),
+            19 => self.pad(),
+            20 => self.channels_last(),
+            21 => self.custom(),
+            22 | 23 => self.product(),
+            24 => self.reduce(),
+            25 => self.softmax(),
+            26 | 27 => self.shape_change(),
+            28 => self.gather_or_scatter(),
+            29 => self.jump(),
+            30 => self.integers(),
+            _ => self.quantised_or_cumulative(),
         }
-    }
-
-    /// Weights of floats, of one or two magnitudes, or ternary with a scale behind them.
-    fn weight(&mut self, shape: &[usize]) -> (ValueId, Option<ValueId>) {
-        let trits = self.tensor(ElementType::Ternary, shape);
-        let levels = |low: f32, high: f32| {
-            let level = |&t: &i8| if t < 0 { -low } else { f32::from(t) * high };
-            let elements = trits.as_ternary().unwrap_or_default().iter().map(level).collect();
-            Tensor::from_f32(shape.to_vec(), elements)
-        };
-        match self.random.below(4) {
-            0 => {
-                let scale = self.floats(&[], 0.05, 0.6);
-                (self.constant(trits), Some(self.constant(scale)))
-            }
-            1 => {
-                let weight = levels(0.25, 0.25).unwrap_or_else(|_| trits.clone());
-                (self.constant(weight), None)
-            }
-            2 => {
-                let weight = levels(0.25, 0.5).unwrap_or_else(|_| trits.clone());
-                (self.constant(weight), None)
-            }
-            _ => {
-                let weight = self.floats(shape, -0.5, 0.5);
-                (self.constant(weight), None)
-            }
-        }
-    }
-
-    fn scaled(&mut self, product: ValueId, scale: Option<ValueId>, growth: u8) -> Option<()> {
-        let id = match scale {
-            Some(scale) => self.node(Op::Binary(Binary::Mul), &[product, scale])?,
-            None => product,
-        };
-        self.push(id, false, growth + 1);
-        Some(())
-    }
-
-    fn image(&mut self) -> Option<Known> {
-        let x = self.pick(|build, x| {
-            let ty = build.graph.graph().ty(x.id);
-            ty.element == ElementType::F32 && (3..=5).contains(&ty.rank()) && ty.shape[1].as_size().is_some()
-        })?;
-        self.bounded(x)
-    }
-
-    fn geometry(&mut self, sizes: &[usize], kernel: &[usize]) -> Geometry {
-        // No window of padding alone.
-        let pads = |build: &mut Build| kernel.iter().map(|&k| build.within(0, (k - 1).min(2))).collect();
-        let (pads_begin, pads_end) = (pads(self), pads(self));
-        let dilations =
-            kernel.iter().zip(sizes).map(|(&k, &n)| if (k - 1) * 2 < n { self.within(1, 2) } else { 1 });
-        let dilations = dilations.collect();
-        Geometry {
-            strides: kernel.iter().map(|_| self.within(1, 3)).collect(),
-            dilations,
-            pads_begin,
-            pads_end,
-        }
-    }
-
-    fn kernel(&mut self, sizes: &[usize]) -> Vec<usize> {
-        sizes.iter().map(|&n| self.within(1, n.min(4))).collect()
-    }
-
-    fn convolution(&mut self) -> Option<()> {
-        let x = self.image()?;
-        let sizes = self.sizes(x.id);
-        let (channels, spatial) = (sizes[1], &sizes[2..]);
-        let kernel = self.kernel(spatial);
-        let geometry = self.geometry(spatial, &kernel);
-        let groups = if self.random.below(4) == 0 { channels } else { 1 };
-        let outputs = if groups > 1 { groups * self.within(1, 2) } else { self.within(1, 12) };
-        let (weight, scale) = self.weight(&[&[outputs, channels / groups], &kernel[..]].concat());
-        let product = self.node(Op::Conv(Conv { geometry, groups }), &[x.id, weight])?;
-        self.scaled(product, scale, x.growth)
     }
 
     fn product(&mut self) -> Option<()> {
@@ -130,31 +57,10 @@ impl Build {
         self.scaled(product, scale, x.growth)
     }
 
-    /// By one constant, or by one for each element along an axis, which lies anywhere.
-    fn scale_or_bias(&mut self) -> Option<()> {
-        let x = self.float()?;
-        let sizes = self.shape(x.id);
-        let mut shape = vec![];
-        if self.yes() && !sizes.is_empty() {
-            let axis = self.random.below(sizes.len());
-            shape = vec![1; sizes.len() - axis];
-            shape[0] = sizes[axis].as_size()?;
-        }
-        let f = self.of(&[Binary::Mul, Binary::Mul, Binary::Add, Binary::Sub, Binary::Div]);
-        let tensor = match f {
-            Binary::Div => self.floats(&shape, 0.5, 2.0),
-            _ => self.floats(&shape, -1.5, 1.5),
-        };
-        let c = self.constant(tensor);
-        let operands = if f != Binary::Div && self.yes() { [c, x.id] } else { [x.id, c] };
-        let id = self.node(Op::Binary(f), &operands)?;
-        self.push(id, false, x.growth + 1);
-        Some(())
-    }
-
     fn function(&mut self) -> Option<()> {
         let x = self.float()?;
-        let (f, exact) = match self.random.below(14) {
+        let kinds = if self.vocabulary == Vocabulary::All { 14 } else { 10 };
+        let (f, exact) = match self.random.below(kinds) {
             0 | 1 => (Unary::Relu, true),
             2 => (Unary::LeakyRelu { slope: 0.125 }, false),
             3 => (Unary::Clip { min: -0.75, max: 1.0 }, false),
@@ -216,39 +122,6 @@ impl Build {
         let exact = x.exact && y.exact && matches!(f, Binary::Min | Binary::Max);
         let id = self.node(Op::Binary(f), &[x.id, y.id])?;
         self.push(id, exact, x.growth.max(y.growth) + u8::from(!exact));
-        Some(())
-    }
-
-    fn batch_norm(&mut self) -> Option<()> {
-        let x = self.pick(|build, x| {
-            let ty = build.graph.graph().ty(x.id);
-            ty.element == ElementType::F32 && ty.rank() >= 2 && ty.shape[1].as_size().is_some()
-        })?;
-        let x = self.bounded(x)?;
-        let channels = self.shape(x.id)[1].as_size()?;
-        let mut operands = vec![x.id];
-        // Negative factors too: rows flip their signs.
-        for (low, high) in [(-1.5, 1.5), (-1.0, 1.0), (-1.0, 1.0), (0.25, 2.0)] {
-            let parameter = self.floats(&[channels], low, high);
-            operands.push(self.constant(parameter));
-        }
-        let id = self.node(Op::BatchNorm { epsilon: 1e-3 }, &operands)?;
-        self.push(id, false, x.growth + 1);
-        Some(())
-    }
-
-    fn pool(&mut self) -> Option<()> {
-        let x = self.image()?;
-        let sizes = self.sizes(x.id);
-        let kernel = self.kernel(&sizes[2..]);
-        let geometry = Geometry { dilations: vec![1; kernel.len()], ..self.geometry(&sizes[2..], &kernel) };
-        let pool = Pool { kernel, geometry, ceil: self.yes() };
-        let (op, exact) = match self.random.below(3) {
-            0 => (Op::AveragePool { pool, count_padding: self.yes() }, false),
-            _ => (Op::MaxPool(pool), x.exact),
-        };
-        let id = self.node(op, &[x.id])?;
-        self.push(id, exact, x.growth);
         Some(())
     }
 
@@ -481,6 +354,10 @@ impl Build {
         Some(())
     }
 
+    fn quantised_or_cumulative(&mut self) -> Option<()> {
+        if self.yes() { self.quantised() } else { self.cumulative() }
+    }
+
     /// A product of whole numbers, and what they stand for.
     fn quantised(&mut self) -> Option<()> {
         let x = self.exact(ElementType::F32)?;
@@ -500,14 +377,16 @@ impl Build {
         Some(())
     }
 
-    fn custom_or_cumulative(&mut self) -> Option<()> {
+    fn custom(&mut self) -> Option<()> {
         let x = self.float()?;
-        if self.yes() {
-            let call = CustomCall { operator: Arc::new(Swish), attributes: Attributes::new() };
-            let id = self.node(Op::Custom(call), &[x.id])?;
-            self.push(id, false, x.growth);
-            return Some(());
-        }
+        let call = CustomCall { operator: Arc::new(Swish), attributes: Attributes::new() };
+        let id = self.node(Op::Custom(call), &[x.id])?;
+        self.push(id, false, x.growth);
+        Some(())
+    }
+
+    fn cumulative(&mut self) -> Option<()> {
+        let x = self.float()?;
         let rank = self.shape(x.id).len();
         if rank == 0 {
             return None;

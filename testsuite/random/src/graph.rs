@@ -1,6 +1,6 @@
 //! Makes a graph of a seed: inputs, then nodes that read a few of the latest values, then outputs.
 
-use crate::random::Random;
+use crate::Random;
 use std::collections::BTreeMap;
 use twnc_ir::{Data, Dim, ElementType, Graph, GraphBuilder, Op, Tensor, TensorType, Unary, ValueId};
 
@@ -11,6 +11,15 @@ pub struct Sample {
     pub graph: Graph,
     /// By the inputs' names.
     pub inputs: BTreeMap<String, Tensor>,
+}
+
+/// Which operators a graph is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vocabulary {
+    /// All that there are.
+    All,
+    /// Those of convolutional networks: products, what scales and shifts channels, functions, pools, and how these are joined.
+    Networks,
 }
 
 /// What the generator knows of a value.
@@ -30,6 +39,7 @@ pub(super) struct Build {
     /// What open sizes are when the graph is run.
     pub(super) symbols: BTreeMap<&'static str, i64>,
     pub(super) values: Vec<Known>,
+    pub(super) vocabulary: Vocabulary,
     nodes: usize,
 }
 
@@ -37,15 +47,18 @@ pub(super) struct Build {
 const MOST_ELEMENTS: usize = 4_000;
 
 /// The graph of a seed.
-pub fn random(seed: u64) -> Sample {
+pub fn graph(seed: u64, vocabulary: Vocabulary) -> Sample {
     let mut random = Random::new(seed);
-    let size = |random: &mut Random| 1 + random.below(9) as i64;
-    let symbols = [("N", 1 + random.below(3) as i64), ("H", size(&mut random)), ("W", size(&mut random))];
-    let symbols = BTreeMap::from(symbols);
-    let mut build = Build { random, graph: GraphBuilder::new("random"), symbols, values: vec![], nodes: 0 };
+    let mut size = || random.within(1, 9) as i64;
+    let symbols = BTreeMap::from([("N", size() % 3 + 1), ("H", size()), ("W", size())]);
+    let graph = GraphBuilder::new("random");
+    let mut build = Build { random, graph, symbols, values: vec![], vocabulary, nodes: 0 };
     let inputs = build.inputs();
-    for _ in 0..2 + build.random.below(14) {
+    for _ in 0..build.within(2, 15) {
         build.grow();
+    }
+    if vocabulary == Vocabulary::Networks {
+        build.head();
     }
     build.outputs();
     Sample { graph: build.graph.finish(), inputs }
@@ -55,14 +68,16 @@ impl Build {
     /// An image, a signal, a volume, a sequence or a vector, another of the same type, and now and then whole numbers.
     fn inputs(&mut self) -> BTreeMap<String, Tensor> {
         let open = self.random.below(2) == 0;
-        let channels = 1 + self.random.below(6);
+        let channels = self.within(1, 6);
         let side = |build: &mut Build, name: &'static str| match open {
             true => Dim::symbol(name),
             false => Dim::from(1 + build.random.below(8)),
         };
         let (height, width) = (side(self, "H"), side(self, "W"));
         let batch = Dim::symbol("N");
+        let all = self.vocabulary == Vocabulary::All;
         let shape = match self.random.below(8) {
+            _ if !all => vec![batch, channels.into(), height, width],
             0 => vec![batch, channels.into()],
             1 => vec![batch, height, channels.into()],
             2 => vec![batch, channels.into(), width],
@@ -71,7 +86,7 @@ impl Build {
         };
         let mut tensors = BTreeMap::new();
         let mut types = vec![("a", TensorType::f32(shape.clone())), ("b", TensorType::f32(shape.clone()))];
-        if self.random.below(3) == 0 {
+        if all && self.random.below(3) == 0 {
             // Of any type that an input has.
             let (element, _) = ElementType::ALL[self.random.below(7)];
             types.push(("c", TensorType::new(element, shape)));
@@ -183,7 +198,7 @@ impl Build {
 
     /// A number in `from..=to`.
     pub(super) fn within(&mut self, from: usize, to: usize) -> usize {
-        from + self.random.below(to - from + 1)
+        self.random.within(from, to)
     }
 
     pub(super) fn yes(&mut self) -> bool {
@@ -208,7 +223,7 @@ impl Build {
             ElementType::I32 => Data::I32(whole(-40, 81).into_iter().map(|n| n as i32).collect()),
             ElementType::I64 => Data::I64(whole(-40, 81).into()),
             ElementType::Bool => Data::Bool(whole(0, 2).into_iter().map(|n| n == 1).collect()),
-            ElementType::Ternary => Data::Ternary(whole(-1, 3).into_iter().map(|n| n as i8).collect()),
+            ElementType::Ternary => Data::Ternary(self.random.trits(count).into()),
         };
         Tensor::new(shape.to_vec(), data)
             .unwrap_or_else(|error| unreachable!("as many as the shape says: {error}"))
@@ -216,8 +231,7 @@ impl Build {
 
     /// Floats that are uniform, and so not those of many.
     pub(super) fn floats(&mut self, shape: &[usize], low: f32, high: f32) -> Tensor {
-        let count = shape.iter().product::<usize>();
-        let data = Data::F32((0..count).map(|_| self.random.uniform(low, high)).collect());
+        let data = Data::F32(self.random.floats(shape.iter().product(), low, high).into());
         Tensor::new(shape.to_vec(), data)
             .unwrap_or_else(|error| unreachable!("as many as the shape says: {error}"))
     }
