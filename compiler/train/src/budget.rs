@@ -178,7 +178,7 @@ impl Task<'_> {
             // Refuses a weight that is not finite.
             self.rounding.round(graph, layer, weight)?;
             let target = Target::of(graph, layer, |_| false);
-            let mut fit = work.sums(graph, layer, &target).map_err(fail)?;
+            let mut fit = work.sums(graph, layer, &target, self.form.freedom(graph, layer)).map_err(fail)?;
             let mut found = vec![];
             for &form in &forms {
                 let Some(freedom) = form.freedom(graph, layer) else { continue };

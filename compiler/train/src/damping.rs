@@ -18,8 +18,8 @@ const GROUPS: usize = 8;
 /// Of so many batches, the last is not fitted to.
 pub(crate) const FOLDS: usize = 4;
 
-/// The best λ for a layer: from sums over the rows that are fitted to, and over the others, of each group, and the float weights by output channel.
-pub(crate) fn best(fit: &[Moments], rest: &[Moments], weights: &[Vec<f32>]) -> f64 {
+/// The best λ for a layer in a form: from sums over the rows that are fitted to, and over the others, of each group, and the float weights by output channel.
+pub(crate) fn best(fit: &[Moments], rest: &[Moments], weights: &[Vec<f32>], freedom: Option<Freedom>) -> f64 {
     let outputs = weights.len() / fit.len().max(1);
     if rest.iter().all(|moments| moments.rows == 0.0) || fit.iter().all(|moments| moments.rows == 0.0) {
         return DAMPINGS[0];
@@ -31,9 +31,12 @@ pub(crate) fn best(fit: &[Moments], rest: &[Moments], weights: &[Vec<f32>]) -> f
             let [fit, rest] = [&fit[group], &rest[group]].map(|moments| moments.channels(&channels));
             let weights: Vec<Vec<f32>> =
                 channels.iter().map(|channel| weights[group * outputs + channel].clone()).collect();
-            let freedom = Freedom { shared: false, planes: 1, parts: 1 };
-            let found = Problem::new(&fit, damping).solve(&fit, &weights, freedom);
-            let solution = Solution::of(found, std::slice::from_ref(&fit), freedom);
+            let problem = Problem::new(&fit, damping);
+            let sums = std::slice::from_ref(&fit);
+            let solution = match freedom {
+                Some(freedom) => Solution::of(problem.solve(&fit, &weights, freedom), sums, freedom),
+                None => Solution::float(problem.relax(&fit, &weights), sums),
+            };
             (0..channels.len())
                 .map(|channel| assign::error(&rest, channel, &solution.row(channel)))
                 .sum::<f64>()

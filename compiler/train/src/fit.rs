@@ -52,12 +52,13 @@ pub(crate) struct Fit<'a> {
 }
 
 impl Work<'_> {
-    /// Computes what the layer reads and what it should give, and adds up its rows.
+    /// Computes what the layer reads and what it should give, and adds up its rows, to be solved in this form or others.
     pub fn sums<'l>(
         &mut self,
         graph: &Graph,
         layer: &'l Layer,
         target: &'l Target,
+        freedom: Option<Freedom>,
     ) -> Result<Fit<'l>, RepairError> {
         let rows = Rows::of(graph, layer).ok_or_else(|| RepairError::Missing(layer.name.clone()))?;
         let (groups, inputs, outputs) = (rows.groups, rows.fan_in, rows.group_channels());
@@ -81,7 +82,7 @@ impl Work<'_> {
             return Err(RepairError::NotFinite(layer.name.clone()));
         }
         let weights = layer.rows(layer.float(graph).unwrap_or_default());
-        let damping = damping::best(&sums, &rest, &weights);
+        let damping = damping::best(&sums, &rest, &weights, freedom);
         sums.iter_mut().zip(&rest).for_each(|(sums, rest)| sums.join(rest));
         drop(rest);
         let problems = match sums.as_slice() {

@@ -284,7 +284,7 @@ impl<'a> Setting<'a> {
             };
             let target = Target::of(graph, &layer, |value| schedule.settled(value));
             let fail = |e: RepairError| e.at(&layer.name);
-            let mut fit = work.sums(graph, &layer, &target).map_err(fail)?;
+            let mut fit = work.sums(graph, &layer, &target, freedom).map_err(fail)?;
             let solution = work.solve(&mut fit, freedom).map_err(fail)?;
             let own = fit.own();
             let errors = work.errors(&fit, &[rounded.as_ref().unwrap_or(&own), &solution]).map_err(fail)?;
