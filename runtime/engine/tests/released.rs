@@ -1,14 +1,15 @@
 //! The files of the released format versions (`runtime/program/tests/released`), run on every path that this machine has: their outputs are the numbers that
 //! were kept with them, to the bit where these are exact, else to the contract. A version that is not read any more is refused by its number.
 
+#[path = "../../program/tests/program/released/scaled.rs"]
+mod scaled;
+
 use ndarray::{ArrayD, IxDyn};
+use scaled::functions;
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
-use twnc_program::interpret::{CustomFunction, Functions, View, ViewMut};
-use twnc_program::step::Attribute;
 use twnc_runtime::{Backend, Error, Input, Module, Output, SessionOptions};
 
 /// A line of numbers.
@@ -107,33 +108,4 @@ fn array<T: FromStr<Err: Debug>>(shape: &[usize], numbers: &str) -> ArrayD<T> {
 
 fn parse<T: FromStr<Err: Debug>>(word: &str) -> T {
     word.parse().unwrap_or_else(|e| panic!("`{word}`: {e:?}"))
-}
-
-/// The function that the custom step calls: both outputs are the input, times its attributes `float` and `int`.
-fn functions() -> Functions {
-    struct Scaled;
-    impl CustomFunction for Scaled {
-        fn run(
-            &self,
-            attributes: &[(String, Attribute)],
-            inputs: &[(View<'_>, &[usize])],
-            outputs: &mut [(ViewMut<'_>, &[usize])],
-        ) -> Result<(), String> {
-            let [(_, Attribute::Float(float)), _, (_, Attribute::Int(int)), ..] = attributes else {
-                return Err(format!("other attributes: {attributes:?}"));
-            };
-            let ([(View::F32(x), _)], [(ViewMut::F32(first), _), (ViewMut::F32(second), _)]) =
-                (inputs, outputs)
-            else {
-                return Err("other arrays".into());
-            };
-            for ((x, first), second) in x.iter().zip(&mut **first).zip(&mut **second) {
-                (*first, *second) = (x * float, x * *int as f32);
-            }
-            Ok(())
-        }
-    }
-    let mut functions = Functions::default();
-    functions.register("released::scaled", Arc::new(Scaled));
-    functions
 }

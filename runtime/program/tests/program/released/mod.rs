@@ -4,18 +4,18 @@
 //! The runtime's tests read the files, of every version, and run them, on every path. What is there is never written over: with `TWNC_RELEASE=1`, the test of the files adds those that are missing.
 
 mod networks;
+mod scaled;
 mod schema;
 
 use networks::{Network, networks};
+use scaled::functions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use twnc_program::Program;
 use twnc_program::format::VERSION;
-use twnc_program::interpret::{self, CustomFunction, Functions, Tensor, TensorData, View, ViewMut};
-use twnc_program::step::Attribute;
+use twnc_program::interpret::{self, Tensor, TensorData};
 
 const CHANGED: &str = "the format has changed: raise VERSION, say in docs/model-bin.md what is new, and write files of the new version with \
                        `TWNC_RELEASE=1 cargo test -p twnc-program released`; what is in tests/released/ stays as it is";
@@ -69,35 +69,6 @@ fn every_field_and_code_is_in_a_file() {
         let codes: BTreeSet<u64> = found[field].iter().copied().filter(|&code| code > 0).collect();
         assert_eq!(codes, (1..=last).collect(), "the codes of {field}");
     }
-}
-
-/// The function of the custom step: both outputs are the input, times `float` and times `int`.
-fn functions() -> Functions {
-    struct Scaled;
-    impl CustomFunction for Scaled {
-        fn run(
-            &self,
-            attributes: &[(String, Attribute)],
-            inputs: &[(View<'_>, &[usize])],
-            outputs: &mut [(ViewMut<'_>, &[usize])],
-        ) -> Result<(), String> {
-            let [(_, Attribute::Float(float)), _, (_, Attribute::Int(int)), ..] = attributes else {
-                return Err(format!("other attributes: {attributes:?}"));
-            };
-            let ([(View::F32(x), _)], [(ViewMut::F32(first), _), (ViewMut::F32(second), _)]) =
-                (inputs, outputs)
-            else {
-                return Err("other arrays".into());
-            };
-            for ((x, first), second) in x.iter().zip(&mut **first).zip(&mut **second) {
-                (*first, *second) = (x * float, x * *int as f32);
-            }
-            Ok(())
-        }
-    }
-    let mut functions = Functions::default();
-    functions.register("released::scaled", Arc::new(Scaled));
-    functions
 }
 
 /// A line for each input and output: which it is, what must be equal of it, its element type and shape, its name; then its numbers.
