@@ -32,6 +32,14 @@ struct Chain {
     affine: Affine,
 }
 
+impl Chain {
+    /// The operand of a link that is this constant already, which others may read too.
+    fn constant(&self, graph: &Graph, tensor: &Tensor) -> Option<ValueId> {
+        let mut operands = self.links.iter().flat_map(|link| &graph.node(link.node).operands);
+        operands.find(|&&operand| graph.constant(operand).is_some_and(|other| other == tensor)).copied()
+    }
+}
+
 impl Pass for FoldScales {
     fn name(&self) -> &str {
         "fold_scales"
@@ -167,7 +175,11 @@ fn fold(
         };
         let axis = chain.affine.axis.filter(|_| values.len() != 1);
         let constant_name = if name.is_empty() { String::new() } else { format!("{name}.{what}") };
-        let constant = rewriter.constant(PerChannel::tensor(axis, values.clone(), rank), &constant_name);
+        let tensor = PerChannel::tensor(axis, values.clone(), rank);
+        let constant = match chain.constant(rewriter.graph(), &tensor) {
+            Some(constant) => constant,
+            None => rewriter.constant(tensor, &constant_name),
+        };
         let operands = if f == Binary::Sub { [constant, value] } else { [value, constant] };
         value = rewriter.insert(Op::Binary(f), &operands, name)?;
     }

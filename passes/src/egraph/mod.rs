@@ -23,11 +23,11 @@ use crate::options::{Options, OptionsError};
 use crate::{FlipSigns, FoldScales, non_negative, walk};
 pub use check::{Verdict, check, example};
 use convert::Region;
-use egg::{Rewrite, Runner, SimpleScheduler, StopReason};
+use egg::{Rewrite, RewriteScheduler, Runner, RunnerLimits, RunnerResult, SearchMatches, StopReason};
 use explain::Explanations;
 pub use extract::Strategy;
 use extract::extract;
-use facts::Tables;
+use facts::{Classes, Tables};
 use language::Term;
 use regions::Regions;
 pub use rules::{Exactness, Rule, RuleError};
@@ -48,13 +48,15 @@ pub struct Limits {
     pub nodes: usize,
     /// How often all rules are applied.
     pub iterations: usize,
+    /// How often a rule matches at once: nested patterns do so as often as the product of the nodes of their classes.
+    pub matches: usize,
     /// A graph of more nodes is searched in regions of half the size, which takes less than half of the time.
     pub large: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { region: 64, overlap: 16, nodes: 3000, iterations: 48, large: 10_000 }
+        Limits { region: 64, overlap: 16, nodes: 3000, iterations: 48, matches: 20_000, large: 10_000 }
     }
 }
 
@@ -77,6 +79,7 @@ pub struct Saturate {
     rules: Vec<Rule>,
     limits: Limits,
     strategy: Strategy,
+    ordered: bool,
     explain: Vec<String>,
 }
 
@@ -86,6 +89,7 @@ impl Default for Saturate {
             rules: Rule::built_in(),
             limits: Limits::default(),
             strategy: Strategy::Best,
+            ordered: true,
             explain: vec![],
         }
     }
@@ -119,6 +123,11 @@ impl Saturate {
     pub fn with_strategy(self, strategy: Strategy) -> Saturate {
         Saturate { strategy, ..self }
     }
+
+    /// The pass without what it does last: the graph as it was taken, before its chains and signs are put in order.
+    pub fn as_extracted(self) -> Saturate {
+        Saturate { ordered: false, ..self }
+    }
 }
 
 impl Pass for Saturate {
@@ -149,9 +158,11 @@ impl Pass for Saturate {
             regions.leave(rewriter.graph(), &mut nodes);
         }
         explanations.finish(cx);
+        // What weights were multiplied by while compiling.
+        rewriter.remove_dead("something that costs less stands in its place");
         let mut changed = rewriter.finish();
-        if changed.any() && self.strategy == Strategy::Best {
-            // Of equal costs, chains and signs in the form that the passes before this one left. They have made their remarks.
+        if changed.any() && self.ordered && self.strategy == Strategy::Best {
+            // Chains and signs end in the form that the passes before this one left; they have made their remarks. That may cost constants of their own.
             let mut again = PassContext::new(cx.cost());
             changed.edits.extend(FoldScales.run(graph, &mut again)?.edits);
             changed.edits.extend(FlipSigns.run(graph, &mut again)?.edits);
@@ -252,7 +263,7 @@ impl Saturate {
             .with_iter_limit(self.limits.iterations)
             // A limit of time would make the result depend on the machine.
             .with_time_limit(Duration::MAX)
-            .with_scheduler(SimpleScheduler)
+            .with_scheduler(Bounded { matches: self.limits.matches })
             .run(rewrites);
         region.classes = runner.egraph;
         match runner.stop_reason {
@@ -262,7 +273,35 @@ impl Saturate {
             Some(StopReason::IterationLimit(_)) => {
                 Some(format!("it takes more than {} iterations", self.limits.iterations))
             }
+            Some(StopReason::Other(limit)) => Some(limit),
             _ => None,
         }
+    }
+}
+
+/// Applies every rule each time, as long as none matches more often than this.
+struct Bounded {
+    matches: usize,
+}
+
+impl RewriteScheduler<Term, Tables> for Bounded {
+    fn search_rewrites<'a>(
+        &mut self,
+        iteration: usize,
+        classes: &Classes,
+        rewrites: &[&'a Rewrite<Term, Tables>],
+        limits: &RunnerLimits,
+    ) -> RunnerResult<Vec<Vec<SearchMatches<'a, Term>>>> {
+        let mut all = vec![];
+        for rewrite in rewrites {
+            let found = rewrite.search_with_limit(classes, self.matches.saturating_add(1));
+            if found.iter().map(|of_class| of_class.substs.len()).sum::<usize>() > self.matches {
+                let limit = format!("`{}` matches more than {} times", rewrite.name, self.matches);
+                return Err(StopReason::Other(limit));
+            }
+            limits.check_limits(iteration, classes)?;
+            all.push(found);
+        }
+        Ok(all)
     }
 }

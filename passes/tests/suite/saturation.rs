@@ -260,34 +260,43 @@ fn a_long_chain_takes_time_in_proportion() {
     assert!(long < 12.0 * short, "{short} s, but {long} s for four times the layers");
 }
 
+/// Whatever is taken of the e-graph of a random graph computes the same, and the best costs no more than what came in.
+fn check_extractions(seed: u64) -> Result<(), TestCaseError> {
+    let Sample { mut graph, inputs } = graph(seed, Vocabulary::Networks);
+    let options = Options { ternarise: Mode::Detected, ..Options::default() };
+    let mut cx = PassContext::new(&CountingCost);
+    for entry in default_pipeline(&options).unwrap().entries() {
+        if entry.pass.name() != "saturate" {
+            entry.pass.run(&mut graph, &mut cx).unwrap();
+        }
+    }
+    let mut weights = vec![];
+    for strategy in [Strategy::Best, Strategy::Trees, Strategy::Sets, Strategy::Worst] {
+        let pass = Saturate::default().with_strategy(strategy);
+        assert_close(&graph, &saturate(&graph, &pass).0, &inputs);
+        weights.push(weight(&saturate(&graph, &pass.as_extracted()).0));
+    }
+    let least = weights[0] * (1.0 - 1e-8);
+    prop_assert!(least <= weight(&graph), "{weights:?} and {}\n{}", weight(&graph), text::print_full(&graph));
+    // Both are where the best begins. That nothing at all costs less it does not promise.
+    let others = &weights[1..3];
+    prop_assert!(others.iter().all(|&other| least <= other), "{weights:?}\n{}", text::print_full(&graph));
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever is taken of the e-graph computes the same, and the best costs no more than what came in.
     #[test]
     fn every_extraction_computes_the_same(seed: u64) {
-        let Sample { mut graph, inputs } = graph(seed, Vocabulary::Networks);
-        let options = Options { ternarise: Mode::Detected, ..Options::default() };
-        let mut cx = PassContext::new(&CountingCost);
-        for entry in default_pipeline(&options).unwrap().entries() {
-            if entry.pass.name() != "saturate" {
-                entry.pass.run(&mut graph, &mut cx).unwrap();
-            }
-        }
-        let mut weights = vec![];
-        for strategy in [Strategy::Best, Strategy::Trees, Strategy::Sets, Strategy::Worst] {
-            let (after, _) = saturate(&graph, &Saturate::default().with_strategy(strategy));
-            assert_close(&graph, &after, &inputs);
-            weights.push(weight(&after));
-        }
-        // Signs are put in order behind the best, which may keep two weights where one would do.
-        let least = weights[0] * (1.0 - 2e-3);
-        prop_assert!(least <= weight(&graph), "{weights:?} and {}\n{}", weight(&graph), text::print_full(&graph));
-        // Both are where the best begins. That nothing at all costs less it does not promise.
-        prop_assert!(
-            weights[1..3].iter().all(|&other| least <= other),
-            "{weights:?}\n{}",
-            text::print_full(&graph)
-        );
+        check_extractions(seed)?;
+    }
+}
+
+/// Of which one was wrong, and one took seconds: it has a class that is itself times anything.
+#[test]
+fn graphs_that_failed_once_hold() {
+    for seed in [1747196385558336481, 9281170455063163366, 16622907450326503284, 3311941322437251059, 7134] {
+        check_extractions(seed).unwrap();
     }
 }

@@ -279,10 +279,10 @@ fn of_slices(build: &mut Builder<'_>, f: &Op, operands: &[Id]) -> Option<Vec<Id>
     let mut found = vec![];
     for (slice, of) in build.nodes(part, "slice") {
         let (Op::Slice(own), &[x]) = (&slice, of.as_slice()) else { continue };
-        let Some(parts) = slices(build, x, own.axis) else { continue };
-        let coefficients = parts.iter().map(|(_, id)| {
-            let by = if build.classes.find(part) == *id { Some(s) } else { coefficient_by(build, *id, f) };
-            by.map(|by| (*id, Some(by)))
+        let Some(parts) = slices(build, x, own) else { continue };
+        let coefficients = parts.iter().map(|&(start, id)| {
+            let by = if own.start == Dim::fixed(start) { Some(s) } else { coefficient_by(build, id, f) };
+            by.map(|by| (id, Some(by)))
         });
         let Some(parts) = coefficients.collect::<Option<Vec<_>>>() else { continue };
         let Some(all) = joined(build, own.axis, &parts, 0.0) else { continue };
@@ -292,18 +292,19 @@ fn of_slices(build: &mut Builder<'_>, f: &Op, operands: &[Id]) -> Option<Vec<Id>
     Some(found)
 }
 
-/// The slices of a value along an axis that follow one another and are all of it, in order: the start and the class of each.
-fn slices(build: &Builder<'_>, x: Id, axis: usize) -> Option<Vec<(i64, Id)>> {
+/// The slices of a value that follow one another and are all of it, in order, one of which is `own`: the start and the class of each.
+fn slices(build: &Builder<'_>, x: Id, own: &Slice) -> Option<Vec<(i64, Id)>> {
     let x = build.classes.find(x);
-    let whole = i64::try_from(build.ty(x)?.shape.get(axis)?.as_size()?).ok()?;
+    let whole = i64::try_from(build.ty(x)?.shape.get(own.axis)?.as_size()?).ok()?;
     let mut ends: BTreeMap<i64, (i64, Id)> = BTreeMap::new();
     for parent in build.classes[x].parents() {
         let node = build.classes.id_to_node(parent);
         if let Some(Op::Slice(slice)) = operator(build.classes, node)
-            && slice.axis == axis
+            && slice.axis == own.axis
             && slice.step == 1
             && let (Some(start), Some(size)) = (slice.start.as_fixed(), slice.size.as_fixed())
             && (1..whole).contains(&size)
+            && (slice.start != own.start || slice == own)
         {
             ends.entry(start).or_insert((start.checked_add(size)?, build.classes.find(parent)));
         }
@@ -314,7 +315,8 @@ fn slices(build: &Builder<'_>, x: Id, axis: usize) -> Option<Vec<(i64, Id)>> {
         parts.push((at, id));
         at = end;
     }
-    (at == whole).then_some(parts)
+    let has_own = parts.iter().any(|&(start, _)| own.start == Dim::fixed(start));
+    (at == whole && has_own).then_some(parts)
 }
 
 /// A coefficient by which `f` of a class is taken somewhere.
