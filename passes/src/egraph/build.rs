@@ -57,8 +57,15 @@ impl Builder<'_> {
             .collect()
     }
 
-    /// Adds an operator; `None` where it does not type.
+    /// Whether the e-graph takes more nodes.
+    fn has_room(&self) -> Option<()> {
+        let size = self.classes.total_size();
+        self.classes.analysis.most_nodes.is_none_or(|most| size <= most).then_some(())
+    }
+
+    /// Adds an operator; `None` where it does not type, or the e-graph is full.
     pub(crate) fn operator(&mut self, op: Op, operands: &[Id]) -> Option<Id> {
+        self.has_room()?;
         types(self.classes, &op, operands)?;
         let word = op.mnemonic();
         let mut children = Vec::with_capacity(operands.len() + 1);
@@ -83,8 +90,9 @@ impl Builder<'_> {
         }
     }
 
-    /// Adds a coefficient.
+    /// Adds a coefficient; `None` where one of its numbers is out of range, or the e-graph is full.
     pub(crate) fn coefficient(&mut self, coefficient: Coefficient) -> Option<Id> {
+        self.has_room()?;
         let place = self.classes.analysis.coefficient(coefficient)?;
         Some(self.classes.add(Term::leaf(Head::Coefficient(place))))
     }

@@ -90,6 +90,8 @@ pub(crate) struct Tables {
     number_places: BTreeMap<(Option<usize>, Vec<u32>), Vec<u32>>,
     operator_places: BTreeMap<String, u32>,
     constant_places: BTreeMap<u64, Vec<u32>>,
+    /// Beyond so many nodes rules add none, however many one of them would make of one match.
+    pub(crate) most_nodes: Option<usize>,
     /// The names of layers, by node.
     pub(crate) names: BTreeMap<Term, String>,
     /// In order.

@@ -256,7 +256,8 @@ impl Saturate {
 
     /// Applies the rules as long as they find something new. The limit that stopped it, if one did.
     fn saturate(&self, region: &mut Region, rewrites: &[Rewrite<Term, Tables>]) -> Option<String> {
-        let classes = std::mem::take(&mut region.classes);
+        let mut classes = std::mem::take(&mut region.classes);
+        classes.analysis.most_nodes = Some(self.limits.nodes);
         let runner = Runner::<_, _, ()>::new(Tables::default())
             .with_egraph(classes)
             .with_node_limit(self.limits.nodes)

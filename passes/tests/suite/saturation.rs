@@ -293,10 +293,11 @@ proptest! {
     }
 }
 
-/// Of which one was wrong, and one took seconds: it has a class that is itself times anything.
+/// Where slices took each other's scale, where a rule matched millions of times, where one match made millions of nodes, and where a folded constant
+/// stood beside one like it.
 #[test]
 fn graphs_that_failed_once_hold() {
-    for seed in [1747196385558336481, 9281170455063163366, 16622907450326503284, 3311941322437251059, 7134] {
+    for seed in [3311941322437251059, 7134, 6549619639405239325, 1747196385558336481] {
         check_extractions(seed).unwrap();
     }
 }
