@@ -68,6 +68,36 @@ fn the_branch_that_is_taken_is_the_graph() {
     assert_eq!(summary(&import(&model).unwrap().graph), "relu : f32[2]");
 }
 
+/// What a branch calls `t` is not what is called so around it; the file's `t` once became the branch's.
+#[test]
+fn names_inside_of_a_branch_are_its_own() {
+    let then = graph(vec![op("Relu", &["x"], "t"), op("Tanh", &["t"], "u")], vec![], vec![], &["u"]);
+    let otherwise = graph(vec![op("Neg", &["x"], "u")], vec![], vec![], &["u"]);
+    let nodes = vec![
+        op("Neg", &["x"], "t"),
+        node("If", "n", &["c"], &["y"], vec![body("then_branch", then), body("else_branch", otherwise)]),
+        op("Exp", &["t"], "z"),
+    ];
+    let model = model(13, graph(nodes, x(), vec![truth("c", true)], &["y", "z"]));
+    let text = twnc_ir::text::print(&import(&model).unwrap().graph);
+    assert!(text.contains("%3 = neg(%0)") && text.contains("exp(%3)"), "{text}");
+}
+
+/// PyTorch writes the statistics of a batch norm, other exporters the indices of a pool, which nothing reads.
+#[test]
+fn results_that_nothing_reads_need_not_be_known() {
+    let nodes = |last: &str| {
+        vec![
+            node("MaxPool", "pool", &["x"], &["p", "indices"], vec![fixture::ints("kernel_shape", &[1, 1])]),
+            op("Identity", &[last], "y"),
+        ]
+    };
+    let of = |last| model(13, graph(nodes(last), vec![value("x", FLOAT, "1,1,2,2")], vec![], &["y"]));
+    assert!(import(&of("p")).is_ok());
+    let error = import(&of("indices")).unwrap_err().to_string();
+    assert!(error.contains("its second result, the indices, is not supported"), "{error}");
+}
+
 fn loop_of(passes: i64, condition: bool) -> ModelProto {
     // a ← a + x + pass, collecting a; it goes on while the pass is not 2.
     let nodes = vec![
@@ -234,11 +264,35 @@ fn a_node_uses_the_overload_that_it_names() {
     assert_eq!(summary(&import(&model).unwrap().graph), "relu neg : f32[2]");
 }
 
+/// Softmax is over axis 1 and all behind it before operator set 13, and over the last axis since.
+#[test]
+fn nodes_of_a_function_are_of_its_operator_set() {
+    let of = |version: i64, name: &str, nodes: Vec<NodeProto>| FunctionProto {
+        opset_import: vec![OperatorSetIdProto { version, ..Default::default() }],
+        ..function(name, nodes, &["a"], &["b"])
+    };
+    // A function of set 13 around one of set 12, in a file of set 17.
+    let inner = of(12, "Inner", vec![op("Softmax", &["a"], "b")]);
+    let outer = of(13, "Outer", vec![call("Inner", "", &["a"], &["t"], vec![]), op("Softmax", &["t"], "b")]);
+    let input = vec![value("x", FLOAT, "1,2,2")];
+    let nodes = vec![call("Outer", "n", &["x"], &["t"], vec![]), op("Softmax", &["t"], "y")];
+    let model =
+        ModelProto { functions: vec![inner, outer], ..model(17, graph(nodes, input, vec![], &["y"])) };
+    let text = twnc_ir::text::print(&import(&model).unwrap().graph);
+    for line in [
+        r#"%1 = softmax(%0) {axes=[1,2]} "n/1/t/2/b""#,
+        r#"%2 = softmax(%1) {axes=[2]} "n/1/b""#,
+        r#"%3 = softmax(%2) {axes=[2]} "y""#,
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
 #[test]
 fn functions_that_are_refused() {
     let recursive = function("F", vec![call("F", "", &["a"], &["b"], vec![])], &["a"], &["b"]);
-    let old = FunctionProto {
-        opset_import: vec![OperatorSetIdProto { version: 9, ..Default::default() }],
+    let unknown = FunctionProto {
+        opset_import: vec![OperatorSetIdProto { version: 99, ..Default::default() }],
         ..function("F", vec![op("Relu", &["a"], "b")], &["a"], &["b"])
     };
     // Each uses the next twice: 2^40 nodes.
@@ -256,7 +310,7 @@ fn functions_that_are_refused() {
     let relu = |operands: &[&str]| function("F", vec![op("Relu", &["a"], "b")], operands, &["b"]);
     let cases: Vec<(Vec<FunctionProto>, &str, &str)> = vec![
         (vec![recursive], "F", "too deeply, or in a circle"),
-        (vec![old], "F", "of another operator set"),
+        (vec![unknown], "F", "the operator set is 99"),
         (doubling.collect(), "F0", "too deeply, or in a circle"),
         (wide, "F0", "make too many nodes"),
         (vec![relu(&["a"]), relu(&["a"])], "F", "two functions of the file are `f::F`"),

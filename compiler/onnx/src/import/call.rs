@@ -72,6 +72,9 @@ pub struct Translation<'m> {
     pub unrolled: usize,
 }
 
+/// What some names stood for.
+pub struct Meaning<'m>(Vec<(&'m str, Option<Known>, Option<ValueId>)>);
+
 /// One node.
 #[derive(Debug)]
 pub struct Call<'a, 'm> {
@@ -89,6 +92,27 @@ impl<'m> Translation<'m> {
     pub fn define(&mut self, name: &'m str, known: Known) {
         self.placed.remove(name);
         self.known.insert(name, known);
+    }
+
+    /// What names stand for now.
+    pub fn meaning(&self, names: impl Iterator<Item = &'m str>) -> Meaning<'m> {
+        let known = names.map(|name| (name, self.known.get(name).cloned(), self.placed.get(name).copied()));
+        Meaning(known.collect())
+    }
+
+    /// Names stand for what they did.
+    pub fn restore(&mut self, meaning: Meaning<'m>) {
+        // Of a name that is there twice, the first is what it stood for.
+        for (name, known, placed) in meaning.0.into_iter().rev() {
+            match known {
+                Some(known) => self.known.insert(name, known),
+                None => self.known.remove(name),
+            };
+            match placed {
+                Some(placed) => self.placed.insert(name, placed),
+                None => self.placed.remove(name),
+            };
+        }
     }
 
     /// The value of a name as one of the graph.

@@ -26,7 +26,11 @@ fn branch<'m>(node: &'m NodeProto, scope: &mut Scope<'_, 'm>) -> Translated {
     let [condition] = node.input.as_slice() else {
         return Err(Reason::new(format!("has {} operands; it has 1", node.input.len())));
     };
-    let name = if constant_truth(scope, condition, "its condition")? { "then_branch" } else { "else_branch" };
+    let name = if truth(known(scope, condition)?, condition, "its condition")? {
+        "then_branch"
+    } else {
+        "else_branch"
+    };
     let body = graph(node, name)?;
     if body.output.len() != node.output.len() {
         return Err(Reason::new(format!("attribute `{name}` has {} outputs", body.output.len())));
@@ -41,14 +45,14 @@ fn unrolled<'m>(node: &'m NodeProto, scope: &mut Scope<'_, 'm>) -> Translated {
     let operand = |i: usize| node.input.get(i).map(String::as_str).filter(|name| !name.is_empty());
     let most = match operand(0) {
         None => None,
-        Some(name) => match constant(scope, name, "the number of passes")?.data() {
+        Some(name) => match constant(known(scope, name)?, name, "the number of passes")?.data() {
             Data::I64(v) if v.len() == 1 => Some(v[0]),
             _ => return Err(Reason::new("the number of passes (operand 0) is not one INT64".into())),
         },
     };
     let mut goes_on = match operand(1) {
         None => true,
-        Some(name) => constant_truth(scope, name, "its condition")?,
+        Some(name) => truth(known(scope, name)?, name, "its condition")?,
     };
     let carried = node.input.len().saturating_sub(2);
     if body.input.len() != carried + 2
@@ -61,6 +65,7 @@ fn unrolled<'m>(node: &'m NodeProto, scope: &mut Scope<'_, 'm>) -> Translated {
     for name in node.input.iter().skip(2) {
         state.push(known(scope, name)?);
     }
+    let around = scope.translation.meaning(body.input.iter().map(|input| input.name.as_str()));
     let mut collected: Vec<Vec<Known>> = vec![vec![]; body.output.len() - 1 - carried];
     let mut pass = 0i64;
     while goes_on && most.is_none_or(|most| pass < most) {
@@ -75,13 +80,16 @@ fn unrolled<'m>(node: &'m NodeProto, scope: &mut Scope<'_, 'm>) -> Translated {
             scope.translation.define(&input.name, value);
         }
         let mut results = inner(body, scope)?.into_iter();
-        let next = body.output.first().map_or("", |output| output.name.as_str());
-        goes_on = constant_truth(scope, next, "the condition after a pass")?;
-        results.next();
+        let name = body.output.first().map_or("", |output| output.name.as_str());
+        goes_on = match results.next() {
+            Some(next) => truth(next, name, "the condition after a pass")?,
+            None => false,
+        };
         state = results.by_ref().take(carried).collect();
         collected.iter_mut().zip(results).for_each(|(all, value)| all.push(value));
         pass += 1;
     }
+    scope.translation.restore(around);
     let mut results = state;
     for values in collected {
         results.push(stacked(node, values, scope)?);
@@ -94,7 +102,7 @@ fn stacked<'m>(node: &'m NodeProto, values: Vec<Known>, scope: &mut Scope<'_, 'm
     if values.is_empty() {
         return Err(Reason::new("never runs, and what it collects has no type".into()));
     }
-    let mut call = Call::new(node, scope.model.opset, scope.translation)?;
+    let mut call = Call::new(node, scope.model.opset(node), scope.translation)?;
     let mut rows = vec![];
     for value in values {
         let value = call.place_known(value)?;
@@ -105,8 +113,18 @@ fn stacked<'m>(node: &'m NodeProto, values: Vec<Known>, scope: &mut Scope<'_, 'm
     Ok(Known::Value(if let [one] = rows[..] { one } else { call.op(Op::Concat { axis: first }, &rows)? }))
 }
 
-/// The outputs of a graph inside of a node, whose nodes may read what is around it.
+/// The outputs of a graph inside of a node, whose nodes may read what is around it. Its names are its own: what they stood for around it they stand for again
+/// behind it.
 fn inner<'m>(body: &'m GraphProto, scope: &mut Scope<'_, 'm>) -> Translated {
+    let initialisers = body.initializer.iter().map(|tensor| tensor.name.as_str());
+    let results = body.node.iter().flat_map(|node| &node.output).map(String::as_str);
+    let around = scope.translation.meaning(initialisers.chain(results));
+    let outputs = outputs(body, scope);
+    scope.translation.restore(around);
+    outputs
+}
+
+fn outputs<'m>(body: &'m GraphProto, scope: &mut Scope<'_, 'm>) -> Translated {
     if !body.sparse_initializer.is_empty() {
         return Err(Reason::new("holds a sparse initialiser; export it dense".into()));
     }
@@ -138,8 +156,8 @@ fn known(scope: &Scope<'_, '_>, name: &str) -> Result<Known, Reason> {
     known.ok_or_else(|| Reason::new(format!("`{name}` is a value that nothing defines before it")))
 }
 
-fn constant(scope: &Scope<'_, '_>, name: &str, what: &str) -> Result<Tensor, Reason> {
-    match known(scope, name)? {
+fn constant(known: Known, name: &str, what: &str) -> Result<Tensor, Reason> {
+    match known {
         Known::Constant { tensor, .. } => Ok(tensor),
         _ => Err(Reason::new(format!(
             "{what} (`{name}`) depends on data or on an open size; fix the sizes, or export the model without it"
@@ -148,8 +166,8 @@ fn constant(scope: &Scope<'_, '_>, name: &str, what: &str) -> Result<Tensor, Rea
     }
 }
 
-fn constant_truth(scope: &Scope<'_, '_>, name: &str, what: &str) -> Result<bool, Reason> {
-    match constant(scope, name, what)?.data() {
+fn truth(known: Known, name: &str, what: &str) -> Result<bool, Reason> {
+    match constant(known, name, what)?.data() {
         Data::Bool(v) if v.len() == 1 => Ok(v[0]),
         _ => Err(Reason::new(format!("{what} (`{name}`) is not one truth value"))),
     }

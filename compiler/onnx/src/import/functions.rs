@@ -1,9 +1,10 @@
 //! Functions of the file: each use of one is replaced by its nodes, before anything is translated.
 //!
 //! Values inside of a function get the name of the node that uses it in front of theirs, and a number, so that they are nobody else's. An attribute that
-//! refers to one of the function's is that of the node, or the function's default, or is left out.
+//! refers to one of the function's is that of the node, or the function's default, or is left out. A function's nodes are of the operator set that
+//! it imports, which need not be the file's.
 
-use super::model::{is_onnx, label, operator_name};
+use super::model::{label, of_onnx, operator_name};
 use crate::error::ImportProblem;
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
 use std::collections::{HashMap, HashSet};
@@ -12,13 +13,14 @@ use std::collections::{HashMap, HashSet};
 const MAX_DEPTH: usize = 32;
 const MAX_NODES: usize = 1 << 17;
 
-/// Replaces the uses of functions in a graph and the graphs inside of its nodes. `own` says which operators stay what they are.
+/// Replaces the uses of functions in a graph and the graphs inside of its nodes. `own` says which operators stay what they are. Returns the operator sets
+/// of nodes that have another than the file, each by the name of its first result.
 pub fn inline(
     graph: &mut GraphProto,
     functions: &[FunctionProto],
     opset: i64,
     own: &dyn Fn(&str) -> bool,
-) -> Result<(), ImportProblem> {
+) -> Result<HashMap<String, i64>, ImportProblem> {
     let mut by_name = HashMap::new();
     for function in functions {
         let name = operator_name(&function.domain, &function.name);
@@ -34,25 +36,36 @@ pub fn inline(
         }
     }
     if by_name.is_empty() {
-        return Ok(());
+        return Ok(HashMap::new());
     }
-    let mut inliner = Inliner { functions: by_name, opset, uses: 0, nodes: 0 };
-    inliner.graph(graph, 0)
+    let mut inliner = Inliner { functions: by_name, opset, other: HashMap::new(), uses: 0, nodes: 0 };
+    inliner.graph(graph, Place { depth: 0, opset })?;
+    Ok(inliner.other)
+}
+
+/// How many functions a node is inside of, and the operator set that it is of.
+#[derive(Clone, Copy)]
+struct Place {
+    depth: usize,
+    opset: i64,
 }
 
 struct Inliner<'f> {
     /// By their names and what tells those of one name apart.
     functions: HashMap<(String, &'f str), &'f FunctionProto>,
+    /// The file's.
     opset: i64,
+    /// Those of nodes that have another.
+    other: HashMap<String, i64>,
     uses: usize,
     nodes: usize,
 }
 
 impl<'f> Inliner<'f> {
-    fn graph(&mut self, graph: &mut GraphProto, depth: usize) -> Result<(), ImportProblem> {
+    fn graph(&mut self, graph: &mut GraphProto, place: Place) -> Result<(), ImportProblem> {
         let mut nodes = vec![];
         for node in std::mem::take(&mut graph.node) {
-            self.node(node, depth, &mut nodes)?;
+            self.node(node, place, &mut nodes)?;
         }
         graph.node = nodes;
         Ok(())
@@ -67,7 +80,7 @@ impl<'f> Inliner<'f> {
     fn node(
         &mut self,
         mut node: NodeProto,
-        depth: usize,
+        place: Place,
         out: &mut Vec<NodeProto>,
     ) -> Result<(), ImportProblem> {
         let refuse = |reason: &str| {
@@ -80,26 +93,27 @@ impl<'f> Inliner<'f> {
         }
         let Some(function) = self.function(&node) else {
             for graph in node.attribute.iter_mut().filter_map(|attribute| attribute.g.as_mut()) {
-                self.graph(graph, depth)?;
+                self.graph(graph, place)?;
+            }
+            if place.opset != self.opset {
+                let results = node.output.iter().find(|name| !name.is_empty());
+                self.other.extend(results.map(|name| (name.clone(), place.opset)));
             }
             out.push(node);
             return Ok(());
         };
-        if depth == MAX_DEPTH {
+        if place.depth == MAX_DEPTH {
             return refuse("functions of the file use one another too deeply, or in a circle");
         }
-        if function.opset_import.iter().any(|set| is_onnx(&set.domain) && set.version != self.opset) {
-            return refuse(
-                "is a function of another operator set than the file's; export with functions inlined",
-            );
-        }
+        let opset = of_onnx(&function.opset_import)?.unwrap_or(self.opset);
         if node.input.len() > function.input.len() || node.output.len() > function.output.len() {
             return refuse("has more operands or results than the function of the file that it uses");
         }
         self.uses += 1;
         let scope = Scope::new(&node, function, self.uses);
+        let inside = Place { depth: place.depth + 1, opset };
         for inner in &function.node {
-            self.node(scope.node(inner), depth + 1, out)?;
+            self.node(scope.node(inner), inside, out)?;
         }
         Ok(())
     }

@@ -18,7 +18,17 @@ pub struct Model {
     /// The network.
     pub graph: GraphProto,
     /// The version of ONNX's own operators.
-    pub opset: i64,
+    opset: i64,
+    /// That of nodes which come from functions that have another, by the first result.
+    other: HashMap<String, i64>,
+}
+
+impl Model {
+    /// The version of ONNX's own operators that a node is of.
+    pub fn opset(&self, node: &NodeProto) -> i64 {
+        let first = node.output.iter().find(|name| !name.is_empty());
+        first.and_then(|name| self.other.get(name)).copied().unwrap_or(self.opset)
+    }
 }
 
 /// Reads a file. Nesting is limited by the decoder, to 100 messages. `own` says which operators are known by others than the file's functions.
@@ -36,12 +46,28 @@ pub fn decode(bytes: &[u8], own: &dyn Fn(&str) -> bool) -> Result<Model, ImportP
         });
     }
     let opset = opset(&model.opset_import, &graph)?;
-    functions::inline(&mut graph, &model.functions, opset, own)?;
-    Ok(Model { graph, opset })
+    let other = functions::inline(&mut graph, &model.functions, opset, own)?;
+    Ok(Model { graph, opset, other })
 }
 
-/// The version of ONNX's own operators. No domain has two versions.
+/// The version of ONNX's own operators.
 fn opset(imports: &[OperatorSetIdProto], graph: &GraphProto) -> Result<i64, ImportProblem> {
+    if let Some(opset) = of_onnx(imports)? {
+        return Ok(opset);
+    }
+    // A model of other operators alone may leave ONNX's own domain out.
+    match graph.node.iter().find(|node| is_onnx(&node.domain)) {
+        None => Ok(*OPSETS.end()),
+        Some(node) => Err(ImportProblem::Structure(format!(
+            "no operator set is imported for ONNX's own operators, of which node `{}` ({}) is one; add it to `opset_import`",
+            label(node),
+            node.op_type
+        ))),
+    }
+}
+
+/// The version of ONNX's own operators among those imported, if it is. No domain has two versions.
+pub fn of_onnx(imports: &[OperatorSetIdProto]) -> Result<Option<i64>, ImportProblem> {
     let mut versions = HashMap::new();
     for set in imports {
         let domain = if is_onnx(&set.domain) { "ai.onnx" } else { set.domain.as_str() };
@@ -53,17 +79,7 @@ fn opset(imports: &[OperatorSetIdProto], graph: &GraphProto) -> Result<i64, Impo
             )));
         }
     }
-    let Some(&opset) = versions.get("ai.onnx") else {
-        // A model of other operators alone may leave ONNX's own domain out.
-        return match graph.node.iter().find(|node| is_onnx(&node.domain)) {
-            None => Ok(*OPSETS.end()),
-            Some(node) => Err(ImportProblem::Structure(format!(
-                "no operator set is imported for ONNX's own operators, of which node `{}` ({}) is one; add it to `opset_import`",
-                label(node),
-                node.op_type
-            ))),
-        };
-    };
+    let Some(&opset) = versions.get("ai.onnx") else { return Ok(None) };
     if !OPSETS.contains(&opset) {
         return Err(ImportProblem::Version {
             what: "the operator set".into(),
@@ -72,7 +88,7 @@ fn opset(imports: &[OperatorSetIdProto], graph: &GraphProto) -> Result<i64, Impo
             remedy: "convert the model with `onnx.version_converter.convert_version(model, 13)`",
         });
     }
-    Ok(opset)
+    Ok(Some(opset))
 }
 
 /// Whether a domain is ONNX's own.
@@ -105,6 +121,30 @@ pub fn reads(node: &NodeProto) -> Vec<&str> {
         names.extend(inside.chain(results).filter(|name| !own.contains(name)));
     }
     names
+}
+
+/// Takes the names of second and later results that nothing reads, as if the file left them out. `outputs` are read from outside.
+pub fn leave_out_unread(graph: &mut GraphProto, outputs: &[String]) {
+    fn collect(graph: &GraphProto, read: &mut HashSet<String>) {
+        read.extend(graph.output.iter().map(|output| output.name.clone()));
+        for node in &graph.node {
+            read.extend(node.input.iter().cloned());
+            node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()).for_each(|g| collect(g, read));
+        }
+    }
+    fn leave_out(graph: &mut GraphProto, read: &HashSet<String>) {
+        for node in &mut graph.node {
+            let unread = node.output.iter_mut().skip(1).filter(|name| !read.contains(*name));
+            unread.for_each(String::clear);
+            node.attribute
+                .iter_mut()
+                .filter_map(|attribute| attribute.g.as_mut())
+                .for_each(|g| leave_out(g, read));
+        }
+    }
+    let mut read: HashSet<String> = outputs.iter().cloned().collect();
+    collect(graph, &mut read);
+    leave_out(graph, &read);
 }
 
 /// The nodes that the named values need, each after those whose results it reads. A file may hold them in any order

@@ -18,7 +18,8 @@ pub fn import(
     external: &ExternalData,
     options: &ImportOptions,
 ) -> Result<Import, ImportProblem> {
-    let model = model::decode(bytes, &|name| options.custom.get(name).is_some())?;
+    let mut model = model::decode(bytes, &|name| options.custom.get(name).is_some())?;
+    model::leave_out_unread(&mut model.graph, &options.outputs);
     let mut notes = vec![];
     let outputs = outputs(&model.graph, options)?;
     let nodes = model::needed(&model.graph, &outputs)?;
@@ -158,17 +159,18 @@ fn handler<'a>(node: &NodeProto, model: &Model, options: &'a ImportOptions) -> R
         .with(&[Setting::Outputs])),
         None => Err(Reason::new("is not supported; register a custom operator, or cut it off".into())
             .with(&[Setting::Outputs])),
-        Some(operator) if model.opset < operator.since => Err(Reason::new(format!(
+        Some(operator) if model.opset(node) < operator.since => Err(Reason::new(format!(
             "is accepted from operator set {} on, and the file has {}; convert it with \
              `onnx.version_converter`",
-            operator.since, model.opset
+            operator.since,
+            model.opset(node)
         ))),
         Some(operator) => Ok(Handler::Operator(operator)),
     }
 }
 
 fn translate<'m>(node: &'m NodeProto, handler: Handler<'_>, scope: &mut Scope<'_, 'm>) -> Translated {
-    let opset = scope.model.opset;
+    let opset = scope.model.opset(node);
     if let Handler::Control = handler {
         if scope.depth == MAX_DEPTH {
             return Err(Reason::new(format!("is inside of {MAX_DEPTH} others")));
