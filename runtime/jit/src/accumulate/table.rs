@@ -4,6 +4,7 @@
 //! every output add one entry per group and tap. Sums wait in scratch memory between blocks; the epilogue takes them
 //! from there. See `docs/kernels.md`.
 
+mod division;
 mod outputs;
 
 use super::blocks::{Blocks, Chunk, IntegerRange, Members, blocks};
@@ -22,6 +23,7 @@ use crate::geometry::{Geometry, Strides};
 use crate::kernel::{Io, Line, lines};
 use crate::machine::Isa;
 use crate::number::Number;
+use division::Division;
 use outputs::To;
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,7 +41,7 @@ pub(crate) struct TableKernel<T> {
     build: Arc<Function>,
     /// One for each plane.
     finishes: Vec<Finish>,
-    chunks: Vec<Chunk>,
+    division: Division,
 }
 
 impl<T: Number> TableKernel<T> {
@@ -58,8 +60,8 @@ impl<T: Number> TableKernel<T> {
     ) -> Result<TableKernel<T>, JitError> {
         let planes = plan.planes(&geometry);
         let places = plan.regions().iter().product::<usize>() * geometry.samples;
-        let chunks = chunks(&geometry, places, epilogues.len(), threads);
-        let blocks = blocks(compiler, &geometry, &plan, planes, weights, range, &chunks)?;
+        let division = Division::new([geometry.groups, geometry.outputs], places, epilogues.len(), threads);
+        let blocks = blocks(compiler, &geometry, &plan, planes, weights, range, division.chunks())?;
         let Shape { tile, entry, .. } = plan.shape;
         let (element, lanes, pitch) = (tile.element, tile.lanes, tile.pitch);
         let source = plan.reads.source();
@@ -72,7 +74,7 @@ impl<T: Number> TableKernel<T> {
         let layout = plan.layout(&geometry).map(Arc::new);
         let packing = Packing::new(compiler, isa, &geometry, packed, planes)?;
         let masks = Masks::new(&geometry, &plan);
-        Ok(TableKernel { geometry, packing, layout, masks, blocks, build, finishes, chunks, plan })
+        Ok(TableKernel { geometry, packing, layout, masks, blocks, build, finishes, division, plan })
     }
 
     fn table_lines(&self) -> usize {
@@ -88,7 +90,7 @@ impl<T: Number> TableKernel<T> {
 
     /// Numbers of sums for the largest chunk.
     fn most_sums(&self) -> usize {
-        self.chunks.iter().map(|chunk| self.sums_of(chunk)).max().unwrap_or(0)
+        self.division.chunks().iter().map(|chunk| self.sums_of(chunk)).max().unwrap_or(0)
     }
 
     fn sum_lines(&self) -> usize {
@@ -240,8 +242,8 @@ impl<T: Number> TableKernel<T> {
         let live = [left[0].div_ceil(tile.rows).min(tiles[0]), left[1].div_ceil(tile.width()).min(tiles[1])];
         let rows = self.plan.shape.table_rows - (tiles[0] - live[0]) * tile.rows;
         let planes = &planes[conv_group * self.geometry.channels * self.packing.planes.plane..];
-        let (conv_groups, outputs) = &self.chunks[chunk];
-        let used = self.sums_of(&self.chunks[chunk]);
+        let (conv_groups, outputs) = &self.division.chunks()[chunk];
+        let used = self.sums_of(&self.division.chunks()[chunk]);
         let sums = &mut sums[..used];
         if self.blocks.list.is_empty() {
             sums.fill(T::zeroed());
@@ -287,7 +289,7 @@ impl<T: Number> TableKernel<T> {
 
 impl<T: Number + 'static> Family for TableKernel<T> {
     fn units(&self) -> usize {
-        self.geometry.samples * self.plan.regions().iter().product::<usize>() * self.chunks.len()
+        self.division.units()
     }
 
     fn scratch(&self) -> usize {
@@ -335,9 +337,13 @@ impl<T: Number + 'static> Family for TableKernel<T> {
         Some(self.plan.counts)
     }
 
-    fn into_banded(self: Box<Self>) -> Result<Box<dyn Banded>, Box<dyn Family>> {
+    fn into_banded(mut self: Box<Self>) -> Result<Box<dyn Banded>, Box<dyn Family>> {
         let whole = matches!(self.plan.image, Image::Bands { bands: 1, .. }) && self.finishes.len() == 1;
-        if whole { Ok(self) } else { Err(self) }
+        if !whole {
+            return Err(self);
+        }
+        self.division = self.division.of_whole_regions();
+        Ok(self)
     }
 
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {
@@ -364,12 +370,18 @@ impl<T: Number + 'static> Banded for TableKernel<T> {
         to: Band<'_>,
     ) {
         let [down, across] = self.plan.regions();
-        let (first, count) = (sample * down + band, across * self.chunks.len());
+        let first = (sample * down + band) * across;
         let strides = Strides { sample: 0, channel: to.plane, ..self.geometry.output_strides };
         let place = To { strides, row: band * self.plan.region()[0], lead: to.lead };
         // SAFETY: the caller's promise, passed on; the outputs are in `to`, which is borrowed exclusively.
         unsafe {
-            self.run(first * count..(first + 1) * count, input, &io.with_output(to.numbers), scratch, &place)
+            self.run(
+                self.division.units_of(first..first + across),
+                input,
+                &io.with_output(to.numbers),
+                scratch,
+                &place,
+            )
         };
     }
 }
@@ -402,8 +414,8 @@ impl<T: Number> TableKernel<T> {
         let side_by_side = matches!(self.plan.image, Image::Bands { bands: 2.., .. });
         let downwards = side_by_side && self.plan.reads == Reads::LaidOut;
         let place = |unit: usize| {
-            let (all, unit) = (regions[0] * regions[1], unit / self.chunks.len());
-            let (sample, region) = (unit / all, unit % all);
+            let (all, place) = (regions[0] * regions[1], self.division.at(unit).0);
+            let (sample, region) = (place / all, place % all);
             match downwards {
                 true => [sample, region % regions[0], region / regions[0]],
                 false => [sample, region / regions[1], region % regions[1]],
@@ -414,9 +426,17 @@ impl<T: Number> TableKernel<T> {
         for unit in units.clone() {
             let [sample, down, across] = place(unit);
             if unit == packed_until && self.plan.reads == Reads::Packed {
-                let row = (unit / self.chunks.len() / regions[1] + 1) * regions[1] * self.chunks.len();
-                packed_until = row.min(units.end);
-                let across = across..place(packed_until - 1)[2] + 1;
+                // As far as regions of the row follow one another.
+                let mut last = across;
+                packed_until = unit + 1;
+                while packed_until < units.end
+                    && let [next_sample, next_down, next] = place(packed_until)
+                    && [next_sample, next_down] == [sample, down]
+                    && (last..=last + 1).contains(&next)
+                {
+                    (last, packed_until) = (next, packed_until + 1);
+                }
+                let across = across..last + 1;
                 self.pack(sample, down, across, &mut cleared, input, packed);
             }
             if numbered.replace(sample) != Some(sample) && self.geometry.rows_of_a_sample.is_none() {
@@ -431,8 +451,8 @@ impl<T: Number> TableKernel<T> {
                 (_, Some(layout)) => &input[sample * layout.sample()..],
                 (_, None) => &input[sample * self.geometry.input_strides.sample..],
             };
-            let chunk = unit % self.chunks.len();
-            let (conv_groups, outputs) = &self.chunks[chunk];
+            let chunk = self.division.at(unit).1;
+            let (conv_groups, outputs) = &self.division.chunks()[chunk];
             for conv_group in conv_groups.clone() {
                 self.sum([down, across], conv_group, chunk, tables, sums, totals, planes);
                 let first = conv_group * self.geometry.outputs;
@@ -443,29 +463,5 @@ impl<T: Number> TableKernel<T> {
                 };
             }
         }
-    }
-}
-
-/// Divides the outputs, `together` at a time, if samples and regions alone are too few to keep `threads` busy.
-fn chunks(
-    geometry: &Geometry,
-    places: usize,
-    together: usize,
-    threads: usize,
-) -> Vec<(Range<usize>, Range<usize>)> {
-    // Each part of the outputs builds tables of its own.
-    let enough = places >= 4 * threads || (places > 0 && places.is_multiple_of(threads));
-    let wanted = if enough { 1 } else { threads };
-    let split = |n: usize, parts: usize| -> Vec<Range<usize>> {
-        let parts = parts.min(n).max(1);
-        (0..parts).map(|i| n * i / parts..n * (i + 1) / parts).collect()
-    };
-    if geometry.groups >= wanted {
-        split(geometry.groups, wanted).into_iter().map(|g| (g, 0..geometry.outputs)).collect()
-    } else {
-        split(geometry.outputs / together, wanted.min(geometry.outputs / 16))
-            .into_iter()
-            .map(|o| (0..geometry.groups, o.start * together..o.end * together))
-            .collect()
     }
 }
