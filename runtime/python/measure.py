@@ -4,7 +4,7 @@
     python measure.py call TWNC                     needs onnx; TWNC is the command, for the time without Python
     python measure.py threads MODEL [SHAPE]
     python measure.py memory MODEL [SHAPE]
-    python measure.py ray MODEL X.npz [ROUNDS]      needs ray; one worker of examples/ray_batch.py against two
+    python measure.py ray MODEL X.npz [ROUNDS [BATCH]]   needs ray; one worker of examples/ray_batch.py against two
 """
 
 import json
@@ -161,7 +161,7 @@ def memory(model, shape=None):
     return max(sizes) - sizes[0] <= 2**20
 
 
-def ray(model, inputs, rounds=3):
+def ray(model, inputs, rounds=3, batch=64):
     """One of Ray's workers and two, in turns, and two of which one is killed; all against this process alone."""
     sys.path.insert(0, str(SCRIPT.parent))
     import ray_batch
@@ -169,7 +169,7 @@ def ray(model, inputs, rounds=3):
 
     # Workers have the module from here: it is no package that is installed.
     cloudpickle.register_pickle_by_value(ray_batch)
-    batch, model, inputs = 64, ray_batch.compiled(pathlib.Path(model)), pathlib.Path(inputs)
+    batch, model, inputs = int(batch), ray_batch.compiled(pathlib.Path(model)), pathlib.Path(inputs)
     with numpy.load(inputs) as arrays:
         arrays = dict(arrays)
     count = len(next(iter(arrays.values())))
