@@ -119,10 +119,13 @@ pub fn describe(
     let plan = session.plan(&shapes)?;
     let (mut total, mut others) = (Operations::default(), Operations::default());
     let mut layers = vec![];
-    for (number, (step, planned)) in program.steps.iter().zip(&plan).enumerate() {
+    for (number, step) in program.steps.iter().enumerate() {
         let counts = operations::count(program, &resolved, step);
         total = total + counts;
-        match layer(program, step, &counts, &planned.functions, accounts) {
+        // A layer that runs with the pool behind it has its code there.
+        let planned = plan.iter().skip(number).find(|planned| !planned.with_next);
+        let functions = planned.map_or(&[][..], |planned| &planned.functions);
+        match layer(program, step, &counts, functions, accounts) {
             Some(layer) => layers.push(LayerReport { step: number, ..layer }),
             None => others = others + counts,
         }

@@ -6,6 +6,7 @@ use onnx_protobuf::NodeProto;
 use onnx_protobuf::tensor_proto::DataType::FLOAT;
 use std::path::Path;
 use std::process::{Command, Output};
+use testsuite::generate::{Network, Weights};
 use twnc_program::Program;
 
 /// Runs the command in a folder.
@@ -318,4 +319,20 @@ fn an_output_goes_where_a_link_points_to() {
     symlink("lenet5.onnx", folder.path().join("source")).unwrap();
     let output = twnc(folder.path(), "lenet5.onnx -o source");
     assert!(text(&output.stderr).contains("lenet5.onnx would be overwritten"), "{}", text(&output.stderr));
+}
+
+/// The first layer of ResNet-18 runs in one kernel with the pool behind it, and once had no code.
+#[test]
+fn a_layer_that_runs_with_its_pool_has_code() {
+    let folder = folder();
+    let network: Network = "resnet18".parse().unwrap();
+    let model = network.model(Weights::Float, 1);
+    std::fs::write(folder.path().join("resnet18.onnx"), bytes(&model)).unwrap();
+    let output = twnc(folder.path(), "inspect resnet18.onnx --ternarise all --activations int --json");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let layers = report["layers"].as_array().unwrap();
+    // The interpreter has none for any.
+    let without: Vec<_> = layers.iter().filter(|layer| layer["code"].is_null()).collect();
+    assert!(without.is_empty() || without.len() == layers.len(), "{without:?}");
 }
