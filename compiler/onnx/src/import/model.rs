@@ -123,7 +123,17 @@ pub fn reads(node: &NodeProto) -> Vec<&str> {
     names
 }
 
-/// Takes the names of second and later results that nothing reads, as if the file left them out. `outputs` are read from outside.
+/// Operators that have results which are seldom wanted, and which exporters write nevertheless.
+const OPTIONAL_RESULTS: [&str; 6] = [
+    "BatchNormalization",
+    "Dropout",
+    "LayerNormalization",
+    "MaxPool",
+    "SkipLayerNormalization",
+    "SkipSimplifiedLayerNormalization",
+];
+
+/// Takes the names of results of [`OPTIONAL_RESULTS`] that nothing reads, as if the file left them out. `outputs` are read from outside.
 pub fn leave_out_unread(graph: &mut GraphProto, outputs: &[String]) {
     fn collect(graph: &GraphProto, read: &mut HashSet<String>) {
         read.extend(graph.output.iter().map(|output| output.name.clone()));
@@ -134,8 +144,10 @@ pub fn leave_out_unread(graph: &mut GraphProto, outputs: &[String]) {
     }
     fn leave_out(graph: &mut GraphProto, read: &HashSet<String>) {
         for node in &mut graph.node {
-            let unread = node.output.iter_mut().skip(1).filter(|name| !read.contains(*name));
-            unread.for_each(String::clear);
+            if OPTIONAL_RESULTS.contains(&node.op_type.as_str()) {
+                let unread = node.output.iter_mut().skip(1).filter(|name| !read.contains(*name));
+                unread.for_each(String::clear);
+            }
             node.attribute
                 .iter_mut()
                 .filter_map(|attribute| attribute.g.as_mut())
