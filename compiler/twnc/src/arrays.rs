@@ -3,6 +3,8 @@
 //! Whatever the bytes, there is an array or an error. Memory follows what is there and not what a header claims, up to
 //! [`MAX_BYTES`] for a file and [`MAX_IMAGE_BYTES`] for an image.
 
+mod header;
+
 use image::{DynamicImage, ImageError, ImageReader, Limits};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use npyz::{NpyFile, Order, TypeChar, WriterBuilder};
@@ -172,7 +174,7 @@ const MAX_SIDE: u32 = 1 << 15;
 /// Reads an array of at most `left` bytes, and subtracts its own.
 fn read_array(reader: impl Read, left: &mut u64) -> io::Result<Output> {
     let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
-    let file = NpyFile::new(with_checked_header(reader)?)?;
+    let file = NpyFile::new(header::checked(reader)?)?;
     let npyz::DType::Plain(ty) = file.dtype() else {
         return Err(invalid("records are not supported; save a plain array".into()));
     };
@@ -206,41 +208,6 @@ fn read_array(reader: impl Read, left: &mut u64) -> io::Result<Output> {
             "elements of type {ty} are not supported; use f16, f32, f64, i8, u8, i16, i32, i64 or bool"
         ))),
     }
-}
-
-/// The longest header of an array, in bytes: numpy's own limit.
-const MAX_HEADER_BYTES: usize = 10_000;
-
-/// The same bytes, if the header's length is one that is read, and its numbers have a product of 64 bits: the parser allocates as
-/// much as the one says, and multiplies the others.
-fn with_checked_header(mut reader: impl Read) -> io::Result<impl Read> {
-    let mut start = [0; 12];
-    reader.read_exact(&mut start[..10])?;
-    // Version 1 has two bytes of length, all others four.
-    let count = if start[6] == 1 { 10 } else { 12 };
-    reader.read_exact(&mut start[10..count])?;
-    let length = start[8..count].iter().rev().fold(0, |length, &byte| length << 8 | usize::from(byte));
-    if length > MAX_HEADER_BYTES {
-        let message = format!("its header has {length} bytes; at most {MAX_HEADER_BYTES} are read");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-    }
-    let mut header = vec![0; length];
-    reader.read_exact(&mut header)?;
-    if product_of_numbers(&header).is_none() {
-        let message = "its shape is beyond 64 bits, or has a size that is no decimal number";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-    }
-    Ok(io::Cursor::new(start).take(count as u64).chain(io::Cursor::new(header)).chain(reader))
-}
-
-/// The product of all numbers in a header, 0 counted as 1; `None` if it has more than 64 bits or one of them is not decimal.
-fn product_of_numbers(header: &[u8]) -> Option<u64> {
-    let words = header.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
-    let numbers = words.filter(|word| word.first().is_some_and(u8::is_ascii_digit));
-    numbers.into_iter().try_fold(1u64, |product, word| {
-        let digits: String = word.iter().map(|&byte| char::from(byte)).filter(|c| *c != '_').collect();
-        product.checked_mul(digits.trim_end_matches(['l', 'L']).parse::<u64>().ok()?.max(1))
-    })
 }
 
 #[cfg(test)]
