@@ -209,12 +209,12 @@ fn bad_nodes() {
         (
             single(
                 13,
-                "Conv",
+                "AveragePool",
                 &["N,3,H,W"],
-                vec![w()],
-                vec![text("auto_pad", "SAME_UPPER"), ints("strides", &[2, 2])],
+                vec![],
+                vec![text("auto_pad", "SAME_UPPER"), ints("strides", &[2, 2]), ints("kernel_shape", &[3, 3])],
             ),
-            "auto_pad needs the size of every spatial axis, and one is H; fix it",
+            "auto_pad needs the size of every spatial axis here, and one is H; fix it",
         ),
         (single(13, "MaxPool", x, vec![], vec![]), "`kernel_shape` is missing"),
         (

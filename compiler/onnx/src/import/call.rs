@@ -68,6 +68,8 @@ pub struct Translation<'m> {
     pub placed: HashMap<&'m str, ValueId>,
     /// For truth values that came from a comparison, the number 0 or 1 that they came from.
     pub truths: HashMap<ValueId, ValueId>,
+    /// Values of the graph that are computed from shapes alone, and the node from which on that is not done while importing.
+    pub from_shapes: HashMap<&'m str, &'m NodeProto>,
     /// How many nodes the passes of loops have made so far.
     pub unrolled: usize,
 }
@@ -91,7 +93,22 @@ impl<'m> Translation<'m> {
     /// Says what a name of the file stands for from now on.
     pub fn define(&mut self, name: &'m str, known: Known) {
         self.placed.remove(name);
+        self.from_shapes.remove(name);
         self.known.insert(name, known);
+    }
+
+    /// The node from which on arithmetic on shapes is not done while importing, of a node's results that are values of the graph; `None` if
+    /// the node computes with something else.
+    pub fn unfollowed(&self, node: &'m NodeProto) -> Option<&'m NodeProto> {
+        let mut from = None;
+        for name in node.input.iter().filter(|name| !name.is_empty()) {
+            match (self.known.get(name.as_str())?, self.from_shapes.get(name.as_str())) {
+                (Known::Constant { .. }, _) => {}
+                (Known::Sizes { .. }, _) => from = from.or(Some(node)),
+                (Known::Value(_), earlier) => from = Some(*earlier?),
+            }
+        }
+        from
     }
 
     /// What names stand for now.
@@ -104,6 +121,7 @@ impl<'m> Translation<'m> {
     pub fn restore(&mut self, meaning: Meaning<'m>) {
         // Of a name that is there twice, the first is what it stood for.
         for (name, known, placed) in meaning.0.into_iter().rev() {
+            self.from_shapes.remove(name);
             match known {
                 Some(known) => self.known.insert(name, known),
                 None => self.known.remove(name),
@@ -218,9 +236,27 @@ impl<'a, 'm> Call<'a, 'm> {
         match self.known(operand) {
             None => Ok(None),
             Some(Known::Constant { tensor, .. }) => Ok(Some(tensor)),
-            Some(_) => Err(Reason::new(format!(
-                "{what} (operand {operand}) is computed from data; it must be constant"
-            ))),
+            Some(Known::Sizes { .. }) => Err(self.open(operand, what)),
+            Some(Known::Value(_)) => Err(self.computed(operand, what, "it must be constant")),
+        }
+    }
+
+    fn open(&self, operand: usize, what: &str) -> Reason {
+        Reason::new(format!("{what} (operand {operand}) depends on an open dimension; fix it"))
+            .with(&[Setting::InputShapes, Setting::Dims])
+    }
+
+    /// Why an operand that is a value of the graph is not taken.
+    fn computed(&self, operand: usize, what: &str, accepted: &str) -> Reason {
+        let name = self.node.input.get(operand).map_or("", String::as_str);
+        match self.translation.from_shapes.get(name) {
+            None => Reason::new(format!("{what} (operand {operand}) is computed from data; {accepted}")),
+            Some(node) => Reason::new(format!(
+                "{what} (operand {operand}) is computed from open dimensions by node `{}` ({}), which is not followed; fix them",
+                label(node),
+                node.op_type
+            ))
+            .with(&[Setting::InputShapes, Setting::Dims]),
         }
     }
 
@@ -231,9 +267,7 @@ impl<'a, 'm> Call<'a, 'm> {
             Some(Known::Sizes { sizes, .. }) => Some(sizes.clone()),
             Some(Known::Constant { tensor, .. }) => Sizes::of(tensor),
             Some(Known::Value(_)) => {
-                return Err(Reason::new(format!(
-                    "{what} (operand {operand}) is computed from data; it may depend on shapes only"
-                )));
+                return Err(self.computed(operand, what, "it may depend on shapes only"));
             }
         };
         match sizes.filter(|sizes| sizes.shape.len() <= 1) {
@@ -246,10 +280,7 @@ impl<'a, 'm> Call<'a, 'm> {
     pub fn ints(&self, operand: usize, what: &str) -> Result<Option<Vec<i64>>, Reason> {
         let Some(dims) = self.dims(operand, what)? else { return Ok(None) };
         let fixed: Option<Vec<i64>> = dims.iter().map(Dim::as_fixed).collect();
-        fixed.map(Some).ok_or_else(|| {
-            Reason::new(format!("{what} (operand {operand}) depends on an open dimension; fix it"))
-                .with(&[Setting::InputShapes, Setting::Dims])
-        })
+        fixed.map(Some).ok_or_else(|| self.open(operand, what))
     }
 
     /// The type of a value of the graph.

@@ -26,6 +26,7 @@ pub fn fold<'m>(
         known: HashMap::new(),
         placed: HashMap::new(),
         truths: HashMap::new(),
+        from_shapes: HashMap::new(),
         unrolled: 0,
     };
     let mut largest: Vec<(usize, &str)> = vec![];

@@ -117,9 +117,19 @@ pub fn fold(call: &Call<'_, '_>) -> Result<Option<Vec<Known>>, Reason> {
         ("Sub", [a, b]) => elementwise(a, b, a.element, |a, b| a.checked_sub(b)),
         ("Mul", [a, b]) => elementwise(a, b, a.element, |a, b| a.checked_mul(b)),
         ("Div", [a, b]) => elementwise(a, b, a.element, quotient),
+        ("Mod", [a, b]) => {
+            let truncated = call.attributes.flag("fmod", false)?;
+            elementwise(a, b, a.element, |a, b| remainder(a, b, truncated))
+        }
+        ("Neg", [x]) => elementwise(x, x, x.element, |x, _| negative(x)),
+        ("Abs", [x]) => elementwise(x, x, x.element, |x, _| x.maximum(&negative(x)?)),
         ("Min", [a, b]) => elementwise(a, b, a.element, |a, b| a.minimum(b)),
         ("Max", [a, b]) => elementwise(a, b, a.element, |a, b| a.maximum(b)),
         ("Equal", [a, b]) => elementwise(a, b, ElementType::Bool, equal),
+        ("Less", [a, b]) => elementwise(a, b, ElementType::Bool, |a, b| at_least(b, a, 1)),
+        ("LessOrEqual", [a, b]) => elementwise(a, b, ElementType::Bool, |a, b| at_least(b, a, 0)),
+        ("Greater", [a, b]) => elementwise(a, b, ElementType::Bool, |a, b| at_least(a, b, 1)),
+        ("GreaterOrEqual", [a, b]) => elementwise(a, b, ElementType::Bool, |a, b| at_least(a, b, 0)),
         ("Where", [condition, a, b]) => choose(condition, a, b),
         ("Cast", [x]) => cast(call, x)?,
         ("Gather", [data, indices]) => gather(call, data, indices)?,
@@ -170,12 +180,48 @@ fn least(dim: &Dim) -> Option<i64> {
     })
 }
 
-/// Of sizes rounded down, of negative numbers rounded towards zero.
+fn negative(x: &Dim) -> Option<Dim> {
+    x.checked_mul(&Dim::fixed(-1))
+}
+
+/// Rounded towards zero.
 fn quotient(a: &Dim, b: &Dim) -> Option<Dim> {
-    match (a.as_fixed(), b.as_fixed()) {
-        (Some(a), Some(b)) => a.checked_div(b).map(Dim::fixed),
-        _ if is_size(a) => a.floor_div(b),
-        _ => None,
+    if let (Some(a), Some(b)) = (a.as_fixed(), b.as_fixed()) {
+        return a.checked_div(b).map(Dim::fixed);
+    }
+    let floor = a.floor_div(b)?;
+    // What is whole, or not negative, is not rounded up.
+    if is_size(a) || floor.checked_mul(b).as_ref() == Some(a) {
+        return Some(floor);
+    }
+    least(b).filter(|&b| b > 0)?;
+    let part = |a: &Dim| a.maximum(&Dim::fixed(0))?.floor_div(b);
+    part(a)?.checked_sub(&part(&negative(a)?)?)
+}
+
+/// What is left of a division that is rounded down or, `truncated`, towards zero.
+fn remainder(a: &Dim, b: &Dim, truncated: bool) -> Option<Dim> {
+    if let (Some(a), Some(b)) = (a.as_fixed(), b.as_fixed()) {
+        let rest = a.checked_rem(b)?;
+        let other_sign = !truncated && rest != 0 && (rest < 0) != (b < 0);
+        return Some(Dim::fixed(if other_sign { rest + b } else { rest }));
+    }
+    if truncated && !is_size(a) {
+        return a.checked_sub(&quotient(a, b)?.checked_mul(b)?);
+    }
+    least(b).filter(|&b| b > 0)?;
+    let rest = a.checked_sub(&a.floor_div(b)?.checked_mul(b)?)?;
+    // It is not negative, which its terms do not show.
+    rest.maximum(&Dim::fixed(0))
+}
+
+/// Whether one is as large as another and `more`, if that is certain.
+fn at_least(a: &Dim, b: &Dim, more: i64) -> Option<Dim> {
+    let over = a.checked_sub(b)?.checked_sub(&Dim::fixed(more))?;
+    match () {
+        () if is_size(&over) => Some(Dim::fixed(1)),
+        () if is_size(&negative(&over)?.checked_sub(&Dim::fixed(1))?) => Some(Dim::fixed(0)),
+        () => None,
     }
 }
 

@@ -64,10 +64,14 @@ pub fn walk<'m>(nodes: impl Iterator<Item = &'m NodeProto>, scope: &mut Scope<'_
         if handler.is_ok() && reads_failed && !problems.is_empty() {
             continue;
         }
+        let unfollowed = scope.translation.unfollowed(node);
         match handler.and_then(|handler| translate(node, handler, scope)) {
             Ok(results) => {
-                let named = node.output.iter().zip(results).filter(|(name, _)| !name.is_empty());
-                named.for_each(|(name, known)| scope.translation.define(name, known));
+                for (name, known) in node.output.iter().zip(results).filter(|(name, _)| !name.is_empty()) {
+                    let from = unfollowed.filter(|_| matches!(known, Known::Value(_)));
+                    scope.translation.define(name, known);
+                    scope.translation.from_shapes.extend(from.map(|from| (name.as_str(), from)));
+                }
             }
             Err(Reason { text, settings }) => problems.push(NodeProblem {
                 node: model::label(node).to_owned(),
@@ -129,7 +133,14 @@ fn start<'m>(
     for (input, ty) in data.iter().zip(inputs::types(&data, options, notes)?) {
         known.insert(input.name.as_str(), Known::Value(build.input(&input.name, ty)));
     }
-    Ok(Translation { build, known, placed: HashMap::new(), truths: HashMap::new(), unrolled: 0 })
+    Ok(Translation {
+        build,
+        known,
+        placed: HashMap::new(),
+        truths: HashMap::new(),
+        from_shapes: HashMap::new(),
+        unrolled: 0,
+    })
 }
 
 /// What translates a node.

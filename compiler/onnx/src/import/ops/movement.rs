@@ -10,7 +10,7 @@ pub(super) const OPERATORS: &[Operator] = &[
     operator("Concat", 6, (1, MANY), "concat", concat),
     operator("Split", 6, (1, 2), "slice", split),
     operator("Slice", 1, (1, 5), "slice", slice),
-    operator("Pad", 6, (1, 4), "pad; slice where a pad is negative", pad),
+    operator("Pad", 6, (1, 4), "pad; slice where a pad is negative; concat where it is open", pad),
     operator("Expand", 8, (2, 2), "broadcast", expand),
     operator("Tile", 6, (2, 2), "reshape, broadcast", tile),
 ];
@@ -46,6 +46,11 @@ pub fn slice_ranges(call: &Call<'_, '_>, shape: &[Dim]) -> Result<Vec<Slice>, Re
     .collect()
 }
 
+/// How far a dimension is below zero, `most` at most.
+fn below(dim: &Dim, most: &Dim) -> Option<Dim> {
+    dim.checked_mul(&Dim::fixed(-1))?.maximum(&Dim::from(0))?.minimum(most)
+}
+
 /// The first element of a range and the number of elements.
 fn clamped(start: &Dim, end: &Dim, step: i64, size: &Dim) -> Result<(Dim, Dim), Reason> {
     let (zero, one) = (Dim::from(0), Dim::from(1));
@@ -59,14 +64,13 @@ fn clamped(start: &Dim, end: &Dim, step: i64, size: &Dim) -> Result<(Dim, Dim), 
         if before(dim) {
             return Ok(low.clone());
         }
-        let from_start = match dim.as_fixed() {
-            Some(n) if n < 0 => size.checked_add(dim).ok_or_else(overflow)?,
-            Some(_) => dim.clone(),
-            None if is_size(dim) => dim.clone(),
-            None => {
-                return Err(Reason::new(format!("a bound is {dim}, whose sign is not known; fix it"))
-                    .with(&[Setting::InputShapes]));
-            }
+        let from_start = match () {
+            () if is_size(dim) => dim.clone(),
+            () if dim.is_negative() => size.checked_add(dim).ok_or_else(overflow)?,
+            // One more size where the bound is negative, and no more where it is not.
+            () => below(dim, &one)
+                .and_then(|negative| dim.checked_add(&size.checked_mul(&negative)?))
+                .ok_or_else(overflow)?,
         };
         let not_below = if is_size(&from_start) { Some(from_start) } else { from_start.maximum(low) };
         not_below.and_then(|dim| dim.minimum(high)).ok_or_else(overflow)
@@ -160,12 +164,16 @@ fn split(call: &mut Call<'_, '_>) -> Translated {
 fn pad(call: &mut Call<'_, '_>) -> Translated {
     let mut x = call.value(0)?;
     let rank = call.ty(x).rank();
-    let (pads, value) = match call.attributes.ints("pads")? {
-        Some(pads) => (pads.to_vec(), call.attributes.float("value")?.unwrap_or(0.0)),
-        None => (
-            call.ints(1, "pads")?.ok_or_else(|| Reason::new("the pads are missing".into()))?,
-            pad_value(call)?,
-        ),
+    let constant = matches!(call.attributes.string("mode")?, None | Some("constant"));
+    let (mut pads, value) = match call.attributes.ints("pads")? {
+        Some(pads) => {
+            let pads = pads.iter().map(|&n| Dim::fixed(n)).collect();
+            (pads, call.attributes.float("value")?.unwrap_or(0.0))
+        }
+        None => {
+            let pads = if constant { call.dims(1, "pads")? } else { whole(call.ints(1, "pads")?) };
+            (pads.ok_or_else(|| Reason::new("the pads are missing".into()))?, pad_value(call)?)
+        }
     };
     let on = match call.ints(3, "axes")? {
         Some(list) => list.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?,
@@ -178,6 +186,11 @@ fn pad(call: &mut Call<'_, '_>) -> Translated {
             on.len()
         )));
     }
+    for (i, pad) in pads.iter_mut().enumerate().filter(|(_, pad)| pad.as_fixed().is_none()) {
+        let (axis, end) = (on[i % on.len()], i >= on.len());
+        x = widened(call, x, axis, end, std::mem::replace(pad, Dim::from(0)), value)?;
+    }
+    let pads: Vec<i64> = pads.iter().filter_map(Dim::as_fixed).collect();
     if call.attributes.string("mode")? == Some("wrap") {
         return wrapped(call, x, &on, &pads);
     }
@@ -213,6 +226,31 @@ fn pad(call: &mut Call<'_, '_>) -> Translated {
         return one(x);
     }
     one(call.op(Op::Pad(Pad { begin, end, mode }), &[x])?)
+}
+
+fn whole(numbers: Option<Vec<i64>>) -> Option<Vec<Dim>> {
+    numbers.map(|numbers| numbers.into_iter().map(Dim::fixed).collect())
+}
+
+/// With so many elements of a value, which depend on open dimensions, before an axis or at its end.
+pub(super) fn widened(
+    call: &mut Call<'_, '_>,
+    x: ValueId,
+    axis: usize,
+    end: bool,
+    count: Dim,
+    value: f32,
+) -> Result<ValueId, Reason> {
+    if !is_size(&count) {
+        let text = format!("pads axis {axis} by {count}, which may be negative; fix it");
+        return Err(Reason::new(text).with(&[Setting::InputShapes, Setting::Dims]));
+    }
+    let mut shape = call.shape(x);
+    shape[axis] = count;
+    let value = call.number(value.into(), call.ty(x).element);
+    let value = call.cast(value, call.ty(x).element)?;
+    let more = call.op(Op::Broadcast { shape }, &[value])?;
+    call.op(Op::Concat { axis }, &if end { [x, more] } else { [more, x] })
 }
 
 /// The elements of the other end before the first, and those of this end behind the last.

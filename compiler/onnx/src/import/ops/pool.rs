@@ -1,13 +1,13 @@
 //! Pools. Of 8-bit integers, a maximum is taken in f32, which holds them exactly.
 
 use super::super::call::{Call, Reason, Translated, one, overflow};
-use super::convolution::geometry;
+use super::convolution::{geometry, padded};
 use super::{Operator, operator};
 use crate::error::Setting;
 use twnc_ir::{Binary, Conv, Dim, ElementType, Geometry, Op, Pool, ReduceKind, Tensor, Unary, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
-    operator("MaxPool", 1, (1, 1), "max_pool", max_pool),
+    operator("MaxPool", 1, (1, 1), "max_pool; concat where a pad is open", max_pool),
     operator("AveragePool", 1, (1, 1), "average_pool", average_pool),
     operator("GlobalAveragePool", 1, (1, 1), "reduce_mean", |call| global(call, ReduceKind::Mean)),
     operator("LpPool", 6, (1, 1), "abs, mul or pow, reshape, conv, sqrt or pow", norm_pool),
@@ -27,7 +27,9 @@ fn max_pool(call: &mut Call<'_, '_>) -> Translated {
         return Err(Reason::new(format!("elements of type {element} are not supported; cast them to FLOAT")));
     }
     let x = call.cast(x, ElementType::F32)?;
-    let pool = pool(call, x)?;
+    let kernel = kernel(call, x)?;
+    let (x, geometry) = padded(call, x, &extents(&kernel), f32::NEG_INFINITY)?;
+    let pool = Pool { kernel, geometry, ceil: call.attributes.flag("ceil_mode", false)? };
     let y = call.op(Op::MaxPool(pool), &[x])?;
     one(call.cast(y, element)?)
 }
@@ -127,18 +129,26 @@ fn root(call: &mut Call<'_, '_>, x: ValueId, p: i64) -> Result<ValueId, Reason> 
 }
 
 fn pool(call: &Call<'_, '_>, x: ValueId) -> Result<Pool, Reason> {
+    let kernel = kernel(call, x)?;
+    let geometry = geometry(call, &extents(&kernel), &call.shape(x)[2..])?;
+    Ok(Pool { kernel, geometry, ceil: call.attributes.flag("ceil_mode", false)? })
+}
+
+/// The extents of a window, one for each spatial axis of an image.
+fn kernel(call: &Call<'_, '_>, x: ValueId) -> Result<Vec<usize>, Reason> {
     let Some(kernel) = call.attributes.sizes("kernel_shape")? else {
         return Err(Reason::new("attribute `kernel_shape` is missing".into()));
     };
-    let shape = call.shape(x);
-    let spatial = shape.get(2..).unwrap_or_default();
-    if kernel.len() != spatial.len() || kernel.contains(&0) {
+    let rank = call.ty(x).rank();
+    if rank < 2 || kernel.len() != rank - 2 || kernel.contains(&0) {
         return Err(Reason::new(format!(
             "kernel_shape {kernel:?} does not fit the spatial axes of {}",
             call.ty(x)
         )));
     }
-    let extents: Vec<Dim> = kernel.iter().map(|&n| Dim::from(n)).collect();
-    let geometry = geometry(call, &extents, spatial)?;
-    Ok(Pool { kernel, geometry, ceil: call.attributes.flag("ceil_mode", false)? })
+    Ok(kernel)
+}
+
+fn extents(kernel: &[usize]) -> Vec<Dim> {
+    kernel.iter().map(|&n| Dim::from(n)).collect()
 }

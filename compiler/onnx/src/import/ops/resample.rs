@@ -2,7 +2,9 @@
 //!
 //! Along each axis an element of the result is a few elements of the operand, each with a weight. One with the weight 1 is a `gather`, or, where each
 //! element stands so many times whatever the size of the axis, a `broadcast` along a new one; two are two `gather` and their weighted sum; more are a
-//! product with the matrix of the weights.
+//! product with the matrix of the weights. Where a size is open ([`open`]), the elements and weights are computed in the graph.
+
+mod open;
 
 use super::super::call::{Call, Reason, Translated, axis, one, overflow};
 use super::{Operator, operator};
@@ -10,7 +12,13 @@ use crate::error::Setting;
 use twnc_ir::{Binary, Data, Dim, Op, Tensor, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
-    operator("Resize", 10, (2, 4), "reshape, broadcast; gather, mul, add; matmul", resize),
+    operator(
+        "Resize",
+        10,
+        (2, 4),
+        "reshape, broadcast; gather, mul, add; matmul; iota, div, floor where a size is open",
+        resize,
+    ),
     operator("Upsample", 7, (1, 2), "reshape, broadcast; gather, mul, add", resize),
 ];
 
@@ -36,12 +44,16 @@ struct Manner<'m> {
     extrapolation: f32,
 }
 
+/// What one axis is to become.
+struct Target {
+    from: Dim,
+    to: Dim,
+    /// As the file says; else the quotient of the sizes, if it is known.
+    scale: Option<f32>,
+}
+
 /// How one axis is resized.
 struct Axis {
-    /// Its size, if it is not open.
-    from: Option<usize>,
-    /// The size of the result.
-    to: Dim,
     scale: f32,
     /// The part that is resized, as parts of the axis, of `tf_crop_and_resize`.
     region: (f32, f32),
@@ -65,11 +77,10 @@ fn resize(call: &mut Call<'_, '_>) -> Translated {
             return Err(Reason::new("the region (operand 1) does not have two numbers for each axis".into()));
         }
     };
-    let axes = targets(call, &shape, &on)?;
-    for ((&on, (scale, to)), region) in on.iter().zip(axes).zip(regions) {
-        let axis = Axis { from: shape[on].as_size(), to, scale, region };
-        if shape[on] != axis.to || crops {
-            x = resized(call, x, on, &manner, &axis)?;
+    let targets = targets(call, &shape, &on)?;
+    for ((&on, target), region) in on.iter().zip(targets).zip(regions) {
+        if target.from != target.to || crops {
+            x = resized(call, x, on, &manner, &target, region)?;
         }
     }
     one(x)
@@ -116,8 +127,8 @@ fn manner<'m>(call: &Call<'_, 'm>) -> Result<Manner<'m>, Reason> {
     })
 }
 
-/// The scale and the new size of each axis that is resized.
-fn targets(call: &Call<'_, '_>, shape: &[Dim], on: &[usize]) -> Result<Vec<(f32, Dim)>, Reason> {
+/// What each axis that is resized is to become.
+fn targets(call: &Call<'_, '_>, shape: &[Dim], on: &[usize]) -> Result<Vec<Target>, Reason> {
     let policy = call.attributes.string("keep_aspect_ratio_policy")?.unwrap_or("stretch");
     let operand = if call.opset < 11 { 1 } else { 2 };
     let scales = match call.attributes.floats("scales")? {
@@ -131,16 +142,13 @@ fn targets(call: &Call<'_, '_>, shape: &[Dim], on: &[usize]) -> Result<Vec<(f32,
         if scales.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
             return Err(Reason::new(format!("scales {scales:?} are not all positive numbers")));
         }
-        let size = |dim: &Dim, scale: f32| match dim.as_size() {
-            // The product is floored in f32, as ONNX's own implementation does.
-            Some(n) => Some(Dim::fixed((n as f32 * scale).floor() as i64)),
-            None if scale.fract() == 0.0 && scale < 1e6 => dim.checked_mul(&Dim::fixed(scale as i64)),
-            None => None,
-        };
-        let target = |(&axis, scale): (&usize, f32)| match size(&shape[axis], scale) {
-            Some(to) => Ok((scale, to)),
-            None => Err(Reason::new(format!("axis {axis} is open and its scale {scale}; fix it"))
-                .with(&[Setting::InputShapes])),
+        let target = |(&axis, scale): (&usize, f32)| match scaled(&shape[axis], scale) {
+            Some(to) => Ok(Target { from: shape[axis].clone(), to, scale: Some(scale) }),
+            None => {
+                let text =
+                    format!("axis {axis} of size {} is open and its scale {scale}; fix it", shape[axis]);
+                Err(Reason::new(text).with(&[Setting::InputShapes, Setting::Dims]))
+            }
         };
         return on.iter().zip(scales).map(target).collect();
     }
@@ -151,24 +159,30 @@ fn targets(call: &Call<'_, '_>, shape: &[Dim], on: &[usize]) -> Result<Vec<(f32,
         return kept_ratio(shape, on, &sizes, policy);
     }
     let target = |(&axis, to): (&usize, Dim)| {
-        let from = &shape[axis];
+        let from = shape[axis].clone();
+        let times = |n: &i64| from.checked_mul(&Dim::fixed(*n)).as_ref() == Some(&to);
         let scale = match (from.as_size(), to.as_size()) {
             (Some(from), Some(to)) if from > 0 => Some(to as f32 / from as f32),
-            _ => to
-                .floor_div(from)
-                .and_then(|n| n.as_fixed())
-                .filter(|&n| from.checked_mul(&Dim::fixed(n)) == Some(to.clone()))
-                .map(|n| n as f32),
+            _ => to.floor_div(&from).and_then(|n| n.as_fixed()).filter(times).map(|n| n as f32),
         };
-        scale.map(|scale| (scale, to)).ok_or_else(|| {
-            Reason::new(format!("axis {axis} of size {from} is open; fix it")).with(&[Setting::InputShapes])
-        })
+        Target { from, to, scale }
     };
-    on.iter().zip(sizes).map(target).collect()
+    Ok(on.iter().zip(sizes).map(target).collect())
+}
+
+/// A size times a scale, rounded down: if it is open, by a scale that is a whole number of 64ths.
+fn scaled(dim: &Dim, scale: f32) -> Option<Dim> {
+    if let Some(n) = dim.as_size() {
+        // The product is floored in f32, as ONNX's own implementation does.
+        return Some(Dim::fixed((n as f32 * scale).floor() as i64));
+    }
+    let part = (0..=6).map(|power| 1i64 << power).find(|&part| (scale * part as f32).fract() == 0.0)?;
+    let times = Some(scale * part as f32).filter(|&times| times < 1e6)?;
+    dim.checked_mul(&Dim::fixed(times as i64))?.floor_div(&Dim::fixed(part))
 }
 
 /// One scale for all axes: the largest with which no size is beyond what is asked for, or the smallest with which none is below.
-fn kept_ratio(shape: &[Dim], on: &[usize], sizes: &[Dim], policy: &str) -> Result<Vec<(f32, Dim)>, Reason> {
+fn kept_ratio(shape: &[Dim], on: &[usize], sizes: &[Dim], policy: &str) -> Result<Vec<Target>, Reason> {
     let pairs: Option<Vec<(usize, usize)>> = on
         .iter()
         .zip(sizes)
@@ -176,7 +190,7 @@ fn kept_ratio(shape: &[Dim], on: &[usize], sizes: &[Dim], policy: &str) -> Resul
         .collect();
     let Some(pairs) = pairs else {
         return Err(Reason::new("keep_aspect_ratio_policy needs the sizes of all axes; fix them".into())
-            .with(&[Setting::InputShapes]));
+            .with(&[Setting::InputShapes, Setting::Dims]));
     };
     let scales = pairs.iter().map(|&(from, to)| to as f32 / from as f32);
     let scale = match policy {
@@ -188,7 +202,10 @@ fn kept_ratio(shape: &[Dim], on: &[usize], sizes: &[Dim], policy: &str) -> Resul
     };
     Ok(pairs
         .iter()
-        .map(|&(from, _)| (scale, Dim::fixed((from as f32 * scale + 0.5).floor() as i64)))
+        .map(|&(from, _)| {
+            let to = Dim::fixed((from as f32 * scale + 0.5).floor() as i64);
+            Target { from: Dim::from(from), to, scale: Some(scale) }
+        })
         .collect())
 }
 
@@ -197,17 +214,21 @@ fn resized(
     x: ValueId,
     on: usize,
     manner: &Manner<'_>,
-    axis: &Axis,
+    target: &Target,
+    region: (f32, f32),
 ) -> Result<ValueId, Reason> {
     if manner.kernel == Kernel::Nearest
-        && let Some(times) = repeats(manner, axis)
+        && let Some(times) = target.scale.and_then(|scale| repeats(manner, scale))
     {
         return repeated(call, x, on, times);
     }
-    let (Some(from), Some(to)) = (axis.from, axis.to.as_size()) else {
-        return Err(Reason::new(format!("axis {on} is open, and this mode needs its size; fix it"))
-            .with(&[Setting::InputShapes]));
+    let Target { from, to, scale: Some(scale) } = target else {
+        return open::resized(call, x, on, manner, target);
     };
+    let (Some(from), Some(to)) = (from.as_size(), to.as_size()) else {
+        return open::resized(call, x, on, manner, target);
+    };
+    let axis = &Axis { scale: *scale, region };
     if to > MAX_SIZE {
         return Err(Reason::new(format!("resizes axis {on} from {from} to {to}, which is over {MAX_SIZE}")));
     }
@@ -272,14 +293,14 @@ fn position(coordinates: &str, axis: &Axis, i: usize, from: usize, to: usize) ->
 }
 
 /// The number of times that each element of the operand stands in the result, whatever its size.
-fn repeats(manner: &Manner<'_>, axis: &Axis) -> Option<i64> {
-    let whole = axis.scale.fract() == 0.0 && axis.scale >= 1.0 && axis.scale < 1e6;
+fn repeats(manner: &Manner<'_>, scale: f32) -> Option<i64> {
+    let whole = scale.fract() == 0.0 && scale >= 1.0 && scale < 1e6;
     let repeats = matches!(
         (manner.coordinates, manner.rounding),
         ("asymmetric", "floor")
             | ("half_pixel" | "half_pixel_symmetric", "round_prefer_floor" | "round_prefer_ceil")
     );
-    (whole && repeats).then_some(axis.scale as i64)
+    (whole && repeats).then_some(scale as i64)
 }
 
 fn rounded(at: f32, rounding: &str) -> f32 {

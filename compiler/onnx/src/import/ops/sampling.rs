@@ -151,7 +151,7 @@ fn axis_taps(
                 [(-1.0, part, false), (0.0, part, true), (1.0, rest, true), (2.0, rest, false)]
             {
                 let index = call.with_scalar(Binary::Add, below, offset)?;
-                taps.push((index, cubic(call, distance, near)?));
+                taps.push((index, cubic(call, distance, near, -0.75)?));
             }
             taps
         }
@@ -179,16 +179,15 @@ fn axis_taps(
 }
 
 /// `max(0, min(x, last))`
-fn within(call: &mut Call<'_, '_>, x: ValueId, last: ValueId) -> Result<ValueId, Reason> {
+pub(super) fn within(call: &mut Call<'_, '_>, x: ValueId, last: ValueId) -> Result<ValueId, Reason> {
     let low = call.with_scalar(Binary::Max, x, 0.0)?;
     call.binary(Binary::Min, low, last)
 }
 
-/// The weight of an element at a distance `d` (near) or `1 + d`, by the kernel of Keys with a = -0.75.
-fn cubic(call: &mut Call<'_, '_>, d: ValueId, near: bool) -> Result<ValueId, Reason> {
-    const A: f32 = -0.75;
-    // Coefficients of d³ down to 1: ((A + 2)d - (A + 3))d² + 1, and A(t³ - 5t² + 8t - 4) with t = 1 + d.
-    let coefficients = if near { [A + 2.0, -(A + 3.0), 0.0, 1.0] } else { [A, -2.0 * A, A, 0.0] };
+/// The weight of an element at a distance `d` (near) or `1 + d`, by the kernel of Keys with this parameter.
+pub(super) fn cubic(call: &mut Call<'_, '_>, d: ValueId, near: bool, a: f32) -> Result<ValueId, Reason> {
+    // Coefficients of d³ down to 1: ((a + 2)d - (a + 3))d² + 1, and a(t³ - 5t² + 8t - 4) with t = 1 + d.
+    let coefficients = if near { [a + 2.0, -(a + 3.0), 0.0, 1.0] } else { [a, -2.0 * a, a, 0.0] };
     let mut sum = call.scalar(coefficients[0]);
     for coefficient in &coefficients[1..] {
         let product = call.binary(Binary::Mul, sum, d)?;

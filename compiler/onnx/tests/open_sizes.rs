@@ -1,0 +1,232 @@
+//! What is computed of open sizes is what is computed of the same sizes when they are known: each model is imported twice, and both are evaluated.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod fixture;
+
+use fixture::{float, floats, graph, import, indices, int, ints, model, node, text, value};
+use onnx_protobuf::tensor_proto::DataType;
+use onnx_protobuf::{AttributeProto, ModelProto, NodeProto, TensorProto};
+use std::collections::BTreeMap;
+use twnc_ir::Tensor;
+use twnc_ir::eval::evaluate;
+
+/// A model whose input `x` has this shape.
+fn of(shape: &str, nodes: Vec<NodeProto>, constants: Vec<TensorProto>) -> ModelProto {
+    model(18, graph(nodes, vec![value("x", DataType::FLOAT, shape)], constants, &["y"]))
+}
+
+/// The shape and the elements of `y`, for an input whose elements are all different.
+fn run(model: &ModelProto, shape: &[usize]) -> Result<(Vec<usize>, Vec<f32>), String> {
+    let import = import(model).map_err(|error| error.to_string())?;
+    let elements = (0..shape.iter().product()).map(|i: usize| ((i * 37 + 11) % 101) as f32 / 8.0 - 5.0);
+    let x = Tensor::from_f32(shape.to_vec(), elements.collect()).unwrap();
+    let y = evaluate(&import.graph, &BTreeMap::from([("x".to_owned(), x)])).map_err(|e| e.to_string())?;
+    let y = &y["y"];
+    Ok((y.shape().to_vec(), y.as_f32().unwrap().to_vec()))
+}
+
+/// With `H` and `W` open, and with them fixed.
+fn both(height: usize, width: usize, nodes: &[NodeProto], constants: &[TensorProto], what: &str) {
+    let shape = [1, 2, height, width];
+    let fixed = of(&format!("1,2,{height},{width}"), nodes.to_vec(), constants.to_vec());
+    let fixed = run(&fixed, &shape).unwrap_or_else(|error| panic!("{what}, fixed: {error}"));
+    let open = of("1,2,H,W", nodes.to_vec(), constants.to_vec());
+    let open = run(&open, &shape).unwrap_or_else(|error| panic!("{what}, open: {error}"));
+    assert_eq!(open.0, fixed.0, "{what} at {height}x{width}: the shape");
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5;
+    assert!(open.1.iter().zip(&fixed.1).all(close), "{what} at {height}x{width}: {open:?} is not {fixed:?}");
+}
+
+const SIZES: [[usize; 2]; 4] = [[4, 6], [1, 5], [7, 3], [9, 2]];
+
+#[test]
+fn images_are_resized() {
+    let coordinates =
+        ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"];
+    let roundings = ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"];
+    let mut manners: Vec<Vec<AttributeProto>> = Vec::new();
+    for place in coordinates.map(|name| text("coordinate_transformation_mode", name)) {
+        manners
+            .extend(roundings.map(|rounding| {
+                vec![place.clone(), text("mode", "nearest"), text("nearest_mode", rounding)]
+            }));
+        manners.push(vec![place.clone(), text("mode", "linear")]);
+        manners.push(vec![place.clone(), text("mode", "cubic")]);
+        manners.push(vec![place, text("mode", "cubic"), float("cubic_coeff_a", -0.5)]);
+    }
+    // To sizes that are scaled, that are fixed, and that another value has.
+    let none = || [floats("r", &[0], &[]), floats("s", &[0], &[])];
+    let scaled = |by: [f32; 2]| vec![floats("r", &[0], &[]), floats("s", &[4], &[1.0, 1.0, by[0], by[1]])];
+    let [r, s] = none();
+    let fixed = vec![r, s, indices("z", &[1, 2, 5, 8])];
+    let pooled = |name: &str| {
+        let kernel =
+            vec![ints("kernel_shape", &[2, 2]), ints("strides", &[1, 1]), ints("pads", &[1, 1, 1, 1])];
+        [node("MaxPool", "pool", &["x"], &["p"], kernel), node("Shape", "shape", &["p"], &[name], vec![])]
+    };
+    for manner in &manners {
+        let what: Vec<_> = manner.iter().map(|a| String::from_utf8_lossy(&a.s).into_owned()).collect();
+        let what = what.join(" ");
+        let resize = |operands: &[&str]| node("Resize", "resize", operands, &["y"], manner.clone());
+        for [height, width] in SIZES {
+            for by in [[2.0, 3.0], [1.5, 0.75], [1.0, 2.25]] {
+                // What becomes empty is no image.
+                if height as f32 * by[0] >= 1.0 && width as f32 * by[1] >= 1.0 {
+                    both(
+                        height,
+                        width,
+                        &[resize(&["x", "r", "s"])],
+                        &scaled(by),
+                        &format!("{what} by {by:?}"),
+                    );
+                }
+            }
+            both(height, width, &[resize(&["x", "r", "s", "z"])], &fixed, &format!("{what} to a size"));
+            let mut nodes = pooled("z").to_vec();
+            nodes.push(resize(&["x", "r", "s", "z"]));
+            both(height, width, &nodes, &none(), &format!("{what} to another's size"));
+        }
+    }
+}
+
+#[test]
+fn images_are_padded_to_multiples() {
+    // `(4 - W % 4) % 4` columns behind each row, as window attention has it.
+    let nodes = [
+        node("Shape", "shape", &["x"], &["s"], vec![int("start", 3), int("end", 4)]),
+        node("Mod", "rest", &["s", "four"], &["m"], vec![]),
+        node("Sub", "other", &["four", "m"], &["o"], vec![]),
+        node("Mod", "pad", &["o", "four"], &["p"], vec![]),
+        node("Concat", "pads", &["zeros", "p"], &["pads"], vec![int("axis", 0)]),
+        node("Pad", "n", &["x", "pads", "value"], &["y"], vec![]),
+    ];
+    let constants =
+        [indices("four", &[4]), indices("zeros", &[0, 0, 1, 0, 0, 0, 0]), floats("value", &[], &[2.5])];
+    for [height, width] in SIZES {
+        both(height, width, &nodes, &constants, "padding");
+    }
+}
+
+/// With strides, what is padded depends on the size.
+#[test]
+fn windows_cover_all_of_an_image() {
+    for mode in ["SAME_UPPER", "SAME_LOWER"] {
+        for (kernel, stride) in [(3, 2), (2, 2), (3, 3), (1, 2), (5, 2), (4, 3)] {
+            let attributes = vec![
+                text("auto_pad", mode),
+                ints("strides", &[stride; 2]),
+                ints("kernel_shape", &[kernel; 2]),
+            ];
+            let taps = (2 * kernel * kernel) as usize;
+            let weight = (0..taps).map(|i| (i * 7 % 5) as f32 - 1.5).collect::<Vec<_>>();
+            let weight = [floats("w", &[1, 2, kernel, kernel], &weight)];
+            for [height, width] in SIZES {
+                let what = format!("{mode} {kernel}x{kernel}, stride {stride}");
+                let conv = node("Conv", "n", &["x", "w"], &["y"], attributes.clone());
+                both(height, width, &[conv], &weight, &what);
+                let pool = node("MaxPool", "n", &["x"], &["y"], attributes.clone());
+                both(height, width, &[pool], &[], &format!("a pool, {what}"));
+            }
+        }
+    }
+}
+
+/// Arithmetic on a size, of which the result is an end of a slice: with `W` open as it is with `W` fixed.
+#[test]
+fn sizes_are_computed() {
+    let two = |op: &str, a: &str, b: &str| vec![node(op, "n", &[a, b], &["e"], vec![])];
+    let cases: Vec<(&str, Vec<NodeProto>)> = vec![
+        ("w mod 3", two("Mod", "s", "three")),
+        ("-5 mod w", two("Mod", "minus", "s")),
+        ("5 mod w", two("Mod", "five", "s")),
+        ("-w", vec![node("Neg", "n", &["s"], &["e"], vec![])]),
+        (
+            "|3 - w|",
+            vec![node("Sub", "m", &["three", "s"], &["d"], vec![]), node("Abs", "n", &["d"], &["e"], vec![])],
+        ),
+        (
+            "(w - 5) / 3, towards zero",
+            vec![
+                node("Sub", "m", &["s", "five"], &["d"], vec![]),
+                node("Div", "n", &["d", "three"], &["e"], vec![]),
+            ],
+        ),
+        (
+            "3 (w - 5) / 3",
+            vec![
+                node("Sub", "m", &["s", "five"], &["d"], vec![]),
+                node("Mul", "k", &["d", "three"], &["k"], vec![]),
+                node("Div", "n", &["k", "three"], &["e"], vec![]),
+            ],
+        ),
+        (
+            "w + 5 > 3 ? w : 3",
+            vec![
+                node("Add", "m", &["s", "five"], &["d"], vec![]),
+                node("Greater", "g", &["d", "three"], &["g"], vec![]),
+                node("Where", "n", &["g", "s", "three"], &["e"], vec![]),
+            ],
+        ),
+        (
+            "w + 5 <= 3 ? w : 3",
+            vec![
+                node("Add", "m", &["s", "five"], &["d"], vec![]),
+                node("LessOrEqual", "g", &["d", "three"], &["g"], vec![]),
+                node("Where", "n", &["g", "s", "three"], &["e"], vec![]),
+            ],
+        ),
+    ];
+    for (what, arithmetic) in cases {
+        let shape = node("Shape", "shape", &["x"], &["s"], vec![int("start", 3), int("end", 4)]);
+        let slice = node("Slice", "slice", &["x", "zero", "e", "last"], &["y"], vec![]);
+        let nodes: Vec<_> = [shape].into_iter().chain(arithmetic).chain([slice]).collect();
+        let constants = [("zero", 0), ("last", 3), ("three", 3), ("five", 5), ("minus", -5)];
+        let constants = constants.map(|(name, number)| indices(name, &[number]));
+        for width in [1, 2, 3, 4, 5, 7, 9] {
+            both(2, width, &nodes, &constants, what);
+        }
+    }
+}
+
+/// What cannot be told says which node it is, and what to fix.
+#[test]
+fn what_is_not_followed_is_named() {
+    let nodes = vec![
+        node("Shape", "shape", &["x"], &["s"], vec![int("start", 2), int("end", 3)]),
+        node("Cast", "float", &["s"], &["f"], vec![int("to", 1)]),
+        node("Mul", "third", &["f", "third"], &["t"], vec![]),
+        node("Cast", "back", &["t"], &["e"], vec![int("to", 7)]),
+        node("Slice", "slice", &["x", "zero", "e", "two"], &["y"], vec![]),
+    ];
+    let constants = vec![floats("third", &[], &[0.3]), indices("zero", &[0]), indices("two", &[2])];
+    let error = import(&of("1,2,H,W", nodes, constants)).unwrap_err().to_string();
+    let expected = "ends (operand 2) is computed from open dimensions by node `float` (Cast), which is not followed; fix them";
+    assert!(error.contains(expected), "{error}");
+    let nodes = vec![
+        node("ReduceMax", "max", &["x"], &["m"], vec![int("keepdims", 0)]),
+        node("Cast", "whole", &["m"], &["e"], vec![int("to", 7)]),
+        node("Slice", "slice", &["x", "zero", "e", "two"], &["y"], vec![]),
+    ];
+    let error = import(&of("1,2,H,W", nodes, vec![indices("zero", &[0]), indices("two", &[2])])).unwrap_err();
+    assert!(error.to_string().contains("is computed from data"), "{error}");
+    let antialias = vec![node(
+        "Resize",
+        "n",
+        &["x", "r", "s", "z"],
+        &["y"],
+        vec![text("mode", "linear"), int("antialias", 1)],
+    )];
+    let constants = vec![floats("r", &[0], &[]), floats("s", &[0], &[]), indices("z", &[1, 2, 4, 5])];
+    let error = import(&of("1,2,H,5", antialias, constants)).unwrap_err().to_string();
+    assert!(error.contains("those of axis 2 are open; fix `H`"), "{error}");
+    let nodes = vec![
+        node("Shape", "shape", &["x"], &["s"], vec![int("start", 3), int("end", 4)]),
+        node("Sub", "less", &["s", "five"], &["l"], vec![]),
+        node("Concat", "pads", &["zeros", "l"], &["pads"], vec![int("axis", 0)]),
+        node("Pad", "n", &["x", "pads"], &["y"], vec![]),
+    ];
+    let constants = vec![indices("five", &[5]), indices("zeros", &[0, 0, 0, 0, 0, 0, 0])];
+    let error = import(&of("1,2,H,W", nodes, constants)).unwrap_err().to_string();
+    assert!(error.contains("pads axis 3 by W-5, which may be negative; fix it"), "{error}");
+}
