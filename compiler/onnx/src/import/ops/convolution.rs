@@ -2,13 +2,12 @@
 
 use super::super::attributes::Attributes;
 use super::super::call::{Call, Reason, Translated, one, overflow};
-use super::movement::widened;
 use super::{Operator, operator};
 use crate::error::Setting;
-use twnc_ir::{Binary, Conv, Dim, Geometry, Op, ValueId};
+use twnc_ir::{Binary, Conv, Dim, Geometry, Op, Pad, PadMode, ValueId};
 
 pub(super) const OPERATORS: &[Operator] =
-    &[operator("Conv", 1, (2, 3), "conv, add; concat where a pad is open", conv)];
+    &[operator("Conv", 1, (2, 3), "conv, add; pad, slice where a pad is open", conv)];
 
 fn conv(call: &mut Call<'_, '_>) -> Translated {
     one(convolved(call)?)
@@ -50,24 +49,41 @@ pub(super) fn padded(
     kernel: &[Dim],
     value: f32,
 ) -> Result<(ValueId, Geometry), Reason> {
-    let spatial = call.shape(x).split_off(2);
-    let (mut geometry, same) = movement(call, kernel, &spatial)?;
-    for (axis, [begin, end]) in same.into_iter().enumerate() {
+    let shape = call.shape(x);
+    let (mut geometry, same) = movement(call, kernel, &shape[2..])?;
+    let mut around = vec![0; shape.len()];
+    let mut parts = vec![];
+    for (axis, Same { begin, end, reach, covered }) in same.into_iter().enumerate() {
         match (begin.as_size(), end.as_size()) {
             (Some(begin), Some(end)) => (geometry.pads_begin[axis], geometry.pads_end[axis]) = (begin, end),
             _ => {
-                x = widened(call, x, axis + 2, false, begin, value)?;
-                x = widened(call, x, axis + 2, true, end, value)?;
+                // As much as there can be on either side, of which what is covered is taken: so its size is one that divides.
+                let most = reach.as_size().ok_or_else(|| open_kernel(&reach))? / 2;
+                around[axis + 2] = most;
+                let start = Dim::from(most).checked_sub(&begin).ok_or_else(overflow)?;
+                parts.push((axis + 2, start, covered));
             }
         }
     }
+    if !parts.is_empty() {
+        let pad = Pad { begin: around.clone(), end: around, mode: PadMode::Constant(value) };
+        x = call.op(Op::Pad(pad), &[x])?;
+    }
+    for (axis, start, size) in parts {
+        x = call.slice(x, axis, start, size, 1)?;
+    }
     Ok((x, geometry))
+}
+
+fn open_kernel(reach: &Dim) -> Reason {
+    Reason::new(format!("auto_pad needs the size of the window, which is {reach}; fix it"))
+        .with(&[Setting::InputShapes, Setting::Dims])
 }
 
 /// The same, where padding is not elements.
 pub(super) fn geometry(call: &Call<'_, '_>, kernel: &[Dim], spatial: &[Dim]) -> Result<Geometry, Reason> {
     let (mut geometry, same) = movement(call, kernel, spatial)?;
-    for (axis, [begin, end]) in same.iter().enumerate() {
+    for (axis, Same { begin, end, .. }) in same.iter().enumerate() {
         let (Some(begin), Some(end)) = (begin.as_size(), end.as_size()) else {
             let size = &spatial[axis];
             let text =
@@ -79,12 +95,17 @@ pub(super) fn geometry(call: &Call<'_, '_>, kernel: &[Dim], spatial: &[Dim]) -> 
     Ok(geometry)
 }
 
-/// The geometry but for what `auto_pad` pads, and that for each axis, at its begin and its end.
-fn movement(
-    call: &Call<'_, '_>,
-    kernel: &[Dim],
-    spatial: &[Dim],
-) -> Result<(Geometry, Vec<[Dim; 2]>), Reason> {
+/// What `auto_pad` pads an axis by.
+struct Same {
+    begin: Dim,
+    end: Dim,
+    /// What a window covers, and all windows do.
+    reach: Dim,
+    covered: Dim,
+}
+
+/// The geometry but for what `auto_pad` pads, and that for each axis.
+fn movement(call: &Call<'_, '_>, kernel: &[Dim], spatial: &[Dim]) -> Result<(Geometry, Vec<Same>), Reason> {
     let rank = spatial.len();
     let a = &call.attributes;
     let (strides, dilations) = (list(a, "strides", rank, 1)?, list(a, "dilations", rank, 1)?);
@@ -99,9 +120,12 @@ fn movement(
         mode @ ("SAME_UPPER" | "SAME_LOWER") => {
             pads.fill(0);
             for axis in 0..rank {
-                let halves = same_padding(&spatial[axis], &kernel[axis], strides[axis], dilations[axis]);
-                let [smaller, larger] = halves.ok_or_else(overflow)?;
-                same.push(if mode == "SAME_UPPER" { [smaller, larger] } else { [larger, smaller] });
+                let mut this = Same::of(&spatial[axis], &kernel[axis], strides[axis], dilations[axis])
+                    .ok_or_else(overflow)?;
+                if mode == "SAME_LOWER" {
+                    std::mem::swap(&mut this.begin, &mut this.end);
+                }
+                same.push(this);
             }
         }
         other => return Err(Reason::new(format!("attribute `auto_pad` is `{other}`"))),
@@ -110,14 +134,17 @@ fn movement(
     Ok((Geometry { strides, dilations, pads_begin: pads, pads_end }, same))
 }
 
-/// What must be padded for `size / stride` windows, rounded up, in halves of which the second may be one more.
-fn same_padding(size: &Dim, kernel: &Dim, stride: usize, dilation: usize) -> Option<[Dim; 2]> {
-    let (one, zero, two) = (Dim::from(1), Dim::from(0), Dim::from(2));
-    let windows = size.ceil_div(&Dim::from(stride))?;
-    let reach = kernel.checked_sub(&one)?.checked_mul(&Dim::from(dilation))?.checked_add(&one)?;
-    let covered = windows.checked_sub(&one)?.checked_mul(&Dim::from(stride))?.checked_add(&reach)?;
-    let total = covered.checked_sub(size)?.maximum(&zero)?;
-    Some([total.floor_div(&two)?, total.checked_add(&one)?.floor_div(&two)?])
+impl Same {
+    /// For `size / stride` windows, rounded up; the end may get one more than the begin.
+    fn of(size: &Dim, kernel: &Dim, stride: usize, dilation: usize) -> Option<Same> {
+        let (one, zero, two) = (Dim::from(1), Dim::from(0), Dim::from(2));
+        let windows = size.ceil_div(&Dim::from(stride))?;
+        let reach = kernel.checked_sub(&one)?.checked_mul(&Dim::from(dilation))?.checked_add(&one)?;
+        let covered = windows.checked_sub(&one)?.checked_mul(&Dim::from(stride))?.checked_add(&reach)?;
+        let total = covered.checked_sub(size)?.maximum(&zero)?;
+        let (begin, end) = (total.floor_div(&two)?, total.checked_add(&one)?.floor_div(&two)?);
+        Some(Same { begin, end, reach, covered })
+    }
 }
 
 /// An attribute of so many sizes, or as many times the default.

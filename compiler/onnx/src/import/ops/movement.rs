@@ -233,7 +233,7 @@ fn whole(numbers: Option<Vec<i64>>) -> Option<Vec<Dim>> {
 }
 
 /// With so many elements of a value, which depend on open dimensions, before an axis or at its end.
-pub(super) fn widened(
+fn widened(
     call: &mut Call<'_, '_>,
     x: ValueId,
     axis: usize,

@@ -7,7 +7,7 @@ use crate::error::Setting;
 use twnc_ir::{Binary, Conv, Dim, ElementType, Geometry, Op, Pool, ReduceKind, Tensor, Unary, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
-    operator("MaxPool", 1, (1, 1), "max_pool; concat where a pad is open", max_pool),
+    operator("MaxPool", 1, (1, 1), "max_pool; pad, slice where a pad is open", max_pool),
     operator("AveragePool", 1, (1, 1), "average_pool", average_pool),
     operator("GlobalAveragePool", 1, (1, 1), "reduce_mean", |call| global(call, ReduceKind::Mean)),
     operator("LpPool", 6, (1, 1), "abs, mul or pow, reshape, conv, sqrt or pow", norm_pool),
