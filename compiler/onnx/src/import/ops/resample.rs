@@ -294,7 +294,7 @@ fn position(coordinates: &str, axis: &Axis, i: usize, from: usize, to: usize) ->
 
 /// The number of times that each element of the operand stands in the result, whatever its size.
 fn repeats(manner: &Manner<'_>, scale: f32) -> Option<i64> {
-    let whole = scale.fract() == 0.0 && scale >= 1.0 && scale < 1e6;
+    let whole = scale.fract() == 0.0 && (1.0..1e6).contains(&scale);
     let repeats = matches!(
         (manner.coordinates, manner.rounding),
         ("asymmetric", "floor")
