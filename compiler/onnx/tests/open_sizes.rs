@@ -140,6 +140,12 @@ fn sizes_are_computed() {
         ("w mod 3", two("Mod", "s", "three")),
         ("-5 mod w", two("Mod", "minus", "s")),
         ("5 mod w", two("Mod", "five", "s")),
+        ("w², and w to the power of 1", {
+            let mut nodes = two("Pow", "s", "two");
+            nodes[0].output = vec!["square".into()];
+            nodes.extend(two("Pow", "square", "one"));
+            nodes
+        }),
         ("-w", vec![node("Neg", "n", &["s"], &["e"], vec![])]),
         (
             "|3 - w|",
@@ -181,7 +187,8 @@ fn sizes_are_computed() {
         let shape = node("Shape", "shape", &["x"], &["s"], vec![int("start", 3), int("end", 4)]);
         let slice = node("Slice", "slice", &["x", "zero", "e", "last"], &["y"], vec![]);
         let nodes: Vec<_> = [shape].into_iter().chain(arithmetic).chain([slice]).collect();
-        let constants = [("zero", 0), ("last", 3), ("three", 3), ("five", 5), ("minus", -5)];
+        let constants =
+            [("zero", 0), ("last", 3), ("three", 3), ("one", 1), ("two", 2), ("five", 5), ("minus", -5)];
         let constants = constants.map(|(name, number)| indices(name, &[number]));
         for width in [1, 2, 3, 4, 5, 7, 9] {
             both(2, width, &nodes, &constants, what);

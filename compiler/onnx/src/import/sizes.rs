@@ -121,6 +121,7 @@ pub fn fold(call: &Call<'_, '_>) -> Result<Option<Vec<Known>>, Reason> {
             let truncated = call.attributes.flag("fmod", false)?;
             elementwise(a, b, a.element, |a, b| remainder(a, b, truncated))
         }
+        ("Pow", [a, b]) => elementwise(a, b, a.element, power),
         ("Neg", [x]) => elementwise(x, x, x.element, |x, _| negative(x)),
         ("Abs", [x]) => elementwise(x, x, x.element, |x, _| x.maximum(&negative(x)?)),
         ("Min", [a, b]) => elementwise(a, b, a.element, |a, b| a.minimum(b)),
@@ -182,6 +183,12 @@ fn least(dim: &Dim) -> Option<i64> {
 
 fn negative(x: &Dim) -> Option<Dim> {
     x.checked_mul(&Dim::fixed(-1))
+}
+
+/// Whole powers up to the fourth, beyond which no size goes.
+fn power(a: &Dim, b: &Dim) -> Option<Dim> {
+    let times = b.as_fixed().filter(|times| (0..=4).contains(times))?;
+    (0..times).try_fold(Dim::fixed(1), |product, _| product.checked_mul(a))
 }
 
 /// Rounded towards zero.
