@@ -46,16 +46,21 @@ def line(name, tensor):
     print(name, *(f"{x:.7g}" for x in tensor.flatten().tolist()))
 
 
-torch.set_num_threads(1)
-OPTIMISERS = {
-    "sgd": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9),
-    "adam": lambda groups: torch.optim.Adam(groups, lr=0.01),
-}
-for name, optimiser in OPTIMISERS.items():
-    x, start, results = train(optimiser)
-    if name == "sgd":
-        line("x", x)
-        line("w1", start["w1"])
-        line("w2", start["w2"])
-    for what, tensor in results.items():
-        line(f"{name}.{what}", tensor)
+def main():
+    torch.set_num_threads(1)
+    OPTIMISERS = {
+        "sgd": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9),
+        "adam": lambda groups: torch.optim.Adam(groups, lr=0.01),
+    }
+    for name, optimiser in OPTIMISERS.items():
+        x, start, results = train(optimiser)
+        if name == "sgd":
+            line("x", x)
+            line("w1", start["w1"])
+            line("w2", start["w2"])
+        for what, tensor in results.items():
+            line(f"{name}.{what}", tensor)
+
+
+if __name__ == "__main__":
+    main()

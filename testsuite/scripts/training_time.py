@@ -21,19 +21,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from pytorch_training import Ternary
+
 MODEL = pathlib.Path(__file__).resolve().parents[1] / "models" / "lenet5_float.onnx"
 BATCH = 64
-
-
-class Ternary(torch.autograd.Function):
-    @staticmethod
-    def forward(_, weight):
-        mask = (weight.abs() > 0.7 * weight.abs().mean()).float()
-        return (weight.abs() * mask).sum() / mask.sum() * weight.sign() * mask
-
-    @staticmethod
-    def backward(_, gradient):
-        return gradient
 
 
 class Convolution(nn.Conv2d):

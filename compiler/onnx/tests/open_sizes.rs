@@ -139,6 +139,13 @@ fn sizes_are_computed() {
     let cases: Vec<(&str, Vec<NodeProto>)> = vec![
         ("w mod 3", two("Mod", "s", "three")),
         ("-5 mod w", two("Mod", "minus", "s")),
+        (
+            "(w - 5) mod 3, with the sign of w - 5",
+            vec![
+                node("Sub", "m", &["s", "five"], &["d"], vec![]),
+                node("Mod", "n", &["d", "three"], &["e"], vec![int("fmod", 1)]),
+            ],
+        ),
         ("5 mod w", two("Mod", "five", "s")),
         ("w², and w to the power of 1", {
             let mut nodes = two("Pow", "s", "two");
@@ -225,8 +232,11 @@ fn what_is_not_followed_is_named() {
         vec![text("mode", "linear"), int("antialias", 1)],
     )];
     let constants = vec![floats("r", &[0], &[]), floats("s", &[0], &[]), indices("z", &[1, 2, 4, 5])];
-    let error = import(&of("1,2,H,5", antialias, constants)).unwrap_err().to_string();
+    let error = import(&of("1,2,H,5", antialias, constants.clone())).unwrap_err().to_string();
     assert!(error.contains("those of axis 2 are open; fix `H`"), "{error}");
+    let resize = vec![node("Resize", "n", &["x", "r", "s", "z"], &["y"], vec![text("mode", "linear")])];
+    let error = import(&of("1,2,0,5", resize, constants)).unwrap_err().to_string();
+    assert!(error.contains("axis 2 is empty"), "{error}");
     let nodes = vec![
         node("Shape", "shape", &["x"], &["s"], vec![int("start", 3), int("end", 4)]),
         node("Sub", "less", &["s", "five"], &["l"], vec![]),

@@ -92,9 +92,14 @@ impl Call<'_, '_> {
     ) -> Result<ValueId, Reason> {
         let numbers = self.op(Op::Iota { size: size.clone() }, &[])?;
         let numbers = self.cast(numbers, element)?;
+        self.along(numbers, axis, rank)
+    }
+
+    /// A vector along one axis of a tensor of `rank` axes, with all other axes of size 1.
+    pub fn along(&mut self, x: ValueId, axis: usize, rank: usize) -> Result<ValueId, Reason> {
         let mut shape = vec![Dim::from(1); rank];
-        shape[axis] = size.clone();
-        self.reshape(numbers, shape)
+        shape[axis] = self.shape(x).swap_remove(0);
+        self.reshape(x, shape)
     }
 
     /// Indices of which negative ones count from the end, as ones that do not.

@@ -234,11 +234,10 @@ fn at_least(a: &Dim, b: &Dim, more: i64) -> Option<Dim> {
 
 /// Whether two are equal, if that is certain.
 fn equal(a: &Dim, b: &Dim) -> Option<Dim> {
-    let one = Dim::fixed(1);
-    let above = |x: &Dim, y: &Dim| Some(x.checked_sub(y)?.checked_sub(&one)?.is_nonnegative());
+    let above = |x: &Dim, y: &Dim| at_least(x, y, 1) == Some(Dim::fixed(1));
     match () {
-        () if a == b => Some(one),
-        () if above(a, b)? || above(b, a)? => Some(Dim::fixed(0)),
+        () if a == b => Some(Dim::fixed(1)),
+        () if above(a, b) || above(b, a) => Some(Dim::fixed(0)),
         () => None,
     }
 }

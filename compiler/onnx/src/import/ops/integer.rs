@@ -46,11 +46,7 @@ fn along(call: &mut Call<'_, '_>, x: ValueId, axis: usize, rank: usize) -> Resul
     let shape = call.shape(x);
     match shape.as_slice() {
         [size] if *size == Dim::from(1) => call.reshape(x, vec![]),
-        [size] if axis < rank => {
-            let mut along = vec![Dim::from(1); rank];
-            along[axis] = size.clone();
-            call.reshape(x, along)
-        }
+        [_] if axis < rank => call.along(x, axis, rank),
         _ => Ok(x),
     }
 }

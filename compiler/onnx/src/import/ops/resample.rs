@@ -222,6 +222,9 @@ fn resized(
     {
         return repeated(call, x, on, times);
     }
+    if target.from == Dim::from(0) {
+        return Err(Reason::new(format!("axis {on} is empty")));
+    }
     let Target { from, to, scale: Some(scale) } = target else {
         return open::resized(call, x, on, manner, target);
     };
@@ -232,9 +235,7 @@ fn resized(
     if to > MAX_SIZE {
         return Err(Reason::new(format!("resizes axis {on} from {from} to {to}, which is over {MAX_SIZE}")));
     }
-    let Some(last) = from.checked_sub(1) else {
-        return Err(Reason::new(format!("axis {on} is empty")));
-    };
+    let last = from - 1;
     let positions: Vec<f32> = (0..to).map(|i| position(manner.coordinates, axis, i, from, to)).collect();
     let y = match manner.kernel {
         Kernel::Nearest => {

@@ -22,7 +22,7 @@ pub(super) const OPERATORS: &[Operator] = &[
 ];
 
 /// Taps of places along one axis: indices (f32, whole numbers inside of the axis) and weights, all of the places' shape.
-type Taps = Vec<(ValueId, ValueId)>;
+pub(super) type Taps = Vec<(ValueId, ValueId)>;
 
 /// `[N,C,s..]` as `[N·s.., C]`, and the sizes `s`.
 fn rows_of_channels(call: &mut Call<'_, '_>, x: ValueId) -> Result<(ValueId, Vec<Dim>), Reason> {
@@ -142,19 +142,7 @@ fn axis_taps(
             let rest = call.binary(Binary::Sub, unit, part)?;
             vec![(below, rest), (above, part)]
         }
-        "cubic" | "bicubic" => {
-            let below = call.unary(Unary::Floor, place)?;
-            let part = call.binary(Binary::Sub, place, below)?;
-            let rest = call.binary(Binary::Sub, unit, part)?;
-            let mut taps = vec![];
-            for (offset, distance, near) in
-                [(-1.0, part, false), (0.0, part, true), (1.0, rest, true), (2.0, rest, false)]
-            {
-                let index = call.with_scalar(Binary::Add, below, offset)?;
-                taps.push((index, cubic(call, distance, near, -0.75)?));
-            }
-            taps
-        }
+        "cubic" | "bicubic" => cubic_taps(call, place, -0.75)?,
         other => return Err(Reason::new(format!("attribute `mode` is `{other}`"))),
     };
     let mut taps = vec![];
@@ -184,8 +172,24 @@ pub(super) fn within(call: &mut Call<'_, '_>, x: ValueId, last: ValueId) -> Resu
     call.binary(Binary::Min, low, last)
 }
 
+/// The four taps around places, by the kernel of Keys with this parameter; indices may be outside of the axis.
+pub(super) fn cubic_taps(call: &mut Call<'_, '_>, place: ValueId, a: f32) -> Result<Taps, Reason> {
+    let below = call.unary(Unary::Floor, place)?;
+    let part = call.binary(Binary::Sub, place, below)?;
+    let unit = call.scalar(1.0);
+    let rest = call.binary(Binary::Sub, unit, part)?;
+    let mut taps = vec![];
+    for (offset, distance, near) in
+        [(-1.0, part, false), (0.0, part, true), (1.0, rest, true), (2.0, rest, false)]
+    {
+        let index = call.with_scalar(Binary::Add, below, offset)?;
+        taps.push((index, cubic(call, distance, near, a)?));
+    }
+    Ok(taps)
+}
+
 /// The weight of an element at a distance `d` (near) or `1 + d`, by the kernel of Keys with this parameter.
-pub(super) fn cubic(call: &mut Call<'_, '_>, d: ValueId, near: bool, a: f32) -> Result<ValueId, Reason> {
+fn cubic(call: &mut Call<'_, '_>, d: ValueId, near: bool, a: f32) -> Result<ValueId, Reason> {
     // Coefficients of d³ down to 1: ((a + 2)d - (a + 3))d² + 1, and a(t³ - 5t² + 8t - 4) with t = 1 + d.
     let coefficients = if near { [a + 2.0, -(a + 3.0), 0.0, 1.0] } else { [a, -2.0 * a, a, 0.0] };
     let mut sum = call.scalar(coefficients[0]);
@@ -221,7 +225,7 @@ fn reflected(
     call.with_scalar(Binary::Add, place, low)
 }
 
-fn summed(call: &mut Call<'_, '_>, values: Vec<ValueId>, f: Binary) -> Result<ValueId, Reason> {
+pub(super) fn summed(call: &mut Call<'_, '_>, values: Vec<ValueId>, f: Binary) -> Result<ValueId, Reason> {
     let mut values = values.into_iter();
     let first = values.next().ok_or_else(|| Reason::new("has nothing to sum".into()))?;
     values.try_fold(first, |a, b| call.binary(f, a, b))

@@ -1,12 +1,12 @@
 //! Resampling along an axis one of whose sizes is open: the places are computed in the graph, by the same formulas and in the same order as
 //! those that are known while importing.
 
-use super::super::sampling::{cubic, within};
+use super::super::sampling::{cubic_taps, summed, within};
 use super::{Call, Kernel, Manner, Reason, Target};
 use crate::error::Setting;
 use std::collections::BTreeSet;
 use twnc_ir::dim::DimNode;
-use twnc_ir::{Binary, Dim, ElementType, Op, Unary, ValueId};
+use twnc_ir::{Binary, ElementType, Op, Unary, ValueId};
 
 /// A difference that is smaller than any of two whole numbers, and no zero to divide by.
 const TINY: f32 = 1e-9;
@@ -33,35 +33,26 @@ pub(super) fn resized(
     match manner.kernel {
         Kernel::Nearest => {
             let nearest = rounded(call, place, manner.rounding)?;
-            taken(call, x, on, nearest, last)
+            let nearest = within(call, nearest, last)?;
+            taken(call, x, on, nearest)
         }
         Kernel::Linear => {
             let place = within(call, place, last)?;
             let (below, above) = (call.unary(Unary::Floor, place)?, ceiling(call, place)?);
             let part = call.binary(Binary::Sub, place, below)?;
-            let (below, above) = (taken(call, x, on, below, last)?, taken(call, x, on, above, last)?);
+            let (below, above) = (taken(call, x, on, below)?, taken(call, x, on, above)?);
             let difference = call.binary(Binary::Sub, above, below)?;
             let part = weighted(call, difference, on, part)?;
             call.binary(Binary::Add, below, part)
         }
         Kernel::Cubic(a) => {
-            let below = call.unary(Unary::Floor, place)?;
-            let part = call.binary(Binary::Sub, place, below)?;
-            let one = call.scalar(1.0);
-            let rest = call.binary(Binary::Sub, one, part)?;
-            let mut sum = None;
-            for (offset, distance, near) in
-                [(-1.0, part, false), (0.0, part, true), (1.0, rest, true), (2.0, rest, false)]
-            {
-                let index = call.with_scalar(Binary::Add, below, offset)?;
-                let (element, weight) = (taken(call, x, on, index, last)?, cubic(call, distance, near, a)?);
-                let element = weighted(call, element, on, weight)?;
-                sum = Some(match sum {
-                    Some(sum) => call.binary(Binary::Add, sum, element)?,
-                    None => element,
-                });
+            let mut parts = vec![];
+            for (index, weight) in cubic_taps(call, place, a)? {
+                let index = within(call, index, last)?;
+                let element = taken(call, x, on, index)?;
+                parts.push(weighted(call, element, on, weight)?);
             }
-            sum.ok_or_else(|| Reason::new("a kernel without elements".into()))
+            summed(call, parts, Binary::Add)
         }
     }
 }
@@ -130,24 +121,15 @@ fn ceiling(call: &mut Call<'_, '_>, x: ValueId) -> Result<ValueId, Reason> {
     call.unary(Unary::Neg, x)
 }
 
-/// The elements along an axis at whole numbers, or the one at the edge where there is none.
-fn taken(
-    call: &mut Call<'_, '_>,
-    x: ValueId,
-    axis: usize,
-    index: ValueId,
-    last: ValueId,
-) -> Result<ValueId, Reason> {
-    let index = within(call, index, last)?;
+/// The elements along an axis at whole numbers.
+fn taken(call: &mut Call<'_, '_>, x: ValueId, axis: usize, index: ValueId) -> Result<ValueId, Reason> {
     let index = call.cast(index, ElementType::I64)?;
     call.op(Op::Gather { axis }, &[x, index])
 }
 
 /// Each element times the weight of its place along an axis.
 fn weighted(call: &mut Call<'_, '_>, x: ValueId, axis: usize, weights: ValueId) -> Result<ValueId, Reason> {
-    let mut shape = vec![Dim::from(1); call.ty(x).rank()];
-    shape[axis] = call.shape(weights)[0].clone();
-    let weights = call.reshape(weights, shape)?;
+    let weights = call.along(weights, axis, call.ty(x).rank())?;
     call.binary(Binary::Mul, x, weights)
 }
 
