@@ -306,3 +306,45 @@ fn parameters_that_are_refused() {
         }
     }
 }
+
+/// A weight that PyTorch's exporter standardises by a batch normalisation of it alone, which is small enough to be computed while importing or not. The
+/// other results are what training would go on with.
+#[test]
+fn weights_are_standardised() {
+    for taps in [4usize, 400] {
+        let elements: Vec<f32> = (0..3 * taps).map(|i| ((i * 37 + 5) % 97) as f32 / 16.0 - 2.0).collect();
+        let three = |name: &str, v: [f32; 3]| floats(name, &[3], &v);
+        let (gain, bias, mean, variance) =
+            ([2.0, 0.5, -1.0], [0.0, 1.0, 3.0], [0.25, 0.0, 1.0], [1.0, 2.0, 0.5]);
+        let parameters = vec![
+            floats("w", &[1, 3, taps as i64], &elements),
+            three("gain", gain),
+            three("bias", bias),
+            three("mean", mean),
+            three("variance", variance),
+        ];
+        let operands = ["w", "gain", "bias", "mean", "variance"];
+        let attributes = vec![int("training_mode", 1), float("epsilon", 0.01), float("momentum", 0.75)];
+        let normal = node("BatchNormalization", "n", &operands, &["y", "m", "v"], attributes);
+        let results = ["y", "m", "v"].map(|name| value(name, DataType::FLOAT, ""));
+        let mut graph = fixture::graph(vec![normal], vec![], parameters, &["y", "m", "v"]);
+        graph.output = results.to_vec();
+        let graph = import(&model(15, graph)).unwrap().graph;
+        let found = twnc_ir::eval::evaluate(&graph, &std::collections::BTreeMap::new()).unwrap();
+        let close = |name: &str, i: usize, expected: f64| {
+            let got = f64::from(found[name].as_f32().unwrap()[i]);
+            assert!((got - expected).abs() < 1e-5, "{taps} taps, {name}[{i}] is {got}, not {expected}");
+        };
+        for c in 0..3 {
+            let channel: Vec<f64> = elements[c * taps..][..taps].iter().map(|&x| f64::from(x)).collect();
+            let own_mean = channel.iter().sum::<f64>() / taps as f64;
+            let own_variance = channel.iter().map(|x| (x - own_mean).powi(2)).sum::<f64>() / taps as f64;
+            for (i, x) in channel.iter().enumerate() {
+                let scaled = f64::from(gain[c]) * (x - own_mean) / (own_variance + 0.01).sqrt();
+                close("y", c * taps + i, scaled + f64::from(bias[c]));
+            }
+            close("m", c, 0.75 * f64::from(mean[c]) + 0.25 * own_mean);
+            close("v", c, 0.75 * f64::from(variance[c]) + 0.25 * own_variance);
+        }
+    }
+}

@@ -132,6 +132,178 @@ fn windows_cover_all_of_an_image() {
     }
 }
 
+const FLOATS: [(&str, f32); 5] = [("f2", 2.0), ("f3", 3.0), ("f7", 7.0), ("half", 0.5), ("f1.75", 1.75)];
+
+/// `s` as a float, what is done with it, and that as a whole number.
+fn by_way_of_floats() -> Vec<(&'static str, Vec<NodeProto>)> {
+    let cases: [(&str, &[(&str, &str)]); 14] = [
+        ("ceil(w / 2)", &[("Div", "f2"), ("Ceil", "")]),
+        ("floor(w / 2)", &[("Div", "f2"), ("Floor", "")]),
+        ("2 ceil(w / 2)", &[("Div", "f2"), ("Ceil", ""), ("Mul", "f2")]),
+        ("ceil(w / 3)", &[("Div", "f3"), ("Ceil", "")]),
+        ("floor(w / 7)", &[("Div", "f7"), ("Floor", "")]),
+        ("w / 3, towards zero", &[("Div", "f3")]),
+        ("-w / 3, towards zero", &[("Neg", ""), ("Div", "f3")]),
+        ("floor(-w / 3)", &[("Neg", ""), ("Div", "f3"), ("Floor", "")]),
+        ("floor(1.75 w)", &[("Mul", "f1.75"), ("Floor", "")]),
+        ("ceil(w / 2 - 1.75)", &[("Div", "f2"), ("Sub", "f1.75"), ("Ceil", "")]),
+        ("floor(w / 2 + 0.5) / 2", &[("Mul", "half"), ("Add", "half"), ("Floor", ""), ("Div", "f2")]),
+        ("max(w / 2, 1.75)", &[("Div", "f2"), ("Max", "f1.75"), ("Ceil", "")]),
+        ("round(2 w / 2)", &[("Mul", "f2"), ("Div", "f2"), ("Round", "")]),
+        ("ceil(w / 1.75)", &[("Div", "f1.75"), ("Ceil", "")]),
+    ];
+    let nodes = |steps: &[(&str, &str)]| {
+        let mut nodes = vec![node("Cast", "to_float", &["s"], &["f"], vec![int("to", 1)])];
+        let mut last = "f".to_owned();
+        for (i, (op, with)) in steps.iter().enumerate() {
+            let operands: Vec<&str> =
+                [last.as_str(), with].into_iter().filter(|name| !name.is_empty()).collect();
+            let result = format!("f_{i}");
+            nodes.push(node(op, &result, &operands, &[&result], vec![]));
+            last = result;
+        }
+        nodes.push(node("Cast", "to_whole", &[&last], &["e"], vec![int("to", 7)]));
+        nodes
+    };
+    cases.into_iter().map(|(what, steps)| (what, nodes(steps))).collect()
+}
+
+/// Shapes in parts, repeated, and reduced.
+#[test]
+fn sizes_are_moved() {
+    let cases: [(&str, Vec<NodeProto>); 6] = [
+        (
+            "Split",
+            vec![
+                node("Split", "n", &["s", "one_one"], &["h", "w"], vec![]),
+                node("Concat", "m", &["w", "h"], &["e"], vec![int("axis", 0)]),
+            ],
+        ),
+        (
+            "ReduceSum",
+            vec![
+                node("ReduceSum", "n", &["s"], &["t"], vec![]),
+                node("Concat", "m", &["t", "one"], &["e"], vec![int("axis", 0)]),
+            ],
+        ),
+        (
+            "ReduceMax and ReduceMin",
+            vec![
+                node("ReduceMax", "n", &["s"], &["big"], vec![]),
+                node("ReduceMin", "k", &["s"], &["small"], vec![]),
+                node("Concat", "m", &["big", "small"], &["e"], vec![int("axis", 0)]),
+            ],
+        ),
+        (
+            "Expand",
+            vec![
+                node("Gather", "g", &["s", "zero"], &["h"], vec![]),
+                node("Expand", "n", &["h", "two"], &["e"], vec![]),
+            ],
+        ),
+        (
+            "Tile",
+            vec![
+                node("Gather", "g", &["s", "zero"], &["h"], vec![]),
+                node("Tile", "n", &["h", "two"], &["e"], vec![]),
+            ],
+        ),
+        (
+            "scales",
+            vec![
+                node("Cast", "f", &["s"], &["f"], vec![int("to", 1)]),
+                node("Add", "d", &["s", "s"], &["d"], vec![]),
+                node("Cast", "df", &["d"], &["df"], vec![int("to", 1)]),
+                node("Div", "q", &["df", "f"], &["q"], vec![]),
+                node("Cast", "n", &["q"], &["e"], vec![int("to", 7)]),
+            ],
+        ),
+    ];
+    for (what, moves) in cases {
+        let shape = node("Shape", "shape", &["x"], &["s"], vec![int("start", 2)]);
+        let slice = node("Slice", "slice", &["x", "zeros", "e", "last"], &["y"], vec![]);
+        let nodes: Vec<_> = [shape].into_iter().chain(moves).chain([slice]).collect();
+        let constants = [
+            indices("zero", &[0]),
+            indices("zeros", &[0, 0]),
+            indices("last", &[2, 3]),
+            indices("one", &[1]),
+            indices("two", &[2]),
+            indices("one_one", &[1, 1]),
+        ];
+        for [height, width] in SIZES {
+            both(height, width, &nodes, &constants, what);
+        }
+    }
+}
+
+/// Padding by open amounts, in each manner, before and behind.
+#[test]
+fn images_are_padded_by_what_they_lack() {
+    for mode in ["constant", "reflect", "edge"] {
+        let nodes = [
+            node("Shape", "shape", &["x"], &["s"], vec![int("start", 3), int("end", 4)]),
+            node("Div", "half", &["s", "two"], &["h"], vec![]),
+            node(
+                "Concat",
+                "pads",
+                &["zeros", "one", "h", "zeros", "zero", "h"],
+                &["pads"],
+                vec![int("axis", 0)],
+            ),
+            node("Pad", "n", &["x", "pads"], &["y"], vec![text("mode", mode)]),
+        ];
+        let constants =
+            [indices("two", &[2]), indices("zeros", &[0, 0]), indices("zero", &[0]), indices("one", &[1])];
+        for [height, width] in [[4, 6], [2, 5], [7, 3], [9, 2]] {
+            both(height, width, &nodes, &constants, mode);
+        }
+    }
+}
+
+/// Places along an axis, as `arange` of floats gives them.
+#[test]
+fn places_are_counted() {
+    for [start, step] in [["f0", "f1"], ["half", "f1"], ["f1", "half"], ["f0", "f1.75"]] {
+        let nodes = [
+            node("Shape", "shape", &["x"], &["s"], vec![int("start", 3), int("end", 4)]),
+            node("Squeeze", "scalar", &["s"], &["c"], vec![]),
+            node("Cast", "float", &["c"], &["f"], vec![int("to", 1)]),
+            node("Range", "n", &[start, "f", step], &["y"], vec![]),
+        ];
+        let mut constants = FLOATS.map(|(name, number)| floats(name, &[], &[number])).to_vec();
+        constants.extend([floats("f0", &[], &[0.0]), floats("f1", &[], &[1.0])]);
+        for [height, width] in SIZES {
+            both(height, width, &nodes, &constants, &format!("from {start} by {step}"));
+        }
+    }
+}
+
+/// What stays of an image whose parts change places is the image: its size is known to be the same.
+#[test]
+fn rolled_images_keep_their_size() {
+    let nodes = vec![
+        node("Slice", "end", &["x", "three", "far", "axis"], &["a"], vec![]),
+        node("Slice", "begin", &["x", "zero", "three", "axis"], &["b"], vec![]),
+        node("Concat", "roll", &["a", "b"], &["y"], vec![int("axis", 3)]),
+    ];
+    let constants = vec![
+        indices("zero", &[0]),
+        indices("three", &[3]),
+        indices("axis", &[3]),
+        indices("far", &[i64::MAX]),
+    ];
+    let model = of("1,2,H,W", nodes.clone(), constants.clone());
+    let graph = import(&model).unwrap().graph;
+    let shapes: Vec<String> = [graph.ty(graph.outputs()[0].value), graph.ty(graph.inputs()[0].value)]
+        .map(ToString::to_string)
+        .to_vec();
+    assert_eq!(shapes[0], shapes[1]);
+    for [height, width] in SIZES {
+        both(height, width, &nodes, &constants, "rolled");
+    }
+}
+
 /// Arithmetic on a size, of which the result is an end of a slice: with `W` open as it is with `W` fixed.
 #[test]
 fn sizes_are_computed() {
@@ -190,13 +362,15 @@ fn sizes_are_computed() {
             ],
         ),
     ];
+    let cases = cases.into_iter().chain(by_way_of_floats());
     for (what, arithmetic) in cases {
         let shape = node("Shape", "shape", &["x"], &["s"], vec![int("start", 3), int("end", 4)]);
         let slice = node("Slice", "slice", &["x", "zero", "e", "last"], &["y"], vec![]);
         let nodes: Vec<_> = [shape].into_iter().chain(arithmetic).chain([slice]).collect();
         let constants =
             [("zero", 0), ("last", 3), ("three", 3), ("one", 1), ("two", 2), ("five", 5), ("minus", -5)];
-        let constants = constants.map(|(name, number)| indices(name, &[number]));
+        let mut constants = constants.map(|(name, number)| indices(name, &[number])).to_vec();
+        constants.extend(FLOATS.map(|(name, number)| floats(name, &[], &[number])));
         for width in [1, 2, 3, 4, 5, 7, 9] {
             both(2, width, &nodes, &constants, what);
         }
@@ -215,7 +389,7 @@ fn what_is_not_followed_is_named() {
     ];
     let constants = vec![floats("third", &[], &[0.3]), indices("zero", &[0]), indices("two", &[2])];
     let error = import(&of("1,2,H,W", nodes, constants)).unwrap_err().to_string();
-    let expected = "ends (operand 2) is computed from open dimensions by node `float` (Cast), which is not followed; fix them";
+    let expected = "ends (operand 2) is computed from open dimensions by node `third` (Mul), which is not followed; fix them";
     assert!(error.contains(expected), "{error}");
     let nodes = vec![
         node("ReduceMax", "max", &["x"], &["m"], vec![int("keepdims", 0)]),

@@ -231,7 +231,7 @@ fn bad_nodes() {
                 vec![],
                 vec![int("training_mode", 1)],
             ),
-            "training_mode is 1",
+            "training_mode is 1, so that a result depends on the other samples of the batch",
         ),
         (
             single(8, "BatchNormalization", &["N,3", "3", "3", "3", "3"], vec![], vec![int("spatial", 0)]),

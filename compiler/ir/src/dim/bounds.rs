@@ -2,6 +2,9 @@
 
 use super::{Atom, Dim, Repr};
 
+/// How many expressions a question of signs looks at.
+const MAX_STEPS: usize = 16;
+
 impl Dim {
     /// The smaller of two.
     pub fn minimum(&self, other: &Dim) -> Option<Dim> {
@@ -29,7 +32,13 @@ impl Dim {
 
     /// Whether it is certainly zero or more. *False* says only that this is not known.
     pub fn is_nonnegative(&self) -> bool {
-        self.least().is_some_and(|n| n >= 0)
+        let mut steps = MAX_STEPS;
+        self.proved_nonnegative(&mut steps)
+    }
+
+    /// Whether it is certainly 1 or more. *False* says only that this is not known.
+    pub fn is_positive(&self) -> bool {
+        self.checked_sub(&Dim::fixed(1)).is_some_and(|less| less.is_nonnegative())
     }
 
     /// Whether it is certainly below zero. *False* says only that this is not known.
@@ -38,6 +47,52 @@ impl Dim {
             Some(n) => n < 0,
             None => Dim::fixed(-1).checked_sub(self).is_some_and(|opposite| opposite.is_nonnegative()),
         }
+    }
+
+    /// Looks for smaller expressions without one of its functions, until the parts of one show that it is not negative: `min(a, b)` is at most
+    /// `a` and at most `b`, so `a - min(a, b)` is at least `a - a`.
+    fn proved_nonnegative(&self, steps: &mut usize) -> bool {
+        if self.least().is_some_and(|n| n >= 0) {
+            return true;
+        }
+        let Repr::Open(p) = &self.0 else { return false };
+        for (factors, &coefficient) in &p.terms {
+            for (place, atom) in factors.iter().enumerate() {
+                let others = [&factors[..place], &factors[place + 1..]].concat();
+                if matches!(atom, Atom::Symbol(_))
+                    || others.iter().any(|other| other.least().is_none_or(|n| n < 0))
+                {
+                    continue;
+                }
+                let Some(left) = steps.checked_sub(1) else { return false };
+                *steps = left;
+                let without = self.without_term(factors, coefficient);
+                let Some((without, others)) = without.zip(Dim::term(others, coefficient)) else { continue };
+                let mut proved =
+                    |bound: Option<Dim>| bound.is_some_and(|bound| bound.proved_nonnegative(steps));
+                let instead = |x: &Dim| without.checked_add(&others.checked_mul(x)?);
+                let holds = match (atom, coefficient > 0) {
+                    (Atom::Min(a, b), true) | (Atom::Max(a, b), false) => {
+                        proved(instead(a)) && proved(instead(b))
+                    }
+                    (Atom::Min(a, b), false) | (Atom::Max(a, b), true) => {
+                        proved(instead(a)) || proved(instead(b))
+                    }
+                    (Atom::FloorDiv(a, b), positive) => {
+                        proved(without_quotient(&without, &others, a, b, positive))
+                    }
+                    (Atom::Symbol(_), _) => false,
+                };
+                if holds {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn without_term(&self, factors: &[Atom], coefficient: i64) -> Option<Dim> {
+        self.checked_sub(&Dim::term(factors.to_vec(), coefficient)?)
     }
 
     /// A number that it is certainly not below. Every symbol is at least 1; sums and products beyond 64 bits are no smaller
@@ -52,6 +107,21 @@ impl Dim {
         };
         let sum = p.terms.iter().map(term).try_fold(0i64, |sum, term| Some(sum.saturating_add(term?)))?;
         Some(sum.saturating_add(p.constant))
+    }
+}
+
+/// Something that is no larger than `rest + others·floor(a / b)`, or is that many times `b` and no larger than this and `b - 1`; `others` is
+/// positive or, as said, not. Of whole numbers both show that the sum is not negative if they are not.
+fn without_quotient(rest: &Dim, others: &Dim, a: &Dim, b: &Dim, positive: bool) -> Option<Dim> {
+    // b·floor(a / b) is at most a, and at least a - b + 1.
+    let bound = if positive { a.checked_sub(b)?.checked_add(&Dim::fixed(1))? } else { a.clone() };
+    match (others.whole_quotient(b), b.as_fixed()) {
+        (Some(times), _) => rest.checked_add(&times.checked_mul(&bound)?),
+        (None, Some(_)) => {
+            let sum = rest.checked_mul(b)?.checked_add(&others.checked_mul(&bound)?)?;
+            sum.checked_add(b)?.checked_sub(&Dim::fixed(1))
+        }
+        (None, None) => None,
     }
 }
 
@@ -79,7 +149,8 @@ mod tests {
         let (h, w, n) = (Dim::symbol("H"), Dim::symbol("W"), Dim::fixed);
         let plus = |a: &Dim, c: i64| a.checked_add(&n(c)).unwrap();
         let over = |a: &Dim, b: &Dim| a.floor_div(b).unwrap();
-        let minus = |a: &Dim| n(0).checked_sub(a).unwrap();
+        let less = |a: &Dim, b: &Dim| a.checked_sub(b).unwrap();
+        let minus = |a: &Dim| less(&n(0), a);
         let product = |a: &Dim, b: &Dim| a.checked_mul(b).unwrap();
         let (yes, no) = (true, false);
         let half = over(&h, &n(2));
@@ -111,8 +182,20 @@ mod tests {
             (h.minimum(&n(7)).unwrap(), yes, no),
             (plus(&h.minimum(&n(7)).unwrap(), -1), yes, no),
             (h.minimum(&n(-7)).unwrap(), no, yes),
-            (minus(&h).maximum(&n(-3)).unwrap(), no, no),
+            (minus(&h).maximum(&n(-3)).unwrap(), no, yes),
             (plus(&h, -9).maximum(&n(0)).unwrap(), yes, no),
+            // What is left of a size, and what it lacks to a multiple.
+            (less(&h, &h.minimum(&n(3)).unwrap()), yes, no),
+            (less(&h, &h.minimum(&w).unwrap()), yes, no),
+            (less(&h.maximum(&w).unwrap(), &w), yes, no),
+            (less(&h.minimum(&n(3)).unwrap(), &h), no, no),
+            (less(&h, &product(&over(&h, &n(7)), &n(7))), yes, no),
+            (less(&product(&over(&h, &n(7)), &n(7)), &h), no, no),
+            (less(&product(&over(&plus(&h, 6), &n(7)), &n(7)), &h), yes, no),
+            (less(&product(&over(&plus(&h, 5), &n(7)), &n(7)), &h), no, no),
+            (less(&h, &product(&over(&h, &w), &w)), yes, no),
+            (less(&h, &over(&product(&h, &n(2)), &n(3))), yes, no),
+            (less(&over(&product(&h, &n(2)), &n(3)), &h), no, yes),
         ];
         for (dim, nonnegative, negative) in cases {
             assert_eq!((dim.is_nonnegative(), dim.is_negative()), (nonnegative, negative), "{dim}");

@@ -12,6 +12,7 @@ mod print;
 
 pub(crate) use print::is_word;
 
+use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
@@ -164,11 +165,7 @@ impl Dim {
                     let part = if c % d == 0 { &mut quotient } else { &mut rest };
                     part.terms.insert(factors, if c % d == 0 { c / d } else { c });
                 }
-                let quotient = Dim::normal(quotient)?;
-                match Dim::normal(rest)? {
-                    rest if rest.as_fixed().is_some() => Some(quotient),
-                    rest => quotient.checked_add(&Dim::atom(Atom::FloorDiv(rest, divisor.clone()))?),
-                }
+                Dim::normal(quotient)?.checked_add(&rest.over(d)?)
             }
             None => match self.exact_quotient(divisor) {
                 Some(quotient) => Some(quotient),
@@ -212,6 +209,17 @@ impl Dim {
             DimNode::Min(a, b) => a?.minimum(&b?),
             DimNode::Max(a, b) => a?.maximum(&b?),
         })
+    }
+
+    /// The names in it, in order.
+    pub fn symbols(&self) -> BTreeSet<String> {
+        let mut symbols = BTreeSet::new();
+        self.fold(&mut |node: DimNode<'_, ()>| {
+            if let DimNode::Symbol(name) = node {
+                symbols.insert(name.to_owned());
+            }
+        });
+        symbols
     }
 
     /// Builds something from the dimension, innermost parts first.
@@ -264,8 +272,15 @@ impl Dim {
     }
 
     fn atom(atom: Atom) -> Option<Dim> {
-        let terms = BTreeMap::from([(vec![atom], 1)]);
-        Dim::normal(Polynomial { terms, ..Polynomial::default() })
+        Dim::term(vec![atom], 1)
+    }
+
+    /// A coefficient, which is not 0, times sorted factors.
+    fn term(factors: Vec<Atom>, coefficient: i64) -> Option<Dim> {
+        if factors.is_empty() {
+            return Some(Dim::fixed(coefficient));
+        }
+        Dim::normal(Polynomial { terms: BTreeMap::from([(factors, coefficient)]), ..Polynomial::default() })
     }
 
     /// The dimension of a polynomial, unless it is too heavy.
@@ -289,6 +304,14 @@ impl Dim {
             Repr::Fixed(n) => Polynomial { constant: *n, ..Polynomial::default() },
             Repr::Open(p) => (**p).clone(),
         }
+    }
+
+    /// The quotient by a number or a single term, if that divides every term.
+    fn whole_quotient(&self, divisor: &Dim) -> Option<Dim> {
+        let Some(d) = divisor.as_fixed() else { return self.exact_quotient(divisor) };
+        let p = self.polynomial();
+        let whole = p.terms.values().chain([&p.constant]).all(|c| c.checked_rem(d) == Some(0));
+        if whole { self.floor_div(divisor) } else { None }
     }
 
     /// The quotient by a single term that divides every term.
@@ -317,6 +340,27 @@ impl Dim {
 }
 
 impl Polynomial {
+    /// The quotient, rounded down, by a number above 1 of which no coefficient is a multiple; the constant is between 0 and it.
+    fn over(self, d: i64) -> Option<Dim> {
+        let mut terms = self.terms.iter();
+        let Some((factors, &coefficient)) = terms.next() else { return Some(Dim::fixed(0)) };
+        if coefficient < 0 {
+            // floor(-r / d) = -floor((r + d - 1) / d): of a quotient rounded up there is one form.
+            let minus = Dim::fixed(-1);
+            let up = Dim::normal(self)?.checked_mul(&minus)?.checked_add(&Dim::fixed(d - 1))?;
+            return up.floor_div(&Dim::fixed(d))?.checked_mul(&minus);
+        }
+        if let ([Atom::FloorDiv(a, m)], 1, None) = (factors.as_slice(), coefficient, terms.next())
+            && let Some(m) = m.as_fixed()
+            && let Some(both) = m.checked_mul(d)
+        {
+            // floor((floor(a / m) + k) / d) = floor((a + k·m) / (m·d))
+            let shift = Dim::fixed(self.constant.checked_mul(m)?);
+            return a.checked_add(&shift)?.floor_div(&Dim::fixed(both));
+        }
+        Dim::atom(Atom::FloorDiv(Dim::normal(self)?, Dim::fixed(d)))
+    }
+
     /// Adds a term, whose factors are sorted and whose coefficient is not 0.
     fn add(&mut self, factors: Vec<Atom>, coefficient: i64) -> Option<()> {
         match self.terms.entry(factors) {
@@ -374,6 +418,11 @@ mod tests {
             (h.minimum(&h.checked_add(&n(2)).unwrap()), "H"),
             (n(-7).floor_div(&n(2)), "-4"),
             (h.ceil_div(&n(2)), "(H+1)/(2)"),
+            (n(0).checked_sub(&h).unwrap().floor_div(&n(7)), "-((H+6)/(7))"),
+            (n(3).checked_sub(&h).unwrap().floor_div(&n(7)), "-((H+3)/(7))"),
+            (h.ceil_div(&n(2)).unwrap().ceil_div(&n(2)).unwrap().ceil_div(&n(8)), "(H+31)/(32)"),
+            (h.floor_div(&n(3)).unwrap().checked_sub(&n(5)).unwrap().floor_div(&n(4)), "((H+9)/(12))-2"),
+            (h.checked_sub(&h.minimum(&n(3)).unwrap()).unwrap().maximum(&n(0)), "H-min(3,H)"),
             (Some(Dim::symbol("a b")), "\"a b\""),
         ];
         for (i, (dim, text)) in cases.into_iter().enumerate() {

@@ -5,7 +5,7 @@ use super::model::label;
 use super::sizes::Sizes;
 use crate::error::{Setting, TensorProblem};
 use crate::proto::{DataType, NodeProto};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use twnc_ir::{
     Binary, Dim, ElementType, GraphBuilder, Op, Tensor, TensorError, TensorType, TypeError, Unary, ValueId,
 };
@@ -214,6 +214,23 @@ impl<'a, 'm> Call<'a, 'm> {
         (0..self.operand_count()).map(|i| self.value(i)).collect()
     }
 
+    /// The same reason, which for a size that cannot be written down names the open ones that it is computed from.
+    pub fn explained(&mut self, reason: Reason) -> Reason {
+        if reason != overflow() {
+            return reason;
+        }
+        let mut dims = vec![];
+        for i in 0..self.operand_count() {
+            dims.extend(self.sizes(i).map(|sizes| sizes.elements).unwrap_or_default());
+            dims.extend(self.operand_type(i).map(|ty| ty.shape).unwrap_or_default());
+        }
+        match open_names(&dims).as_str() {
+            "" => reason,
+            names => Reason::new(format!("{}; fix {names}", reason.text))
+                .with(&[Setting::InputShapes, Setting::Dims]),
+        }
+    }
+
     /// The type of an operand.
     pub fn operand_type(&mut self, operand: usize) -> Result<TensorType, Reason> {
         match self.known(operand) {
@@ -260,6 +277,15 @@ impl<'a, 'm> Call<'a, 'm> {
         }
     }
 
+    /// The elements of an operand, if it is given, small, and depends on shapes only.
+    pub fn sizes(&self, operand: usize) -> Option<Sizes> {
+        match self.known(operand)? {
+            Known::Sizes { sizes, .. } => Some(sizes.clone()),
+            Known::Constant { tensor, .. } => Sizes::of(tensor),
+            Known::Value(_) => None,
+        }
+    }
+
     /// The elements of an operand of whole numbers, if it is given; `what` it is. They must not depend on data.
     pub fn dims(&self, operand: usize, what: &str) -> Result<Option<Vec<Dim>>, Reason> {
         let sizes = match self.known(operand) {
@@ -270,7 +296,7 @@ impl<'a, 'm> Call<'a, 'm> {
                 return Err(self.computed(operand, what, "it may depend on shapes only"));
             }
         };
-        match sizes.filter(|sizes| sizes.shape.len() <= 1) {
+        match sizes.filter(|sizes| sizes.shape.len() <= 1 && sizes.element != ElementType::F32) {
             Some(sizes) => Ok(Some(sizes.elements)),
             None => Err(Reason::new(format!("{what} (operand {operand}) is no list of whole numbers"))),
         }
@@ -291,6 +317,20 @@ impl<'a, 'm> Call<'a, 'm> {
     /// The shape of a value of the graph.
     pub fn shape(&self, value: ValueId) -> Vec<Dim> {
         self.ty(value).shape.clone()
+    }
+
+    /// Whether a value of the graph depends on constants alone.
+    pub fn is_computed_from_constants(&self, value: ValueId) -> bool {
+        let graph = self.translation.build.graph();
+        let mut seen = BTreeSet::from([value]);
+        let mut left = vec![value];
+        while let Some(value) = left.pop() {
+            match graph.definer(value) {
+                Some((_, node)) => left.extend(node.operands.iter().filter(|&&operand| seen.insert(operand))),
+                None => return false,
+            }
+        }
+        true
     }
 
     /// Adds an operator with one result.
@@ -412,22 +452,32 @@ pub fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>, Reason> {
     Ok(axes)
 }
 
-/// The reason that stands for sizes over 64 bits.
+/// The reason that stands for sizes over 64 bits, and for open ones whose expression grows too long.
 pub fn overflow() -> Reason {
     Reason::new("a size is too large to be written down".into())
 }
 
+/// The names in sizes, as a text.
+pub fn open_names<'d>(dims: impl IntoIterator<Item = &'d Dim>) -> String {
+    let names: BTreeSet<String> = dims.into_iter().flat_map(Dim::symbols).collect();
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
+}
+
 fn place_sizes(build: &mut GraphBuilder, sizes: Sizes, name: &str) -> Result<ValueId, Reason> {
-    let Sizes { element, shape, elements } = sizes;
+    let Sizes { element, shape, elements, parts } = sizes;
     let mut value = build.node(Op::Dims(elements), &[], name)?;
     if shape.len() != 1 {
         let shape = shape.into_iter().map(Dim::from).collect();
         value = build.node(Op::Reshape { shape }, &[value], name)?;
     }
-    match element {
-        ElementType::I64 => Ok(value),
-        to => Ok(build.node(Op::Cast { to }, &[value], name)?),
+    if element != ElementType::I64 {
+        value = build.node(Op::Cast { to: element }, &[value], name)?;
     }
+    if parts != 1 {
+        let parts = build.constant(Tensor::scalar(parts as f32), name);
+        value = build.node(Op::Binary(Binary::Div), &[value, parts], name)?;
+    }
+    Ok(value)
 }
 
 /// A matrix of f32, transposed.

@@ -215,7 +215,7 @@ fn translate<'m>(node: &'m NodeProto, handler: Handler<'_>, scope: &mut Scope<'_
                         call.attributes.ignore_all();
                         results
                     }
-                    None => (operator.translate)(&mut call)?,
+                    None => (operator.translate)(&mut call).map_err(|reason| call.explained(reason))?,
                 },
             }
         }

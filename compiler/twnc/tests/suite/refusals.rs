@@ -114,7 +114,7 @@ fn whatever_is_wrong_is_said() {
     let product = node("MatMul", "m", &["x", "w"], &["y"], vec![]);
     let padding = vec![
         node("Shape", "s", &["x"], &["sizes"], vec![]),
-        node("Pad", "p", &["x", "sizes"], &["y"], vec![crate::fixture::text("mode", "reflect")]),
+        node("Pad", "p", &["x", "sizes"], &["y"], vec![crate::fixture::text("mode", "wrap")]),
     ];
     let more = [
         ("same", on("N,3,H,W", vec![node("AveragePool", "c1", &["x"], &["y"], same)], vec![])),

@@ -30,7 +30,7 @@ mod transposed;
 mod trigonometry;
 
 pub(super) use layout::reshaped;
-pub(super) use movement::slice_ranges;
+pub(super) use movement::{slice_ranges, split_sizes};
 pub(super) use nbits::range as nbits_range;
 pub(super) use qonnx::codes as codes_of_bits;
 pub(super) use quantise::whole_numbers;

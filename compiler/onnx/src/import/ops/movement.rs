@@ -1,10 +1,9 @@
 //! Parts of tensors, tensors around tensors, tensors repeated.
 
 use super::super::call::{Call, Known, Reason, Translated, axes, axis, one, overflow};
-use super::super::sizes::is_size;
 use super::{MANY, Operator, operator};
 use crate::error::Setting;
-use twnc_ir::{Data, Dim, Op, Pad, PadMode, Slice, ValueId};
+use twnc_ir::{Binary, Data, Dim, ElementType, Op, Pad, PadMode, Slice, Unary, ValueId};
 
 pub(super) const OPERATORS: &[Operator] = &[
     operator("Concat", 6, (1, MANY), "concat", concat),
@@ -65,15 +64,14 @@ fn clamped(start: &Dim, end: &Dim, step: i64, size: &Dim) -> Result<(Dim, Dim), 
             return Ok(low.clone());
         }
         let from_start = match () {
-            () if is_size(dim) => dim.clone(),
+            () if dim.is_nonnegative() => dim.clone(),
             () if dim.is_negative() => size.checked_add(dim).ok_or_else(overflow)?,
             // One more size where the bound is negative, and no more where it is not.
             () => below(dim, &one)
                 .and_then(|negative| dim.checked_add(&size.checked_mul(&negative)?))
                 .ok_or_else(overflow)?,
         };
-        let not_below = if is_size(&from_start) { Some(from_start) } else { from_start.maximum(low) };
-        not_below.and_then(|dim| dim.minimum(high)).ok_or_else(overflow)
+        from_start.maximum(low).and_then(|dim| dim.minimum(high)).ok_or_else(overflow)
     };
     let last = size.checked_sub(&one).ok_or_else(overflow)?;
     let (start, length, stride) = match step {
@@ -87,8 +85,7 @@ fn clamped(start: &Dim, end: &Dim, step: i64, size: &Dim) -> Result<(Dim, Dim), 
             (start.clone(), start.checked_sub(&end), step.checked_abs())
         }
     };
-    let length = length.ok_or_else(overflow)?;
-    let length = if is_size(&length) { Some(length) } else { length.maximum(&zero) };
+    let length = length.and_then(|length| length.maximum(&zero));
     let count = stride.zip(length).and_then(|(stride, length)| length.ceil_div(&Dim::fixed(stride)));
     Ok((start, count.ok_or_else(overflow)?))
 }
@@ -118,10 +115,9 @@ fn concat(call: &mut Call<'_, '_>) -> Translated {
     one(if let [x] = operands[..] { x } else { call.op(Op::Concat { axis }, &operands)? })
 }
 
-/// Sizes of the parts are an attribute before operator set 13 and an operand from then on; without them, parts are equal.
-fn split(call: &mut Call<'_, '_>) -> Translated {
-    let x = call.value(0)?;
-    let shape = call.shape(x);
+/// The axis that a `Split` of this shape divides, and the sizes of the parts, which are an attribute before operator set 13 and an operand from then
+/// on; without them, parts are equal.
+pub fn split_sizes(call: &Call<'_, '_>, shape: &[Dim]) -> Result<(usize, Vec<Dim>), Reason> {
     let axis = axis(call.attributes.int("axis")?.unwrap_or(0), shape.len())?;
     let given = match call.attributes.ints("split")? {
         Some(list) => Some(list.iter().copied().map(Dim::fixed).collect()),
@@ -149,6 +145,12 @@ fn split(call: &mut Call<'_, '_>) -> Translated {
             call.node.output.len()
         )));
     }
+    Ok((axis, sizes))
+}
+
+fn split(call: &mut Call<'_, '_>) -> Translated {
+    let x = call.value(0)?;
+    let (axis, sizes) = split_sizes(call, &call.shape(x))?;
     let mut start = Dim::from(0);
     let mut results = vec![];
     for size in sizes {
@@ -164,14 +166,25 @@ fn split(call: &mut Call<'_, '_>) -> Translated {
 fn pad(call: &mut Call<'_, '_>) -> Translated {
     let mut x = call.value(0)?;
     let rank = call.ty(x).rank();
-    let constant = matches!(call.attributes.string("mode")?, None | Some("constant"));
+    let mode = match call.attributes.string("mode")?.unwrap_or("constant") {
+        "constant" => Some(PadMode::Constant(0.0)),
+        "reflect" => Some(PadMode::Reflect),
+        "edge" => Some(PadMode::Edge),
+        "wrap" => None,
+        other => {
+            return Err(Reason::new(format!(
+                "attribute `mode` is `{other}`; accepted are constant, reflect, edge and wrap"
+            )));
+        }
+    };
     let (mut pads, value) = match call.attributes.ints("pads")? {
         Some(pads) => {
             let pads = pads.iter().map(|&n| Dim::fixed(n)).collect();
             (pads, call.attributes.float("value")?.unwrap_or(0.0))
         }
         None => {
-            let pads = if constant { call.dims(1, "pads")? } else { whole(call.ints(1, "pads")?) };
+            let whole = |numbers: Vec<i64>| numbers.into_iter().map(Dim::fixed).collect();
+            let pads = if mode.is_some() { call.dims(1, "pads")? } else { call.ints(1, "pads")?.map(whole) };
             (pads.ok_or_else(|| Reason::new("the pads are missing".into()))?, pad_value(call)?)
         }
     };
@@ -186,24 +199,16 @@ fn pad(call: &mut Call<'_, '_>) -> Translated {
             on.len()
         )));
     }
-    for (i, pad) in pads.iter_mut().enumerate().filter(|(_, pad)| pad.as_fixed().is_none()) {
-        let (axis, end) = (on[i % on.len()], i >= on.len());
-        x = widened(call, x, axis, end, std::mem::replace(pad, Dim::from(0)), value)?;
+    let Some(mode) = mode else { return wrapped(call, x, &on, &pads) };
+    let mode = if let PadMode::Constant(_) = mode { PadMode::Constant(value) } else { mode };
+    for (i, &axis) in on.iter().enumerate() {
+        let both = [i, on.len() + i];
+        if both.iter().any(|&side| pads[side].as_fixed().is_none()) {
+            let counts = both.map(|side| std::mem::replace(&mut pads[side], Dim::from(0)));
+            x = widened(call, x, axis, counts, mode)?;
+        }
     }
     let pads: Vec<i64> = pads.iter().filter_map(Dim::as_fixed).collect();
-    if call.attributes.string("mode")? == Some("wrap") {
-        return wrapped(call, x, &on, &pads);
-    }
-    let mode = match call.attributes.string("mode")?.unwrap_or("constant") {
-        "constant" => PadMode::Constant(value),
-        "reflect" => PadMode::Reflect,
-        "edge" => PadMode::Edge,
-        other => {
-            return Err(Reason::new(format!(
-                "attribute `mode` is `{other}`; accepted are constant, reflect, edge and wrap"
-            )));
-        }
-    };
     let (mut begin, mut end) = (vec![0; rank], vec![0; rank]);
     for (i, &on) in on.iter().enumerate() {
         let (before, after) = (pads[i], pads[pads.len() / 2 + i]);
@@ -228,36 +233,56 @@ fn pad(call: &mut Call<'_, '_>) -> Translated {
     one(call.op(Op::Pad(Pad { begin, end, mode }), &[x])?)
 }
 
-fn whole(numbers: Option<Vec<i64>>) -> Option<Vec<Dim>> {
-    numbers.map(|numbers| numbers.into_iter().map(Dim::fixed).collect())
-}
-
-/// With so many elements of a value, which depend on open dimensions, before an axis or at its end.
+/// An axis with so many elements more before it and at its end, which depend on open dimensions.
 fn widened(
     call: &mut Call<'_, '_>,
     x: ValueId,
     axis: usize,
-    end: bool,
-    count: Dim,
-    value: f32,
+    [before, after]: [Dim; 2],
+    mode: PadMode,
 ) -> Result<ValueId, Reason> {
-    if !is_size(&count) {
+    if let Some(count) = [&before, &after].into_iter().find(|count| !count.is_nonnegative()) {
         let text = format!("pads axis {axis} by {count}, which may be negative; fix it");
         return Err(Reason::new(text).with(&[Setting::InputShapes, Setting::Dims]));
     }
+    let element = call.ty(x).element;
     let mut shape = call.shape(x);
-    shape[axis] = count;
-    let value = call.number(value.into(), call.ty(x).element);
-    let value = call.cast(value, call.ty(x).element)?;
-    let more = call.op(Op::Broadcast { shape }, &[value])?;
-    call.op(Op::Concat { axis }, &if end { [x, more] } else { [more, x] })
+    if let PadMode::Constant(value) = mode {
+        let value = call.number(value.into(), element);
+        let value = call.cast(value, element)?;
+        let mut more = |count: Dim| -> Result<Option<ValueId>, Reason> {
+            shape[axis] = count;
+            let empty = shape[axis] == Dim::from(0);
+            if empty { Ok(None) } else { call.op(Op::Broadcast { shape: shape.clone() }, &[value]).map(Some) }
+        };
+        let (before, after) = (more(before)?, more(after)?);
+        let parts: Vec<ValueId> = before.into_iter().chain([x]).chain(after).collect();
+        return call.op(Op::Concat { axis }, &parts);
+    }
+    // The place that each element comes from, counted from the first that is there.
+    let last = shape[axis].checked_sub(&Dim::from(1)).ok_or_else(overflow)?;
+    let all =
+        before.checked_add(&shape[axis]).and_then(|sum| sum.checked_add(&after)).ok_or_else(overflow)?;
+    let (before, last) = (call.size(&before, ElementType::I64)?, call.size(&last, ElementType::I64)?);
+    let places = call.op(Op::Iota { size: all }, &[])?;
+    let places = call.binary(Binary::Sub, places, before)?;
+    let places = if mode == PadMode::Reflect {
+        let from_start = call.unary(Unary::Abs, places)?;
+        let from_end = call.binary(Binary::Sub, last, from_start)?;
+        let from_end = call.unary(Unary::Abs, from_end)?;
+        call.binary(Binary::Sub, last, from_end)?
+    } else {
+        let places = call.with_number(Binary::Max, places, 0.0)?;
+        call.binary(Binary::Min, places, last)?
+    };
+    call.op(Op::Gather { axis }, &[x, places])
 }
 
 /// The elements of the other end before the first, and those of this end behind the last.
-fn wrapped(call: &mut Call<'_, '_>, mut x: ValueId, on: &[usize], pads: &[i64]) -> Translated {
+fn wrapped(call: &mut Call<'_, '_>, mut x: ValueId, on: &[usize], pads: &[Dim]) -> Translated {
     for (i, &axis) in on.iter().enumerate() {
         let size = call.shape(x)[axis].clone();
-        let [before, after] = [pads[i], pads[pads.len() / 2 + i]].map(Dim::fixed);
+        let [before, after] = [&pads[i], &pads[on.len() + i]].map(Dim::clone);
         let mut parts = vec![];
         for (start, count) in [(size.checked_sub(&before), before), (Some(Dim::from(0)), after)] {
             let start = start.ok_or_else(overflow)?;

@@ -18,7 +18,7 @@ pub(super) const OPERATORS: &[Operator] = &[
 
 fn batch(call: &mut Call<'_, '_>) -> Translated {
     if call.attributes.flag("training_mode", false)? {
-        return Err(Reason::new("training_mode is 1; export the model for inference".into()));
+        return batch_of_itself(call);
     }
     if !call.attributes.flag("spatial", true)? {
         return Err(Reason::new(
@@ -32,6 +32,38 @@ fn batch(call: &mut Call<'_, '_>) -> Translated {
     let epsilon = call.attributes.float("epsilon")?.unwrap_or(1e-5);
     let operands = call.values()?;
     one(call.op(Op::BatchNorm { epsilon }, &operands)?)
+}
+
+/// With the mean and variance of the operand itself. Of a weight that is what PyTorch's exporter writes for weights that are standardised; of a value that
+/// depends on inputs it is training.
+fn batch_of_itself(call: &mut Call<'_, '_>) -> Translated {
+    let epsilon = call.attributes.float("epsilon")?.unwrap_or(1e-5);
+    let momentum = call.attributes.float("momentum")?.unwrap_or(0.9);
+    let x = call.value(0)?;
+    if !call.is_computed_from_constants(x) {
+        return Err(Reason::new(
+            "training_mode is 1, so that a result depends on the other samples of the batch; export the model for inference"
+                .into(),
+        ));
+    }
+    let rank = call.ty(x).rank();
+    let others: Vec<usize> = (0..rank).filter(|&axis| axis != 1).collect();
+    let (y, mean, deviation) = standardised(call, x, others, epsilon)?;
+    let (scale, bias) = (call.along_channels(1, rank)?, call.along_channels(2, rank)?);
+    let y = call.binary(Binary::Mul, y, scale)?;
+    let mut results = vec![Known::Value(call.binary(Binary::Add, y, bias)?)];
+    if call.wants(1) || call.wants(2) {
+        let squared = call.binary(Binary::Mul, deviation, deviation)?;
+        let variance = call.with_scalar(Binary::Sub, squared, epsilon)?;
+        for (operand, own) in [(3, mean), (4, variance)] {
+            let before = call.value(operand)?;
+            let own = call.reshape(own, call.shape(before))?;
+            let kept = call.with_scalar(Binary::Mul, before, momentum)?;
+            let new = call.with_scalar(Binary::Mul, own, 1.0 - momentum)?;
+            results.push(Known::Value(call.binary(Binary::Add, kept, new)?));
+        }
+    }
+    Ok(results)
 }
 
 fn instance(call: &mut Call<'_, '_>) -> Translated {

@@ -1,6 +1,7 @@
 //! Largest and smallest elements, running sums, and what positions along axes decide.
 
 use super::super::call::{Call, Known, Reason, Translated, axis, one, overflow};
+use super::super::sizes::Sizes;
 use super::{Operator, operator};
 use crate::error::Setting;
 use crate::tensor;
@@ -193,17 +194,32 @@ fn range(call: &mut Call<'_, '_>) -> Translated {
             (Dim::fixed(count.max(0.0) as i64), f64::from(start), f64::from(step))
         }
         _ => {
-            let mut numbers = vec![];
+            let mut operands = vec![];
             for (operand, what) in [(0, "the start"), (1, "the limit"), (2, "the step")] {
-                let given = call.dims(operand, what)?;
-                let [number] = given.as_deref().unwrap_or_default() else {
-                    return Err(Reason::new(format!("{what} (operand {operand}) is not one number")));
+                let given = match call.sizes(operand) {
+                    Some(sizes) => Some(sizes),
+                    // Says why not.
+                    None => call.dims(operand, what)?.map(Sizes::vector),
                 };
-                numbers.push(number.clone());
+                match given.filter(|sizes| sizes.elements.len() == 1) {
+                    Some(sizes) => operands.push(sizes),
+                    None => return Err(Reason::new(format!("{what} (operand {operand}) is not one number"))),
+                }
             }
+            let open = |what| {
+                Reason::new(format!("{what} is open; fix the size"))
+                    .with(&[Setting::InputShapes, Setting::Dims])
+            };
+            // Floats may be parts of one.
+            let parts = operands.iter().map(|sizes| sizes.parts).max().unwrap_or(1);
+            let in_parts = |sizes: &Sizes| match parts % sizes.parts {
+                0 => sizes.elements[0].checked_mul(&Dim::fixed(parts / sizes.parts)),
+                _ => None,
+            };
+            let numbers: Option<Vec<Dim>> = operands.iter().map(in_parts).collect();
+            let numbers = numbers.ok_or_else(|| open("a part of its limit"))?;
             let (Some(start), Some(step)) = (numbers[0].as_fixed(), numbers[2].as_fixed()) else {
-                return Err(Reason::new("its start or step is open; fix the size".into())
-                    .with(&[Setting::InputShapes, Setting::Dims]));
+                return Err(open("its start or step"));
             };
             if step == 0 {
                 return Err(zero_step());
@@ -216,7 +232,7 @@ fn range(call: &mut Call<'_, '_>) -> Translated {
             };
             let size = Dim::fixed(step.checked_abs().ok_or_else(overflow)?);
             let count = distance.and_then(|d| d.maximum(&Dim::from(0))).and_then(|d| d.ceil_div(&size));
-            (count.ok_or_else(overflow)?, start as f64, step as f64)
+            (count.ok_or_else(overflow)?, start as f64 / parts as f64, step as f64 / parts as f64)
         }
     };
     let numbers = call.op(Op::Iota { size: count }, &[])?;

@@ -1,11 +1,10 @@
 //! Resampling along an axis one of whose sizes is open: the places are computed in the graph, by the same formulas and in the same order as
 //! those that are known while importing.
 
+use super::super::super::call::open_names;
 use super::super::sampling::{cubic_taps, summed, within};
 use super::{Call, Kernel, Manner, Reason, Target};
 use crate::error::Setting;
-use std::collections::BTreeSet;
-use twnc_ir::dim::DimNode;
 use twnc_ir::{Binary, ElementType, Op, Unary, ValueId};
 
 /// A difference that is smaller than any of two whole numbers, and no zero to divide by.
@@ -135,15 +134,7 @@ fn weighted(call: &mut Call<'_, '_>, x: ValueId, axis: usize, weights: ValueId) 
 
 /// Why an axis with an open size is not resized.
 fn refused(on: usize, target: &Target) -> Reason {
-    let mut symbols = BTreeSet::new();
-    for dim in [&target.from, &target.to] {
-        dim.fold(&mut |node: DimNode<'_, ()>| {
-            if let DimNode::Symbol(name) = node {
-                symbols.insert(name.to_owned());
-            }
-        });
-    }
-    let symbols = symbols.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
+    let symbols = open_names([&target.from, &target.to]);
     let needs = "`antialias`, `exclude_outside` and `tf_crop_and_resize` need the sizes of the axis";
     Reason::new(format!("{needs}, and those of axis {on} are open; fix {symbols}"))
         .with(&[Setting::InputShapes, Setting::Dims])
