@@ -141,10 +141,9 @@ impl Region {
         }
         let tables = &mut self.classes.analysis;
         let head = match graph.definer(value) {
-            Some((_, Node { op: op @ Op::Constant(tensor), name, .. })) => {
+            Some((_, Node { op: Op::Constant(tensor), name, .. })) => {
                 let place = tables.constants.len() as u32;
-                let (op, name, nonzeros) = (op.clone(), name.clone(), tensor.nonzeros() as u64);
-                tables.constants.push(super::facts::Constant { op, name, value: Some(value), nonzeros });
+                tables.constants.push(super::facts::Constant::new(tensor.clone(), name, Some(value)));
                 Head::Constant(place)
             }
             _ => {

@@ -51,6 +51,18 @@ pub(crate) struct Constant {
     pub(crate) value: Option<ValueId>,
     /// How many of its elements are not zero.
     pub(crate) nonzeros: u64,
+    /// Of floats, the largest magnitude.
+    pub(crate) magnitude: Option<f64>,
+}
+
+impl Constant {
+    /// A tensor, which is looked through once, here: rules ask of it at each match.
+    pub(crate) fn new(tensor: Tensor, name: &str, value: Option<ValueId>) -> Constant {
+        let largest = |x: &[f32]| x.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+        let magnitude = tensor.as_f32().map(|x| f64::from(largest(x)));
+        let nonzeros = tensor.nonzeros() as u64;
+        Constant { op: Op::Constant(tensor), name: name.to_owned(), value, nonzeros, magnitude }
+    }
 }
 
 /// A coefficient with its numbers.
@@ -147,13 +159,7 @@ impl Tables {
         }
         let place = self.constants.len() as u32;
         places.push(place);
-        let nonzeros = tensor.nonzeros() as u64;
-        self.constants.push(Constant {
-            op: Op::Constant(tensor),
-            name: name.to_owned(),
-            value: None,
-            nonzeros,
-        });
+        self.constants.push(Constant::new(tensor, name, None));
         place
     }
 

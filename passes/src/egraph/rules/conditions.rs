@@ -2,7 +2,7 @@
 
 use super::algebra::{attributes, proportion};
 use crate::egraph::build::{coefficient, tensor};
-use crate::egraph::facts::Classes;
+use crate::egraph::facts::{Classes, Kind};
 use crate::egraph::language::Term;
 use egg::Id;
 use twnc_ir::{Dim, ElementType, Op, PadMode};
@@ -192,15 +192,19 @@ fn has_taken(classes: &Classes, id: Id, f: &str, neutral: f64) -> bool {
 
 /// A bound on the magnitudes of a float constant, or of one times a coefficient; `None` for any other class.
 fn magnitude(classes: &Classes, id: Id) -> Option<f64> {
-    if let Some(tensor) = tensor(classes, id) {
-        return tensor.as_f32().map(|x| x.iter().fold(0.0, |most: f64, x| most.max(f64::from(x.abs()))));
+    let constant = |id: Id| match classes[id].data.kind {
+        Kind::Constant(place) => Some(classes.analysis.constants.get(place as usize)?.magnitude),
+        _ => None,
+    };
+    if let Some(magnitude) = constant(id) {
+        return magnitude;
     }
     let products = classes[id].nodes.iter().filter(|node| node.head.is("mul"));
     let bounds = products.filter_map(|node| {
-        let largest =
-            coefficient(classes, node.children[1])?.1.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
-        let weight = tensor(classes, node.children[0])?.as_f32()?;
-        Some(largest * weight.iter().fold(0.0, |most: f64, x| most.max(f64::from(x.abs()))))
+        let &[weight, by] = node.children.as_slice() else { return None };
+        let weight = constant(weight)??;
+        let (_, values) = coefficient(classes, by)?;
+        Some(weight * values.iter().fold(0.0, |most: f64, v| most.max(v.abs())))
     });
     bounds.reduce(f64::min)
 }
