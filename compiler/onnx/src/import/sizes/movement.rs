@@ -134,10 +134,8 @@ pub(super) fn constant_of_shape(call: &Call<'_, '_>, shape: &Sizes) -> Result<Op
     let Some((value, _)) = call.attributes.tensor("value")? else { return Ok(None) };
     let shape: Option<Vec<usize>> = shape.elements.iter().map(Dim::as_size).collect();
     let (Some(value), Some(shape)) = (Sizes::of(&value), shape) else { return Ok(None) };
-    let (Some(element), Some(count)) = (value.elements.first(), count(&shape).filter(|&n| n <= MAX_ELEMENTS))
-    else {
-        return Ok(None);
-    };
+    // A value of several elements is refused where the node is translated.
+    let ([element], Some(count)) = (value.elements.as_slice(), count(&shape)) else { return Ok(None) };
     Ok(Some(Sizes { elements: vec![element.clone(); count], shape, ..value }))
 }
 
