@@ -4,7 +4,7 @@
 
 mod fixture;
 
-use fixture::{float, floats, graph, import, indices, int, ints, model, node, text, value};
+use fixture::{float, floats, graph, import, index, indices, int, ints, model, node, text, value};
 use onnx_protobuf::tensor_proto::DataType;
 use onnx_protobuf::{AttributeProto, ModelProto, NodeProto, TensorProto};
 use std::collections::BTreeMap;
@@ -275,6 +275,26 @@ fn places_are_counted() {
         constants.extend([floats("f0", &[], &[0.0]), floats("f1", &[], &[1.0])]);
         for [height, width] in SIZES {
             both(height, width, &nodes, &constants, &format!("from {start} by {step}"));
+        }
+    }
+}
+
+/// Places relative to each other, as `arange(1 - W, W)` gives them.
+#[test]
+fn places_begin_at_an_open_size() {
+    for to in [1, 7, 6] {
+        let nodes = [
+            node("Shape", "shape", &["x"], &["s"], vec![int("start", 3), int("end", 4)]),
+            node("Squeeze", "scalar", &["s"], &["c"], vec![]),
+            node("Sub", "first", &["one", "c"], &["b"], vec![]),
+            node("Cast", "from", &["b"], &["from"], vec![int("to", to)]),
+            node("Cast", "to", &["c"], &["to"], vec![int("to", to)]),
+            node("Cast", "by", &["one"], &["by"], vec![int("to", to)]),
+            node("Range", "n", &["from", "to", "by"], &["z"], vec![]),
+            node("Cast", "float", &["z"], &["y"], vec![int("to", 1)]),
+        ];
+        for [height, width] in SIZES {
+            both(height, width, &nodes, &[index("one", 1)], &format!("numbers of type {to}"));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::attributes::Attributes;
 use super::model::label;
-use super::sizes::Sizes;
+use super::sizes::{MAX_ELEMENTS as MAX_SIZES, Sizes};
 use crate::error::{Setting, TensorProblem};
 use crate::proto::{DataType, NodeProto};
 use std::collections::{BTreeSet, HashMap};
@@ -298,7 +298,12 @@ impl<'a, 'm> Call<'a, 'm> {
         };
         match sizes.filter(|sizes| sizes.shape.len() <= 1 && sizes.element != ElementType::F32) {
             Some(sizes) => Ok(Some(sizes.elements)),
-            None => Err(Reason::new(format!("{what} (operand {operand}) is no list of whole numbers"))),
+            None => match self.tensor(operand).map(Tensor::len) {
+                Some(count) if count > MAX_SIZES => Err(Reason::new(format!(
+                    "{what} (operand {operand}) has {count} elements; at most {MAX_SIZES} are read as sizes"
+                ))),
+                _ => Err(Reason::new(format!("{what} (operand {operand}) is no list of whole numbers"))),
+            },
         }
     }
 

@@ -9,7 +9,7 @@ pub(super) const OPERATORS: &[Operator] = &[
     operator("Concat", 6, (1, MANY), "concat", concat),
     operator("Split", 6, (1, 2), "slice", split),
     operator("Slice", 1, (1, 5), "slice", slice),
-    operator("Pad", 6, (1, 4), "pad; slice where a pad is negative; concat where it is open", pad),
+    operator("Pad", 6, (1, 4), "pad; slice where a pad is negative; concat, gather where it is open", pad),
     operator("Expand", 8, (2, 2), "broadcast", expand),
     operator("Tile", 6, (2, 2), "reshape, broadcast", tile),
 ];

@@ -191,59 +191,62 @@ fn range(call: &mut Call<'_, '_>) -> Translated {
             if count.is_nan() || count > 1e9 {
                 return Err(Reason::new(format!("{count} elements from {start} to {limit} by {step}")));
             }
-            (Dim::fixed(count.max(0.0) as i64), f64::from(start), f64::from(step))
+            (Dim::fixed(count.max(0.0) as i64), call.number(f64::from(start), element), f64::from(step))
         }
-        _ => {
-            let mut operands = vec![];
-            for (operand, what) in [(0, "the start"), (1, "the limit"), (2, "the step")] {
-                let given = match call.sizes(operand) {
-                    Some(sizes) => Some(sizes),
-                    // Says why not.
-                    None => call.dims(operand, what)?.map(Sizes::vector),
-                };
-                match given.filter(|sizes| sizes.elements.len() == 1) {
-                    Some(sizes) => operands.push(sizes),
-                    None => return Err(Reason::new(format!("{what} (operand {operand}) is not one number"))),
-                }
-            }
-            let open = |what| {
-                Reason::new(format!("{what} is open; fix the size"))
-                    .with(&[Setting::InputShapes, Setting::Dims])
-            };
-            // Floats may be parts of one.
-            let parts = operands.iter().map(|sizes| sizes.parts).max().unwrap_or(1);
-            let in_parts = |sizes: &Sizes| match parts % sizes.parts {
-                0 => sizes.elements[0].checked_mul(&Dim::fixed(parts / sizes.parts)),
-                _ => None,
-            };
-            let numbers: Option<Vec<Dim>> = operands.iter().map(in_parts).collect();
-            let numbers = numbers.ok_or_else(|| open("a part of its limit"))?;
-            let (Some(start), Some(step)) = (numbers[0].as_fixed(), numbers[2].as_fixed()) else {
-                return Err(open("its start or step"));
-            };
-            if step == 0 {
-                return Err(zero_step());
-            }
-            // Walking down from a to b is walking up from -a to -b.
-            let distance = if step > 0 {
-                numbers[1].checked_sub(&numbers[0])
-            } else {
-                numbers[0].checked_sub(&numbers[1])
-            };
-            let size = Dim::fixed(step.checked_abs().ok_or_else(overflow)?);
-            let count = distance.and_then(|d| d.maximum(&Dim::from(0))).and_then(|d| d.ceil_div(&size));
-            (count.ok_or_else(overflow)?, start as f64 / parts as f64, step as f64 / parts as f64)
-        }
+        _ => range_of_sizes(call, element)?,
     };
     let numbers = call.op(Op::Iota { size: count }, &[])?;
     let mut y = call.cast(numbers, Call::wide(element))?;
     if step != 1.0 {
         y = call.with_number(Binary::Mul, y, step)?;
     }
-    if start != 0.0 {
-        y = call.with_number(Binary::Add, y, start)?;
+    let nothing = call.translation.build.graph().constant(start).is_some_and(|start| start.nonzeros() == 0);
+    if !nothing {
+        let start = call.cast(start, Call::wide(element))?;
+        y = call.binary(Binary::Add, y, start)?;
     }
     one(call.cast(y, element)?)
+}
+
+/// How many numbers there are, the first of them, and the step, where these depend on open dimensions; of floats, whole numbers of parts.
+fn range_of_sizes(call: &mut Call<'_, '_>, element: ElementType) -> Result<(Dim, ValueId, f64), Reason> {
+    let mut operands = vec![];
+    for (operand, what) in [(0, "the start"), (1, "the limit"), (2, "the step")] {
+        let given = match call.sizes(operand) {
+            Some(sizes) => Some(sizes),
+            // Says why not.
+            None => call.dims(operand, what)?.map(Sizes::vector),
+        };
+        match given.filter(|sizes| sizes.elements.len() == 1) {
+            Some(sizes) => operands.push(sizes),
+            None => return Err(Reason::new(format!("{what} (operand {operand}) is not one number"))),
+        }
+    }
+    let open = |what| {
+        Reason::new(format!("{what} is open; fix the size")).with(&[Setting::InputShapes, Setting::Dims])
+    };
+    let parts = operands.iter().map(|sizes| sizes.parts).max().unwrap_or(1);
+    let in_parts = |sizes: &Sizes| match parts % sizes.parts {
+        0 => sizes.elements[0].checked_mul(&Dim::fixed(parts / sizes.parts)),
+        _ => None,
+    };
+    let numbers: Option<Vec<Dim>> = operands.iter().map(in_parts).collect();
+    let numbers = numbers.ok_or_else(|| open("a part of its limit"))?;
+    let [start, limit, step] = numbers.as_slice() else { return Err(overflow()) };
+    let step = step.as_fixed().ok_or_else(|| open("its step"))?;
+    if step == 0 {
+        return Err(zero_step());
+    }
+    // Walking down from a to b is walking up from -a to -b.
+    let distance = if step > 0 { limit.checked_sub(start) } else { start.checked_sub(limit) };
+    let size = Dim::fixed(step.checked_abs().ok_or_else(overflow)?);
+    let count = distance.and_then(|d| d.maximum(&Dim::from(0))).and_then(|d| d.ceil_div(&size));
+    let first = match (start.as_fixed(), parts) {
+        (Some(start), _) => call.number(start as f64 / parts as f64, Call::wide(element)),
+        (None, 1) => call.size(start, ElementType::I64)?,
+        (None, _) => return Err(open("a part of its start")),
+    };
+    Ok((count.ok_or_else(overflow)?, first, step as f64 / parts as f64))
 }
 
 fn zero_step() -> Reason {

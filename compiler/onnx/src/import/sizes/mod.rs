@@ -17,7 +17,7 @@ use movement::{count, indices};
 use twnc_ir::{Data, Dim, ElementType, Tensor, TensorType};
 
 /// The most elements that count as a shape and not as data.
-const MAX_ELEMENTS: usize = 1024;
+pub const MAX_ELEMENTS: usize = 1024;
 
 /// The most parts of one that a fraction counts.
 const MAX_PARTS: i64 = 1 << 16;
