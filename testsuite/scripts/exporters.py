@@ -77,6 +77,14 @@ def torch_networks(folder):
             y = self.scale * self.narrow(F.gelu(self.wide(y)))
             return self.head((x + y.permute(0, 3, 1, 2)).mean([-2, -1]))
 
+    class Standardised(nn.Conv2d):
+        """Whose weights have mean 0 and deviation 1 over each output channel, as in NFNets and BiT."""
+
+        def forward(self, x):
+            flat = self.weight.reshape(1, self.out_channels, -1)
+            weight = F.batch_norm(flat, None, None, weight=torch.full((self.out_channels,), 0.3), training=True, momentum=0.0, eps=1e-6)
+            return F.conv2d(x, weight.reshape_as(self.weight), self.bias, self.stride, self.padding)
+
     class UNet(nn.Module):
         def __init__(self, mode):
             super().__init__()
@@ -174,6 +182,7 @@ def torch_networks(folder):
         "unet_size": (UNet("size"), image, batch),
         "squeezenet": (Fire(), image, sizes),
         "shufflenet": (Shuffle(), image, sizes),
+        "standardised": (nn.Sequential(Standardised(3, 16, 3), nn.ReLU(), Standardised(16, 24, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 10)), image, sizes),
         "densenet": (Dense(), image, sizes),
         "bert": (Bert(), text, {0: "N", 1: "L"}),
         "encoder": (encoder, (torch.randn(2, 5, 16),), {0: "N", 1: "L"}),
