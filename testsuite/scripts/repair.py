@@ -108,10 +108,10 @@ NETWORKS = [
     ("vgg_fashion", "Fashion-MNIST", idx("fashion")),
     ("tiny_vww", "photographs", photographs("input_1", 256, lambda path: pixels(path, 96) / 255)),
     ("resnet50_thin", "photographs", photographs("input_0", 64, lambda path: pixels(path)[..., ::-1] - MEANS)),
-    ("ppocr_det", "photographs with words drawn on them", photographs("x", 64, lambda path: ((with_text(path) / 255 - 0.45) / 0.225).transpose(2, 0, 1))),
+    ("ppocr_det", "photographs with words drawn on them", photographs("x", 256, lambda path: ((with_text(path) / 255 - 0.45) / 0.225).transpose(2, 0, 1))),
     ("tiny_kws", "made up: smooth noise", noise("input_1", (512, 49, 10, 1), (1,))),
     ("tiny_ad", "made up: smooth noise", noise("input_1", (2560, 640), (1,))),
-    ("minilm_l3", "made up: random tokens", tokens(256, 32)),
+    ("minilm_l3", "made up: random tokens", tokens(1024, 32)),
 ]
 
 

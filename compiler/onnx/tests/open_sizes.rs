@@ -381,6 +381,27 @@ fn sizes_are_computed() {
                 node("Where", "n", &["g", "s", "three"], &["e"], vec![]),
             ],
         ),
+        (
+            "w / 2 + 7 > 1.75 ? w : 3",
+            vec![
+                node("Cast", "f", &["s"], &["f"], vec![int("to", 1)]),
+                node("Div", "d", &["f", "f2"], &["d"], vec![]),
+                node("Add", "m", &["d", "f7"], &["m"], vec![]),
+                node("Greater", "g", &["m", "f1.75"], &["g"], vec![]),
+                node("Where", "n", &["g", "s", "three"], &["e"], vec![]),
+            ],
+        ),
+        (
+            "w / 2 < 0.5 ? w : 3, and whether as a number",
+            vec![
+                node("Cast", "f", &["s"], &["f"], vec![int("to", 1)]),
+                node("Div", "d", &["f", "f2"], &["d"], vec![]),
+                node("Less", "l", &["d", "half"], &["l"], vec![]),
+                node("Where", "w", &["l", "s", "three"], &["a"], vec![]),
+                node("Cast", "c", &["l"], &["b"], vec![int("to", 7)]),
+                node("Add", "n", &["a", "b"], &["e"], vec![]),
+            ],
+        ),
     ];
     let cases = cases.into_iter().chain(by_way_of_floats());
     for (what, arithmetic) in cases {

@@ -42,7 +42,7 @@ pub(super) fn elementwise(a: &Sizes, b: &Sizes, f: impl Fn(&Dim, &Dim) -> Option
 
 /// Truth values of each two elements.
 pub(super) fn compared(a: &Sizes, b: &Sizes, f: impl Fn(&Dim, &Dim) -> Option<Dim>) -> Option<Sizes> {
-    elementwise(a, b, f).map(|truths| Sizes { element: ElementType::Bool, ..truths })
+    elementwise(a, b, f).map(|truths| Sizes { element: ElementType::Bool, parts: 1, ..truths })
 }
 
 pub(super) fn multiplied(a: &Sizes, b: &Sizes) -> Option<Sizes> {
@@ -56,6 +56,9 @@ pub(super) fn multiplied(a: &Sizes, b: &Sizes) -> Option<Sizes> {
 pub(super) fn divided(a: &Sizes, b: &Sizes) -> Option<Sizes> {
     if a.is_index() {
         return elementwise(a, b, quotient);
+    }
+    if a.element != ElementType::F32 || b.element != ElementType::F32 {
+        return None;
     }
     let [x, y] = in_parts(a, b)?;
     let exact = |a: &Dim, b: &Dim| {
@@ -88,7 +91,7 @@ pub(super) fn rounded(x: &Sizes, by: &str) -> Option<Sizes> {
     (x.element == ElementType::F32).then(|| Sizes { elements, parts: 1, shape: x.shape.clone(), ..*x })
 }
 
-/// The same numbers, of as few parts as halving finds.
+/// The same numbers in fewer parts: whole ones, or half as many as often as that works.
 fn in_lowest_terms(mut x: Sizes) -> Sizes {
     let over = |x: &Sizes, by: i64| {
         let by = Dim::fixed(by);
