@@ -274,7 +274,7 @@ pub struct Bench {
     /// How many runs to time; as many as fit into a second or two without it.
     #[arg(long, value_parser = runs)]
     pub runs: Option<usize>,
-    /// The size of a named dimension; 1 without it.
+    /// The size of a named dimension; without it, a batch of 1, and a small one of others.
     #[arg(long, value_name = "NAME=N", value_parser = parse_dim)]
     pub dim: Vec<(String, i64)>,
     /// Measure several kernels for each ternary layer first, and take those that are faster than the ones that were estimated to be fastest.

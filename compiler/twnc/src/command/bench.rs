@@ -50,7 +50,7 @@ pub fn run(host: &Host, options: &Bench, json: bool) -> Result<(), Failure> {
     let module = host.module(&options.model)?;
     let session_options = run::session_options(&options.session)?;
     let mut session = module.session(session_options.clone())?;
-    let shapes = sizes::shapes(host, &module, &options.dim)?;
+    let shapes = sizes::shapes(host, &module, &session, &options.dim)?;
     // Before inputs are made: sizes that a file asks for and there is no memory for are refused here.
     let mut plan = session.plan(&shapes)?;
     let inputs = synthetic::inputs(&module, &shapes, 1);

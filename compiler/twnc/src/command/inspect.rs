@@ -113,8 +113,8 @@ pub fn describe(
     bytes: u64,
 ) -> Result<(Report, Vec<PlanReport>), Failure> {
     let program = module.program();
-    let shapes = sizes::shapes(host, module, dims)?;
     let session = module.session(SessionOptions::default())?;
+    let shapes = sizes::shapes(host, module, &session, dims)?;
     let resolved = session.shapes(&shapes)?;
     let plan = session.plan(&shapes)?;
     let (mut total, mut others) = (Operations::default(), Operations::default());

@@ -1,6 +1,6 @@
 //! The command as people use it: what it writes and where that goes; `refusals` has what can be wrong.
 
-use crate::fixture::{bytes, graph, model, node, value};
+use crate::fixture::{bytes, graph, ints, model, node, value};
 use crate::networks::shared;
 use onnx_protobuf::NodeProto;
 use onnx_protobuf::tensor_proto::DataType::FLOAT;
@@ -237,13 +237,19 @@ fn put_open_sizes(folder: &Path) {
 }
 
 #[test]
-fn open_sizes_that_are_taken_as_1_are_told_of() {
+fn open_sizes_that_nobody_gave_are_told_of() {
     let folder = folder();
     put_open_sizes(folder.path());
+    // A window that does not fit into an image of one place.
+    let window = node("MaxPool", "pool", &["x"], &["y"], vec![ints("kernel_shape", &[5, 1])]);
+    let network = model(17, graph(vec![window], vec![value("x", FLOAT, "N,3,H,W")], vec![], &["y"]));
+    std::fs::write(folder.path().join("window.onnx"), bytes(&network)).unwrap();
     for (arguments, note) in [
         ("bench open.bin --runs 1", "note: H, W taken as 1; --dim H=N --dim W=N gives another size"),
         ("inspect open.bin", "note: H, W taken as 1; --dim H=N --dim W=N gives another size"),
         ("inspect open.onnx --dim H=4", "note: W taken as 1; --dim W=N gives another size"),
+        ("inspect window.onnx", "note: H, W taken as 16; --dim H=N --dim W=N gives another size"),
+        ("inspect window.onnx --dim H=7", "note: W taken as 1; --dim W=N gives another size"),
         ("bench open.bin --runs 1 --dim H=4 --dim W=4", ""),
         // A batch of 1 is what one expects.
         ("bench lenet5.bin --runs 1", ""),
