@@ -11,8 +11,10 @@ DIR/check.jsonl, and not done again. Exporting needs torch 2.9 or newer, torchvi
 or differs, that ONNX Runtime runs.
 """
 
+import argparse
 import json
 import pathlib
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +27,7 @@ TIMM = """resnet10t resnet26d resnetv2_50x1_bit resnetrs50 seresnet33ts ecaresne
 selecsls42 vovnet39a ese_vovnet19b_dw cspresnet50 cspdarknet53 darknet53 tresnet_m xception41 inception_resnet_v2 nf_regnet_b0 eca_nfnet_l0 nfnet_f0 tf_mobilenetv3_small_minimal_100
 tf_efficientnet_lite0 mixnet_s tf_mixnet_s fbnetc_100 spnasnet_100 lcnet_050 tinynet_e ghostnet_100 ghostnetv2_100 hardcorenas_a rexnet_100 mobilenetv4_conv_small mobilenetv4_hybrid_medium
 mobileone_s0 fastvit_t8 fasternet_t0 starnet_s1 repghostnet_050 repvit_m0_9 efficientformer_l1 efficientformerv2_s0 efficientvit_b0 efficientvit_m0 edgenext_xx_small mobilevit_xxs mobilevitv2_050
-convnext_atto convnextv2_atto convmixer_768_32 poolformer_s12 poolformerv2_s12 caformer_s18 metaformer_ppaa_s12 inception_next_atto focalnet_tiny_srf mambaout_femto hgnet_tiny hgnetv2_b0 rdnet_tiny
+convnext_atto convnextv2_atto convmixer_768_32 poolformer_s12 poolformerv2_s12 caformer_s18 inception_next_atto focalnet_tiny_srf mambaout_femto hgnet_tiny hgnetv2_b0 rdnet_tiny
 vit_tiny_patch16_224 deit_tiny_distilled_patch16_224 deit3_small_patch16_224 cait_xxs24_224 xcit_nano_12_p16_224 crossvit_tiny_240 levit_128s pit_ti_224 tnt_s_patch16_224 twins_pcpvt_small twins_svt_small
 visformer_tiny coat_tiny coatnet_nano_rw_224 volo_d1_224 gcvit_xxtiny maxvit_nano_rw_256 nest_tiny mvitv2_tiny davit_tiny swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_224
 pvt_v2_b0 eva02_tiny_patch14_224 beit_base_patch16_224 mixer_s32_224 resmlp_12_224 gmlp_s16_224 sequencer2d_s tiny_vit_5m_224 hiera_tiny_224 vit_small_patch14_dinov2 naflexvit_base_patch16_gap
@@ -43,6 +45,8 @@ TRANSFORMERS = {
 
 NAMES = [*(f"tv:{name}" for name in TORCHVISION), *(f"timm:{name}" for name in TIMM), *(f"hf:{name}" for name in TRANSFORMERS)]
 WORDS, SECONDS = 12, 8000
+# Seconds that writing one network may take; some of PyTorch's exports do not end.
+LONGEST = 120
 
 
 def file_of(name):
@@ -94,20 +98,28 @@ def network(name):
     return model, samples, [{0: batch}], [kind]
 
 
-def export(folder, name):
-    """Writes a network; what is said of it."""
+def export(folder, name, way):
+    """Writes a network with all that may be open of its inputs open, the batch, or nothing."""
     import torch
 
     model, inputs, sizes, names = network(name)
-    batch = [{axis: dim for axis, dim in size.items() if axis == 0} for size in sizes]
+    kept = {"all": lambda axis: True, "batch": lambda axis: axis == 0, "nothing": None}[way]
+    shapes = kept and tuple({axis: dim for axis, dim in size.items() if kept(axis)} for size in sizes)
+    program = torch.onnx.export(model, inputs, dynamo=True, dynamic_shapes=shapes, input_names=names, verbose=False)
+    program.save(str(folder / file_of(name)), external_data=False)
+
+
+def exported(folder, name):
+    """What is said of writing a network, in a process that can be ended, with as much open as it can be."""
     problems = []
-    for shapes, ways in ((sizes, "all"), (batch, "batch"), (None, "nothing")):
+    for way in ("all", "batch", "nothing"):
         try:
-            program = torch.onnx.export(model, inputs, dynamo=True, dynamic_shapes=shapes and tuple(shapes), input_names=names, verbose=False)
-            program.save(str(folder / file_of(name)), external_data=False)
-            return {"open": ways, "problems": problems}
-        except Exception as error:  # Of any type: what it cannot do is its own to say.
-            problems.append(" ".join(str(error).split())[-200:])
+            done = subprocess.run([sys.executable, __file__, "one", folder, name, way], capture_output=True, text=True, timeout=LONGEST)
+            if done.returncode == 0:
+                return {"open": way, "problems": problems}
+            problems.append(" ".join(done.stderr.split())[-200:])
+        except subprocess.TimeoutExpired:
+            problems.append(f"takes over {LONGEST} s")
     return {"verdict": "not exported", "problems": problems}
 
 
@@ -178,32 +190,33 @@ def check(twnc, path, fixed):
 
 
 def main():
-    arguments = sys.argv[1:]
-    fixed = "--fixed" in arguments
-    given = arguments.index("--twnc") if "--twnc" in arguments else None
-    twnc = pathlib.Path(arguments[given + 1]) if given is not None else None
-    if given is not None:
-        del arguments[given : given + 2]
-    arguments = [argument for argument in arguments if argument != "--fixed"]
-    if len(arguments) < 2 or arguments[0] not in ("export", "check"):
-        sys.exit(__doc__)
-    what, folder, names = arguments[0], pathlib.Path(arguments[1]), arguments[2:] or NAMES
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("what", choices=("export", "check", "one"))
+    arguments.add_argument("folder", type=pathlib.Path)
+    arguments.add_argument("names", nargs="*", metavar="NAME")
+    arguments.add_argument("--fixed", action="store_true", help="compile for each size")
+    arguments.add_argument("--twnc", type=pathlib.Path, help="the command to check; built without it")
+    options = arguments.parse_args()
+    folder, twnc = options.folder, options.twnc
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / (what + ("-fixed" if fixed else "") + ".jsonl")
-    done = {json.loads(line)["name"]: json.loads(line) for line in log.read_text().splitlines()} if log.exists() else {}
-    if what == "check" and twnc is None:
+    if options.what == "one":  # What `export` calls.
+        return export(folder, *options.names)
+    if options.what == "check" and twnc is None:
         from networks import build
 
         twnc = build()[0]
-    for name in names:
+    log = folder / (options.what + ("-fixed" if options.fixed else "") + ".jsonl")
+    entries = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {entry["name"]: entry for entry in entries}
+    for name in options.names or NAMES:
         path = folder / file_of(name)
-        if (name in done and not arguments[2:]) or (what == "check" and not path.exists()):
+        if (name in done and not options.names) or (options.what == "check" and not path.exists()):
             continue
         start = time.monotonic()
         try:
-            found = export(folder, name) if what == "export" else check(twnc, path, fixed)
+            found = exported(folder, name) if options.what == "export" else check(twnc, path, options.fixed)
         except Exception as error:  # One network is not all.
-            found = {"verdict": "not exported" if what == "export" else "not compared", "why": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+            found = {"verdict": "not compared", "why": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
         done[name] = {"name": name, **found, "took": round(time.monotonic() - start, 1)}
         print(json.dumps(done[name]), flush=True)
         with log.open("a") as file:

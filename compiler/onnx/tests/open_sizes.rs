@@ -418,6 +418,91 @@ fn sizes_are_computed() {
     }
 }
 
+/// A mirror image is narrower than the axis, however wide that turns out to be.
+#[test]
+fn mirror_images_are_narrower() {
+    let nodes = |side: usize| {
+        let zeros = ["zero"; 8];
+        let mut pads = zeros;
+        pads[side] = "s";
+        vec![
+            node("Shape", "shape", &["x"], &["s"], vec![int("start", 3), int("end", 4)]),
+            node("Concat", "pads", &pads, &["pads"], vec![int("axis", 0)]),
+            node("Pad", "n", &["x", "pads"], &["y"], vec![text("mode", "reflect")]),
+        ]
+    };
+    for side in [3, 7] {
+        for width in [1, 2, 3, 6] {
+            let model = of("1,2,H,W", nodes(side), vec![indices("zero", &[0])]);
+            let error = run(&model, &[1, 2, 2, width]).unwrap_err();
+            assert!(error.contains("index"), "{width} wide, pad {side}: {error}");
+        }
+    }
+}
+
+/// Reductions that are none, or not of vectors, are those of any other value.
+#[test]
+fn reductions_of_shapes_are_those_of_values() {
+    let slice = node("Slice", "slice", &["x", "zeros", "e", "last"], &["y"], vec![]);
+    let shape = node("Shape", "shape", &["x"], &["s"], vec![int("start", 2)]);
+    let constants = [indices("zeros", &[0, 0]), indices("last", &[2, 3])];
+    let nothing = node("ReduceSum", "n", &["s"], &["e"], vec![int("noop_with_empty_axes", 1)]);
+    both(4, 6, &[shape.clone(), nothing, slice.clone()], &constants, "of no axes");
+    let scalar = vec![
+        node("Size", "size", &["s"], &["c"], vec![]),
+        node("ReduceMax", "n", &["c"], &["m"], vec![int("keepdims", 0)]),
+        node("Expand", "e", &["m", "c1"], &["e"], vec![]),
+    ];
+    let nodes: Vec<_> = [shape].into_iter().chain(scalar).chain([slice]).collect();
+    both(4, 6, &nodes, &[constants.to_vec(), vec![indices("c1", &[2])]].concat(), "of a number");
+}
+
+/// What f32 would round is not followed, and what a small file could make too much of is done up to a limit.
+#[test]
+fn following_ends_where_it_would_be_wrong_or_long() {
+    let float = |nodes: Vec<NodeProto>| {
+        let mut all = vec![
+            node("Shape", "shape", &["x"], &["s"], vec![int("start", 2), int("end", 3)]),
+            node("Cast", "float", &["s"], &["f"], vec![int("to", 1)]),
+        ];
+        all.extend(nodes);
+        all.push(node("Slice", "slice", &["x", "zero", "e", "two"], &["y"], vec![]));
+        let constants = vec![
+            floats("many", &[], &[65536.0]),
+            floats("big", &[], &[1000.0]),
+            indices("zero", &[0]),
+            indices("two", &[2]),
+        ];
+        import(&of("1,2,H,W", all, constants))
+    };
+    let rounded = float(vec![
+        node("Div", "d", &["f", "many"], &["d"], vec![]),
+        node("Add", "a", &["d", "big"], &["a"], vec![]),
+        node("Cast", "c", &["a"], &["e"], vec![int("to", 7)]),
+    ]);
+    let rounded = rounded.unwrap_err().to_string();
+    assert!(rounded.contains("by node `a` (Add), which is not followed"), "{rounded}");
+    let square = node("Mul", "square", &["f", "f"], &["q"], vec![]);
+    let cube = node("Mul", "cube", &["q", "f"], &["k"], vec![]);
+    let back = |from: &str| node("Cast", "c", &[from], &["e"], vec![int("to", 7)]);
+    assert!(float(vec![square.clone(), back("q")]).is_ok());
+    assert!(float(vec![square, cube, back("k")]).unwrap_err().to_string().contains("node `cube` (Mul)"));
+    // A thousand numbers of a hundred factors, and again, and again.
+    let shape = (0..100).map(|i| format!("D{i}")).collect::<Vec<_>>().join(",");
+    let mut nodes = vec![
+        node("Shape", "shape", &["x"], &["s"], vec![]),
+        node("ReduceSum", "sum", &["s"], &["t"], vec![]),
+        node("Expand", "many", &["t", "thousand"], &["m0"], vec![]),
+    ];
+    nodes.extend((0..3000).map(|i| {
+        node("Add", &format!("a{i}"), &[&format!("m{i}"), "one"], &[&format!("m{}", i + 1)], vec![])
+    }));
+    nodes.push(node("Cast", "c", &["m3000"], &["y"], vec![int("to", 1)]));
+    let constants = vec![indices("thousand", &[1024]), indices("one", &[1])];
+    let graph = import(&of(&shape, nodes, constants)).unwrap().graph;
+    assert!(graph.node_ids().count() > 2500, "what is beyond the limit stays in the graph");
+}
+
 /// What cannot be told says which node it is, and what to fix.
 #[test]
 fn what_is_not_followed_is_named() {

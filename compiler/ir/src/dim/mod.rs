@@ -292,7 +292,8 @@ impl Dim {
         (p.weight <= MAX_WEIGHT).then(|| Dim(Repr::Open(Arc::new(p))))
     }
 
-    fn weight(&self) -> usize {
+    /// The number of factors in the whole expression, which is what working with it costs.
+    pub fn weight(&self) -> usize {
         match &self.0 {
             Repr::Fixed(_) => 0,
             Repr::Open(p) => p.weight,

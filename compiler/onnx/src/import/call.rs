@@ -5,10 +5,13 @@ use super::model::label;
 use super::sizes::{MAX_ELEMENTS as MAX_SIZES, Sizes};
 use crate::error::{Setting, TensorProblem};
 use crate::proto::{DataType, NodeProto};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use twnc_ir::{
     Binary, Dim, ElementType, GraphBuilder, Op, Tensor, TensorError, TensorType, TypeError, Unary, ValueId,
 };
+
+/// Of so many operands the open sizes are named.
+const MAX_NAMED: usize = 16;
 
 /// Why a node is not translated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +75,10 @@ pub struct Translation<'m> {
     pub from_shapes: HashMap<&'m str, &'m NodeProto>,
     /// How many nodes the passes of loops have made so far.
     pub unrolled: usize,
+    /// Values of the graph that are known to depend on constants alone.
+    pub from_constants: HashSet<ValueId>,
+    /// What was done so far with sizes, in factors of elements.
+    pub work: usize,
 }
 
 /// What some names stood for.
@@ -220,7 +227,7 @@ impl<'a, 'm> Call<'a, 'm> {
             return reason;
         }
         let mut dims = vec![];
-        for i in 0..self.operand_count() {
+        for i in 0..self.operand_count().min(MAX_NAMED) {
             dims.extend(self.sizes(i).map(|sizes| sizes.elements).unwrap_or_default());
             dims.extend(self.operand_type(i).map(|ty| ty.shape).unwrap_or_default());
         }
@@ -325,17 +332,32 @@ impl<'a, 'm> Call<'a, 'm> {
     }
 
     /// Whether a value of the graph depends on constants alone.
-    pub fn is_computed_from_constants(&self, value: ValueId) -> bool {
+    pub fn is_computed_from_constants(&mut self, value: ValueId) -> bool {
         let graph = self.translation.build.graph();
         let mut seen = BTreeSet::from([value]);
         let mut left = vec![value];
         while let Some(value) = left.pop() {
+            if self.translation.from_constants.contains(&value) {
+                continue;
+            }
             match graph.definer(value) {
                 Some((_, node)) => left.extend(node.operands.iter().filter(|&&operand| seen.insert(operand))),
                 None => return false,
             }
         }
+        // So that what follows is not asked of the same values again.
+        self.translation.from_constants.extend(seen);
         true
+    }
+
+    /// Whether there is this much left to do with sizes, of so much in all; then it counts as done.
+    pub fn works(&mut self, work: usize, most: usize) -> bool {
+        let total = self.translation.work.saturating_add(work);
+        let left = total <= most;
+        if left {
+            self.translation.work = total;
+        }
+        left
     }
 
     /// Adds an operator with one result.

@@ -5,7 +5,7 @@ use super::call::{Call, Known, Translation};
 use super::ops::Operator;
 use crate::proto::NodeProto;
 use crate::tensor::stored_as;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use twnc_ir::eval::evaluate;
 use twnc_ir::{GraphBuilder, Tensor};
 
@@ -28,6 +28,8 @@ pub fn fold<'m>(
         truths: HashMap::new(),
         from_shapes: HashMap::new(),
         unrolled: 0,
+        from_constants: HashSet::new(),
+        work: 0,
     };
     let mut largest: Vec<(usize, &str)> = vec![];
     for name in node.input.iter().filter(|name| !name.is_empty()) {

@@ -140,6 +140,8 @@ fn start<'m>(
         truths: HashMap::new(),
         from_shapes: HashMap::new(),
         unrolled: 0,
+        from_constants: HashSet::new(),
+        work: 0,
     })
 }
 
@@ -208,7 +210,7 @@ fn translate<'m>(node: &'m NodeProto, handler: Handler<'_>, scope: &mut Scope<'_
                     node.input.len()
                 )));
             }
-            match sizes::fold(&call)? {
+            match sizes::fold(&mut call)? {
                 Some(results) => results,
                 None => match fold::fold(node, operator, opset, call.translation) {
                     Some(results) => {

@@ -268,9 +268,14 @@ fn widened(
     let places = call.binary(Binary::Sub, places, before)?;
     let places = if mode == PadMode::Reflect {
         let from_start = call.unary(Unary::Abs, places)?;
-        let from_end = call.binary(Binary::Sub, last, from_start)?;
-        let from_end = call.unary(Unary::Abs, from_end)?;
-        call.binary(Binary::Sub, last, from_end)?
+        let twice = call.binary(Binary::Add, last, last)?;
+        let from_end = call.binary(Binary::Sub, twice, places)?;
+        let places = call.binary(Binary::Min, from_start, from_end)?;
+        // A pad as wide as the axis reaches places that are not there, and must not count from the end.
+        let behind = call.with_number(Binary::Less, places, 0.0)?;
+        let size = call.size(&shape[axis], ElementType::I64)?;
+        let away = call.binary(Binary::Mul, behind, size)?;
+        call.binary(Binary::Sub, places, away)?
     } else {
         let places = call.with_number(Binary::Max, places, 0.0)?;
         call.binary(Binary::Min, places, last)?

@@ -47,14 +47,24 @@ fn batch_of_itself(call: &mut Call<'_, '_>) -> Translated {
         ));
     }
     let rank = call.ty(x).rank();
+    let Some(channels) = call.shape(x).get(1).cloned() else {
+        return Err(Reason::new(format!("needs rank 2 or more; the operand is {}", call.ty(x))));
+    };
+    for operand in 1..5 {
+        let ty = call.operand_type(operand)?;
+        if ty.shape != [channels.clone()] {
+            return Err(Reason::new(format!("operand {operand} is {ty}, and there are {channels} channels")));
+        }
+    }
     let others: Vec<usize> = (0..rank).filter(|&axis| axis != 1).collect();
-    let (y, mean, deviation) = standardised(call, x, others, epsilon)?;
+    let (y, mean, _) = standardised(call, x, others.clone(), epsilon)?;
     let (scale, bias) = (call.along_channels(1, rank)?, call.along_channels(2, rank)?);
     let y = call.binary(Binary::Mul, y, scale)?;
     let mut results = vec![Known::Value(call.binary(Binary::Add, y, bias)?)];
     if call.wants(1) || call.wants(2) {
-        let squared = call.binary(Binary::Mul, deviation, deviation)?;
-        let variance = call.with_scalar(Binary::Sub, squared, epsilon)?;
+        let centred = call.binary(Binary::Sub, x, mean)?;
+        let squares = call.binary(Binary::Mul, centred, centred)?;
+        let variance = call.reduced(ReduceKind::Mean, &others, squares)?;
         for (operand, own) in [(3, mean), (4, variance)] {
             let before = call.value(operand)?;
             let own = call.reshape(own, call.shape(before))?;

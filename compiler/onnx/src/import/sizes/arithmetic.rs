@@ -1,8 +1,9 @@
 //! Sums, products, comparisons and roundings of sizes.
 
 use super::super::call::{Call, Reason};
-use super::{MAX_PARTS, Sizes};
+use super::{MAX_PARTS, MAX_SIZE, Sizes};
 use crate::proto::DataType;
+use twnc_ir::dim::DimNode;
 use twnc_ir::{Dim, ElementType};
 
 /// Numbers of few bits as whole numbers of parts, and how many of these make one.
@@ -11,6 +12,10 @@ pub(super) fn fractions(v: &[f32]) -> Option<(Vec<Dim>, i64)> {
         let part = |x: f32| f64::from(x) * parts as f64;
         v.iter().all(|&x| part(x).fract() == 0.0 && part(x).abs() <= MAX_PARTS as f64)
     };
+    // Of a whole number there is no -0.
+    if v.iter().any(|x| x.to_bits() == (-0f32).to_bits()) {
+        return None;
+    }
     let parts = (0..=12).map(|bits| 1 << bits).find(|&parts| whole(parts))?;
     Some((v.iter().map(|&x| Dim::fixed((f64::from(x) * parts as f64) as i64)).collect(), parts))
 }
@@ -21,13 +26,32 @@ fn in_parts(a: &Sizes, b: &Sizes) -> Option<[Sizes; 2]> {
         return Some([a.clone(), b.clone()]);
     }
     let parts = a.parts.max(b.parts);
-    let exact = |x: &Sizes| x.parts > 0 && x.parts.count_ones() == 1;
     let scaled = |x: &Sizes| {
         let by = Dim::fixed(parts / x.parts);
         let elements = x.elements.iter().map(|dim| dim.checked_mul(&by)).collect::<Option<_>>()?;
         Some(Sizes { elements, parts, shape: x.shape.clone(), ..*x })
     };
-    if exact(a) && exact(b) { Some([scaled(a)?, scaled(b)?]) } else { None }
+    if is_exact(a) && is_exact(b) { Some([scaled(a)?, scaled(b)?]) } else { None }
+}
+
+/// Whether a float holds the numbers themselves, and not only what rounding them gives.
+pub(super) fn is_exact(x: &Sizes) -> bool {
+    x.parts.unsigned_abs().is_power_of_two()
+}
+
+/// Whether f32 holds each number of parts, as long as sizes are at most [`MAX_SIZE`]: then it computes what is computed here.
+pub(super) fn is_held(x: &Sizes) -> bool {
+    let bound = |dim: &Dim| {
+        dim.fold(&mut |node: DimNode<'_, i64>| match node {
+            DimNode::Fixed(n) => n.saturating_abs(),
+            DimNode::Symbol(_) => MAX_SIZE,
+            DimNode::Add(a, b) => a.saturating_add(b),
+            DimNode::Mul(a, b) => a.saturating_mul(b),
+            DimNode::FloorDiv(a, _) => a,
+            DimNode::Min(a, b) | DimNode::Max(a, b) => a.max(b),
+        })
+    };
+    x.element != ElementType::F32 || x.elements.iter().all(|dim| bound(dim) <= 1 << 24)
 }
 
 /// A function of each two elements, of one numeric type, whose result has the same parts.
@@ -46,9 +70,12 @@ pub(super) fn compared(a: &Sizes, b: &Sizes, f: impl Fn(&Dim, &Dim) -> Option<Di
 }
 
 pub(super) fn multiplied(a: &Sizes, b: &Sizes) -> Option<Sizes> {
-    let [x, y] = in_parts(a, b)?;
-    let parts = x.parts.checked_mul(y.parts).filter(|&parts| parts <= MAX_PARTS)?;
-    let product = elementwise(&Sizes { parts: 1, ..x }, &Sizes { parts: 1, ..y }, |a, b| a.checked_mul(b))?;
+    let parts = a.parts.checked_mul(b.parts).filter(|&parts| parts <= MAX_PARTS)?;
+    if !(is_exact(a) && is_exact(b)) {
+        return None;
+    }
+    let [x, y] = [a, b].map(|sizes| Sizes { parts: 1, ..sizes.clone() });
+    let product = elementwise(&x, &y, |a, b| a.checked_mul(b))?;
     Some(in_lowest_terms(Sizes { parts, ..product }))
 }
 
@@ -127,6 +154,8 @@ fn quotient(a: &Dim, b: &Dim) -> Option<Dim> {
     if let (Some(a), Some(b)) = (a.as_fixed(), b.as_fixed()) {
         return a.checked_div(b).map(Dim::fixed);
     }
+    // A size that is a divisor is positive, or there is none.
+    b.is_nonnegative().then_some(())?;
     let floor = a.floor_div(b)?;
     // What is whole, or not negative, is not rounded up.
     if a.is_nonnegative() || floor.checked_mul(b).as_ref() == Some(a) {

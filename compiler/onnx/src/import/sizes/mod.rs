@@ -21,6 +21,10 @@ pub const MAX_ELEMENTS: usize = 1024;
 
 /// The most parts of one that a fraction counts.
 const MAX_PARTS: i64 = 1 << 16;
+/// Up to which sizes floats that are computed from them are exact.
+const MAX_SIZE: i64 = 4096;
+/// The most that is done of a file, in factors of elements; the rest of it stays in the graph. Networks need some thousands.
+const MAX_WORK: usize = 1 << 20;
 
 /// A small tensor of numbers or truth values, some of them computed from open dimensions.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +37,8 @@ pub struct Sizes {
     pub elements: Vec<Dim>,
     /// How many parts make one: 1 but for fractions, which are floats.
     ///
-    /// A power of two, so that what f32 computes is exact up to sizes of some thousands, which is as far as other engines agree on it; or behind a
-    /// division by another number, of which only the rounded value is followed: it is exact too.
+    /// A power of two, and numbers of parts that f32 holds as long as sizes are at most [`MAX_SIZE`]; or behind a division by another number, of
+    /// which only the rounded value is followed. So what other engines compute in f32 is this, exactly.
     pub parts: i64,
 }
 
@@ -119,21 +123,36 @@ impl Sizes {
 }
 
 /// The results of a node that only computes with sizes. `None` if it is another kind of node, or if the result cannot be told.
-pub fn fold(call: &Call<'_, '_>) -> Result<Option<Vec<Known>>, Reason> {
+pub fn fold(call: &mut Call<'_, '_>) -> Result<Option<Vec<Known>>, Reason> {
     let mut operands = vec![];
-    let mut floats = false;
+    let (mut floats, mut open, mut elements) = (false, false, 0);
     for i in 0..call.operand_count() {
         let Some(sizes) = call.sizes(i) else { return Ok(None) };
         floats |= sizes.element == ElementType::F32;
+        open |= matches!(call.known(i), Some(Known::Sizes { .. }));
+        elements += sizes.elements.len();
+        // What has more is no list of sizes when it is put together, either.
+        if elements > 4 * MAX_ELEMENTS {
+            return Ok(None);
+        }
         operands.push(sizes);
     }
-    let Some(first) = operands.first() else { return Ok(None) };
     // Constant floats are computed as such, however many their bits.
-    if floats && !(0..operands.len()).any(|i| matches!(call.known(i), Some(Known::Sizes { .. }))) {
+    if operands.is_empty() || floats && !open {
         return Ok(None);
     }
+    let heaviest = operands.iter().flat_map(|sizes| &sizes.elements).map(|dim| 1 + dim.weight()).max();
+    let most = operands.iter().map(|sizes| sizes.elements.len()).max();
+    if open && !call.works(most.unwrap_or(0) * heaviest.unwrap_or(1), MAX_WORK) {
+        return Ok(None);
+    }
+    folded(call, &operands, floats)
+}
+
+fn folded(call: &Call<'_, '_>, operands: &[Sizes], floats: bool) -> Result<Option<Vec<Known>>, Reason> {
+    let Some(first) = operands.first() else { return Ok(None) };
     let op = call.node.op_type.as_str();
-    let folded = match (op, operands.as_slice()) {
+    let folded = match (op, operands) {
         ("Add", [a, b]) => elementwise(a, b, |a, b| a.checked_add(b)),
         ("Sub", [a, b]) => elementwise(a, b, |a, b| a.checked_sub(b)),
         ("Mul", [a, b]) => multiplied(a, b),
@@ -156,7 +175,7 @@ pub fn fold(call: &Call<'_, '_>) -> Result<Option<Vec<Known>>, Reason> {
         ("Where", [condition, a, b]) => arithmetic::choose(condition, a, b),
         ("Cast", [x]) => cast(call, x)?,
         ("Gather", [data, indices]) => movement::gather(call, data, indices)?,
-        ("Concat", _) => movement::concat(call, &operands)?,
+        ("Concat", _) => movement::concat(call, operands)?,
         ("Slice", [_, ..]) => movement::slice(call, first)?,
         ("Split", [_, ..]) => return movement::split(call, first),
         ("Transpose", [x]) => movement::transpose(call, x)?,
@@ -168,7 +187,9 @@ pub fn fold(call: &Call<'_, '_>) -> Result<Option<Vec<Known>>, Reason> {
         ("Range", [start, limit, delta]) if !floats => movement::range(start, limit, delta),
         _ => None,
     };
+    let fits = |dim: &Dim| dim.as_fixed().is_none_or(|n| i32::try_from(n).is_ok());
     Ok(folded
-        .filter(|sizes| sizes.elements.len() <= MAX_ELEMENTS)
+        .filter(|sizes| sizes.elements.len() <= MAX_ELEMENTS && arithmetic::is_held(sizes))
+        .filter(|sizes| sizes.element != ElementType::I32 || sizes.elements.iter().all(fits))
         .map(|sizes| vec![sizes.known(call.label())]))
 }

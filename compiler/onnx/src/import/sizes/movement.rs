@@ -2,12 +2,15 @@
 
 use super::super::call::{Call, Known, Reason, axes, axis};
 use super::super::ops;
-use super::arithmetic::broadcast;
+use super::arithmetic::{broadcast, is_exact};
 use super::{MAX_ELEMENTS, Sizes};
-use twnc_ir::{Dim, Slice};
+use twnc_ir::{Dim, ElementType, Slice};
 
 pub(super) fn gather(call: &Call<'_, '_>, data: &Sizes, indices: &Sizes) -> Result<Option<Sizes>, Reason> {
-    if axis(call.attributes.int("axis")?.unwrap_or(0), data.shape.len())? != 0 || data.shape.len() != 1 {
+    if axis(call.attributes.int("axis")?.unwrap_or(0), data.shape.len())? != 0
+        || data.shape.len() != 1
+        || !indices.is_index()
+    {
         return Ok(None);
     }
     let pick = |index: &Dim| data.elements.get(axis(index.as_fixed()?, data.elements.len()).ok()?).cloned();
@@ -75,7 +78,8 @@ pub(super) fn transpose(call: &Call<'_, '_>, x: &Sizes) -> Result<Option<Sizes>,
         }
         x.at(&from)
     };
-    Ok(shape.filter(|shape| shape.len() == rank).and_then(|shape| x.rearranged(shape, element)))
+    let distinct = (0..rank).all(|axis| perm.contains(&axis));
+    Ok(shape.filter(|shape| shape.len() == rank && distinct).and_then(|shape| x.rearranged(shape, element)))
 }
 
 pub(super) fn reshape(call: &Call<'_, '_>, x: &Sizes) -> Result<Option<Sizes>, Reason> {
@@ -87,43 +91,47 @@ pub(super) fn reshape(call: &Call<'_, '_>, x: &Sizes) -> Result<Option<Sizes>, R
 
 /// The sum, product, smallest or largest of all elements of a vector.
 pub(super) fn reduce(call: &Call<'_, '_>, x: &Sizes) -> Result<Option<Sizes>, Reason> {
-    let keep = call.attributes.flag("keepdims", true)?;
+    if x.shape.len() != 1 || x.element == ElementType::Bool {
+        return Ok(None);
+    }
     let given = match call.attributes.ints("axes")? {
         Some(axes) => Some(axes.to_vec()),
         None => call.ints(1, "axes")?,
     };
-    call.attributes.ignore(&["noop_with_empty_axes"]);
-    let reduced = axes(given.as_deref().unwrap_or(&[0]), x.shape.len())?;
-    if x.shape.len() != 1 || reduced != [0] {
+    let keep = call.attributes.flag("keepdims", true)?;
+    if call.attributes.flag("noop_with_empty_axes", false)? && given.is_none() {
+        return Ok(Some(x.clone()));
+    }
+    if axes(given.as_deref().unwrap_or(&[0]), 1)? != [0] {
         return Ok(None);
     }
     let shape = if keep { vec![1] } else { vec![] };
     let join = |a: Dim, b: &Dim| match call.node.op_type.as_str() {
-        "ReduceSum" => a.checked_add(b),
+        "ReduceSum" => a.checked_add(b).filter(|_| is_exact(x)),
         "ReduceMin" => a.minimum(b),
         "ReduceMax" => a.maximum(b),
         // What is a fraction would become one of other parts.
-        _ => {
-            if x.parts == 1 {
-                a.checked_mul(b)
-            } else {
-                None
-            }
-        }
+        _ => a.checked_mul(b).filter(|_| x.parts == 1),
     };
     let Some((first, others)) = x.elements.split_first() else { return Ok(None) };
     let all = others.iter().try_fold(first.clone(), join);
     Ok(all.map(|all| Sizes { shape, elements: vec![all], ..*x }))
 }
 
+/// Whole numbers by their type that are not open.
+fn whole(sizes: &Sizes) -> Option<Vec<usize>> {
+    let elements = sizes.elements.iter().map(Dim::as_size).collect::<Option<_>>()?;
+    sizes.is_index().then_some(elements)
+}
+
 /// Sizes of 1, on either side, are as large as the other side's.
 pub(super) fn expand(x: &Sizes, shape: &Sizes) -> Option<Sizes> {
-    let shape: Vec<usize> = shape.elements.iter().map(Dim::as_size).collect::<Option<_>>()?;
+    let shape = whole(shape)?;
     x.rearranged(broadcast(&x.shape, &shape)?, |at| x.broadcast_at(at))
 }
 
 pub(super) fn tile(x: &Sizes, repeats: &Sizes) -> Option<Sizes> {
-    let repeats: Vec<usize> = repeats.elements.iter().map(Dim::as_size).collect::<Option<_>>()?;
+    let repeats = whole(repeats)?;
     let repeated = |(&size, &times): (&usize, &usize)| size.checked_mul(times);
     let shape: Vec<usize> = x.shape.iter().zip(&repeats).map(repeated).collect::<Option<_>>()?;
     let at = |at: &[usize]| x.at(&at.iter().zip(&x.shape).map(|(&i, &size)| i % size).collect::<Vec<_>>());
