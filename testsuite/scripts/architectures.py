@@ -196,7 +196,7 @@ def main():
     arguments.add_argument("names", nargs="*", metavar="NAME")
     arguments.add_argument("--fixed", action="store_true", help="compile for each size")
     arguments.add_argument("--twnc", type=pathlib.Path, help="the command to check; built without it")
-    options = arguments.parse_args()
+    options = arguments.parse_intermixed_args()
     folder, twnc = options.folder, options.twnc
     folder.mkdir(parents=True, exist_ok=True)
     if options.what == "one":  # What `export` calls.
