@@ -2,7 +2,7 @@
 
 use super::attributes::Attributes;
 use super::model::label;
-use super::sizes::{MAX_ELEMENTS as MAX_SIZES, Sizes};
+use super::sizes::{self, Sizes};
 use crate::error::{Setting, TensorProblem};
 use crate::proto::{DataType, NodeProto};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -97,6 +97,20 @@ pub struct Call<'a, 'm> {
 }
 
 impl<'m> Translation<'m> {
+    /// A graph in which nothing was translated yet, and what is known before.
+    pub fn new(build: GraphBuilder, known: HashMap<&'m str, Known>) -> Translation<'m> {
+        Translation {
+            build,
+            known,
+            placed: HashMap::new(),
+            truths: HashMap::new(),
+            from_shapes: HashMap::new(),
+            unrolled: 0,
+            from_constants: HashSet::new(),
+            work: 0,
+        }
+    }
+
     /// Says what a name of the file stands for from now on.
     pub fn define(&mut self, name: &'m str, known: Known) {
         self.placed.remove(name);
@@ -306,8 +320,9 @@ impl<'a, 'm> Call<'a, 'm> {
         match sizes.filter(|sizes| sizes.shape.len() <= 1 && sizes.element != ElementType::F32) {
             Some(sizes) => Ok(Some(sizes.elements)),
             None => match self.tensor(operand).map(Tensor::len) {
-                Some(count) if count > MAX_SIZES => Err(Reason::new(format!(
-                    "{what} (operand {operand}) has {count} elements; at most {MAX_SIZES} are read as sizes"
+                Some(count) if count > sizes::MAX_ELEMENTS => Err(Reason::new(format!(
+                    "{what} (operand {operand}) has {count} elements; at most {} are read as sizes",
+                    sizes::MAX_ELEMENTS
                 ))),
                 _ => Err(Reason::new(format!("{what} (operand {operand}) is no list of whole numbers"))),
             },

@@ -5,7 +5,7 @@ use super::call::{Call, Known, Translation};
 use super::ops::Operator;
 use crate::proto::NodeProto;
 use crate::tensor::stored_as;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use twnc_ir::eval::evaluate;
 use twnc_ir::{GraphBuilder, Tensor};
 
@@ -21,16 +21,7 @@ pub fn fold<'m>(
     opset: i64,
     translation: &Translation<'m>,
 ) -> Option<Vec<Known>> {
-    let mut scratch = Translation {
-        build: GraphBuilder::new(""),
-        known: HashMap::new(),
-        placed: HashMap::new(),
-        truths: HashMap::new(),
-        from_shapes: HashMap::new(),
-        unrolled: 0,
-        from_constants: HashSet::new(),
-        work: 0,
-    };
+    let mut scratch = Translation::new(GraphBuilder::new(""), HashMap::new());
     let mut largest: Vec<(usize, &str)> = vec![];
     for name in node.input.iter().filter(|name| !name.is_empty()) {
         let (&key, known) = translation.known.get_key_value(name.as_str())?;

@@ -133,16 +133,7 @@ fn start<'m>(
     for (input, ty) in data.iter().zip(inputs::types(&data, options, notes)?) {
         known.insert(input.name.as_str(), Known::Value(build.input(&input.name, ty)));
     }
-    Ok(Translation {
-        build,
-        known,
-        placed: HashMap::new(),
-        truths: HashMap::new(),
-        from_shapes: HashMap::new(),
-        unrolled: 0,
-        from_constants: HashSet::new(),
-        work: 0,
-    })
+    Ok(Translation::new(build, known))
 }
 
 /// What translates a node.

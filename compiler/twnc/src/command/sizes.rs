@@ -38,16 +38,19 @@ pub fn shapes(
         let all: Vec<(String, i64)> = dims.iter().cloned().chain(more).collect();
         synthetic::shapes(module, 1, &all)
     };
-    match SIZES.into_iter().find(|&size| session.shapes(&given(size)).is_ok()) {
-        Some(size) => {
-            err!(host, "note: {inside} taken as {size}; {flags} gives another size");
-            Ok(given(size))
-        }
-        None => {
-            Err(Failure::unacceptable(format!("{inside} is open, and the model takes none of {SIZES:?}"))
-                .help(format!("say what it is: {flags}")))
+    let mut why = None;
+    for size in SIZES {
+        match session.shapes(&given(size)) {
+            Ok(_) => {
+                err!(host, "note: {inside} taken as {size}; {flags} gives another size");
+                return Ok(given(size));
+            }
+            Err(error) => why = Some(error),
         }
     }
+    let why = why.map(|error| format!("; of the last: {error}")).unwrap_or_default();
+    let message = format!("{inside} is open, and the model takes none of {SIZES:?}{why}");
+    Err(Failure::unacceptable(message).help(format!("say what it is: {flags}")))
 }
 
 /// The open dimensions of the inputs from this axis on, each once.

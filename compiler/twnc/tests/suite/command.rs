@@ -259,6 +259,12 @@ fn open_sizes_that_nobody_gave_are_told_of() {
         assert_eq!(text(&output.stderr), note, "{arguments}");
         assert!(!arguments.starts_with("bench") || text(&output.stdout).contains("(1 run, 1 thread, "));
     }
+    // Where what is given does not fit, no size of the others does.
+    assert!(twnc(folder.path(), "window.onnx -o window.bin").status.success());
+    let output = twnc(folder.path(), "bench window.bin --runs 1 --dim H=2");
+    assert_eq!(output.status.code(), Some(3));
+    let said = text(&output.stderr);
+    assert!(said.contains("W is open, and the model takes none of") && said.contains("--dim W=N"), "{said}");
 }
 
 #[test]
