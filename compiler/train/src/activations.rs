@@ -8,6 +8,7 @@
 
 use crate::RepairError;
 use crate::execute::Execute;
+use crate::gradient::bind;
 use crate::parallel;
 use crate::samples::bytes;
 use crate::solution::{Solution, bias_tensor};
@@ -45,23 +46,13 @@ impl<'a> Activations<'a> {
         batches: &[Vec<Tensor>],
         limit: usize,
     ) -> Result<Activations<'a>, RepairError> {
-        let mut values = BTreeMap::new();
-        let mut bindings = vec![BTreeMap::new(); batches.len()];
-        for (i, port) in graph.inputs().iter().enumerate() {
-            let tensors: Vec<Tensor> = batches.iter().map(|batch| batch[i].clone()).collect();
-            for (binding, tensor) in bindings.iter_mut().zip(&tensors) {
-                for (dim, &size) in graph.ty(port.value).shape.iter().zip(tensor.shape()) {
-                    let Some(symbol) = dim.as_symbol() else { continue };
-                    let size = i64::try_from(size).unwrap_or(i64::MAX);
-                    let known = *binding.entry(symbol.to_owned()).or_insert(size);
-                    if known != size {
-                        let message = format!("`{symbol}` is {known} and, in input `{}`, {size}", port.name);
-                        return Err(RepairError::Samples(message));
-                    }
-                }
-            }
-            values.insert(port.value, tensors);
-        }
+        let shapes =
+            |batch: &Vec<Tensor>| batch.iter().map(|tensor| tensor.shape().to_vec()).collect::<Vec<_>>();
+        let bindings =
+            batches.iter().map(|batch| bind::sizes(graph, &shapes(batch))).collect::<Result<_, _>>();
+        let bindings = bindings.map_err(RepairError::Samples)?;
+        let column = |i: usize| batches.iter().map(|batch| batch[i].clone()).collect();
+        let values = graph.inputs().iter().enumerate().map(|(i, port)| (port.value, column(i))).collect();
         let (substitutes, done) = (HashMap::new(), HashSet::new());
         Ok(Activations { graph, order, execute, substitutes, values, done, bindings, limit })
     }

@@ -6,7 +6,6 @@ use crate::damping::{self, FOLDS};
 use crate::moments::{self, Moments};
 use crate::repair::RepairOptions;
 use crate::rows::{Rows, mix, pick};
-use crate::samples::Batches;
 use crate::solution::{Freedom, Solution};
 use crate::target::{Seen, Target};
 use crate::{RepairError, parallel};
@@ -32,7 +31,6 @@ const UNFOLDED: usize = 1 << 22;
 pub(crate) struct Work<'a> {
     pub float: Activations<'a>,
     pub ternary: Activations<'a>,
-    pub batches: &'a Batches,
     pub options: RepairOptions,
 }
 
@@ -140,7 +138,7 @@ impl Work<'_> {
         target: &Target,
         visitor: &mut Visitor<'_>,
     ) -> Result<(), RepairError> {
-        let fitted = 0..self.batches.fitted;
+        let fitted = 0..self.float.batches();
         let mut count = 0;
         for batch in fitted.clone() {
             count += rows.count(self.float.of(layer.result, batch)?.len());

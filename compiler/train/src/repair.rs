@@ -253,8 +253,9 @@ impl<'a> Setting<'a> {
 
     /// What layers are fitted with.
     pub fn work(&self) -> Result<Work<'a>, RepairError> {
-        let new = || self.activations(&self.batches.inputs);
-        Ok(Work { float: new()?, ternary: new()?, batches: self.batches, options: self.options })
+        let Batches { inputs, fitted, .. } = self.batches;
+        let new = || self.activations(&inputs[..*fitted]);
+        Ok(Work { float: new()?, ternary: new()?, options: self.options })
     }
 
     /// Fits layers in given forms, one after the other. Those that stay float are fitted too, where they read what is not what it was.

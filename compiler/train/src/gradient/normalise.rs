@@ -29,8 +29,8 @@ impl BatchNorm {
         BatchNorm { channels, inner, epsilon, live: false, mean, inverse, variance, count }
     }
 
-    /// Sums over the elements of each channel of two functions of an element, its place and its channel.
-    fn sums(&self, length: usize, f: impl Fn(usize, usize) -> [f32; 2] + Sync) -> Vec<[f64; 2]> {
+    /// Sums over the elements of each channel of two functions of an element of `a`, that of `b` in its place, and the channel.
+    fn sums(&self, a: &[f32], b: &[f32], f: impl Fn(f32, f32, usize) -> [f32; 2] + Sync) -> Vec<[f64; 2]> {
         let (channels, inner) = (self.channels, self.inner);
         let image = channels * inner;
         if image == 0 {
@@ -42,20 +42,11 @@ impl BatchNorm {
             .map(|first| {
                 let last = (first + CHANNELS).min(channels);
                 let mut sums = vec![[0.0f64; 2]; last - first];
-                for start in (0..length).step_by(image) {
-                    for channel in first..last {
+                for start in (0..a.len()).step_by(image) {
+                    for (channel, sum) in (first..last).zip(&mut sums) {
                         let row = start + channel * inner..start + (channel + 1) * inner;
-                        // Eight sums at a time, so that they are taken in vectors.
-                        let mut lanes = [[0.0f32; 8]; 2];
-                        for (k, i) in row.enumerate() {
-                            let [a, b] = f(i, channel);
-                            lanes[0][k % 8] += a;
-                            lanes[1][k % 8] += b;
-                        }
-                        let sum = &mut sums[channel - first];
-                        for (sum, lanes) in sum.iter_mut().zip(lanes) {
-                            *sum += lanes.into_iter().map(f64::from).sum::<f64>();
-                        }
+                        let of_row = sums_of(&a[row.clone()], &b[row], |a, b| f(a, b, channel));
+                        sum.iter_mut().zip(of_row).for_each(|(sum, part)| *sum += part);
                     }
                 }
                 sums
@@ -78,18 +69,36 @@ impl BatchNorm {
     }
 }
 
+/// Sums of two functions of two numbers, so many at a time that they are taken in vectors.
+fn sums_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> [f32; 2]) -> [f64; 2] {
+    const LANES: usize = 16;
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut lanes = [[0.0f32; LANES]; 2];
+    for (a, b) in a.iter().zip(b) {
+        for k in 0..LANES {
+            let [first, second] = f(a[k], b[k]);
+            lanes[0][k] += first;
+            lanes[1][k] += second;
+        }
+    }
+    let mut sums = lanes.map(|lanes| lanes.into_iter().map(f64::from).sum::<f64>());
+    for (&a, &b) in a_rest.iter().zip(b_rest) {
+        sums.iter_mut().zip(f(a, b)).for_each(|(sum, part)| *sum += f64::from(part));
+    }
+    sums
+}
+
 impl Operator for BatchNorm {
     fn forward(&mut self, operands: &[&[f32]], y: &mut [f32]) {
         let [x, scale, bias, mean, variance] = operands else { return };
         if self.live {
             let count = self.count.max(1) as f64;
-            let means: Vec<f64> =
-                self.sums(x.len(), |i, _| [x[i], 0.0]).iter().map(|s| s[0] / count).collect();
+            let means: Vec<f64> = self.sums(x, x, |x, _, _| [x, 0.0]).iter().map(|s| s[0] / count).collect();
             self.mean = means.iter().map(|&m| m as f32).collect();
             let mean = &self.mean;
             // Around the mean, and corrected for its rounding.
-            let squares = self.sums(x.len(), |i, c| {
-                let d = x[i] - mean[c];
+            let squares = self.sums(x, x, |x, _, c| {
+                let d = x - mean[c];
                 [d * d, d]
             });
             self.variance =
@@ -113,7 +122,7 @@ impl Operator for BatchNorm {
         // Σ dy, and Σ dy·x̂.
         let needs = self.live || dx.wants(1) || dx.wants(2);
         let sums = match needs {
-            true => self.sums(x.len(), |i, c| [dy[i], dy[i] * ((x[i] - mean[c]) * inverse[c])]),
+            true => self.sums(x, dy, |x, dy, c| [dy, dy * ((x - mean[c]) * inverse[c])]),
             false => vec![[0.0; 2]; self.channels],
         };
         if let Some(d) = dx.of(1) {
