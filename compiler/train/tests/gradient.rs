@@ -98,6 +98,24 @@ fn geometry(strides: [usize; 2], dilations: [usize; 2], begin: [usize; 2], end: 
     }
 }
 
+#[test]
+fn depthwise_convolutions_over_one_and_three_axes() {
+    let mut random = Random(3);
+    for (axes, multiplier) in [(1, 1), (1, 2), (3, 1), (3, 2)] {
+        let of = |sizes: [usize; 3]| sizes[..axes].to_vec();
+        let geometry = Geometry {
+            strides: of([2, 1, 3]).into(),
+            dilations: of([1, 2, 1]).into(),
+            pads_begin: of([1, 2, 0]).into(),
+            pads_end: of([0, 1, 2]).into(),
+        };
+        let shape = |first: [usize; 2], sizes: [usize; 3]| [first.to_vec(), of(sizes)].concat();
+        let x = random.tensor(&shape([2, 3], [6, 5, 7]), false);
+        let w = random.tensor(&shape([3 * multiplier, 1], [3, 2, 3]), false);
+        check(&Op::Conv(Conv { geometry, groups: 3 }), &[x, w], &[], 5);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
@@ -105,7 +123,7 @@ proptest! {
     fn convolutions(
         seed: u64, n in 1usize..4, groups in 1usize..4, inputs in 1usize..4, outputs in 1usize..4,
         size in prop::array::uniform2(4usize..9), kernel in prop::array::uniform2(1usize..4),
-        strides in prop::array::uniform2(1usize..3), dilations in prop::array::uniform2(1usize..3),
+        strides in prop::array::uniform2(1usize..4), dilations in prop::array::uniform2(1usize..3),
         begin in prop::array::uniform2(0usize..2), end in prop::array::uniform2(0usize..2),
     ) {
         let fits = (0..2).all(|i| (kernel[i] - 1) * dilations[i] < size[i] + begin[i] + end[i]);

@@ -24,6 +24,7 @@ mod moves;
 pub mod network;
 mod normalise;
 mod operator;
+mod phases;
 mod pools;
 mod product;
 mod reduce;

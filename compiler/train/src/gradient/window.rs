@@ -167,3 +167,21 @@ impl Axis {
 pub fn add(a: &mut [f32], b: &[f32]) {
     a.iter_mut().zip(b).for_each(|(a, &b)| *a += b);
 }
+
+/// The sum of products, so many at a time that they are taken in vectors.
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut lanes = [0.0f32; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for k in 0..LANES {
+            lanes[k] += a[k] * b[k];
+        }
+    }
+    lanes.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
+}
+
+/// `a += factor·b`.
+pub fn add_scaled(a: &mut [f32], factor: f32, b: &[f32]) {
+    a.iter_mut().zip(b).for_each(|(a, &b)| *a += factor * b);
+}
