@@ -27,6 +27,7 @@ pub mod augment;
 pub mod budget;
 mod checkpoint;
 mod damping;
+mod data;
 pub mod execute;
 mod factor;
 pub mod finetune;
@@ -52,6 +53,7 @@ mod trained;
 
 pub use augment::Augment;
 pub use budget::{Frontier, Limits, Point, SizeLimit};
+pub use data::Data;
 pub use execute::{Execute, Prepared, Reference};
 pub use finetune::{FineTune, Tuning};
 pub use measure::{LayerAccuracy, OutputAccuracy, Summary};
@@ -59,7 +61,7 @@ pub use method::Method;
 pub use repair::{Repair, RepairOptions};
 pub use samples::Samples;
 pub use solution::{Form, Plane, Solution};
-pub use train::{Data, Epoch, TrainError, TrainOptions, Trainer};
+pub use train::{Epoch, TrainError, TrainOptions, Trainer};
 
 use thiserror::Error;
 use twnc_ir::{PassError, TypeError};

@@ -65,11 +65,15 @@ impl Summary {
     /// What is said of the fine-tuning, if there was any.
     pub fn describe_tuning(&self) -> Option<String> {
         let Tuning { steps, best, loss: [before, after], augment } = self.tuning.as_ref()?;
-        let images = match (augment.flip, augment.shift) {
-            (false, 0) => String::new(),
-            (false, shift) => format!(", images moved by up to {shift} pixels"),
-            (true, 0) => ", images mirrored".to_owned(),
-            (true, shift) => format!(", images mirrored and moved by up to {shift} pixels"),
+        let changes = [
+            augment.flip.then(|| "mirrored".to_owned()),
+            (augment.shift > 0).then(|| format!("moved by up to {} pixels", augment.shift)),
+            augment.cutmix.then(|| "put together".to_owned()),
+        ];
+        let images = match changes.into_iter().flatten().collect::<Vec<_>>().as_slice() {
+            [] => String::new(),
+            [one] => format!(", images {one}"),
+            [first @ .., last] => format!(", images {} and {last}", first.join(", ")),
         };
         Some(match best {
             0 => format!(

@@ -29,6 +29,13 @@ pub(crate) struct Batches {
     pub left_out: usize,
 }
 
+impl Batches {
+    /// How many samples there were.
+    pub fn count(&self) -> usize {
+        self.fitted_samples + self.held_out_samples + self.left_out
+    }
+}
+
 impl Samples {
     /// Samples by the names of inputs.
     pub fn new(inputs: impl IntoIterator<Item = (String, Tensor)>) -> Samples {

@@ -8,6 +8,7 @@
 
 use crate::augment::Augment;
 use crate::checkpoint;
+use crate::data::{self, Data};
 use crate::gradient::bind::{self, Bound};
 use crate::gradient::{GradientError, Mode, Network};
 use crate::loss::{self, Head, Loss};
@@ -15,7 +16,6 @@ use crate::method::{Method, Rounded};
 use crate::optimiser::{Optimiser, Rule, Schedule};
 use crate::parameters::{self, Kept, Parameter, Role};
 use crate::random::Random;
-use crate::samples::Samples;
 use std::collections::{HashMap, HashSet};
 use thiserror::Error;
 use twnc_ir::{ElementType, Graph, Layer, Pass, PassContext, Tensor, TypeError, ValueId};
@@ -48,15 +48,6 @@ pub struct TrainOptions {
     pub temperature: f32,
     /// The most bytes that the values of a batch may take.
     pub memory: usize,
-}
-
-/// Samples, and the class of each if it is known.
-#[derive(Clone, Debug)]
-pub struct Data {
-    /// The inputs.
-    pub samples: Samples,
-    /// The classes.
-    pub labels: Option<Vec<usize>>,
 }
 
 /// What an epoch came to.
@@ -177,16 +168,15 @@ impl Trainer {
             pass.run(&mut graph, &mut cx).map_err(|e| TrainError::Network(e.to_string()))?;
         }
         parameters::separate(&mut graph)?;
-        let checked = data.samples.batches(&graph).map_err(|e| TrainError::Samples(e.to_string()))?;
-        let samples = checked.fitted_samples + checked.held_out_samples + checked.left_out;
-        drop(checked);
+        let batches = data.samples.batches(&graph);
+        let samples = batches.map_err(|e| TrainError::Samples(e.to_string()))?.count();
         let order = graph.order().map_err(|cycle| TrainError::Network(cycle.to_string()))?;
         let outputs: Vec<_> =
             graph.outputs().iter().filter(|port| graph.ty(port.value).element == ElementType::F32).collect();
         let [output] = outputs.as_slice() else {
+            let count = outputs.len();
             let message = format!(
-                "the network has {} outputs of floats; one is trained. Choose it with --output NAME",
-                outputs.len()
+                "the network has {count} outputs of floats; one is trained. Choose it with --output NAME"
             );
             return Err(TrainError::Network(message));
         };
@@ -234,8 +224,12 @@ impl Trainer {
         };
         let width = network.output_shape(0).last().copied().unwrap_or(0);
         let loss = match &data.labels {
+            Some(_) if options.augment.cutmix => {
+                let why = "an image put together of two has no label; leave out cutmix, or the labels";
+                return Err(TrainError::Samples(why.to_owned()));
+            }
             Some(labels) => {
-                check(labels, samples, network.output_shape(0), batch)?;
+                data::check(labels, samples, network.output_shape(0), batch)?;
                 None
             }
             None if head.is_logits || network.output_shape(0).len() == 2 && width > 1 => {
@@ -445,7 +439,7 @@ impl Trainer {
         let samples = checked.fitted_samples + checked.held_out_samples + checked.left_out;
         drop(checked);
         if let Some(labels) = &data.labels {
-            check(labels, samples, self.network.output_shape(0), self.batch)?;
+            data::check(labels, samples, self.network.output_shape(0), self.batch)?;
         }
         self.write();
         let (mut loss, mut right, mut rows) = (0.0, 0, 0);
@@ -552,31 +546,6 @@ impl Trainer {
             "{:?}; {} samples, {labels}; {rounded} layers rounded; {sizes:?}; {:?}",
             self.options, self.samples, self.head.is_logits
         )
-    }
-}
-
-/// Whether there is a class for each row of what a batch gives.
-fn check(labels: &[usize], samples: usize, output: &[usize], batch: usize) -> Result<(), TrainError> {
-    let (&[rows, classes], true) = (output, labels.len() == samples) else {
-        let message = match output {
-            &[_, _] => format!("{} labels for {samples} samples", labels.len()),
-            _ => format!(
-                "the network gives {output:?}, not one row of classes for each sample; without labels it is trained towards the float network"
-            ),
-        };
-        return Err(TrainError::Labels(message));
-    };
-    if rows != batch || classes < 2 {
-        return Err(TrainError::Labels(format!(
-            "the network gives {rows} rows of {classes} for {batch} samples: no classes"
-        )));
-    }
-    match labels.iter().position(|&label| label >= classes) {
-        Some(i) => Err(TrainError::Labels(format!(
-            "label {i} is {}; the network has {classes} classes, from 0",
-            labels[i]
-        ))),
-        None => Ok(()),
     }
 }
 

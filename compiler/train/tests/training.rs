@@ -87,7 +87,7 @@ fn options() -> TrainOptions {
         decay: 1e-4,
         epochs: 4,
         batch: 16,
-        augment: Augment { flip: true, shift: 1 },
+        augment: Augment { flip: true, shift: 1, cutmix: false },
         seed: 7,
         fresh: false,
         temperature: 2.0,
@@ -250,6 +250,7 @@ fn without_labels_the_float_network_is_the_teacher() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
+    let mixed = Augment { cutmix: true, ..Augment::default() };
     let refused = |data: &Data, options: TrainOptions| -> String {
         let new = Trainer::new(&network(), data, &Options::default(), options);
         new.err().map_or_else(|| "it was accepted".to_owned(), |e| e.to_string())
@@ -259,6 +260,10 @@ fn what_does_not_fit_is_refused() {
         (refused(&with(vec![0; 31]), options()), "31 labels for 32 samples"),
         (refused(&with(vec![2; 32]), options()), "label 0 is 2; the network has 2 classes"),
         (refused(&stripes(3), options()), "3 samples do not fill a batch of 16"),
+        (
+            refused(&stripes(32), TrainOptions { augment: mixed, ..options() }),
+            "has no label; leave out cutmix",
+        ),
         (refused(&stripes(32), TrainOptions { memory: 1000, ..options() }), "the limit is 1000"),
     ];
     for (said, expected) in cases {

@@ -321,7 +321,7 @@ fn repair(summary: &Summary) -> serde_json::Value {
     let tuning = summary.tuning.as_ref().map(|tuning| {
         serde_json::json!({
             "steps": tuning.steps, "best": tuning.best, "loss_fitted": tuning.loss[0], "loss": tuning.loss[1],
-            "flip": tuning.augment.flip, "shift": tuning.augment.shift,
+            "flip": tuning.augment.flip, "shift": tuning.augment.shift, "cutmix": tuning.augment.cutmix,
         })
     });
     serde_json::json!({

@@ -35,7 +35,11 @@ pub fn run(host: &Host, options: &Train, json: bool) -> Result<(), Failure> {
     };
     let of_inputs = || {
         let shapes = graph.inputs().iter().map(|port| training.samples.shape(&port.name));
-        shapes.map(|shape| Augment::of_shape(&shape)).find(|a| *a != Augment::default()).unwrap_or_default()
+        let found = shapes
+            .map(|shape| Augment::of_shape(&shape))
+            .find(|a| *a != Augment::default())
+            .unwrap_or_default();
+        Augment { cutmix: found.cutmix && training.labels.is_none(), ..found }
     };
     let settings = TrainOptions {
         method: match options.method {

@@ -65,7 +65,8 @@ pub struct Train {
     /// Samples of a step.
     #[arg(long, default_value_t = 64, value_parser = batch)]
     pub batch: usize,
-    /// How images are changed: none, auto (moved by an eighth of their side and, in three colours, mirrored), or some of flip and shift=PIXELS.
+    /// How images are changed: none, auto (moved by an eighth of their side, in three colours mirrored and, without labels, put together), or some of
+    /// flip, shift=PIXELS and, without labels, cutmix (rectangles of other images).
     #[arg(long, value_name = "HOW", default_value = "none", value_parser = parse_augment)]
     pub augment: AugmentChoice,
     /// By what everything is drawn.
@@ -202,6 +203,7 @@ pub fn parse_augment(text: &str) -> Result<AugmentChoice, String> {
             ("auto", _) if text == "auto" => return Ok(Chosen::Auto),
             ("none", _) if text == "none" => {}
             ("flip", _) => augment.flip = true,
+            ("cutmix", _) => augment.cutmix = true,
             (_, Some(("shift", pixels))) => {
                 augment.shift = pixels
                     .parse()
@@ -209,7 +211,11 @@ pub fn parse_augment(text: &str) -> Result<AugmentChoice, String> {
                     .filter(|n| *n <= 1024)
                     .ok_or("an image is moved by 0 to 1024 pixels")?;
             }
-            _ => return Err("auto, none, or some of flip and shift=PIXELS with commas between".to_owned()),
+            _ => {
+                return Err(
+                    "auto, none, or some of flip, shift=PIXELS and cutmix with commas between".to_owned()
+                );
+            }
         }
     }
     Ok(Chosen::As(augment))
