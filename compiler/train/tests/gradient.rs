@@ -104,10 +104,10 @@ fn depthwise_convolutions_over_one_and_three_axes() {
     for (axes, multiplier) in [(1, 1), (1, 2), (3, 1), (3, 2)] {
         let of = |sizes: [usize; 3]| sizes[..axes].to_vec();
         let geometry = Geometry {
-            strides: of([2, 1, 3]).into(),
-            dilations: of([1, 2, 1]).into(),
-            pads_begin: of([1, 2, 0]).into(),
-            pads_end: of([0, 1, 2]).into(),
+            strides: of([2, 1, 3]),
+            dilations: of([1, 2, 1]),
+            pads_begin: of([1, 2, 0]),
+            pads_end: of([0, 1, 2]),
         };
         let shape = |first: [usize; 2], sizes: [usize; 3]| [first.to_vec(), of(sizes)].concat();
         let x = random.tensor(&shape([2, 3], [6, 5, 7]), false);
