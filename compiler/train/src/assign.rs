@@ -10,7 +10,7 @@
 //!    which is `c - (bᵀT)²/(TᵀHT)`.
 //!
 //! Both start several times, from scales around that of the [exact threshold](twnc_passes::threshold::exact), and the best T is kept.
-//! Channels with several scales, for parts of their inputs or for two planes, take the same two steps in `basis`.
+//! Channels with several scales, for parts of their inputs or for two planes, take the same two steps in `basis`, the second of single trits alone.
 
 mod basis;
 
@@ -25,7 +25,7 @@ use twnc_passes::threshold;
 const STARTS: [f64; 3] = [1.0, 0.8, 1.25];
 /// How often columns are rounded again with the scale that came out.
 const ROUNDS: usize = 4;
-/// How often the trits of a channel are gone through. It ends by itself, as a rule after some 5.
+/// How often the trits of a channel are gone through, one or two at a time, at most. It ends by itself, as a rule before.
 const SWEEPS: usize = 40;
 
 /// Of so many other columns, those most like it, trits are changed together with a column's own. More find little more.
@@ -204,7 +204,7 @@ impl Problem {
         let exact = f64::from(threshold::exact(&all).alpha);
         let gain = |states: &[State]| {
             let (p, q) = sums(states);
-            if p > 0.0 && q > 0.0 { p * p / q } else { 0.0 }
+            value(p, q, None)
         };
         let mut best: Vec<State> = vec![];
         for start in STARTS {
@@ -338,24 +338,25 @@ struct Change {
 impl Change {
     fn none(state: &State, alpha: Option<f64>) -> Change {
         let mut none = Change { value: 0.0, p: state.p, q: state.q, trits: [None; 2] };
-        none.value = none.gain(alpha);
+        none.value = value(none.p, none.q, alpha);
         none
-    }
-
-    fn gain(&self, alpha: Option<f64>) -> f64 {
-        match alpha {
-            Some(alpha) => alpha * (2.0 * self.p - alpha * self.q),
-            None if self.p > 0.0 && self.q > 0.0 => self.p * self.p / self.q,
-            None => 0.0,
-        }
     }
 
     /// Takes the other one, if it is better by more than what rounding alone makes of equals.
     fn consider(&mut self, mut other: Change, alpha: Option<f64>) {
-        other.value = other.gain(alpha);
+        other.value = value(other.p, other.q, alpha);
         if other.value > self.value + 1e-12 * self.value.abs() {
             *self = other;
         }
+    }
+}
+
+/// By how much E is less than that of no trits: with the α that is given, or with the best.
+fn value(p: f64, q: f64, alpha: Option<f64>) -> f64 {
+    match alpha {
+        Some(alpha) => alpha * (2.0 * p - alpha * q),
+        None if p > 0.0 && q > 0.0 => p * p / q,
+        None => 0.0,
     }
 }
 
@@ -378,7 +379,7 @@ fn partners(h: &Array2<f64>) -> Vec<Vec<usize>> {
 impl State {
     /// By how much the best α lowers E.
     fn gain(&self) -> f64 {
-        if self.p > 0.0 && self.q > 0.0 { self.p * self.p / self.q } else { 0.0 }
+        value(self.p, self.q, None)
     }
 
     fn alpha(&self) -> f64 {

@@ -1,4 +1,4 @@
-//! Images, mirrored, moved and put together: more samples from those there are.
+//! Images, mirrored, moved and mixed: more samples from those there are.
 
 use crate::random::Random;
 use twnc_ir::{Data, Tensor};
@@ -66,7 +66,7 @@ impl Layout {
 }
 
 impl Augment {
-    /// What is safe for an input of this shape where only the answer of another network is asked for: images are moved and put together; those of
+    /// What is safe for an input of this shape where only the answer of another network is asked for: images are moved and mixed; those of
     /// three colours are mirrored too. Anything else stays as it is.
     pub fn of_shape(shape: &[usize]) -> Augment {
         Layout::of(shape).map_or(Augment::default(), |layout| Augment {

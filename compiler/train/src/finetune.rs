@@ -14,7 +14,7 @@ use crate::gradient::{GradientError, Mode, Network};
 use crate::loss::{Head, Loss};
 use crate::optimiser::{Optimiser, Rule, Schedule};
 use crate::random::Random;
-use crate::samples::Samples;
+use crate::samples::{Samples, gather};
 use crate::solution::{Solution, bias_tensor};
 use crate::trained::Trained;
 use twnc_ir::{Binary, ElementType, Graph, Layer, Op, Rewriter, Tensor, ValueId};
@@ -125,23 +125,22 @@ impl Task<'_> {
         let (mut order, mut next, mut epoch) = (vec![], 0, 0);
         for step in 0..steps {
             progress(step, steps);
+            let mut chosen = vec![];
+            while chosen.len() < rounds * pair.batch {
+                if next == order.len() {
+                    order = Random::of(self.seed, &[0, epoch]).permutation(self.fitted);
+                    (next, epoch) = (0, epoch + 1);
+                }
+                chosen.push(order[next]);
+                next += 1;
+            }
+            // All of a step together, so that images meet others however few run at a time.
+            let changed = |tensor: &Tensor| augment.apply(tensor, self.seed, |i| [1 + step as u64, i as u64]);
+            let inputs: Vec<Tensor> = self.samples.chosen(self.graph, &chosen).iter().map(changed).collect();
             let mut sums: Vec<[Vec<f32>; 2]> = vec![];
             for round in 0..rounds {
-                let mut chosen = vec![];
-                while chosen.len() < pair.batch {
-                    if next == order.len() {
-                        order = Random::of(self.seed, &[0, epoch]).permutation(self.fitted);
-                        (next, epoch) = (0, epoch + 1);
-                    }
-                    chosen.push(order[next]);
-                    next += 1;
-                }
-                let inputs = self.samples.chosen(self.graph, &chosen);
-                let number = (step * rounds + round) as u64;
-                let inputs: Vec<Tensor> = inputs
-                    .iter()
-                    .map(|tensor| augment.apply(tensor, self.seed, |i| [1 + number, i as u64]))
-                    .collect();
+                let of_round: Vec<usize> = (round * pair.batch..(round + 1) * pair.batch).collect();
+                let inputs: Vec<Tensor> = inputs.iter().map(|tensor| gather(tensor, &of_round)).collect();
                 self.write(&mut pair, &trained);
                 pair.learn(&inputs)?;
                 for (i, t) in trained.iter().enumerate() {

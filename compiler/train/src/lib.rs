@@ -17,6 +17,9 @@
 //! | `damping` | how much a fit holds on to the weight that there is |
 //! | `schedule`, `target` | the order of layers; what each is fitted to |
 //! | [`finetune`], `trained` | all layers trained together; what is trained of each |
+//! | [`train`], [`method`], `data` | training from weights that are kept, each step with what they are rounded to |
+//! | [`augment`] | images changed, for both |
+//! | [`gradient`], [`optimiser`], `loss` | what both learn by |
 //! | `factor`, `part`, `parallel` | linear algebra; work on all processors |
 
 #![forbid(unsafe_code)]

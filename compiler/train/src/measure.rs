@@ -68,7 +68,7 @@ impl Summary {
         let changes = [
             augment.flip.then(|| "mirrored".to_owned()),
             (augment.shift > 0).then(|| format!("moved by up to {} pixels", augment.shift)),
-            augment.cutmix.then(|| "put together".to_owned()),
+            augment.cutmix.then(|| "mixed (CutMix)".to_owned()),
         ];
         let images = match changes.into_iter().flatten().collect::<Vec<_>>().as_slice() {
             [] => String::new(),

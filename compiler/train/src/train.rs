@@ -225,7 +225,7 @@ impl Trainer {
         let width = network.output_shape(0).last().copied().unwrap_or(0);
         let loss = match &data.labels {
             Some(_) if options.augment.cutmix => {
-                let why = "an image put together of two has no label; leave out cutmix, or the labels";
+                let why = "an image mixed of two has no label; leave out cutmix, or the labels";
                 return Err(TrainError::Samples(why.to_owned()));
             }
             Some(labels) => {

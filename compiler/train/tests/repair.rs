@@ -9,7 +9,7 @@ use twnc_ir::{
     Tensor, TensorType, Unary, ValueId, evaluate,
 };
 use twnc_passes::{Options, Scale};
-use twnc_train::{FineTune, Reference, Repair, RepairOptions, Samples, Summary};
+use twnc_train::{Augment, FineTune, Reference, Repair, RepairOptions, Samples, Summary};
 
 /// Seeded numbers: normal, or whole ones (SplitMix64, and the sum of twelve).
 struct Random(u64);
@@ -291,6 +291,16 @@ fn a_fixed_batch_is_filled() {
     assert!(said.contains("3 samples do not fill the network's batch of 4"), "{said}");
 }
 
+/// Inputs that have something in common, as images do: what helps those that are trained on helps the others.
+fn alike(count: usize, shape: &[usize]) -> Tensor {
+    let (mut random, size) = (Random(5), shape.iter().product::<usize>());
+    let (parts, shares) = (random.tensor(&[4, size]), random.tensor(&[count, 4]));
+    let (parts, shares) = (parts.as_f32().unwrap(), shares.as_f32().unwrap());
+    let element =
+        |i: usize| (0..4).map(|k| shares[i / size * 4 + k] * parts[k * size + i % size]).sum::<f32>();
+    Tensor::from_f32([&[count], shape].concat(), (0..count * size).map(element).collect()).unwrap()
+}
+
 #[test]
 fn fine_tuning_comes_nearer_and_gives_the_same_each_time() {
     let mut random = Random(77);
@@ -307,12 +317,7 @@ fn fine_tuning_comes_nearer_and_gives_the_same_each_time() {
     let y = build.node(Op::MatMul, &[y, w], "linear").unwrap();
     build.output("y", y);
     let graph = build.finish();
-    // Inputs have something in common, as images do: what helps those that are trained on helps the others.
-    let mut random = Random(5);
-    let (parts, shares) = (random.tensor(&[4, 72]), random.tensor(&[200, 4]));
-    let (parts, shares) = (parts.as_f32().unwrap(), shares.as_f32().unwrap());
-    let element = |i: usize| (0..4).map(|k| shares[i / 72 * 4 + k] * parts[k * 72 + i % 72]).sum::<f32>();
-    let inputs = Tensor::from_f32(vec![200, 6, 6, 2], (0..200 * 72).map(element).collect()).unwrap();
+    let inputs = alike(200, &[6, 6, 2]);
     let samples = || Samples::new([("x".to_owned(), inputs.clone())]);
     for scale in [Scale::Channel, Scale::Layer] {
         let tuned = RepairOptions { fine_tune: FineTune::Steps(60), ..RepairOptions::default() };
@@ -326,6 +331,34 @@ fn fine_tuning_comes_nearer_and_gives_the_same_each_time() {
         assert_eq!(first, second);
         assert_eq!(Some(summary), again);
     }
+}
+
+/// Images meet others of their step even where the network takes one at a time.
+#[test]
+fn images_are_mixed_however_few_run_at_a_time() {
+    let mut random = Random(80);
+    let mut build = GraphBuilder::new("images");
+    let mut y = build.input("x", TensorType::f32([1, 1, 16, 16].map(Dim::from).to_vec()));
+    for (i, (inputs, outputs)) in [(1, 8), (8, 8), (8, 8)].into_iter().enumerate() {
+        let w = build.constant(random.tensor(&[outputs, inputs, 3, 3]), "");
+        let layer = conv(&[2, 2], &[1, 1], [&[1, 1], &[1, 1]], 1);
+        y = build.node(layer, &[y, w], &format!("conv{i}")).unwrap();
+        y = build.node(Op::Unary(Unary::Relu), &[y], "").unwrap();
+    }
+    let y = build.node(Op::Reshape { shape: vec![1.into(), 32.into()] }, &[y], "").unwrap();
+    let w = build.constant(random.tensor(&[32, 5]), "");
+    let y = build.node(Op::MatMul, &[y, w], "linear").unwrap();
+    build.output("y", y);
+    let graph = build.finish();
+    let tuning = |cutmix: bool| {
+        let samples = Samples::new([("x".to_owned(), alike(200, &[1, 16, 16]))]);
+        let augment = Some(Augment { cutmix, ..Augment::default() });
+        let options = RepairOptions { fine_tune: FineTune::Steps(40), augment, ..RepairOptions::default() };
+        run(&graph, samples, Scale::Channel, options).unwrap().1.unwrap().tuning.unwrap()
+    };
+    let (plain, mixed) = (tuning(false), tuning(true));
+    assert!(plain.best > 0, "{plain:?}");
+    assert_ne!((plain.best, plain.loss), (mixed.best, mixed.loss));
 }
 
 #[test]

@@ -24,51 +24,48 @@ impl Depthwise {
         Depthwise { phases: Phases::new(windows), extent, count, inputs, multiplier: outputs / inputs.max(1) }
     }
 
-    fn outputs(&self) -> usize {
-        self.inputs * self.multiplier
-    }
-
-    /// The input plane of an output plane.
-    fn plane<'x>(&self, x: &'x [f32], output: usize) -> &'x [f32] {
-        let (image, channel) = (output / self.outputs(), output % self.outputs());
-        &x[(image * self.inputs + channel / self.multiplier) * self.extent..][..self.extent]
+    /// The weights of each output of an input plane.
+    fn weights<'w>(&self, w: &'w [f32], plane: usize) -> impl Iterator<Item = &'w [f32]> + use<'w> {
+        let taps = self.phases.taps().len();
+        w[plane % self.inputs * self.multiplier * taps..].chunks(taps).take(self.multiplier)
     }
 }
 
 impl Operator for Depthwise {
     fn forward(&mut self, x: &[&[f32]], y: &mut [f32]) {
         let (x, w) = (x[0], x[1]);
-        if self.count == 0 {
-            return;
+        let of_plane = self.multiplier * self.count;
+        if self.extent == 0 || of_plane == 0 {
+            return y.fill(0.0);
         }
-        let taps = self.phases.taps();
-        let planes = y.par_chunks_mut(self.count).enumerate();
-        planes.for_each_init(<[Vec<f32>; 2]>::default, |[phases, run], (i, y)| {
-            self.phases.cut(self.plane(x, i), phases);
-            run.clear();
-            run.resize(self.phases.run(), 0.0);
-            let w = &w[i % self.outputs() * taps.len()..][..taps.len()];
-            for (&tap, &w) in taps.iter().zip(w) {
-                add_scaled(run, w, &phases[tap..]);
+        // The outputs of an input plane lie side by side.
+        let planes = y.par_chunks_mut(of_plane).zip(x.par_chunks(self.extent)).enumerate();
+        planes.for_each_init(<[Vec<f32>; 2]>::default, |[phases, run], (plane, (y, x))| {
+            self.phases.cut(x, phases);
+            for (y, w) in y.chunks_mut(self.count).zip(self.weights(w, plane)) {
+                run.clear();
+                run.resize(self.phases.run(), 0.0);
+                for (&tap, &w) in self.phases.taps().iter().zip(w) {
+                    add_scaled(run, w, &phases[tap..]);
+                }
+                self.phases.gather(run, y);
             }
-            self.phases.gather(run, y);
         });
     }
 
     fn backward(&mut self, x: &[&[f32]], _: &[f32], dy: &[f32], dx: &mut Gradients<'_>) {
         let (x, w) = (x[0], x[1]);
-        let (from, to, taps) = (self.inputs * self.extent, self.outputs() * self.count, self.phases.taps());
-        if from == 0 || to == 0 {
+        let (of_plane, taps) = (self.multiplier * self.count, self.phases.taps());
+        if self.extent == 0 || of_plane == 0 {
             return;
         }
         if let Some(dx) = dx.of(0) {
-            let planes = dx.par_chunks_mut(self.extent).enumerate();
-            planes.for_each_init(<[Vec<f32>; 2]>::default, |[phases, run], (i, dx)| {
+            let planes = dx.par_chunks_mut(self.extent).zip(dy.par_chunks(of_plane)).enumerate();
+            planes.for_each_init(<[Vec<f32>; 2]>::default, |[phases, run], (plane, (dx, dy))| {
                 phases.clear();
                 phases.resize(self.phases.len(), 0.0);
-                for output in i * self.multiplier..(i + 1) * self.multiplier {
-                    self.phases.spread(&dy[output * self.count..][..self.count], run);
-                    let w = &w[output % self.outputs() * taps.len()..][..taps.len()];
+                for (dy, w) in dy.chunks(self.count).zip(self.weights(w, plane)) {
+                    self.phases.spread(dy, run);
                     for (&tap, &w) in taps.iter().zip(w) {
                         add_scaled(&mut phases[tap..], w, run);
                     }
@@ -77,17 +74,21 @@ impl Operator for Depthwise {
             });
         }
         if let Some(dw) = dx.of(1) {
-            let batch = (dy.len() / to).div_ceil(PIECES);
-            let pieces = x.par_chunks(batch * from).zip(dy.par_chunks(batch * to));
+            let images = (x.len() / self.extent / self.inputs).div_ceil(PIECES);
+            let [from, to] = [self.extent, of_plane].map(|plane| images * self.inputs * plane);
+            let pieces = x.par_chunks(from).zip(dy.par_chunks(to));
             let sums: Vec<Vec<f32>> = pieces
                 .map(|(x, dy)| {
                     let (mut dw, mut phases, mut run) = (vec![0.0; w.len()], vec![], vec![]);
-                    for (i, dy) in dy.chunks(self.count).enumerate() {
-                        self.phases.cut(self.plane(x, i), &mut phases);
-                        self.phases.spread(dy, &mut run);
-                        let dw = &mut dw[i % self.outputs() * taps.len()..][..taps.len()];
-                        for (&tap, dw) in taps.iter().zip(dw) {
-                            *dw += dot(&run, &phases[tap..tap + run.len()]);
+                    for (plane, (x, dy)) in x.chunks(self.extent).zip(dy.chunks(of_plane)).enumerate() {
+                        self.phases.cut(x, &mut phases);
+                        let first = plane % self.inputs * self.multiplier * taps.len();
+                        let of_outputs = dw[first..].chunks_mut(taps.len());
+                        for (dy, dw) in dy.chunks(self.count).zip(of_outputs) {
+                            self.phases.spread(dy, &mut run);
+                            for (&tap, dw) in taps.iter().zip(dw) {
+                                *dw += dot(&run, &phases[tap..tap + run.len()]);
+                            }
                         }
                     }
                     dw

@@ -56,12 +56,13 @@ impl Phases {
     /// Walks the elements that have a place: `(first element, how many, how far apart, first place)`; places follow each other.
     fn rows(&self, mut row: impl FnMut(usize, usize, usize, usize)) {
         let ([depth, height, width], [planes, rows, columns]) = (self.windows.axes, self.size);
-        for z in 0..depth.size {
+        // No window sees what is behind the last place.
+        for z in 0..depth.size.min((planes * depth.stride).saturating_sub(depth.begin)) {
             let (phase_z, at_z) = ((z + depth.begin) % depth.stride, (z + depth.begin) / depth.stride);
-            for y in (0..height.size).take_while(|_| at_z < planes) {
+            for y in 0..height.size.min((rows * height.stride).saturating_sub(height.begin)) {
                 let (phase_y, at_y) =
                     ((y + height.begin) % height.stride, (y + height.begin) / height.stride);
-                for phase_x in (0..width.stride).take_while(|_| at_y < rows) {
+                for phase_x in 0..width.stride {
                     // The first element of this phase.
                     let first = (phase_x + width.stride - width.begin % width.stride) % width.stride;
                     let at_x = (first + width.begin) / width.stride;

@@ -84,7 +84,7 @@ pub struct Compile {
     /// the size of the network, 100 to 1,000 steps of 64 samples), none, or a number of steps.
     #[arg(long, value_name = "STEPS", default_value = "auto", requires = "calibrate", value_parser = parse_fine_tune)]
     pub fine_tune: FineTune,
-    /// How images are changed meanwhile: auto (moved by an eighth of their side, put together and, in three colours, mirrored), none, or some of flip,
+    /// How images are changed meanwhile: auto (moved by an eighth of their side, mixed and, in three colours, mirrored), none, or some of flip,
     /// shift=PIXELS and cutmix (rectangles of other images).
     #[arg(long, value_name = "HOW", default_value = "auto", requires = "calibrate", value_parser = parse_augment)]
     pub augment: AugmentChoice,

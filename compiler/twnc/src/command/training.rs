@@ -65,7 +65,7 @@ pub struct Train {
     /// Samples of a step.
     #[arg(long, default_value_t = 64, value_parser = batch)]
     pub batch: usize,
-    /// How images are changed: none, auto (moved by an eighth of their side, in three colours mirrored and, without labels, put together), or some of
+    /// How images are changed: none, auto (moved by an eighth of their side, in three colours mirrored and, without labels, mixed), or some of
     /// flip, shift=PIXELS and, without labels, cutmix (rectangles of other images).
     #[arg(long, value_name = "HOW", default_value = "none", value_parser = parse_augment)]
     pub augment: AugmentChoice,
