@@ -1,88 +1,22 @@
 //! One node under translation: its operands, its attributes, and the graph that it adds to.
 
+// What an operator's translation needs beside the call.
+pub use super::reason::{Reason, axes, axis, overflow};
+pub use super::translation::{Known, Translation};
+
 use super::attributes::Attributes;
 use super::model::label;
 use super::sizes::{self, Sizes};
-use crate::error::{Setting, TensorProblem};
+use crate::error::Setting;
 use crate::proto::{DataType, NodeProto};
-use std::collections::{BTreeSet, HashMap, HashSet};
-use twnc_ir::{
-    Binary, Dim, ElementType, GraphBuilder, Op, Tensor, TensorError, TensorType, TypeError, Unary, ValueId,
-};
+use std::collections::BTreeSet;
+use twnc_ir::{Binary, Dim, ElementType, Op, Tensor, TensorType, Unary, ValueId};
 
 /// Of so many operands the open sizes are named.
 const MAX_NAMED: usize = 16;
 
-/// Why a node is not translated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
-    /// A clause for the user.
-    pub text: String,
-    /// The options that help.
-    pub settings: &'static [Setting],
-}
-
-impl Reason {
-    /// A reason that no option changes.
-    pub fn new(text: String) -> Reason {
-        Reason { text, settings: &[] }
-    }
-
-    /// The same reason, whose text ends with an advice that one of these options follows.
-    pub fn with(self, settings: &'static [Setting]) -> Reason {
-        Reason { settings, ..self }
-    }
-}
-
 /// The results of a node, in the order of its outputs; those not wanted may be left out at the end.
 pub type Translated = Result<Vec<Known>, Reason>;
-
-/// What is known of a value of the file.
-#[derive(Clone, Debug)]
-pub enum Known {
-    /// It is this value of the graph.
-    Value(ValueId),
-    /// It is a constant, which joins the graph when something computes with it.
-    Constant {
-        /// Its elements.
-        tensor: Tensor,
-        /// The name of the initialiser or node that it comes from.
-        name: String,
-        /// What the file says that an element is; it may have fewer bits than the tensor's.
-        stored: DataType,
-    },
-    /// It is computed from open dimensions, and joins the graph when something computes with it.
-    Sizes {
-        /// Its elements.
-        sizes: Sizes,
-        /// The name of the node that it comes from.
-        name: String,
-    },
-}
-
-/// The graph so far, and what is known of the values of the file.
-#[derive(Debug)]
-pub struct Translation<'m> {
-    /// The graph.
-    pub build: GraphBuilder,
-    /// By the names of the file. A result that was not wanted or could not be translated is missing.
-    pub known: HashMap<&'m str, Known>,
-    /// Constants and sizes that joined the graph.
-    pub placed: HashMap<&'m str, ValueId>,
-    /// For truth values that came from a comparison, the number 0 or 1 that they came from.
-    pub truths: HashMap<ValueId, ValueId>,
-    /// Values of the graph that are computed from shapes alone, and the node from which on that is not done while importing.
-    pub from_shapes: HashMap<&'m str, &'m NodeProto>,
-    /// How many nodes the passes of loops have made so far.
-    pub unrolled: usize,
-    /// Values of the graph that are known to depend on constants alone.
-    pub from_constants: HashSet<ValueId>,
-    /// What was done so far with sizes, in factors of elements.
-    pub work: usize,
-}
-
-/// What some names stood for.
-pub struct Meaning<'m>(Vec<(&'m str, Option<Known>, Option<ValueId>)>);
 
 /// One node.
 #[derive(Debug)]
@@ -94,82 +28,6 @@ pub struct Call<'a, 'm> {
     /// The version of ONNX's operators.
     pub opset: i64,
     pub(super) translation: &'a mut Translation<'m>,
-}
-
-impl<'m> Translation<'m> {
-    /// A graph in which nothing was translated yet, and what is known before.
-    pub fn new(build: GraphBuilder, known: HashMap<&'m str, Known>) -> Translation<'m> {
-        Translation {
-            build,
-            known,
-            placed: HashMap::new(),
-            truths: HashMap::new(),
-            from_shapes: HashMap::new(),
-            unrolled: 0,
-            from_constants: HashSet::new(),
-            work: 0,
-        }
-    }
-
-    /// Says what a name of the file stands for from now on.
-    pub fn define(&mut self, name: &'m str, known: Known) {
-        self.placed.remove(name);
-        self.from_shapes.remove(name);
-        self.known.insert(name, known);
-    }
-
-    /// The node from which on arithmetic on shapes is not done while importing, of a node's results that are values of the graph; `None` if
-    /// the node computes with something else.
-    pub fn unfollowed(&self, node: &'m NodeProto) -> Option<&'m NodeProto> {
-        let mut from = None;
-        for name in node.input.iter().filter(|name| !name.is_empty()) {
-            match (self.known.get(name.as_str())?, self.from_shapes.get(name.as_str())) {
-                (Known::Constant { .. }, _) => {}
-                (Known::Sizes { .. }, _) => from = from.or(Some(node)),
-                (Known::Value(_), earlier) => from = Some(*earlier?),
-            }
-        }
-        from
-    }
-
-    /// What names stand for now.
-    pub fn meaning(&self, names: impl Iterator<Item = &'m str>) -> Meaning<'m> {
-        let known = names.map(|name| (name, self.known.get(name).cloned(), self.placed.get(name).copied()));
-        Meaning(known.collect())
-    }
-
-    /// Names stand for what they did.
-    pub fn restore(&mut self, meaning: Meaning<'m>) {
-        // Of a name that is there twice, the first is what it stood for.
-        for (name, known, placed) in meaning.0.into_iter().rev() {
-            self.from_shapes.remove(name);
-            match known {
-                Some(known) => self.known.insert(name, known),
-                None => self.known.remove(name),
-            };
-            match placed {
-                Some(placed) => self.placed.insert(name, placed),
-                None => self.placed.remove(name),
-            };
-        }
-    }
-
-    /// The value of a name as one of the graph.
-    pub fn place(&mut self, name: &str) -> Result<ValueId, Reason> {
-        if let Some(value) = self.placed.get(name) {
-            return Ok(*value);
-        }
-        let Some((&key, known)) = self.known.get_key_value(name) else {
-            return Err(Reason::new(format!("`{name}` is a result that its node does not have")));
-        };
-        let value = match known.clone() {
-            Known::Value(value) => return Ok(value),
-            Known::Constant { tensor, name, .. } => self.build.constant(tensor, &name),
-            Known::Sizes { sizes, name } => place_sizes(&mut self.build, sizes, &name)?,
-        };
-        self.placed.insert(key, value);
-        Ok(value)
-    }
 }
 
 impl<'a, 'm> Call<'a, 'm> {
@@ -223,11 +81,7 @@ impl<'a, 'm> Call<'a, 'm> {
 
     /// What is known, as a value of the graph.
     pub fn place_known(&mut self, known: Known) -> Result<ValueId, Reason> {
-        match known {
-            Known::Value(value) => Ok(value),
-            Known::Constant { tensor, name, .. } => Ok(self.place_named(tensor, &name)),
-            Known::Sizes { sizes, name } => place_sizes(&mut self.translation.build, sizes, &name),
-        }
+        known.place(&mut self.translation.build)
     }
 
     /// All operands as values of the graph.
@@ -474,52 +328,10 @@ pub fn one(value: ValueId) -> Translated {
     Ok(vec![Known::Value(value)])
 }
 
-/// An axis of a tensor of `rank` axes; negative ones count from the end.
-pub fn axis(axis: i64, rank: usize) -> Result<usize, Reason> {
-    let from_end =
-        if axis < 0 { i64::try_from(rank).ok().and_then(|rank| rank.checked_add(axis)) } else { Some(axis) };
-    from_end
-        .and_then(|axis| usize::try_from(axis).ok())
-        .filter(|&axis| axis < rank)
-        .ok_or_else(|| Reason::new(format!("axis {axis} does not exist; the operand has {rank} axes")))
-}
-
-/// Distinct axes of a tensor of `rank` axes, ascending.
-pub fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>, Reason> {
-    let mut axes = list.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
-    axes.sort_unstable();
-    if axes.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(Reason::new(format!("axes {list:?} name one axis twice")));
-    }
-    Ok(axes)
-}
-
-/// The reason that stands for sizes over 64 bits, and for open ones whose expression grows too long.
-pub fn overflow() -> Reason {
-    Reason::new("a size is too large to be written down".into())
-}
-
 /// The names in sizes, as a text.
 pub fn open_names<'d>(dims: impl IntoIterator<Item = &'d Dim>) -> String {
     let names: BTreeSet<String> = dims.into_iter().flat_map(Dim::symbols).collect();
     names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
-}
-
-fn place_sizes(build: &mut GraphBuilder, sizes: Sizes, name: &str) -> Result<ValueId, Reason> {
-    let Sizes { element, shape, elements, parts } = sizes;
-    let mut value = build.node(Op::Dims(elements), &[], name)?;
-    if shape.len() != 1 {
-        let shape = shape.into_iter().map(Dim::from).collect();
-        value = build.node(Op::Reshape { shape }, &[value], name)?;
-    }
-    if element != ElementType::I64 {
-        value = build.node(Op::Cast { to: element }, &[value], name)?;
-    }
-    if parts != 1 {
-        let parts = build.constant(Tensor::scalar(parts as f32), name);
-        value = build.node(Op::Binary(Binary::Div), &[value, parts], name)?;
-    }
-    Ok(value)
 }
 
 /// A matrix of f32, transposed.
@@ -528,22 +340,4 @@ fn transposed(tensor: &Tensor) -> Option<Tensor> {
     let column = |c: usize| elements.iter().skip(c).step_by(columns.max(1)).copied();
     let elements = (0..columns).flat_map(column).collect();
     Tensor::from_f32(vec![columns, rows], elements).ok()
-}
-
-impl From<TypeError> for Reason {
-    fn from(error: TypeError) -> Reason {
-        Reason::new(error.to_string())
-    }
-}
-
-impl From<TensorError> for Reason {
-    fn from(error: TensorError) -> Reason {
-        Reason::new(error.to_string())
-    }
-}
-
-impl From<TensorProblem> for Reason {
-    fn from(problem: TensorProblem) -> Reason {
-        Reason::new(problem.to_string())
-    }
 }

@@ -1,8 +1,8 @@
 //! From an ONNX file to a graph.
 //!
 //! `model` reads the file, checks names and versions, and orders the nodes that the outputs need; `inputs` types the
-//! inputs; `translate` walks the nodes; `call` is one node as the functions in [`ops`](operators) see it, `attributes` its
-//! attributes, and `sizes` the arithmetic on shapes, which is done here, with open dimensions, and leaves no node behind.
+//! inputs; `translate` walks the nodes, `translation` is how far it has come; `call` is one node as the functions in [`ops`](operators) see it, `attributes` its
+//! attributes, `reason` why one is refused, and `sizes` the arithmetic on shapes, which is done here, with open dimensions, and leaves no node behind.
 //! `arrival` is the account of how weights were stored.
 
 mod arrival;
@@ -16,8 +16,10 @@ mod inputs;
 mod model;
 mod ops;
 mod options;
+mod reason;
 mod sizes;
 mod translate;
+mod translation;
 
 pub use arrival::Arrival;
 pub use ops::{Operator, operators};
