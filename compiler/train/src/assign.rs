@@ -158,6 +158,16 @@ impl Problem {
         states.into_iter().map(|state| self.finish(state, alpha)).collect()
     }
 
+    /// `bᵀT` and `TᵀHT`, summed over channels: their quotient is the scale that is best for all of them.
+    pub fn products(&self, moments: &Moments, weights: &[Vec<f32>], channels: &[Channel]) -> [f64; 2] {
+        let products = parallel::map(channels.iter().collect(), |i, channel: &Channel| {
+            let trits = self.order.iter().map(|&column| channel.planes[0][column]).collect();
+            let state = self.state(&self.linear(moments, i, &weights[i]), trits);
+            [state.p, state.q]
+        });
+        products.into_iter().fold([0.0; 2], |sum, [p, q]| [sum[0] + p, sum[1] + q])
+    }
+
     /// b of a channel, in the order of columns.
     fn linear(&self, moments: &Moments, channel: usize, weight: &[f32]) -> Vec<f64> {
         let mean = moments.y[channel] / moments.rows.max(1.0);

@@ -23,8 +23,8 @@ use twnc_passes::{Scale, Ternarise};
 
 /// Groups of weights that are tried.
 const GROUPS: [usize; 2] = [128, 32];
-/// Batches of samples held out on which a form is measured.
-const BATCHES: usize = 4;
+/// Samples held out on which a form is measured, in whole batches.
+const SAMPLES: usize = 64;
 
 /// What is weighed.
 pub(crate) struct Task<'a> {
@@ -159,7 +159,8 @@ impl Task<'_> {
         let fail = |e: RepairError| e.at(graph.name());
         let heads = self.heads();
         let (judged, _) = self.setting.judged();
-        let judged = &judged[..judged.len().min(BATCHES)];
+        let of_batch = judged.first().and_then(|batch| batch.first()?.shape().first().copied()).unwrap_or(1);
+        let judged = &judged[..judged.len().min(SAMPLES.div_ceil(of_batch.max(1)))];
         let mut float = self.setting.activations(judged).map_err(fail)?;
         let values: Vec<ValueId> = heads.iter().map(|head| head.value).collect();
         float.compute(&values).map_err(fail)?;

@@ -11,7 +11,7 @@ use crate::RepairError;
 use crate::augment::Augment;
 use crate::gradient::bind::{self, Bound};
 use crate::gradient::{GradientError, Mode, Network};
-use crate::loss::{Head, Loss};
+use crate::loss::{Head, Loss, deviation};
 use crate::optimiser::{Optimiser, Rule, Schedule};
 use crate::random::Random;
 use crate::samples::{Samples, gather};
@@ -256,18 +256,7 @@ impl Task<'_> {
         let outputs = self.answers(pair, &(0..count).collect::<Vec<_>>())?;
         for (loss, rows) in pair.losses.iter_mut().zip(outputs) {
             if let Loss::SquaredError { unit } = loss {
-                let size = rows.len() / count.max(1);
-                let mut square = 0.0;
-                for i in 0..size {
-                    let column = || rows.iter().skip(i).step_by(size).map(|x| f64::from(*x));
-                    let mean = column().sum::<f64>() / count as f64;
-                    square += column().map(|x| (x - mean).powi(2)).sum::<f64>() / count as f64;
-                }
-                let own = rows.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / count as f64;
-                // Outputs that are the same for all samples are measured by what they are.
-                *unit =
-                    [square, own, 1.0].into_iter().find(|s| *s > f64::from(f32::MIN_POSITIVE)).unwrap_or(1.0)
-                        as f32;
+                *unit = deviation(&rows, count);
             }
         }
         Ok(())

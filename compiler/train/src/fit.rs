@@ -1,7 +1,7 @@
 //! Fitting one layer: from the values of both networks to the sums over its rows, and from these to the ternary weight that is best.
 
 use crate::activations::Activations;
-use crate::assign::Problem;
+use crate::assign::{Channel, Problem};
 use crate::damping::{self, FOLDS};
 use crate::moments::{self, Moments};
 use crate::repair::RepairOptions;
@@ -22,6 +22,8 @@ const MOST_ROWS_PER_INPUT: usize = 128;
 const LEAST_ROWS: usize = 1 << 12;
 /// How often a layer in front of a clip is fitted again to what it then aims at.
 const REFINEMENTS: usize = 4;
+/// How often groups find new trits for the scale that they share.
+const SHARINGS: usize = 4;
 /// Pieces in which rows are unfolded in parallel.
 const PIECES: usize = 8;
 /// Numbers that are unfolded at a time.
@@ -60,8 +62,8 @@ impl Work<'_> {
     ) -> Result<Fit<'l>, RepairError> {
         let rows = Rows::of(graph, layer).ok_or_else(|| RepairError::Missing(layer.name.clone()))?;
         let (groups, inputs, outputs) = (rows.groups, rows.fan_in, rows.group_channels());
-        // XᵀX of both parts, the quadratic form, and its factor.
-        let needed = Moments::bytes(inputs, outputs).saturating_mul(groups.saturating_mul(4));
+        // XᵀX of both parts, the quadratic form, and its factor; while λ is sought, both parts of the groups that are looked at once more.
+        let needed = Moments::bytes(inputs, outputs).saturating_mul(groups.saturating_mul(6));
         if needed > self.options.memory {
             let (layer, limit) = (layer.name.clone(), self.options.memory);
             return Err(RepairError::Sums { layer, needed, limit });
@@ -204,7 +206,30 @@ impl Fit<'_> {
                 Some(now) => problem.improve(sums, weights, now.channels(part(i)), freedom),
             }
         });
+        let channels =
+            if freedom.shared && self.problems.len() > 1 { self.share(channels, freedom) } else { channels };
         Solution::of(channels, &self.sums, freedom)
+    }
+
+    /// Gives channels of several groups, each of which has found a scale for itself, the one that is best for all.
+    fn share(&self, mut channels: Vec<Channel>, freedom: Freedom) -> Vec<Channel> {
+        let outputs = self.rows.group_channels();
+        let part = |i: usize| i * outputs..(i + 1) * outputs;
+        for round in 0..=SHARINGS {
+            let products = each(&self.problems, &self.sums, |i, problem, sums| {
+                vec![problem.products(sums, &self.weights[part(i)], &channels[part(i)])]
+            });
+            let [p, q] = products.into_iter().fold([0.0; 2], |sum, [p, q]| [sum[0] + p, sum[1] + q]);
+            if p > 0.0 && q > 0.0 {
+                channels.iter_mut().for_each(|channel| channel.scales[0] = p / q);
+            }
+            if round < SHARINGS {
+                channels = each(&self.problems, &self.sums, |i, problem, sums| {
+                    problem.improve(sums, &self.weights[part(i)], channels[part(i)].to_vec(), freedom)
+                });
+            }
+        }
+        channels
     }
 }
 

@@ -18,6 +18,8 @@
 //! | `schedule`, `target` | the order of layers; what each is fitted to |
 //! | [`finetune`], `trained` | all layers trained together; what is trained of each |
 //! | [`train`], [`method`], `data` | training from weights that are kept, each step with what they are rounded to |
+//! | `parameters`, `checkpoint`, `random` | what is trained; a training on disk; numbers by a seed |
+//! | `measure` | what a repair came to, on samples held out |
 //! | [`augment`] | images changed, for both |
 //! | [`gradient`], [`optimiser`], `loss` | what both learn by |
 //! | `factor`, `part`, `parallel` | linear algebra; work on all processors |

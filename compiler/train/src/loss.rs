@@ -27,14 +27,12 @@ pub struct Head {
 }
 
 impl Head {
-    /// Of an output of a graph: reshapes are looked through, and a softmax over the last axis of a matrix.
+    /// Of an output of a graph: reshapes are looked through, and a softmax over the last axis.
     pub fn of(graph: &Graph, output: ValueId) -> Head {
         let mut value = output;
         while let Some((_, node)) = graph.definer(value) {
             match &node.op {
-                Op::Softmax { axes }
-                    if axes.as_slice() == [graph.ty(value).rank() - 1] && graph.ty(value).rank() == 2 =>
-                {
+                Op::Softmax { axes } if axes.as_slice() == [graph.ty(value).rank() - 1] => {
                     return Head { value: node.operands[0], is_logits: true };
                 }
                 Op::Reshape { .. } => value = node.operands[0],
@@ -97,6 +95,20 @@ pub fn squared_error(values: &[f32], targets: &[f32], factor: f32, seed: &mut [f
         *seed += 2.0 * factor * (z - t);
     }
     loss * f64::from(factor)
+}
+
+/// How far rows of some samples are from their mean: the unit of their squared error.
+pub fn deviation(rows: &[f32], samples: usize) -> f32 {
+    let size = rows.len() / samples.max(1);
+    let mut square = 0.0;
+    for i in 0..size {
+        let column = || rows.iter().skip(i).step_by(size).map(|x| f64::from(*x));
+        let mean = column().sum::<f64>() / samples as f64;
+        square += column().map(|x| (x - mean).powi(2)).sum::<f64>() / samples as f64;
+    }
+    let own = rows.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / samples.max(1) as f64;
+    // Outputs that are the same for all samples are measured by what they are.
+    [square, own, 1.0].into_iter().find(|s| *s > f64::from(f32::MIN_POSITIVE)).unwrap_or(1.0) as f32
 }
 
 /// The softmax of a row at a temperature, and the logarithm of its sum.

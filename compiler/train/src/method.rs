@@ -44,6 +44,11 @@ impl Rounded {
         }
     }
 
+    /// Whether a layer has one scale.
+    pub fn is_shared(&self) -> bool {
+        self.groups == 1
+    }
+
     /// Scales that are trained themselves: those of negative weights, then those of positive ones, from those that fit the weights.
     pub fn initial_scales(&self, weights: &[f32]) -> Vec<f32> {
         if self.method != Method::Ttq {

@@ -29,13 +29,6 @@ pub(crate) struct Batches {
     pub left_out: usize,
 }
 
-impl Batches {
-    /// How many samples there were.
-    pub fn count(&self) -> usize {
-        self.fitted_samples + self.held_out_samples + self.left_out
-    }
-}
-
 impl Samples {
     /// Samples by the names of inputs.
     pub fn new(inputs: impl IntoIterator<Item = (String, Tensor)>) -> Samples {
@@ -56,19 +49,29 @@ impl Samples {
         Samples { inputs: self.inputs.iter().map(|(name, tensor)| (name.clone(), part(tensor))).collect() }
     }
 
+    /// A number that other samples have not, as good as surely (CRC-32).
+    pub(crate) fn checksum(&self) -> u32 {
+        let mut sum = crc32fast::Hasher::new();
+        for (name, tensor) in &self.inputs {
+            sum.update(format!("{name} {};", tensor.ty()).as_bytes());
+            hash(tensor, &mut sum);
+        }
+        sum.finalize()
+    }
+
     /// The shape of all samples of an input.
     pub fn shape(&self, input: &str) -> Vec<usize> {
         self.inputs.get(input).map(|tensor| tensor.shape().to_vec()).unwrap_or_default()
     }
 
-    /// Some samples as the tensors of a graph's inputs, which they [fit](Samples::batches).
+    /// Some samples as the tensors of a graph's inputs, which they [fit](Samples::check).
     pub(crate) fn chosen(&self, graph: &Graph, samples: &[usize]) -> Vec<Tensor> {
         let tensors = graph.inputs().iter().filter_map(|port| self.inputs.get(&port.name));
         tensors.map(|tensor| gather(tensor, samples)).collect()
     }
 
-    /// The batches for a graph, whose inputs the samples must fit: by name, element and shape; all numbers finite.
-    pub(crate) fn batches(&self, graph: &Graph) -> Result<Batches, RepairError> {
+    /// How many samples there are, which must fit a graph's inputs, by name, element and shape, all numbers finite; and the batch that the graph fixes.
+    pub(crate) fn check(&self, graph: &Graph) -> Result<(usize, Option<usize>), RepairError> {
         let refuse = |message: String| Err(RepairError::Samples(message));
         let known = || {
             let ports = graph.inputs().iter().map(|p| format!("`{}` {}", p.name, graph.ty(p.value)));
@@ -78,7 +81,7 @@ impl Samples {
         if let Some(unknown) = self.inputs.keys().find(|name| !named(name)) {
             return refuse(format!("the network has no input `{unknown}`; it has {}", known()));
         }
-        let (mut tensors, mut samples, mut fixed) = (vec![], None, None);
+        let (mut samples, mut fixed) = (None, None);
         for port in graph.inputs() {
             let Some(tensor) = self.inputs.get(&port.name) else {
                 return refuse(format!(
@@ -116,16 +119,23 @@ impl Samples {
                     "input `{name}` is declared for another batch than the inputs before it"
                 ));
             }
-            tensors.push(tensor);
         }
-        let Some(count) = samples else { return refuse("the network has no input".to_owned()) };
+        samples.map(|count| (count, fixed)).map_or_else(|| refuse("the network has no input".to_owned()), Ok)
+    }
+
+    /// The batches for a graph, which the samples must [fit](Samples::check).
+    pub(crate) fn batches(&self, graph: &Graph) -> Result<Batches, RepairError> {
+        let (count, fixed) = self.check(graph)?;
+        let tensors: Vec<&Tensor> =
+            graph.inputs().iter().filter_map(|port| self.inputs.get(&port.name)).collect();
         let batch = fixed.unwrap_or(BATCH).max(1);
         let (used, left_out) = match fixed {
             Some(batch) => (count / batch.max(1) * batch, count % batch.max(1)),
             None => (count, 0),
         };
         if used == 0 {
-            return refuse(format!("{count} samples do not fill the network's batch of {batch}"));
+            let message = format!("{count} samples do not fill the network's batch of {batch}");
+            return Err(RepairError::Samples(message));
         }
         // Whole batches where their size is fixed.
         let unit = fixed.map_or(1, |batch| batch.max(1));
@@ -136,6 +146,24 @@ impl Samples {
         parts.extend(self::parts(fitted_samples..used, batch));
         let inputs = parts.into_iter().map(|part| tensors.iter().map(|t| slice(t, part.clone())).collect());
         Ok(Batches { inputs: inputs.collect(), fitted, fitted_samples, held_out_samples, left_out })
+    }
+}
+
+/// Adds the elements of a tensor to a checksum.
+pub(crate) fn hash(tensor: &Tensor, sum: &mut crc32fast::Hasher) {
+    fn each<T: Copy, const N: usize>(elements: &[T], bytes: fn(T) -> [u8; N], sum: &mut crc32fast::Hasher) {
+        for piece in elements.chunks(1 << 12) {
+            sum.update(&piece.iter().flat_map(|&x| bytes(x)).collect::<Vec<u8>>());
+        }
+    }
+    match tensor.data() {
+        Data::F32(v) => each(v, f32::to_le_bytes, sum),
+        Data::I8(v) | Data::Ternary(v) => each(v, i8::to_le_bytes, sum),
+        Data::U8(v) => each(v, u8::to_le_bytes, sum),
+        Data::I16(v) => each(v, i16::to_le_bytes, sum),
+        Data::I32(v) => each(v, i32::to_le_bytes, sum),
+        Data::I64(v) => each(v, i64::to_le_bytes, sum),
+        Data::Bool(v) => each(v, |b| [u8::from(b)], sum),
     }
 }
 

@@ -6,20 +6,25 @@
 //! What is drawn depends on the seed, the epoch and the sample alone. So a training that is taken up again from a
 //! [checkpoint](Trainer::checkpoint) goes on to the same bits as one that was never interrupted, on any number of processors.
 
+mod resume;
+
 use crate::augment::Augment;
-use crate::checkpoint;
 use crate::data::{self, Data};
 use crate::gradient::bind::{self, Bound};
 use crate::gradient::{GradientError, Mode, Network};
-use crate::loss::{self, Head, Loss};
+use crate::loss::{self, Head, Loss, deviation};
 use crate::method::{Method, Rounded};
 use crate::optimiser::{Optimiser, Rule, Schedule};
 use crate::parameters::{self, Kept, Parameter, Role};
 use crate::random::Random;
+use crate::samples::{gather, hash};
 use std::collections::{HashMap, HashSet};
 use thiserror::Error;
 use twnc_ir::{ElementType, Graph, Layer, Pass, PassContext, Tensor, TypeError, ValueId};
 use twnc_passes::{FoldConstants, Options, OptionsError, Simplify, Ternarise};
+
+/// So many samples say what the unit of a squared error is.
+const UNIT: usize = 256;
 
 /// How a network is trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,10 +109,8 @@ pub struct Trainer {
     graph: Graph,
     options: TrainOptions,
     network: Network,
-    /// The float network, where there are no labels.
-    teacher: Option<Network>,
-    head: Head,
-    loss: Loss,
+    /// The float network, where there are no labels, and how its outputs are compared.
+    teacher: Option<(Network, Loss)>,
     /// Of the network: its own batch.
     batch: usize,
     parameters: Vec<Parameter>,
@@ -121,6 +124,8 @@ pub struct Trainer {
     bound: HashMap<ValueId, ValueId>,
     optimiser: Optimiser,
     samples: usize,
+    /// A checksum of the network and the data that it began with.
+    origin: u32,
     epoch: usize,
     step: usize,
     /// The sum of the losses of this epoch's steps.
@@ -168,8 +173,7 @@ impl Trainer {
             pass.run(&mut graph, &mut cx).map_err(|e| TrainError::Network(e.to_string()))?;
         }
         parameters::separate(&mut graph)?;
-        let batches = data.samples.batches(&graph);
-        let samples = batches.map_err(|e| TrainError::Samples(e.to_string()))?.count();
+        let (samples, fixed) = data.samples.check(&graph).map_err(|e| TrainError::Samples(e.to_string()))?;
         let order = graph.order().map_err(|cycle| TrainError::Network(cycle.to_string()))?;
         let outputs: Vec<_> =
             graph.outputs().iter().filter(|port| graph.ty(port.value).element == ElementType::F32).collect();
@@ -190,7 +194,6 @@ impl Trainer {
                 layers.into_iter().map(|layer: Layer| layer.weight).collect()
             }
         };
-        let fixed = graph.inputs().first().and_then(|port| graph.ty(port.value).shape.first()?.as_size());
         let batch = fixed.unwrap_or(options.batch).max(1);
         if batch > samples {
             let message =
@@ -217,13 +220,9 @@ impl Trainer {
             ));
         }
         let values: Vec<ValueId> = parameters.iter().map(|parameter| bound[&parameter.value]).collect();
-        let mut network = Network::new(&fixed_graph, &values, &[bound[&head.value]], options.memory)?;
-        let teacher = match data.labels {
-            Some(_) => None,
-            None => Some(Network::new(&fixed_graph, &[], &[bound[&head.value]], options.memory)?),
-        };
-        let width = network.output_shape(0).last().copied().unwrap_or(0);
-        let loss = match &data.labels {
+        let memory = if data.labels.is_some() { options.memory } else { options.memory / 2 };
+        let mut network = Network::new(&fixed_graph, &values, &[bound[&head.value]], memory)?;
+        let teacher = match &data.labels {
             Some(_) if options.augment.cutmix => {
                 let why = "an image mixed of two has no label; leave out cutmix, or the labels";
                 return Err(TrainError::Samples(why.to_owned()));
@@ -232,10 +231,14 @@ impl Trainer {
                 data::check(labels, samples, network.output_shape(0), batch)?;
                 None
             }
-            None if head.is_logits || network.output_shape(0).len() == 2 && width > 1 => {
-                Some(Loss::Divergence { temperature: options.temperature })
+            None => {
+                let mut teacher = Network::new(&fixed_graph, &[], &[bound[&head.value]], memory)?;
+                let loss = match head.is_logits {
+                    true => Loss::Divergence { temperature: options.temperature },
+                    false => Loss::SquaredError { unit: unit(&mut teacher, &graph, data, samples, batch)? },
+                };
+                Some((teacher, loss))
             }
-            None => Some(Loss::SquaredError { unit: 1.0 }),
         };
         let mut latents: Vec<Vec<f32>> =
             (0..parameters.len()).map(|i| network.parameter(i).to_vec()).collect();
@@ -276,12 +279,11 @@ impl Trainer {
         let sizes: Vec<usize> = latents.iter().chain(&scales).map(Vec::len).collect();
         Ok(Trainer {
             optimiser: Optimiser::new(options.rule, sizes),
-            loss: loss.unwrap_or(Loss::Divergence { temperature: options.temperature }),
+            origin: origin(&graph, data),
             graph,
             options,
             network,
             teacher,
-            head,
             batch,
             parameters,
             latents,
@@ -302,9 +304,15 @@ impl Trainer {
         self.rounded.iter().flatten().count()
     }
 
+    /// Samples of a step: as many as were asked for, in whole batches of the network.
+    fn samples_of_step(&self) -> usize {
+        let asked = self.options.batch.clamp(1, self.samples.max(1));
+        asked.next_multiple_of(self.batch).min(self.samples / self.batch * self.batch)
+    }
+
     /// How many steps an epoch has.
     pub fn steps(&self) -> usize {
-        (self.samples / self.options.batch.clamp(1, self.samples.max(1))).max(1)
+        (self.samples / self.samples_of_step()).max(1)
     }
 
     /// What the epochs so far came to.
@@ -329,9 +337,9 @@ impl Trainer {
         validation: Option<&Data>,
         watch: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Option<Epoch>, TrainError> {
-        let (steps, own) = (self.steps(), self.options.batch.clamp(1, self.samples.max(1)));
+        let (steps, own) = (self.steps(), self.samples_of_step());
         let order = Random::of(self.options.seed, &[3, self.epoch as u64]).permutation(self.samples);
-        let rounds = own.div_ceil(self.batch);
+        let rounds = own / self.batch;
         let mut rate = 0.0;
         while self.step < steps {
             if !watch(self.step, steps) {
@@ -342,11 +350,12 @@ impl Trainer {
                 self.options.rate * self.options.schedule.factor(done, (self.options.epochs * steps) as u64);
             self.write();
             let mut sums: Vec<Vec<f32>> = vec![];
-            for round in 0..rounds {
-                let start = self.step * own + round * self.batch;
-                let chosen: Vec<usize> =
-                    (start..start + self.batch).map(|i| order[i % order.len()]).collect();
-                self.sum += self.learn(data, &chosen, 1.0 / rounds as f32)? / rounds as f64;
+            let chosen = &order[self.step * own..(self.step + 1) * own];
+            let inputs = self.inputs(data, chosen);
+            for (round, chosen) in chosen.chunks(self.batch).enumerate() {
+                let of_round: Vec<usize> = (round * self.batch..(round + 1) * self.batch).collect();
+                let inputs: Vec<Tensor> = inputs.iter().map(|tensor| gather(tensor, &of_round)).collect();
+                self.sum += self.learn(data, &inputs, chosen, 1.0 / rounds as f32)? / rounds as f64;
                 match sums.is_empty() {
                     true => {
                         sums = (0..self.latents.len()).map(|i| self.network.gradient(i).to_vec()).collect()
@@ -370,18 +379,26 @@ impl Trainer {
         Ok(Some(epoch))
     }
 
-    /// Runs a batch forward and backward; gives its loss.
-    fn learn(&mut self, data: &Data, chosen: &[usize], share: f32) -> Result<f64, TrainError> {
+    /// What a step reads, changed: all together, so that images meet others however few run at a time.
+    fn inputs(&self, data: &Data, chosen: &[usize]) -> Vec<Tensor> {
         let inputs = data.samples.chosen(&self.graph, chosen);
         let (seed, epoch, augment) = (self.options.seed, self.epoch as u64, self.options.augment);
-        let inputs: Vec<Tensor> = inputs
-            .iter()
-            .map(|tensor| augment.apply(tensor, seed, |i| [4 + epoch, chosen[i] as u64]))
-            .collect();
-        if let Some(teacher) = &mut self.teacher {
-            teacher.forward(&inputs, Mode::Inference)?;
+        let changed = |tensor: &Tensor| augment.apply(tensor, seed, |i| [4 + epoch, chosen[i] as u64]);
+        inputs.iter().map(changed).collect()
+    }
+
+    /// Runs a batch forward and backward; gives its loss.
+    fn learn(
+        &mut self,
+        data: &Data,
+        inputs: &[Tensor],
+        chosen: &[usize],
+        share: f32,
+    ) -> Result<f64, TrainError> {
+        if let Some((teacher, _)) = &mut self.teacher {
+            teacher.forward(inputs, Mode::Inference)?;
         }
-        self.network.forward(&inputs, Mode::Training)?;
+        self.network.forward(inputs, Mode::Training)?;
         let (loss, mut seed) = self.compare(data, chosen, chosen.len());
         seed.iter_mut().for_each(|d| *d *= share);
         self.network.backward(std::slice::from_ref(&seed));
@@ -399,8 +416,8 @@ impl Trainer {
                 let labels: Vec<usize> = chosen.iter().take(count).map(|&i| labels[i]).collect();
                 loss::cross_entropy(&rows[..of], width, &labels, factor, &mut seed)
             }
-            (None, Some(teacher)) => {
-                self.loss.of(&rows[..of], &teacher.output(0)[..of], width, factor, &mut seed)
+            (None, Some((teacher, comparison))) => {
+                comparison.of(&rows[..of], &teacher.output(0)[..of], width, factor, &mut seed)
             }
             (None, None) => 0.0,
         };
@@ -433,21 +450,25 @@ impl Trainer {
         }
     }
 
-    /// The loss on samples, and the share of the right class; without labels, of the float network's.
-    pub fn evaluate(&mut self, data: &Data) -> Result<[f64; 2], TrainError> {
-        let checked = data.samples.batches(&self.graph).map_err(|e| TrainError::Samples(e.to_string()))?;
-        let samples = checked.fitted_samples + checked.held_out_samples + checked.left_out;
-        drop(checked);
+    /// How many samples data have, which must fit the network, and their labels them.
+    pub fn check(&self, data: &Data) -> Result<usize, TrainError> {
+        let (samples, _) = data.samples.check(&self.graph).map_err(|e| TrainError::Samples(e.to_string()))?;
         if let Some(labels) = &data.labels {
             data::check(labels, samples, self.network.output_shape(0), self.batch)?;
         }
+        Ok(samples)
+    }
+
+    /// The loss on samples, and the share of the right class; without labels, of the float network's.
+    pub fn evaluate(&mut self, data: &Data) -> Result<[f64; 2], TrainError> {
+        let samples = self.check(data)?;
         self.write();
         let (mut loss, mut right, mut rows) = (0.0, 0, 0);
         for start in (0..samples).step_by(self.batch) {
             let count = self.batch.min(samples - start);
             let chosen: Vec<usize> = (start..start + self.batch).map(|i| i % samples).collect();
             let inputs = data.samples.chosen(&self.graph, &chosen);
-            if let Some(teacher) = &mut self.teacher {
+            if let Some((teacher, _)) = &mut self.teacher {
                 teacher.forward(&inputs, Mode::Inference)?;
             }
             self.network.forward(&inputs, Mode::Inference)?;
@@ -457,7 +478,7 @@ impl Trainer {
             for (i, row) in output[..output.len() / self.batch * count].chunks(width).enumerate() {
                 let wanted = match (&data.labels, &self.teacher) {
                     (Some(labels), _) => labels[start + i],
-                    (None, Some(teacher)) => largest(&teacher.output(0)[i * width..(i + 1) * width]),
+                    (None, Some((teacher, _))) => largest(&teacher.output(0)[i * width..(i + 1) * width]),
                     (None, None) => continue,
                 };
                 right += usize::from(largest(row) == wanted);
@@ -481,72 +502,33 @@ impl Trainer {
         }
         Ok(parameters::replaced(&self.graph, &constants)?)
     }
+}
 
-    /// Everything that is needed to go on from here.
-    pub fn checkpoint(&self) -> Vec<u8> {
-        let statistics = self.kept.means.iter().chain(&self.kept.variances);
-        let statistics = statistics.filter_map(|value| self.network.value(*self.bound.get(value)?));
-        let vectors: Vec<&[f32]> = self
-            .latents
-            .iter()
-            .chain(&self.scales)
-            .map(Vec::as_slice)
-            .chain(statistics)
-            .chain(self.optimiser.state())
-            .collect();
-        let numbers = [self.epoch as u64, self.step as u64, self.sum.to_bits(), self.optimiser.steps()];
-        checkpoint::write(&self.identity(), &numbers, &self.history, &vectors)
+/// How far the float network's outputs are from their mean, on the first samples.
+fn unit(
+    teacher: &mut Network,
+    graph: &Graph,
+    data: &Data,
+    samples: usize,
+    batch: usize,
+) -> Result<f32, TrainError> {
+    let (mut rows, mut count) = (vec![], 0);
+    while count + batch <= samples.min(UNIT.max(batch)) {
+        let chosen: Vec<usize> = (count..count + batch).collect();
+        teacher.forward(&data.samples.chosen(graph, &chosen), Mode::Inference)?;
+        rows.extend_from_slice(teacher.output(0));
+        count += batch;
     }
+    Ok(deviation(&rows, count))
+}
 
-    /// Goes on from a checkpoint of a training of the same network and data with the same options.
-    pub fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
-        let read = checkpoint::read(bytes, &self.identity()).map_err(TrainError::Checkpoint)?;
-        let damaged =
-            || TrainError::Checkpoint("the checkpoint does not hold this network's weights".to_owned());
-        let [epoch, step, sum, steps] = read.numbers;
-        let statistics: Vec<ValueId> = self
-            .kept
-            .means
-            .iter()
-            .chain(&self.kept.variances)
-            .filter_map(|value| self.bound.get(value).copied())
-            .filter(|value| self.network.value(*value).is_some())
-            .collect();
-        let mut vectors = read.vectors.into_iter();
-        let mut fill = |into: &mut [f32]| -> Result<(), TrainError> {
-            let from = vectors.next().filter(|from| from.len() == into.len()).ok_or_else(damaged)?;
-            into.copy_from_slice(&from);
-            Ok(())
-        };
-        for into in self.latents.iter_mut().chain(&mut self.scales) {
-            fill(into)?;
-        }
-        for value in statistics {
-            fill(self.network.value_mut(value).unwrap_or_default())?;
-        }
-        for into in self.optimiser.state_mut() {
-            fill(into)?;
-        }
-        let (epoch, step) = (usize::try_from(epoch), usize::try_from(step));
-        let (Ok(epoch), Ok(step)) = (epoch, step) else { return Err(damaged()) };
-        if epoch > self.options.epochs || step > self.steps() {
-            return Err(damaged());
-        }
-        self.optimiser.set_steps(steps);
-        (self.epoch, self.step, self.sum, self.history) = (epoch, step, f64::from_bits(sum), read.history);
-        Ok(())
-    }
-
-    /// What a training is, in words: two of the same go the same way.
-    fn identity(&self) -> String {
-        let sizes: Vec<usize> = self.latents.iter().map(Vec::len).collect();
-        let labels = if self.teacher.is_none() { "labels" } else { "no labels" };
-        let rounded = self.rounded_layers();
-        format!(
-            "{:?}; {} samples, {labels}; {rounded} layers rounded; {sizes:?}; {:?}",
-            self.options, self.samples, self.head.is_logits
-        )
-    }
+/// A checksum of a network's constants and of the data that it is trained on.
+fn origin(graph: &Graph, data: &Data) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    graph.value_ids().filter_map(|value| graph.constant(value)).for_each(|tensor| hash(tensor, &mut sum));
+    sum.update(&data.samples.checksum().to_le_bytes());
+    data.labels.iter().flatten().for_each(|&label| sum.update(&(label as u64).to_le_bytes()));
+    sum.finalize()
 }
 
 /// The values that a value depends on.

@@ -98,6 +98,23 @@ fn geometry(strides: [usize; 2], dilations: [usize; 2], begin: [usize; 2], end: 
     }
 }
 
+/// A stride far beyond the image: planes are not cut into as many phases.
+#[test]
+fn depthwise_convolutions_whose_strides_are_beyond_the_image() {
+    let mut random = Random(4);
+    for (stride, dilation, pad) in [(1_000_000, 1, 0), (7, 1, 0), (1, 500_000, 250_000)] {
+        let geometry = geometry([stride; 2], [dilation; 2], [pad; 2], [pad; 2]);
+        let op = Op::Conv(Conv { geometry, groups: 3 });
+        let kernel = if pad > 0 { 2 } else { 3 };
+        check(
+            &op,
+            &[random.tensor(&[2, 3, 4, 5], false), random.tensor(&[3, 1, kernel, kernel], false)],
+            &[],
+            5,
+        );
+    }
+}
+
 #[test]
 fn depthwise_convolutions_over_one_and_three_axes() {
     let mut random = Random(3);

@@ -135,6 +135,31 @@ fn a_ternary_weight_comes_back() {
     }
 }
 
+/// Groups whose weights are of other sizes share a scale all the same: it must be that of all, and not of the first.
+#[test]
+fn groups_share_the_scale_of_a_layer() {
+    let mut random = Random(21);
+    for (groups, weight) in [(4, [8, 2, 3, 3]), (8, [8, 1, 3, 3])] {
+        let op = conv(&[1, 1], &[1, 1], [&[1, 1], &[1, 1]], groups);
+        let inputs = groups * weight[1];
+        let mut build = GraphBuilder::new("groups");
+        let x = build.input("x", open(&[inputs, 6, 6]));
+        let w = random.tensor(&weight);
+        let of_channel = w.len() / weight[0];
+        let elements = w.as_f32().unwrap().iter().enumerate();
+        let size = |i: usize| if i / of_channel < weight[0] / groups { 0.02 } else { 1.0 };
+        let elements = elements.map(|(i, w)| w * size(i)).collect();
+        let w = build.constant(Tensor::from_f32(weight.to_vec(), elements).unwrap(), "w");
+        let y = build.node(op, &[x, w], "layer").unwrap();
+        build.output("y", y);
+        let samples = random.tensor(&[40, inputs, 6, 6]);
+        let (_, summary) = repaired(&build.finish(), samples, Scale::Layer);
+        let output = &summary.outputs[0];
+        // Of noise, little can be made up for; with the scale of the first group it is 2 dB less than rounded.
+        assert!(output.sqnr > output.sqnr_rounded - 0.3, "{groups}: {output:?}");
+    }
+}
+
 /// Two convolutions with a shortcut around the second, a relu, and a linear layer.
 fn network(random: &mut Random) -> Graph {
     let mut build = GraphBuilder::new("network");
@@ -238,7 +263,7 @@ fn samples_that_do_not_fit_are_refused() {
         Tensor::from_f32(good.shape().to_vec(), elements).unwrap()
     };
     let small = RepairOptions { memory: 60_000, ..RepairOptions::default() };
-    let tiny = RepairOptions { memory: 200_000, ..RepairOptions::default() };
+    let tiny = RepairOptions { memory: 300_000, ..RepairOptions::default() };
     let default = RepairOptions::default();
     // Samples, options, and what is said.
     type Case<'a> = (&'a [(&'a str, Tensor)], RepairOptions, &'a str);
@@ -259,7 +284,7 @@ fn samples_that_do_not_fit_are_refused() {
             small,
             "the limit is 60000. Give fewer samples, or a higher limit",
         ),
-        (&[("x", good.clone())], tiny, "fitting `last` needs 8552448 bytes; the limit is 200000"),
+        (&[("x", good.clone())], tiny, "fitting `last` needs 12828672 bytes; the limit is 300000"),
     ];
     for (samples, options, words) in cases {
         let said = refused(&graph, samples, options);
@@ -472,4 +497,28 @@ fn float_layers_are_fine_tuned() {
     let (fitted, tuned) = (repaired(FineTune::None), repaired(FineTune::Steps(200)));
     assert!(tuned.0 > fitted.0, "{} dB, {} dB", fitted.0, tuned.0);
     assert_ne!(tuned.1, fitted.1);
+}
+
+/// Logits of a convolution, flattened behind a pool or not, in front of a softmax.
+#[test]
+fn classes_behind_a_flattening_are_fine_tuned() {
+    let mut random = Random(31);
+    let mut build = GraphBuilder::new("flat");
+    let x = build.input("x", open(&[3, 5, 5]));
+    let mut y = x;
+    for (i, shape) in [[8, 3, 3, 3], [4, 8, 3, 3]].into_iter().enumerate() {
+        let elements = random.tensor(&shape).as_f32().unwrap().iter().map(|w| 0.2 * w).collect();
+        let w = build.constant(Tensor::from_f32(shape.to_vec(), elements).unwrap(), "");
+        let layer = conv(&[1, 1], &[1, 1], [&[0, 0], &[0, 0]], 1);
+        y = build.node(layer, &[y, w], &format!("conv{i}")).unwrap();
+        y = if i == 0 { build.node(Op::Unary(Unary::Relu), &[y], "").unwrap() } else { y };
+    }
+    let y = build.node(Op::Reshape { shape: vec![Dim::symbol("N"), 4.into()] }, &[y], "").unwrap();
+    let y = build.node(Op::Softmax { axes: vec![1] }, &[y], "").unwrap();
+    build.output("y", y);
+    let samples = Samples::new([("x".to_owned(), random.tensor(&[200, 3, 5, 5]))]);
+    let options = RepairOptions { fine_tune: FineTune::Steps(60), ..RepairOptions::default() };
+    let (_, summary, _) = run(&build.finish(), samples, Scale::Channel, options).unwrap();
+    let tuning = summary.unwrap().tuning.unwrap();
+    assert!(tuning.loss[0] > 0.01 && tuning.loss[1] < tuning.loss[0], "{tuning:?}");
 }

@@ -63,6 +63,28 @@ fn network() -> Graph {
     build.finish()
 }
 
+/// A convolution and a mean over its plane, flattened: in front of a softmax, or what is given; of this batch, or any.
+fn flat(batch: Dim, is_softmax: bool, bias: f32) -> Graph {
+    let mut random = Random(3);
+    let mut build = GraphBuilder::new("flat");
+    let x = build.input("x", TensorType::f32(vec![batch.clone(), 1.into(), 16.into(), 16.into()]));
+    let w = build.constant(random.tensor(&[2, 1, 3, 3]), "conv.weight");
+    let geometry = |n: usize| Geometry {
+        strides: vec![n; 2],
+        dilations: vec![1; 2],
+        pads_begin: vec![0; 2],
+        pads_end: vec![0; 2],
+    };
+    let y = build.node(Op::Conv(Conv { geometry: geometry(1), groups: 1 }), &[x, w], "conv").unwrap();
+    let y = binary(&mut build, Binary::Add, y, Tensor::from_f32(vec![2, 1, 1], vec![bias; 2]).unwrap());
+    let pool = Pool { kernel: vec![14, 14], geometry: geometry(1), ceil: false };
+    let y = build.node(Op::AveragePool { pool, count_padding: false }, &[y], "").unwrap();
+    let y = build.node(Op::Reshape { shape: vec![batch, 2.into()] }, &[y], "").unwrap();
+    let y = if is_softmax { build.node(Op::Softmax { axes: vec![1] }, &[y], "").unwrap() } else { y };
+    build.output("y", y);
+    build.finish()
+}
+
 /// Images with stripes that lie or stand.
 fn stripes(count: usize) -> Data {
     let mut random = Random(2);
@@ -290,4 +312,85 @@ fn one_sample_and_constant_inputs_are_trained_on_without_harm() {
     let (mut trainer, graph) = trained(&data, &Options::default(), options);
     assert_eq!(trainer.evaluate(&data).unwrap()[1], 1.0);
     assert!(weights(&graph).iter().flat_map(|w| &w.1).all(|w| w.is_finite()));
+}
+
+#[test]
+fn rows_behind_a_flattening_are_rows() {
+    let labelled = stripes(32);
+    let data = Data { labels: None, ..labelled.clone() };
+    for is_softmax in [true, false] {
+        let graph = flat(Dim::symbol("N"), is_softmax, 0.0);
+        let new = |data: &Data| Trainer::new(&graph, data, &Options::default(), options()).unwrap();
+        // Rounded, it gives something else than it did; with labels, there is a class for each row.
+        assert!(new(&data).evaluate(&data).unwrap()[0] > 1e-4, "{is_softmax}");
+        let [loss, _] = new(&labelled).evaluate(&labelled).unwrap();
+        assert!(loss > 0.1, "{is_softmax}: {loss}");
+    }
+}
+
+#[test]
+fn outputs_that_are_no_probabilities_are_compared_as_they_are() {
+    let data = Data { labels: None, ..stripes(32) };
+    let fresh = TrainOptions { method: Method::Float, fresh: true, ..options() };
+    let loss = |is_softmax: bool| -> f64 {
+        let graph = flat(Dim::symbol("N"), is_softmax, 10.0);
+        let mut trainer = Trainer::new(&graph, &data, &Options::default(), fresh.clone()).unwrap();
+        trainer.evaluate(&data).unwrap()[0]
+    };
+    // All rows are moved by 10: a softmax does not see it, and who reads the numbers does.
+    assert!(loss(true) < 5.0, "{}", loss(true));
+    assert!(loss(false) > 100.0, "{}", loss(false));
+}
+
+#[test]
+fn a_step_has_whole_batches_of_a_network_that_fixes_them() {
+    let graph = flat(8.into(), true, 0.0);
+    let data = stripes(50);
+    for (batch, steps) in [(1, 6), (4, 6), (8, 6), (9, 3), (20, 2), (50, 1), (1000, 1)] {
+        let options = TrainOptions { batch, ..options() };
+        let trainer = Trainer::new(&graph, &data, &Options::default(), options).unwrap();
+        assert_eq!(trainer.steps(), steps, "{batch}");
+    }
+    // To measure, a batch is filled up.
+    let mut trainer = Trainer::new(&graph, &data, &Options::default(), options()).unwrap();
+    assert!(trainer.evaluate(&stripes(3)).unwrap()[0].is_finite());
+    let said = trainer.check(&Data { labels: Some(vec![0; 4]), ..stripes(3) }).unwrap_err().to_string();
+    assert!(said.contains("4 labels for 3 samples"), "{said}");
+}
+
+#[test]
+fn images_meet_others_of_a_step_however_few_run_at_a_time() {
+    let graph = flat(1.into(), true, 0.0);
+    let data = Data { labels: None, ..stripes(32) };
+    let after = |cutmix: bool| {
+        let options = TrainOptions { augment: Augment { cutmix, ..Augment::default() }, ..options() };
+        let mut trainer = Trainer::new(&graph, &data, &Options::default(), options).unwrap();
+        trainer.epoch(&data, None, &mut |_, _| true).unwrap().unwrap();
+        weights(&trainer.finish().unwrap())[0].1.clone()
+    };
+    assert_ne!(after(false), after(true));
+}
+
+#[test]
+fn a_checkpoint_is_of_one_network_one_data_set_and_one_choice_of_scales() {
+    let new = |graph: &Graph, data: &Data, scale: Scale| {
+        let choice = Options { scale, ..Options::default() };
+        Trainer::new(graph, data, &choice, options()).unwrap()
+    };
+    let (graph, data) = (flat(Dim::symbol("N"), true, 0.0), stripes(32));
+    let checkpoint = new(&graph, &data, Scale::Layer).checkpoint();
+    new(&graph, &data, Scale::Layer).resume(&checkpoint).unwrap();
+    let mut labels = data.labels.clone().unwrap();
+    labels[0] = 1 - labels[0];
+    let noisy = Samples::new([("x".to_owned(), Random(9).tensor(&[32, 1, 16, 16]))]);
+    let others = [
+        new(&graph, &data, Scale::Channel),
+        new(&flat(Dim::symbol("N"), true, 0.5), &data, Scale::Layer),
+        new(&graph, &Data { labels: Some(labels), ..data.clone() }, Scale::Layer),
+        new(&graph, &Data { samples: noisy, ..data.clone() }, Scale::Layer),
+    ];
+    for (i, mut other) in others.into_iter().enumerate() {
+        let said = other.resume(&checkpoint).unwrap_err().to_string();
+        assert!(said.contains("of another training"), "{i}: {said}");
+    }
 }

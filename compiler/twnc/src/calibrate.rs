@@ -86,12 +86,16 @@ impl Calibrator {
     pub fn apply(self, mut compiled: Compiled) -> Result<Compiled, CalibrationError> {
         let graph = &compiled.graph;
         let quantising = |id: &NodeId| matches!(graph.node(*id).op, Op::Quantize(_));
-        let nodes: Vec<NodeId> = graph.order().unwrap_or_default().into_iter().filter(quantising).collect();
+        let mut nodes: Vec<NodeId> =
+            graph.order().unwrap_or_default().into_iter().filter(quantising).collect();
         let mut rewriter = Rewriter::new(&mut compiled.graph);
         for (name, scale) in self.scales {
-            let named = |id: &&NodeId| rewriter.graph().node_name(**id) == name;
-            let node = nodes.iter().find(named).map(|&id| rewriter.graph().node(id).clone());
-            let Some(node) = node else { return Err(CalibrationError::Mismatch(name)) };
+            // Of several nodes of one name, each is the next one's in the order of the program, which is that of the graph.
+            let named = |id: &NodeId| rewriter.graph().node_name(*id) == name;
+            let Some(found) = nodes.iter().position(named) else {
+                return Err(CalibrationError::Mismatch(name));
+            };
+            let node = rewriter.graph().node(nodes.remove(found)).clone();
             let (Op::Quantize(quantize), &[numbers, scales]) = (&node.op, node.results.as_slice()) else {
                 continue;
             };

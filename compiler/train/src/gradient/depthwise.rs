@@ -19,9 +19,11 @@ pub struct Depthwise {
 }
 
 impl Depthwise {
-    pub fn new(windows: Windows, inputs: usize, outputs: usize) -> Depthwise {
+    /// `None` where planes are not cut into [phases](Phases::new).
+    pub fn new(windows: Windows, inputs: usize, outputs: usize) -> Option<Depthwise> {
         let (extent, count) = (windows.extent(), windows.count());
-        Depthwise { phases: Phases::new(windows), extent, count, inputs, multiplier: outputs / inputs.max(1) }
+        let (phases, multiplier) = (Phases::new(windows)?, outputs / inputs.max(1));
+        Some(Depthwise { phases, extent, count, inputs, multiplier })
     }
 
     /// The weights of each output of an input plane.

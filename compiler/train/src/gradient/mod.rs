@@ -14,6 +14,7 @@
 //! | `bind` | a graph with its sizes fixed |
 //! | `operator` | which operator computes what a node says, and which have no derivative |
 //! | `conv`, `window`, `product` | convolutions, their windows, products of matrices |
+//! | `depthwise`, `phases` | convolutions of single channels, and the runs that a plane is cut into for them |
 //! | `elementwise`, `normalise`, `pools`, `reduce`, `moves` | the other families |
 
 pub mod bind;

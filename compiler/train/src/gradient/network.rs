@@ -5,7 +5,7 @@ use super::operator::{Gradients, Operand, Operator, flat, operator};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::mem::take;
-use twnc_ir::{Data, ElementType, Graph, GraphBuilder, Op, Tensor, ValueId, evaluate};
+use twnc_ir::{Data, ElementType, Graph, GraphBuilder, Op, Tensor, TensorType, ValueId, evaluate};
 
 /// How much of the statistics of a batch goes into those that a batch norm keeps, as in PyTorch.
 const MOMENTUM: f32 = 0.1;
@@ -27,6 +27,8 @@ pub struct Network {
     steps: Vec<Step>,
     inputs: Vec<usize>,
     outputs: Vec<usize>,
+    /// The shapes of the outputs: a slot that a reshape shares has that of its operand.
+    output_shapes: Vec<Vec<usize>>,
     parameters: Vec<usize>,
     places: HashMap<ValueId, usize>,
     products: f64,
@@ -36,7 +38,6 @@ pub struct Network {
 enum Slot {
     Float {
         elements: Vec<f32>,
-        shape: Vec<usize>,
     },
     /// Of another element type.
     Other(Tensor),
@@ -73,6 +74,7 @@ impl Network {
             steps: vec![],
             inputs: vec![],
             outputs: vec![],
+            output_shapes: vec![],
             parameters: vec![],
             places: HashMap::new(),
             products: 0.0,
@@ -114,24 +116,26 @@ impl Network {
             // The same numbers in the same order are the same slot.
             if let (Op::Reshape { .. } | Op::Broadcast { .. }, ElementType::F32) =
                 (&node.op, types[0].element)
-                && let Slot::Float { elements, .. } = &network.slots[operands[0]]
+                && let Slot::Float { elements } = &network.slots[operands[0]]
                 && elements.len() == shapes[0].iter().product::<usize>()
             {
                 network.places.insert(node.results[0], operands[0]);
                 continue;
             }
             let constant = !differentiated && operands.iter().all(|slot| known.contains(slot));
+            let operand_types = || node.operands.iter().map(|&value| graph.ty(value));
             let tensors: Vec<Option<Tensor>> = operands
                 .iter()
-                .map(|&slot| (known.contains(&slot) && !moving.contains(&slot)).then(|| network.tensor(slot)))
+                .zip(operand_types())
+                .map(|(slot, ty)| {
+                    (known.contains(slot) && !moving.contains(slot)).then(|| network.tensor(*slot, ty))
+                })
                 .collect();
-            let described: Vec<Operand<'_>> = node
-                .operands
-                .iter()
+            let described: Vec<Operand<'_>> = operand_types()
                 .zip(&tensors)
-                .map(|(&value, tensor)| Operand {
-                    element: graph.ty(value).element,
-                    shape: graph.ty(value).fixed_shape().unwrap_or_default(),
+                .map(|(ty, tensor)| Operand {
+                    element: ty.element,
+                    shape: ty.fixed_shape().unwrap_or_default(),
                     constant: tensor.as_ref(),
                 })
                 .collect();
@@ -182,9 +186,11 @@ impl Network {
             place.ok_or_else(|| GradientError::node(&value.to_string(), "no output depends on it"))
         };
         network.outputs = outputs.iter().map(place).collect::<Result<_, _>>()?;
+        network.output_shapes =
+            outputs.iter().map(|&value| graph.ty(value).fixed_shape().unwrap_or_default()).collect();
         network.parameters = parameters.iter().map(place).collect::<Result<_, _>>()?;
         for (i, slot) in network.slots.iter().enumerate() {
-            let elements = if let Slot::Float { elements, .. } = slot { elements.len() } else { 0 };
+            let elements = if let Slot::Float { elements } = slot { elements.len() } else { 0 };
             network.gradients.push(if moving.contains(&i) { vec![0.0; elements] } else { vec![] });
         }
         Ok(network)
@@ -204,7 +210,7 @@ impl Network {
     /// The elements of a parameter, by its number, to write.
     pub fn parameter_mut(&mut self, number: usize) -> &mut [f32] {
         match &mut self.slots[self.parameters[number]] {
-            Slot::Float { elements, .. } => elements,
+            Slot::Float { elements } => elements,
             Slot::Other(_) => &mut [],
         }
     }
@@ -217,7 +223,7 @@ impl Network {
     /// The elements of any f32 value that is kept here, to write: statistics that are taken up again.
     pub fn value_mut(&mut self, value: ValueId) -> Option<&mut [f32]> {
         match self.places.get(&value).and_then(|&slot| self.slots.get_mut(slot)) {
-            Some(Slot::Float { elements, .. }) => Some(elements),
+            Some(Slot::Float { elements }) => Some(elements),
             _ => None,
         }
     }
@@ -239,17 +245,14 @@ impl Network {
 
     /// The shape of an output, by its number.
     pub fn output_shape(&self, number: usize) -> &[usize] {
-        match &self.slots[self.outputs[number]] {
-            Slot::Float { shape, .. } => shape,
-            Slot::Other(tensor) => tensor.shape(),
-        }
+        &self.output_shapes[number]
     }
 
     /// Runs the network on tensors of its inputs, in order.
     pub fn forward(&mut self, inputs: &[Tensor], mode: Mode) -> Result<(), GradientError> {
         for (&slot, tensor) in self.inputs.iter().zip(inputs) {
             let fits = match (&mut self.slots[slot], tensor.data()) {
-                (Slot::Float { elements, .. }, Data::F32(x)) if elements.len() == x.len() => {
+                (Slot::Float { elements }, Data::F32(x)) if elements.len() == x.len() => {
                     elements.copy_from_slice(x);
                     true
                 }
@@ -326,15 +329,18 @@ impl Network {
 
     fn floats(&self, slot: usize) -> &[f32] {
         match &self.slots[slot] {
-            Slot::Float { elements, .. } => elements,
+            Slot::Float { elements } => elements,
             Slot::Other(_) => &[],
         }
     }
 
-    fn tensor(&self, slot: usize) -> Tensor {
+    /// What is in a slot, as a value of this type.
+    fn tensor(&self, slot: usize, ty: &TensorType) -> Tensor {
         match &self.slots[slot] {
-            Slot::Float { elements, shape } => Tensor::from_f32(shape.clone(), elements.clone())
-                .expect("a slot has the elements of its shape"),
+            Slot::Float { elements } => {
+                Tensor::from_f32(ty.fixed_shape().unwrap_or_default(), elements.clone())
+                    .expect("a slot has the elements of its value's shape")
+            }
             Slot::Other(tensor) => tensor.clone(),
         }
     }
@@ -342,18 +348,18 @@ impl Network {
     fn run(&mut self, step: &mut Step) -> Result<(), GradientError> {
         match &mut step.kind {
             Kind::Operator(operator) => {
-                let Slot::Float { elements, .. } = &mut self.slots[step.results[0]] else { return Ok(()) };
+                let Slot::Float { elements } = &mut self.slots[step.results[0]] else { return Ok(()) };
                 let mut y = take(elements);
                 let x: Vec<&[f32]> = step.operands.iter().map(|&slot| self.floats(slot)).collect();
                 operator.forward(&x, &mut y);
-                if let Slot::Float { elements, .. } = &mut self.slots[step.results[0]] {
+                if let Slot::Float { elements } = &mut self.slots[step.results[0]] {
                     *elements = y;
                 }
             }
             Kind::Reference(graph) => {
-                let names = graph.inputs().iter().map(|port| port.name.clone());
-                let inputs = names
-                    .zip(step.operands.iter().map(|&slot| self.tensor(slot)))
+                let ports = graph.inputs().iter().zip(&step.operands);
+                let inputs = ports
+                    .map(|(port, &slot)| (port.name.clone(), self.tensor(slot, graph.ty(port.value))))
                     .collect::<BTreeMap<_, _>>();
                 let fail = |e: &dyn ToString| GradientError::node(&step.name, e.to_string());
                 let mut outputs = evaluate(graph, &inputs).map_err(|e| fail(&e))?;
@@ -375,7 +381,7 @@ impl Network {
         };
         let unbiased = found.count as f32 / (found.count.max(2) - 1) as f32;
         for (slot, found, factor) in [(mean, found.mean, 1.0), (variance, found.variance, unbiased)] {
-            if let Slot::Float { elements, .. } = &mut self.slots[slot] {
+            if let Slot::Float { elements } = &mut self.slots[slot] {
                 for (kept, &found) in elements.iter_mut().zip(found) {
                     *kept += MOMENTUM * (found * factor - *kept);
                 }
@@ -432,10 +438,9 @@ fn alone(graph: &Graph, op: &Op, operands: &[ValueId]) -> Result<Graph, String> 
 
 /// A slot for a tensor; a ternary one as floats.
 fn slot(tensor: Tensor) -> Slot {
-    let shape = tensor.shape().to_vec();
     match tensor.data() {
-        Data::F32(x) => Slot::Float { elements: x.to_vec(), shape },
-        Data::Ternary(t) => Slot::Float { elements: t.iter().map(|&t| f32::from(t)).collect(), shape },
+        Data::F32(x) => Slot::Float { elements: x.to_vec() },
+        Data::Ternary(t) => Slot::Float { elements: t.iter().map(|&t| f32::from(t)).collect() },
         _ => Slot::Other(tensor),
     }
 }
@@ -445,9 +450,7 @@ fn zeros(element: ElementType, shape: &[usize]) -> Slot {
     let other =
         |data: Data| Slot::Other(Tensor::new(shape.to_vec(), data).expect("as many zeros as elements"));
     match element {
-        ElementType::F32 | ElementType::Ternary => {
-            Slot::Float { elements: vec![0.0; count], shape: shape.to_vec() }
-        }
+        ElementType::F32 | ElementType::Ternary => Slot::Float { elements: vec![0.0; count] },
         ElementType::I8 => other(Data::I8(vec![0; count].into())),
         ElementType::U8 => other(Data::U8(vec![0; count].into())),
         ElementType::I16 => other(Data::I16(vec![0; count].into())),

@@ -77,11 +77,10 @@ pub fn operator(op: &Op, operands: &[Operand<'_>], result: &[usize]) -> Result<B
             let weight = &operands[1].shape;
             let windows = Windows::new(&conv.geometry, weight.get(2..).unwrap_or_default(), first, result);
             let (inputs, outputs) = (first[1], weight[0]);
-            match weight[1] {
-                1 if conv.groups > 1 && inputs == conv.groups => {
-                    Box::new(Depthwise::new(windows, inputs, outputs))
-                }
-                _ => Box::new(Conv::new(windows, conv.groups, inputs, outputs)),
+            let is_depthwise = weight[1] == 1 && conv.groups > 1 && inputs == conv.groups;
+            match is_depthwise.then(|| Depthwise::new(windows, inputs, outputs)).flatten() {
+                Some(depthwise) => Box::new(depthwise),
+                None => Box::new(Conv::new(windows, conv.groups, inputs, outputs)),
             }
         }
         Op::MatMul => Box::new(

@@ -15,10 +15,20 @@ pub struct Phases {
     taps: Vec<usize>,
 }
 
+/// Phases have at most so many times the numbers that a plane and its windows have, and this many more.
+const GROWTH: usize = 4;
+const FEW: usize = 1 << 12;
+
 impl Phases {
-    pub fn new(windows: Windows) -> Phases {
+    /// `None` where strides or dilations are so wide that phases would hold little but what no window sees.
+    pub fn new(windows: Windows) -> Option<Phases> {
         let axes = windows.axes;
         let size = axes.map(|axis| axis.out + axis.kernel.saturating_sub(1) * axis.dilation / axis.stride);
+        let extents = size.into_iter().chain(axes.map(|axis| axis.stride));
+        let numbers = extents.fold(1usize, usize::saturating_mul);
+        if numbers > GROWTH * (windows.extent() + windows.count()) + FEW {
+            return None;
+        }
         let [_, height, width] = axes;
         let start = |tap: usize| {
             let tap =
@@ -30,7 +40,7 @@ impl Phases {
             }
             phase * size.iter().product::<usize>() + shift
         };
-        Phases { windows, size, taps: (0..windows.taps()).map(start).collect() }
+        Some(Phases { windows, size, taps: (0..windows.taps()).map(start).collect() })
     }
 
     /// Numbers of all phases of a plane.

@@ -1,13 +1,12 @@
 //! `twnc MODEL.onnx -o MODEL.bin`.
 
 use super::arguments::{Activations, Compile, CompileOptions, Emit, OnnxFormat, Ternarise};
-use super::data;
 use super::failure::{Failure, Kind};
 use super::host::Host;
 use super::progress::Progress;
 use super::{calibrate, caution, compare, counted, err, frontier, inspect, out, report};
 use crate::{Compiled, Limits, RepairOptions, Stage, Summary, synthetic};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use twnc_ir::{CountingCost, Flow, PrintAfter, RemarkKind, RunOptions, dot, text};
 use twnc_onnx::TernaryFormat;
@@ -45,14 +44,12 @@ pub fn run(host: &Host, options: &Compile, json: bool) -> Result<(), Failure> {
         return Err(Failure::usage("--labels judge what a limit costs, and there is none")
             .help("add --max-size or --max-drop; `twnc compare --labels` measures a compiled model"));
     }
-    for output in options.target.iter().chain(&options.report).chain(&options.frontier) {
-        host.keep_apart(output, std::iter::once(model).chain(options.labels.as_deref()))?;
-    }
-    if let (Some(target), Some(report)) = (&options.target, &options.report)
-        && data::destination(target) == data::destination(report)
-    {
-        return Err(Failure::usage("the report and the model would be the same file"));
-    }
+    let outputs = options.target.iter().chain(&options.report).chain(&options.frontier);
+    let outputs: Vec<&Path> = outputs.map(PathBuf::as_path).collect();
+    host.check_outputs(
+        &outputs,
+        &std::iter::once(model).chain(options.labels.as_deref()).collect::<Vec<_>>(),
+    )?;
     let print_after = match options.print_after.as_slice() {
         [] => PrintAfter::Nothing,
         names if names.iter().any(|name| name == "all") => PrintAfter::All,

@@ -68,6 +68,25 @@ pub fn destination(path: &Path) -> PathBuf {
     path
 }
 
+/// Refuses a place where no file can be written, before there is anything to write.
+pub fn check_writable(path: &Path) -> Result<(), Failure> {
+    let fail = |e: io::Error| unwritten(path, &e);
+    if path.is_dir() {
+        return Err(fail(io::ErrorKind::IsADirectory.into()));
+    }
+    temporary(&destination(path)).map_err(fail)?.close().map_err(fail)
+}
+
+/// Whether two outputs are one file, be it there yet or not.
+pub fn is_same(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| {
+        let path = destination(path);
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some((folder.canonicalize().ok()?, path.file_name()?.to_owned()))
+    };
+    place(a).is_some_and(|a| place(b) == Some(a))
+}
+
 /// A temporary file beside `path`, to take its place; as readable as a file that is made there.
 pub fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

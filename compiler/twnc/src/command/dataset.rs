@@ -27,22 +27,34 @@ pub struct Pixels {
 pub struct Dataset {
     pub samples: Samples,
     pub labels: Option<Vec<usize>>,
+    /// Where folders are the classes, their names, in order.
+    pub classes: Option<Vec<String>>,
 }
 
 /// Samples for a graph: FILE.npz or a folder of NAME.npy by the names of inputs; FILE.npy, idx images or a folder of folders of images for the only
-/// input. The folders are the classes, in the order of their names.
-pub fn read(host: &Host, graph: &Graph, path: &Path, pixels: &Pixels) -> Result<Dataset, Failure> {
+/// input. The folders are the classes: `classes`, which another data set has, or all there are, in the order of their names.
+pub fn read(
+    host: &Host,
+    graph: &Graph,
+    path: &Path,
+    pixels: &Pixels,
+    classes: Option<&[String]>,
+) -> Result<Dataset, Failure> {
     let fail = |message: String| Failure::unacceptable(message).in_file(path.display());
     let only = || match graph.inputs() {
         [port] => Ok((port.name.clone(), graph.ty(port.value))),
         ports => Err(fail(format!("this is one array, and the network has {} inputs", ports.len()))
             .help("give a .npz with an array for each input, by its name")),
     };
-    let one = |tensor: Tensor, labels| -> Result<Dataset, Failure> {
-        Ok(Dataset { samples: Samples::new([(only()?.0, tensor)]), labels })
+    let one = |tensor: Tensor| -> Result<Dataset, Failure> {
+        Ok(Dataset { samples: Samples::new([(only()?.0, tensor)]), labels: None, classes: None })
     };
     if path.is_dir() && class_folders(path)?.is_empty() || path.extension().is_some_and(|e| e == "npz") {
-        return Ok(Dataset { samples: super::calibrate::samples(host, graph, path)?, labels: None });
+        return Ok(Dataset {
+            samples: super::calibrate::samples(host, graph, path)?,
+            labels: None,
+            classes: None,
+        });
     }
     if path.is_dir() {
         let (name, ty) = only()?;
@@ -50,8 +62,9 @@ pub fn read(host: &Host, graph: &Graph, path: &Path, pixels: &Pixels) -> Result<
             .ok_or_else(|| {
                 fail(format!("input `{name}` is {ty}: no images of 1 or 3 channels with fixed sides"))
             })?;
-        let (tensor, labels) = folder(path, layout, pixels)?;
-        return one(tensor, Some(labels));
+        let classes = classes.map_or_else(|| class_names(path), |classes| Ok(classes.to_vec()))?;
+        let (tensor, labels) = folder(path, layout, pixels, &classes)?;
+        return Ok(Dataset { labels: Some(labels), classes: Some(classes), ..one(tensor)? });
     }
     if is_idx(path)? {
         let (name, ty) = only()?;
@@ -68,7 +81,7 @@ pub fn read(host: &Host, graph: &Graph, path: &Path, pixels: &Pixels) -> Result<
         let shape: Vec<usize> = std::iter::once(count).chain(own).collect();
         let channels = layout.map_or((1, 1), |layout| (layout.channels, layout.inner));
         let numbers = numbers(&bytes, channels, pixels)?;
-        return one(tensor(shape, numbers, path)?, None);
+        return one(tensor(shape, numbers, path)?);
     }
     let (name, ty) = only()?;
     let array = data::read_npy(path)?;
@@ -79,7 +92,7 @@ pub fn read(host: &Host, graph: &Graph, path: &Path, pixels: &Pixels) -> Result<
     };
     let array = data::convert(array, element, &name).map_err(|e| e.in_file(path.display()))?;
     let samples = crate::samples([(name, array)]).map_err(fail)?;
-    Ok(Dataset { samples, labels: None })
+    Ok(Dataset { samples, labels: None, classes: None })
 }
 
 /// Classes: FILE.npy of whole numbers, or idx labels.
@@ -152,9 +165,17 @@ fn numbers(bytes: &[u8], (channels, inner): (usize, usize), pixels: &Pixels) -> 
     Ok(bytes.iter().enumerate().map(number).collect())
 }
 
-/// The folders in a folder, by name.
+/// The folders in a folder, by name; without those that are hidden, which are no classes (`.ipynb_checkpoints` and the like).
 fn class_folders(path: &Path) -> Result<Vec<PathBuf>, Failure> {
-    Ok(entries(path)?.into_iter().filter(|entry| entry.is_dir()).collect())
+    Ok(entries(path)?.into_iter().filter(|entry| entry.is_dir() && !name(entry).starts_with('.')).collect())
+}
+
+fn class_names(path: &Path) -> Result<Vec<String>, Failure> {
+    Ok(class_folders(path)?.iter().map(|folder| name(folder)).collect())
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn entries(path: &Path) -> Result<Vec<PathBuf>, Failure> {
@@ -169,10 +190,20 @@ fn entries(path: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// All images of a folder of classes, which have the size that the network takes.
-fn folder(path: &Path, layout: Layout, pixels: &Pixels) -> Result<(Tensor, Vec<usize>), Failure> {
+fn folder(
+    path: &Path,
+    layout: Layout,
+    pixels: &Pixels,
+    classes: &[String],
+) -> Result<(Tensor, Vec<usize>), Failure> {
     let (mut bytes, mut labels) = (vec![], vec![]);
     let size = layout.channels * layout.height * layout.width;
-    for (class, folder) in class_folders(path)?.iter().enumerate() {
+    for folder in class_folders(path)?.iter() {
+        let class = classes.iter().position(|class| *class == name(folder)).ok_or_else(|| {
+            Failure::unacceptable(format!("`{}` is no class of the samples to train on", name(folder)))
+                .in_file(path.display())
+                .help("each folder must have the name of one in --data")
+        })?;
         for file in entries(folder)? {
             let is_image = file
                 .extension()

@@ -212,6 +212,22 @@ impl Host {
         })
     }
 
+    /// Refuses outputs over files that are read or over each other, and where no file can be written: before there is anything to write.
+    pub(super) fn check_outputs(&self, outputs: &[&Path], read: &[&Path]) -> Result<(), Failure> {
+        for (i, output) in outputs.iter().enumerate() {
+            self.keep_apart(output, read.iter().copied())?;
+            if self.is_in_memory(output) {
+                continue;
+            }
+            data::check_writable(output)?;
+            if outputs[..i].iter().any(|other| data::is_same(output, other)) {
+                return Err(Failure::usage(format!("{} would be written twice", output.display()))
+                    .help("give each output a file of its own"));
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses to write `output` over a file that is read, and in the place of a device or pipe.
     pub(super) fn keep_apart<'a>(
         &self,

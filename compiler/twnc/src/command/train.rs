@@ -20,9 +20,8 @@ const INTERVAL: Duration = Duration::from_secs(60);
 pub fn run(host: &Host, options: &Train, json: bool) -> Result<(), Failure> {
     let read = [&options.model, &options.data].into_iter().chain(&options.labels).chain(&options.validation);
     let read: Vec<&Path> = read.chain(&options.validation_labels).map(std::path::PathBuf::as_path).collect();
-    for output in std::iter::once(&options.target).chain(&options.checkpoint).chain(&options.curve) {
-        host.keep_apart(output, read.iter().copied())?;
-    }
+    let outputs = std::iter::once(&options.target).chain(&options.checkpoint).chain(&options.curve);
+    host.check_outputs(&outputs.map(std::path::PathBuf::as_path).collect::<Vec<_>>(), &read)?;
     let import = host.import(&options.model, &options.import())?;
     import.notes.iter().for_each(|note| err!(host, "note: {note}"));
     let graph = import.graph;
@@ -62,6 +61,9 @@ pub fn run(host: &Host, options: &Train, json: bool) -> Result<(), Failure> {
     };
     let fail = |e: TrainError| failure(e, options);
     let mut trainer = Trainer::new(&graph, &training, &choice, settings).map_err(fail)?;
+    if let Some(validation) = &validation {
+        trainer.check(validation).map_err(|e| failure_of(e, options, Part::Validation))?;
+    }
     if let Some(path) = &options.checkpoint {
         take_up(host, &mut trainer, path, options)?;
     }
@@ -87,18 +89,21 @@ pub fn run(host: &Host, options: &Train, json: bool) -> Result<(), Failure> {
 /// The samples to train on, and those to validate on.
 fn samples(host: &Host, options: &Train, graph: &Graph) -> Result<(Data, Option<Data>), Failure> {
     let pixels = Pixels { mean: options.mean.clone(), std: options.std.clone() };
-    let load = |path: &Path, labels: Option<&Path>| -> Result<Data, Failure> {
-        let Dataset { samples, labels: of_folders } = dataset::read(host, graph, path, &pixels)?;
+    type Classes = Option<Vec<String>>;
+    let load = |path: &Path, labels: Option<&Path>, classes: &Classes| -> Result<(Data, Classes), Failure> {
+        let Dataset { samples, labels: of_folders, classes } =
+            dataset::read(host, graph, path, &pixels, classes.as_deref())?;
         let labels = labels
             .map(|labels| dataset::labels(host, labels))
             .transpose()?
             .or(of_folders.filter(|_| !options.distil));
-        Ok(Data { samples, labels })
+        Ok((Data { samples, labels }, classes))
     };
-    let training = load(&options.data, options.labels.as_deref())?;
+    let (training, classes) = load(&options.data, options.labels.as_deref(), &None)?;
     let validation = match &options.validation {
         Some(path) => {
-            let data = load(path, options.validation_labels.as_deref())?;
+            // A class is what it is called, also where validation has not all of them.
+            let (data, _) = load(path, options.validation_labels.as_deref(), &classes)?;
             if data.labels.is_some() != training.labels.is_some() {
                 return Err(Failure::usage("either training and validation have labels, or neither has")
                     .help("--labels Y --validation-labels Y2"));
@@ -225,12 +230,27 @@ fn summarise(host: &Host, options: &Train, epochs: &[Epoch], layers: usize, json
     }
 }
 
+/// What samples are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Training,
+    Validation,
+}
+
 fn failure(error: TrainError, options: &Train) -> Failure {
+    failure_of(error, options, Part::Training)
+}
+
+fn failure_of(error: TrainError, options: &Train, part: Part) -> Failure {
     let model = options.model.display();
+    let (data, labels) = match (part, &options.validation) {
+        (Part::Validation, Some(data)) => (data, &options.validation_labels),
+        _ => (&options.data, &options.labels),
+    };
     match &error {
-        TrainError::Samples(_) => Failure::unacceptable(error).in_file(options.data.display()),
+        TrainError::Samples(_) => Failure::unacceptable(error).in_file(data.display()),
         TrainError::Labels(_) => {
-            let file = options.labels.as_ref().unwrap_or(&options.data);
+            let file = labels.as_ref().unwrap_or(data);
             Failure::unacceptable(&error)
                 .in_file(file.display())
                 .help("one class for each sample, counted from 0")

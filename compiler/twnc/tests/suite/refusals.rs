@@ -136,7 +136,7 @@ fn whatever_is_wrong_is_said() {
         ("lenet5.onnx -o x.bin --frob", 2, "unexpected argument '--frob'"),
         ("lenet5.onnx -o lenet5.onnx", 2, "lenet5.onnx would be overwritten by the output"),
         ("lenet5.onnx -o x.bin --report lenet5.onnx", 2, "lenet5.onnx would be overwritten by the output"),
-        ("lenet5.onnx -o x.bin --report x.bin", 2, "the report and the model would be the same file"),
+        ("lenet5.onnx -o x.bin --report x.bin", 2, "x.bin would be written twice"),
         ("run lenet5.bin -i image=one.npy -o lenet5.bin", 2, "lenet5.bin would be overwritten by the output"),
         #[cfg(unix)]
         ("lenet5.onnx --emit twir -o /dev/null", 2, "/dev/null is no regular file"),

@@ -138,3 +138,67 @@ fn a_training_that_is_killed_goes_on_to_the_same_network() {
     let said = twnc(folder.path(), &command.replace("--batch 4", "--batch 8"));
     assert_eq!(said.status.code(), Some(3), "{}", text(&said.stderr));
 }
+
+/// A class is what its folder is called: where validation lacks one, or another program has left a folder of its own.
+#[test]
+fn classes_are_the_names_of_folders() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    let copy = |from: &str, to: &str| {
+        std::fs::create_dir_all(path(to)).unwrap();
+        for entry in path(from).read_dir().unwrap() {
+            let file = entry.unwrap().path();
+            std::fs::copy(&file, path(to).join(file.file_name().unwrap())).unwrap();
+        }
+    };
+    copy("pictures/a", "some/a");
+    copy("pictures/c", "some/c");
+    ["a", "b", "c", "d"]
+        .iter()
+        .for_each(|class| copy(&format!("pictures/{class}"), &format!("more/{class}")));
+    copy("pictures/a", "more/.hidden");
+    copy("pictures/a", "other/e");
+    let train = |data: &str, validation: &str| {
+        let line = format!(
+            "train small.onnx --data {data} --validation {validation} --epochs 30 --fresh --rate 0.01 --batch 8 -o out.onnx --json --quiet"
+        );
+        twnc(folder.path(), &line)
+    };
+    for (data, validation) in [("pictures", "some"), ("pictures", "more"), ("more", "pictures")] {
+        let output = train(data, validation);
+        let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(result["validation_right"].as_f64() >= Some(0.95), "{data}, {validation}: {result}");
+    }
+    let output = train("pictures", "other");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("`e` is no class of the samples to train on"), "{said}");
+}
+
+/// Before the first step, and by the file that it is about.
+#[test]
+fn what_would_fail_in_the_end_fails_in_the_beginning() {
+    let folder = folder();
+    std::fs::create_dir(folder.path().join("taken")).unwrap();
+    // The options, the exit code, and what is said.
+    let cases = [
+        ("-o missing/out.onnx", 3, "its folder does not exist"),
+        ("-o taken", 3, "taken"),
+        ("-o out.onnx --checkpoint out.onnx", 2, "out.onnx would be written twice"),
+        ("-o out.onnx --curve a.csv --curve ./a.csv", 2, "a.csv would be written twice"),
+        ("-o out.onnx --validation images --validation-labels short", 3, "short: 79 labels for 80 samples"),
+        ("-o out.onnx --validation large --validation-labels labels", 3, "large"),
+        ("-o out.onnx --validation huge --validation-labels nine", 3, "nine: label"),
+    ];
+    for (options, code, words) in cases {
+        let line = format!("train small.onnx --data images --labels labels --epochs 1 {options}");
+        let output = twnc(folder.path(), &line);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "`twnc {line}`: {said}");
+        assert!(
+            said.contains(words) && !said.contains("epoch "),
+            "`twnc {line}` does not say `{words}`: {said}"
+        );
+        assert!(!folder.path().join("out.onnx").exists());
+    }
+}
