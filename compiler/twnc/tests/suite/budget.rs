@@ -211,3 +211,26 @@ fn the_report_is_of_the_model() {
     let written: Value = serde_json::from_str(&written).unwrap();
     assert_eq!((&written["compare"], written["bytes"].as_u64()), (&compared, Some(bytes)));
 }
+
+/// Nodes of a file may have one name; each has a scale of its own all the same.
+#[test]
+fn nodes_of_one_name_are_calibrated_each() {
+    let folder = folder("conv/sec_nd");
+    // The name of the node alone: a file's values have names of their own.
+    let path = folder.path().join("small.onnx");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let field = b"\x1a\x0bconv/sec_nd";
+    let at = bytes.windows(field.len()).position(|part| part == field).unwrap();
+    bytes[at..at + field.len()].copy_from_slice(b"\x1a\x0bconv/second");
+    std::fs::write(path, bytes).unwrap();
+    let line = "small.onnx --activations int --calibrate x --fine-tune none --emit twir";
+    let output = twnc(folder.path(), line);
+    let graph = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let quantised: Vec<&str> = graph.split(" = quantize(").skip(1).collect();
+    assert_eq!(quantised.len(), 3, "{graph}");
+    let named = |part: &&str| part.split(" : ").next().is_some_and(|node| node.ends_with("\"conv/second\""));
+    assert_eq!(quantised.iter().filter(|part| named(part)).count(), 2, "{graph}");
+    let is_constant = |part: &&str| part.split('}').next().is_some_and(|options| options.contains("scale="));
+    assert!(quantised.iter().all(is_constant), "{graph}");
+}
