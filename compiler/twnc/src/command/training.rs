@@ -75,7 +75,7 @@ pub struct Train {
     /// Begin with drawn weights instead of the network's.
     #[arg(long)]
     pub fresh: bool,
-    /// At which outputs are compared with the float network's, where there are no labels.
+    /// At which logits, in front of a softmax, are compared with the float network's, where there are no labels. Other outputs are compared by squared error.
     #[arg(long, default_value_t = 2.0, value_parser = positive)]
     pub temperature: f32,
     /// Subtracted from the pixels of idx and image files in 0..1, one number or one for each channel.
