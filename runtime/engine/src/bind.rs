@@ -536,7 +536,7 @@ pub(crate) fn accumulation<'p>(
 fn of_part<'p>(scale: &'p [f32], part: usize, term: &Term) -> Option<&'p [f32]> {
     match scale.len() {
         1 => Some(scale),
-        all => scale.chunks(all / term.parts).nth(part),
+        all => scale.chunks((all / term.parts).max(1)).nth(part),
     }
 }
 

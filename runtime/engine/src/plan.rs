@@ -440,8 +440,11 @@ impl Operands for Around<'_> {
     }
 }
 
-/// The bytes of a range that lies in one of the pieces of the arena.
+/// The bytes of a range that lies in one of the pieces of the arena; of no bytes, some that lie as any element may.
 fn piece<'a>(pieces: &[(usize, &'a [u8])], range: Range<usize>) -> &'a [u8] {
+    if range.is_empty() {
+        return bytemuck::cast_slice::<u64, u8>(&[]);
+    }
     let found = pieces.iter().find_map(|(offset, bytes)| {
         bytes.get(range.start.checked_sub(*offset)?..range.end.checked_sub(*offset)?)
     });
@@ -450,6 +453,7 @@ fn piece<'a>(pieces: &[(usize, &'a [u8])], range: Range<usize>) -> &'a [u8] {
 
 /// Bytes of a buffer as elements. Memory starts at multiples of 64, views in it behind whole elements, and all are whole elements long.
 fn view(element: ElementType, bytes: &[u8]) -> View<'_> {
+    let bytes = if bytes.is_empty() { bytemuck::cast_slice::<u64, u8>(&[]) } else { bytes };
     match element {
         ElementType::F32 => View::F32(bytemuck::cast_slice(bytes)),
         ElementType::I8 => View::I8(bytemuck::cast_slice(bytes)),
@@ -462,6 +466,7 @@ fn view(element: ElementType, bytes: &[u8]) -> View<'_> {
 }
 
 fn view_mut(element: ElementType, bytes: &mut [u8]) -> ViewMut<'_> {
+    let bytes = if bytes.is_empty() { bytemuck::cast_slice_mut::<u64, u8>(&mut []) } else { bytes };
     match element {
         ElementType::F32 => ViewMut::F32(bytemuck::cast_slice_mut(bytes)),
         ElementType::I8 => ViewMut::I8(bytemuck::cast_slice_mut(bytes)),

@@ -61,13 +61,14 @@ fn a_large_image_is_pooled_in_bands() {
 }
 
 proptest! {
-    #![proptest_config(random::cases(40))]
+    #![proptest_config(random::cases(60))]
 
     #[test]
     fn one_kernel_does_what_two_do(
         [samples, inputs, kernel, stride] in [1..=2usize, 1..=6, 1..=5, 1..=2],
         [height, width] in [8..=120usize, 8..=120],
-        [pool, step, begin, end] in [1..=5usize, 1..=4, 0..=4, 0..=4],
+        [pool, step, begin, end] in [1..=5usize, 1..=4, 0..=9, 0..=9],
+        dilation in prop_oneof![2 => Just(1usize), 1 => 2..=12usize],
         kind in prop_oneof![Just(PoolKind::Max), any::<bool>().prop_map(|count_padding| PoolKind::Average { count_padding })],
         finished: bool,
         integers: bool,
@@ -78,7 +79,8 @@ proptest! {
     ) {
         let first = window(kernel, stride, [kernel / 2; 2]);
         let sizes = [height, width].map(|size| first.output_size(0, size, false).unwrap_or(1));
-        let second = window(pool, step, [begin.min(pool - 1), end.min(pool - 1)]);
+        let reach = dilation * (pool - 1);
+        let second = Window { dilations: vec![dilation; 2], ..window(pool, step, [begin.min(reach), end.min(reach)]) };
         prop_assume!(sizes.iter().all(|&size| second.output_size(0, size, false).is_some()));
         let outputs = (LARGE / 4).div_ceil(sizes[0] * sizes[1]);
         let input = [samples, inputs, height, width];

@@ -171,8 +171,9 @@ impl Phase {
     /// What it reads, from where that begins.
     fn input<'a>(&self, io: &Io<'a>) -> View<'a> {
         match io.inputs[self.source] {
-            View::F32(x) => View::F32(&x[self.origin..]),
-            View::I16(x) => View::I16(&x[self.origin..]),
+            // Of no samples, there is nothing to begin in.
+            View::F32(x) => View::F32(x.get(self.origin..).unwrap_or(&[])),
+            View::I16(x) => View::I16(x.get(self.origin..).unwrap_or(&[])),
             other => other,
         }
     }

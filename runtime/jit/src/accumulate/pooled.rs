@@ -140,13 +140,15 @@ impl Jit {
 /// band has fewer rows.
 fn ready(bands: &Bands, pool: &PoolKernel) -> Option<(Vec<Ready>, usize)> {
     let height = pool.height();
+    // The first row that each row of the pool or one behind it reads: with a dilation, one behind may read rows that lie before.
+    let mut least = vec![usize::MAX; height + 1];
+    (0..height).rev().for_each(|y| least[y] = least[y + 1].min(pool.reads(y).start));
     let mut first = 0;
     let band = |band: usize| {
         let end = bands.of(band).end;
         let ready = first..(first..height).find(|&y| pool.reads(y).end > end).unwrap_or(height);
         first = ready.end;
-        let next = if first < height { pool.reads(first).start } else { end };
-        (ready, end.saturating_sub(next))
+        (ready, end.saturating_sub(least[first]))
     };
     let ready: Vec<Ready> = (0..bands.count()).map(band).collect();
     let carried = ready.iter().map(|&(_, carried)| carried).max().unwrap_or(0);

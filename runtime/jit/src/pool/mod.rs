@@ -330,7 +330,9 @@ impl PoolKernel {
         for (y, output) in rows.zip(output.chunks_exact_mut(out_width.max(1))) {
             let taps = down.taps(y);
             let first = (y * down.stride + taps.start * down.dilation).saturating_sub(down.begin);
-            let rows = plane.get(first.saturating_sub(above) * width..).unwrap_or(&[]);
+            let rows = first.checked_sub(above).and_then(|row| plane.get(row * width..)).unwrap_or(&[]);
+            let needed = taps.len().checked_sub(1).map_or(0, |last| (last * down.dilation + 1) * width);
+            assert!(rows.len() >= needed, "a window reads rows that are not in its band");
             let middle = &mut column[across.begin..][..width];
             // SAFETY: `taps` are those inside of the plane, so `taps.len()` rows of `width` numbers are at `rows`, a
             // dilation apart; `middle` has `width` numbers.

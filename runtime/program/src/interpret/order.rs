@@ -152,6 +152,9 @@ impl Ordered for i32 {
 
 /// Keeps the best so far in order where they are written, so that nothing is allocated.
 fn select<T: Ordered>(from: &Line, to: &Line, largest: bool, x: &[T], out: &mut [T], indices: &mut [i64]) {
+    if out.is_empty() {
+        return;
+    }
     for start in 0..from.lines() {
         let (source, target) = (from.at(start), to.at(start));
         let place = |i: usize| target.first + i * target.stride;
@@ -208,7 +211,10 @@ impl Line {
     }
 
     fn each(&self, mut visit: impl FnMut(At)) {
-        (0..self.lines()).for_each(|line| visit(self.at(line)));
+        // Of lines without elements there may be a great many.
+        if self.size > 0 {
+            (0..self.lines()).for_each(|line| visit(self.at(line)));
+        }
     }
 }
 

@@ -61,6 +61,9 @@ pub(super) fn pool(cx: &Context<'_>, step: &Pool, output: &mut ViewMut<'_>) -> R
 pub(super) fn reduce(cx: &Context<'_>, step: &Reduce, output: &mut ViewMut<'_>) -> Result<(), RunError> {
     let input = cx.f32(Operand::Buffer(step.input))?;
     let out = cx.f32_output(step.output, output)?;
+    if out.is_empty() {
+        return Ok(());
+    }
     let split = Split::new(cx.shapes.of(step.input), &step.axes);
     let mut next = out.iter_mut();
     split.kept.each_run(0, &mut |run| {
@@ -94,6 +97,10 @@ pub(super) fn reduce(cx: &Context<'_>, step: &Reduce, output: &mut ViewMut<'_>) 
 pub(super) fn softmax(cx: &Context<'_>, step: &Softmax, output: &mut ViewMut<'_>) -> Result<(), RunError> {
     let input = cx.f32(Operand::Buffer(step.input))?;
     let out = cx.f32_output(step.output, output)?;
+    // Of no elements there may be a great many rows.
+    if out.is_empty() {
+        return Ok(());
+    }
     let Split { kept, reduced } = Split::new(cx.shapes.of(step.input), &step.axes);
     kept.each_run(0, &mut |run| {
         for base in run.places() {
@@ -161,6 +168,9 @@ impl Axes {
         let Some(last) = self.rank.checked_sub(1) else {
             return visit(Run { first: base, stride: 1, count: 1 });
         };
+        if self.sizes[last] == 0 {
+            return;
+        }
         let outer = &self.sizes[..last];
         let mut index: PerAxis = Default::default();
         for _ in 0..outer.iter().product() {
