@@ -315,3 +315,46 @@ fn scattered_arrays_give_what_those_in_one_piece_do() {
         }
     }
 }
+
+/// A layer without input channels, behind a value without elements, gives zeros; one without output channels gives nothing; whatever runs it.
+#[test]
+fn values_without_elements_are_run() {
+    let fixed = |sizes: &[i64]| sizes.iter().map(|&n| Dim::Fixed(n)).collect::<Vec<Dim>>();
+    let layer = |weight: ConstantId, scale: Option<ConstantId>, input: u32, output: u32| {
+        let contraction = Contraction::MatMul;
+        let plane = Plane { input: b(input), weight, contraction };
+        let term = Term { planes: vec![plane], parts: 1, scale, input_scale: None };
+        StepKind::Accumulate(Accumulate {
+            terms: vec![term],
+            epilogue: Epilogue::default(),
+            output: b(output),
+        })
+    };
+    let trits = |shape: &[usize]| constant(shape, ConstantData::Ternary(Trits::pack(&[]).expect("trits")));
+    let code = vec![MapInstruction::Unary(Unary::Relu, 0)];
+    let relu = Map { inputs: vec![Operand::Buffer(b(0))], code, output: b(1) };
+    let cases = [
+        module(
+            &[&fixed(&[2, 0]), &fixed(&[2, 0]), &fixed(&[2, 3])],
+            vec![trits(&[0, 3])],
+            vec![StepKind::Map(relu), layer(ConstantId(0), None, 1, 2)],
+            Functions::default(),
+        ),
+        module(
+            &[&fixed(&[2, 3]), &fixed(&[2, 0])],
+            vec![trits(&[3, 0]), constant(&[0], ConstantData::F32(vec![].into()))],
+            vec![layer(ConstantId(0), Some(ConstantId(1)), 0, 1)],
+            Functions::default(),
+        ),
+    ];
+    for (module, [columns, outputs]) in cases.iter().zip([[0, 3], [3, 0]]) {
+        for backend in Backend::available() {
+            let session = module.session(SessionOptions::default().backend(backend)).expect("a session");
+            let x = ndarray::Array2::<f32>::ones((2, columns));
+            let found = session.run(&[("x", Input::from(x.view()))]).expect("it runs");
+            let Some(Output::F32(last)) = found.last().map(|(_, output)| output) else { panic!("{found:?}") };
+            assert_eq!(last.shape(), [2, outputs], "{backend:?}");
+            assert!(last.iter().all(|&y| y == 0.0), "{backend:?}");
+        }
+    }
+}

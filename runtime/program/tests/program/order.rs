@@ -2,7 +2,7 @@
 
 use crate::single::{buffer, check, f32s, i32s, i64s, program, run};
 use twnc_program::interpret::{self, Functions, RunError, Tensor, TensorData};
-use twnc_program::step::{Combine, Cumulative, Iota, Scatter, TopK};
+use twnc_program::step::{Combine, Cumulative, Iota, Reduce, ReduceKind, Scatter, Softmax, TopK};
 use twnc_program::{Buffer, BufferId, Dim, ElementType, Port, Program, StepKind};
 
 const NAN: f32 = f32::NAN;
@@ -116,4 +116,20 @@ fn the_largest_come_in_order_and_the_first_of_equal_ones_first() {
         top_k(true, 2, &i64s(&[3], &[-5, i64::MAX, 0])),
         (TensorData::I64(vec![i64::MAX, 0]), vec![1, 2])
     );
+}
+
+/// Of a great many lines that are empty, none is walked: it would not end.
+#[test]
+fn shapes_without_elements_end_at_once() {
+    let empty = f32s(&[1 << 30, 1 << 29, 0], &[]);
+    let (input, output) = (buffer(0), BufferId(1));
+    let lines = StepKind::Cumulative(Cumulative { combine: Combine::Add, input, axis: 2, output });
+    check(std::slice::from_ref(&empty), &[], lines, &empty);
+    let softmax = StepKind::Softmax(Softmax { input: BufferId(0), axes: vec![2], output });
+    check(std::slice::from_ref(&empty), &[], softmax, &empty);
+    let all = StepKind::Reduce(Reduce { kind: ReduceKind::Sum, input: BufferId(0), axes: vec![], output });
+    check(std::slice::from_ref(&empty), &[], all, &empty);
+    let sum =
+        StepKind::Reduce(Reduce { kind: ReduceKind::Sum, input: BufferId(0), axes: vec![0, 1, 2], output });
+    check(std::slice::from_ref(&empty), &[], sum, &f32s(&[1, 1, 1], &[0.0]));
 }
