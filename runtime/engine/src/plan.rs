@@ -453,7 +453,6 @@ fn piece<'a>(pieces: &[(usize, &'a [u8])], range: Range<usize>) -> &'a [u8] {
 
 /// Bytes of a buffer as elements. Memory starts at multiples of 64, views in it behind whole elements, and all are whole elements long.
 fn view(element: ElementType, bytes: &[u8]) -> View<'_> {
-    let bytes = if bytes.is_empty() { bytemuck::cast_slice::<u64, u8>(&[]) } else { bytes };
     match element {
         ElementType::F32 => View::F32(bytemuck::cast_slice(bytes)),
         ElementType::I8 => View::I8(bytemuck::cast_slice(bytes)),

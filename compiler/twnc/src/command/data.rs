@@ -81,19 +81,22 @@ pub fn check_writable(path: &Path) -> Result<(), Failure> {
 pub fn is_same(a: &Path, b: &Path) -> bool {
     let place = |path: &Path| {
         let path = destination(path);
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Some((folder.canonicalize().ok()?, path.file_name()?.to_owned()))
+        Some((folder(&path).canonicalize().ok()?, path.file_name()?.to_owned()))
     };
     place(a).is_some_and(|a| place(b) == Some(a))
 }
 
 /// A temporary file beside `path`, to take its place; as readable as a file that is made there.
 pub fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+    builder.tempfile_in(folder(path))
+}
+
+/// The folder that a file is in, be it there yet or not.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A file that cannot be written. Errors of a temporary file name that one, which says nothing to who asked for another.

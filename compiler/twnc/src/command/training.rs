@@ -62,7 +62,7 @@ pub struct Train {
     /// How often every sample is seen.
     #[arg(long, default_value_t = 12)]
     pub epochs: usize,
-    /// Samples of a step.
+    /// Samples of a step; of a network that fixes its batch, as many whole batches as that takes.
     #[arg(long, default_value_t = 64, value_parser = batch)]
     pub batch: usize,
     /// How images are changed: none, auto (moved by an eighth of their side, in three colours mirrored and, without labels, mixed), or some of
