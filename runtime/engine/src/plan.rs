@@ -12,6 +12,7 @@ use crate::memory;
 use crate::module::Inner;
 use crate::plans::Setup;
 use crate::views::{Part, Views};
+use smallvec::{SmallVec, smallvec};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -56,6 +57,12 @@ const MAX_GIVEN: usize = 4;
 /// The bytes of inputs, by number, that are read where the caller has them.
 pub(crate) type Given<'a> = [Option<&'a [u8]>; MAX_GIVEN];
 
+/// One for each output of a step; of most there are one or two.
+type Written<T> = SmallVec<[T; 2]>;
+
+/// Parts of the arena, each with its offset.
+type Pieces<'w> = SmallVec<[(usize, &'w [u8]); 3]>;
+
 /// The memory of one run at a time.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -68,7 +75,8 @@ impl Plan {
     /// Plans for inputs of these shapes, in the order of the program's inputs.
     ///
     /// # Errors
-    /// Shapes that do not fit the program; [`Error::Memory`] for a run that takes more than `max_memory` bytes.
+    /// Shapes that do not fit the program; [`Error::Memory`] for tensors that take more than `max_memory` bytes. What kernels ask for beyond them
+    /// is in [`Plan::workspace_bytes`], and not judged here.
     pub(crate) fn new(
         inner: &Inner,
         inputs: &[Vec<usize>],
@@ -140,15 +148,7 @@ impl Plan {
         let outputs = outputs.fold(0, usize::saturating_add);
         let ends = liveness::ends(program, &bytes, &views, &order);
         let layouts = setup.layouts;
-        let plan = Plan { shapes, layout, layouts, ends, steps, scratch, threads, outputs };
-        match memory::check(plan.workspace_bytes(), max_memory) {
-            Ok(()) => Ok(plan),
-            // Tensors that are as large as they must be.
-            Err(_) if setup.layouts => {
-                Plan::new(inner, inputs, &Setup { layouts: false, ..setup.clone() }, max_memory)
-            }
-            Err(error) => Err(error),
-        }
+        Ok(Plan { shapes, layout, layouts, ends, steps, scratch, threads, outputs })
     }
 
     /// The bytes of a workspace: the arena, and the scratch memory of every thread.
@@ -300,46 +300,17 @@ impl Plan {
     ) -> Result<(), Error> {
         let element = |id: BufferId| inner.program.buffers[id.index()].element;
         let range = |id: BufferId| self.layout.ranges[id.index()].clone();
-        // No buffer that a step reads shares memory with one that it writes, so the arena falls apart around the outputs, which
-        // are one or two.
-        let [first, second] = match bound.outputs[..] {
-            [] => return Ok(()),
-            [output] => [Some(output), None],
-            [a, b, ..] if range(a).start <= range(b).start => [Some(a), Some(b)],
-            [a, b, ..] => [Some(b), Some(a)],
-        };
-        let mut rest: &mut [u8] = bytemuck::cast_slice_mut(&mut workspace.arena);
-        let mut at = 0;
-        let mut pieces: [(usize, &[u8]); 3] = [(0, &[]); 3];
-        let mut written: [&mut [u8]; 2] = [&mut [], &mut []];
-        let target = self.target(outputs, &bound.outputs);
-        let direct = target.is_some();
-        for ((piece, written), output) in pieces.iter_mut().zip(&mut written).zip([first, second]) {
-            let Some(output) = output.filter(|_| !direct) else { continue };
-            let target = range(output);
-            let (before, behind) = rest.split_at_mut(target.start - at);
-            let (own, behind) = behind.split_at_mut(target.len());
-            (*piece, *written) = ((at, &*before), own);
-            (rest, at) = (behind, target.end);
-        }
-        pieces[2] = (at, rest);
-        if let Some(target) = target {
-            written[0] = target;
-        }
+        let arena = bytemuck::cast_slice_mut(&mut workspace.arena);
+        let (pieces, written) = self.apart(arena, &bound.outputs, self.target(outputs, &bound.outputs));
         let bytes = |id: BufferId| given(id).unwrap_or_else(|| piece(&pieces, range(id)));
         let read = |id: BufferId| view(element(id), bytes(id));
         let mut inputs = [View::F32(&[]); MAX_INPUTS];
         inputs.iter_mut().zip(&bound.inputs).for_each(|(slice, &id)| *slice = read(id));
         let inputs = &inputs[..bound.inputs.len()];
         let residual = bound.residual.map(|id| bytemuck::cast_slice(bytes(id)));
-        let [one, two] = written;
-        let of = |output: Option<BufferId>, bytes| view_mut(output.map_or(ElementType::U8, element), bytes);
-        let mut views = [of(first, one), of(second, two)];
-        if first != bound.outputs.first().copied() {
-            views.swap(0, 1);
-        }
-        let views = &mut views[..bound.outputs.len()];
-        Ok(twnc_jit::run(&*bound.kernel, inputs, residual, views, &mut workspace.scratch, threads)?)
+        let written = bound.outputs.iter().zip(written);
+        let mut views: Written<_> = written.map(|(&id, bytes)| view_mut(element(id), bytes)).collect();
+        Ok(twnc_jit::run(&*bound.kernel, inputs, residual, &mut views, &mut workspace.scratch, threads)?)
     }
 
     fn interpret(
@@ -350,43 +321,45 @@ impl Plan {
         outputs: &mut [OutputMut<'_>],
         step: &Step,
     ) -> Result<(), RunError> {
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut workspace.arena);
         let element = |id: BufferId| inner.program.buffers[id.index()].element;
         let range = |id: BufferId| self.layout.ranges[id.index()].clone();
         let given = |id: BufferId| self.given(given, id);
-        let target = self.target(outputs, step.outputs());
-        let call = |operands: &dyn Operands, outputs: &mut [ViewMut<'_>]| {
-            interpret::run_step(&inner.program, &self.shapes, step, operands, outputs, &inner.functions)
-        };
-        // No buffer that a step reads shares memory with one that it writes, so the arena falls apart around the outputs.
-        let [output] = step.outputs() else {
-            let mut outputs: Vec<_> = step.outputs().iter().enumerate().collect();
-            // An empty output may start where another does, and lies before it.
-            outputs.sort_by_key(|&(_, &id)| (range(id).start, range(id).end));
-            let mut around = Vec::new();
-            let mut views = Vec::new();
-            let (mut rest, mut at) = (bytes, 0);
-            for (place, &id) in outputs {
-                let range = range(id);
-                let (before, behind) = rest.split_at_mut(range.start - at);
-                let (output, behind) = behind.split_at_mut(range.len());
-                around.push((at, &*before));
-                views.push((place, view_mut(element(id), output)));
-                (rest, at) = (behind, range.end);
-            }
-            around.push((at, &*rest));
-            views.sort_by_key(|(place, _)| *place);
-            let mut views: Vec<_> = views.into_iter().map(|(_, view)| view).collect();
-            let operands = Around { pieces: &around, given: &given, element: &element, range: &range };
-            return call(&operands, &mut views);
-        };
-        let own = if target.is_some() { 0..0 } else { range(*output) };
-        let (before, rest) = bytes.split_at_mut(own.start);
-        let (written, behind) = rest.split_at_mut(own.len());
-        let written = target.unwrap_or(written);
-        let pieces = [(0, &*before), (own.end, &*behind)];
+        let arena = bytemuck::cast_slice_mut(&mut workspace.arena);
+        let (pieces, written) = self.apart(arena, step.outputs(), self.target(outputs, step.outputs()));
+        let written = step.outputs().iter().zip(written);
+        let mut views: Written<_> = written.map(|(&id, bytes)| view_mut(element(id), bytes)).collect();
         let operands = Around { pieces: &pieces, given: &given, element: &element, range: &range };
-        call(&operands, &mut [view_mut(element(*output), written)])
+        interpret::run_step(&inner.program, &self.shapes, step, &operands, &mut views, &inner.functions)
+    }
+
+    /// The bytes for what a step writes, in its order, in the arena or where `target` is, and the pieces of the arena around them, each with
+    /// its offset. No buffer that a step reads shares memory with one that it writes.
+    fn apart<'w>(
+        &self,
+        arena: &'w mut [u8],
+        written: &[BufferId],
+        target: Option<&'w mut [u8]>,
+    ) -> (Pieces<'w>, Written<&'w mut [u8]>) {
+        if let Some(target) = target {
+            return (smallvec![(0, &*arena)], smallvec![target]);
+        }
+        let range = |place: usize| self.layout.ranges[written[place].index()].clone();
+        let mut order: Written<usize> = (0..written.len()).collect();
+        // An empty output may start where another does, and lies before it.
+        order.sort_by_key(|&place| (range(place).start, range(place).end));
+        let mut bytes: Written<&mut [u8]> = written.iter().map(|_| &mut [][..]).collect();
+        let mut pieces = Pieces::new();
+        let (mut rest, mut at) = (arena, 0);
+        for place in order {
+            let range = range(place);
+            let (before, behind) = rest.split_at_mut(range.start - at);
+            let (own, behind) = behind.split_at_mut(range.len());
+            pieces.push((at, &*before));
+            bytes[place] = own;
+            (rest, at) = (behind, range.end);
+        }
+        pieces.push((at, &*rest));
+        (pieces, bytes)
     }
 }
 

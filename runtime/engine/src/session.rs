@@ -14,6 +14,9 @@ use twnc_jit::{JitError, Threads};
 use twnc_program::interpret::View;
 use twnc_program::{ElementType, Port, Shapes, Step};
 
+/// Threads of a session, at most: more than any machine has, and few enough to be started.
+const MAX_THREADS: usize = 1024;
+
 /// How a session runs.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
@@ -66,7 +69,7 @@ impl Default for SessionOptions {
 }
 
 impl SessionOptions {
-    /// The number of threads that compute; 0 counts as 1.
+    /// The number of threads that compute; 0 counts as 1. Of more than 1,024 a session is not made.
     pub fn threads(self, threads: usize) -> SessionOptions {
         SessionOptions { threads: threads.max(1), ..self }
     }
@@ -98,6 +101,10 @@ impl SessionOptions {
 impl Session {
     pub(crate) fn new(inner: Arc<Inner>, options: SessionOptions) -> Result<Session, Error> {
         let choice = backend::choose(options.backend)?;
+        if options.threads > MAX_THREADS {
+            let reason = format!("{} are asked for, and {MAX_THREADS} is the most", options.threads);
+            return Err(Error::Threads(reason));
+        }
         let threads = Threads::new(options.threads).map_err(|e| Error::Threads(e.to_string()))?;
         let setup = Setup {
             backend: choice.backend,
@@ -250,7 +257,8 @@ impl Session {
     /// [`Error::Program`] if the shapes do not fit the model; [`Error::Memory`] if a run would take more than it may;
     /// [`Error::Jit`] if code cannot be made.
     pub fn plan(&self, inputs: &[Vec<usize>]) -> Result<Vec<PlanReport>, Error> {
-        let plan = self.find_plan(&self.setup, |shapes| shapes == inputs, || inputs.to_vec())?;
+        let fits = |shapes: &[Vec<usize>]| shapes == inputs;
+        let plan = self.find_plan(&self.setup, Plan::workspace_bytes, fits, || inputs.to_vec())?;
         memory::check(plan.workspace_bytes(), self.max_memory)?;
         Ok(plan.report())
     }
@@ -283,6 +291,7 @@ impl Session {
         let all = || program.inputs.iter().enumerate().filter_map(given);
         let plan = self.find_plan(
             setup,
+            needed,
             |shapes| {
                 let mut pairs = all().zip(shapes);
                 shapes.len() == program.inputs.len() && pairs.all(|(input, shape)| input.shape() == shape)
@@ -318,14 +327,24 @@ impl Session {
         Ok(())
     }
 
+    /// The plan of a setup; where a run would take too much, the one with tensors that are as large as they must be.
     fn find_plan(
         &self,
         setup: &Setup,
+        needed: fn(&Plan) -> usize,
         fits: impl Fn(&[Vec<usize>]) -> bool,
         shapes: impl Fn() -> Vec<Vec<usize>>,
     ) -> Result<Arc<Plan>, Error> {
         let limit = self.max_memory;
-        self.inner.plans.get(setup, fits, shapes, |inputs| Plan::new(&self.inner, inputs, setup, limit))
+        let find = |setup: &Setup| {
+            self.inner.plans.get(setup, &fits, &shapes, |inputs| Plan::new(&self.inner, inputs, setup, limit))
+        };
+        let plan = find(setup)?;
+        if !setup.layouts || needed(&plan) <= limit {
+            return Ok(plan);
+        }
+        let small = find(&Setup { layouts: false, ..setup.clone() })?;
+        Ok(if needed(&small) < needed(&plan) { small } else { plan })
     }
 
     /// A workspace for a run that takes `needed` bytes in all; those of other plans make room for it.

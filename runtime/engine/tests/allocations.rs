@@ -9,7 +9,7 @@ use twnc_program::interpret::Functions;
 use twnc_program::scalar::{Binary, Unary};
 use twnc_program::step::{
     Accumulate, Contraction, Conv, Epilogue, Map, MapInstruction, MatMul, Move, MoveKind, Plane, Pool,
-    PoolKind, Reduce, ReduceKind, Softmax, Term,
+    PoolKind, Quantize, Reduce, ReduceKind, Softmax, Term, TopK,
 };
 use twnc_program::{
     Buffer, BufferId, Constant, ConstantData, ConstantId, Dim, ElementType, Operand, Port, Program, Step,
@@ -54,6 +54,12 @@ fn program() -> Program {
         vec![n(), Dim::Fixed(4), Dim::Fixed(4), Dim::Fixed(4)],
         vec![n(), Dim::Fixed(40), Dim::Fixed(8), Dim::Fixed(8)],
         vec![n(), Dim::Fixed(30)],
+        vec![n(), Dim::Fixed(2), Dim::Fixed(8), Dim::Fixed(8)],
+        vec![n()],
+        vec![n(), Dim::Fixed(4)],
+        vec![n(), Dim::Fixed(4)],
+        vec![n(), Dim::Fixed(2), Dim::Fixed(2), Dim::Fixed(4), Dim::Fixed(8)],
+        vec![n(), Dim::Fixed(8), Dim::Fixed(4), Dim::Fixed(2), Dim::Fixed(2)],
     ];
     let window = |kernel: usize, stride: usize, pad: usize| Window {
         kernel: vec![kernel; 2],
@@ -114,11 +120,32 @@ fn program() -> Program {
         epilogue: Epilogue::default(),
         output: b(9),
     };
-    let floats = [StepKind::Conv(conv), StepKind::MatMul(matmul)];
+    let move_to =
+        |kind, input, output| StepKind::Move(Move { kind, inputs: vec![buffer(input)], output: b(output) });
+    let others = [
+        StepKind::Conv(conv),
+        StepKind::MatMul(matmul),
+        StepKind::Quantize(Quantize {
+            input: b(0),
+            bits: 8,
+            signed: true,
+            scale: None,
+            outputs: [b(10), b(11)],
+        }),
+        StepKind::TopK(TopK { input: buffer(9), axis: 1, largest: true, outputs: [b(12), b(13)] }),
+        move_to(MoveKind::Reshape, 0, 14),
+        move_to(MoveKind::Transpose { perm: vec![0, 4, 3, 2, 1] }, 14, 15),
+    ];
+    let element = |i: usize| match i {
+        10 => ElementType::I16,
+        13 => ElementType::I64,
+        _ => ElementType::F32,
+    };
+    let buffers = shapes.into_iter().enumerate();
     let program = Program {
         name: "everything".into(),
         symbols: vec!["N".into()],
-        buffers: shapes.into_iter().map(|shape| Buffer { element: ElementType::F32, shape }).collect(),
+        buffers: buffers.map(|(i, shape)| Buffer { element: element(i), shape }).collect(),
         constants: vec![
             constant(&[4, 2, 3, 3], ConstantData::Ternary(Trits::pack(&trits).expect("trits"))),
             constant(&[1], ConstantData::F32([0.5].into())),
@@ -126,7 +153,7 @@ fn program() -> Program {
             constant(&[40, 2, 3, 3], ConstantData::F32(vec![0.5; 720].into())),
             constant(&[8, 30], ConstantData::F32(vec![0.5; 240].into())),
         ],
-        steps: kinds.into_iter().chain(floats).map(|kind| Step { name: kind_of(&kind), kind }).collect(),
+        steps: kinds.into_iter().chain(others).map(|kind| Step { name: kind_of(&kind), kind }).collect(),
         inputs: vec![Port { name: "x".into(), buffer: b(0) }],
         outputs: vec![Port { name: "y".into(), buffer: b(6) }],
     };

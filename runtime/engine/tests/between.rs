@@ -7,7 +7,7 @@ use twnc_program::{
     Buffer, BufferId, Constant, ConstantData, ConstantId, Dim, ElementType, Port, Program, Step, StepKind,
     Trits, Window,
 };
-use twnc_runtime::{Isa, Module, Output, Session, SessionOptions};
+use twnc_runtime::{Error, Isa, Module, Output, Session, SessionOptions};
 
 const SHAPE: [usize; 4] = [2, 6, 96, 96];
 const SUMS: [usize; 4] = [2, 40, 96, 96];
@@ -127,14 +127,37 @@ fn what_lies_between_kernels_changes_no_bit_of_the_output() {
                 results.extend(bits(&session));
             }
             assert!(!results[0].is_empty());
-            if integers {
-                assert!(results.iter().all(|result| *result == results[0]), "{isa:?}");
-            } else {
-                // Plans of f32 may add in another order for other numbers of threads.
-                assert!(results.chunks(2).all(|pair| pair[0] == pair[1]), "{isa:?}");
-            }
+            assert!(results.iter().all(|result| *result == results[0]), "{integers} {isa:?}");
         }
     }
     assert!(kernels.contains("pooled in bands") && kernels.contains("with the next step"), "{kernels}");
     assert!(kernels.contains(", in "), "{kernels}");
+}
+
+/// The limit is the session's, the plan is the module's: one that another session made for itself does not keep a smaller limit from a plan
+/// that is within it.
+#[test]
+fn what_lies_between_kernels_gives_way_to_a_limit() {
+    let image = image();
+    for isa in Isa::available() {
+        let options = SessionOptions::default().backend(isa);
+        let run = |module: &Module, limit: usize| {
+            let session = module.session(options.clone().max_memory(limit)).expect("a session");
+            session.run(&[("x", image.view())])
+        };
+        let least = |module: &Module| {
+            let mut limit = 1;
+            while let Err(error) = run(module, limit) {
+                let Error::Memory { needed, .. } = error else { panic!("{error}") };
+                assert!(needed > limit, "{error}");
+                limit = needed;
+            }
+            limit
+        };
+        let alone = least(&module(false, true));
+        let shared = module(false, true);
+        let outputs = run(&shared, usize::MAX).expect("a run");
+        assert_eq!(least(&shared), alone, "{isa:?}");
+        assert_eq!(run(&shared, alone).expect("a run"), outputs, "{isa:?}");
+    }
 }

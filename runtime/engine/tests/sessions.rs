@@ -144,6 +144,18 @@ fn the_limit_counts_tensors_scratch_and_outputs() {
 }
 
 #[test]
+fn more_threads_than_any_machine_has_are_refused() {
+    for threads in [1025, usize::MAX] {
+        let options = SessionOptions::default().threads(threads);
+        let error = convolution(1).session(options).expect_err("too many");
+        assert!(
+            matches!(&error, Error::Threads(_)) && error.to_string().contains("1024 is the most"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn four_threads_and_two_shapes_are_as_one_alone() {
     for (backend, threads) in
         [(Backend::Interpreter, 1), (Isa::Portable.into(), 1), (Isa::Portable.into(), 2)]

@@ -88,23 +88,23 @@ impl Threads {
     pub fn run(&self, job: Job<'_>) {
         let serving = match self.serving.try_lock() {
             Ok(serving) => serving,
-            // A job that panicked left nothing behind.
+            // Nothing panics while it is held.
             Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
             Err(TryLockError::WouldBlock) => return (0..self.count()).for_each(job),
         };
         for worker in &self.workers {
             worker.offer(job);
         }
-        // Ends before `job` does, even if the job panics here.
-        let finish = Finish { workers: &self.workers, job };
-        job(0);
-        drop(finish);
+        let mut panic = catch_unwind(AssertUnwindSafe(|| job(0))).err();
+        for (number, Worker { desk, .. }) in (1..).zip(&self.workers) {
+            desk.finish(number, job, panic.is_none());
+            // Each is taken, so that none is left for another caller.
+            let own = desk.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+            panic = panic.or(own);
+        }
         drop(serving);
-        for worker in &self.workers {
-            let panic = worker.desk.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(panic) = panic {
-                resume_unwind(panic);
-            }
+        if let Some(panic) = panic {
+            resume_unwind(panic);
         }
     }
 }
@@ -123,8 +123,8 @@ impl Drop for Threads {
 
 impl Worker {
     fn offer(&self, job: Job<'_>) {
-        // SAFETY: only the lifetime changes. `Finish` outlives no borrow of the job, and when it is dropped the worker has done
-        // the job, or has not begun and never will.
+        // SAFETY: only the lifetime changes. `run` returns or unwinds only behind `finish`, and then the worker has done the
+        // job, or has not begun and never will.
         let job = unsafe {
             std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync)>(job)
         };
@@ -142,29 +142,6 @@ impl Worker {
     }
 }
 
-/// Sees to it that no worker has the job any more.
-struct Finish<'a> {
-    workers: &'a [Worker],
-    job: Job<'a>,
-}
-
-impl Drop for Finish<'_> {
-    fn drop(&mut self) {
-        for (number, Worker { desk, .. }) in (1..).zip(self.workers) {
-            let taken_back = desk.state.compare_exchange(OFFERED, IDLE, Ordering::AcqRel, Ordering::Acquire);
-            if taken_back.is_ok() {
-                if !std::thread::panicking() {
-                    desk.perform(number, self.job);
-                }
-                continue;
-            }
-            while !desk.look(|state| state != BUSY) {
-                yield_now();
-            }
-        }
-    }
-}
-
 impl Desk {
     /// Looks at the state for a while; whether it is such a state.
     fn look(&self, such: impl Fn(u32) -> bool) -> bool {
@@ -172,6 +149,19 @@ impl Desk {
             std::hint::spin_loop();
             such(self.state.load(Ordering::Acquire))
         })
+    }
+
+    /// Sees to it that the worker does not have the job any more: waits until it is done, or takes it back and does it here if it `needs` doing.
+    fn finish(&self, number: usize, job: Job<'_>, needs: bool) {
+        if self.state.compare_exchange(OFFERED, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            if needs {
+                self.perform(number, job);
+            }
+            return;
+        }
+        while !self.look(|state| state != BUSY) {
+            yield_now();
+        }
     }
 
     /// Does a job and keeps what it panics with.
@@ -266,10 +256,18 @@ mod tests {
     #[test]
     fn a_panic_reaches_the_caller_and_spoils_nothing() {
         let threads = Threads::new(3).expect("threads start");
-        for wrong in [0, 1, 2] {
-            let run = || calls(&threads, |number| assert_ne!(number, wrong, "as it should"));
-            assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
-            assert_eq!(calls(&threads, |_| ()), [1, 1, 1, 0]);
+        for wrong in [&[0][..], &[1], &[2], &[0, 1], &[1, 2], &[0, 1, 2]] {
+            for _ in 0..50 {
+                let run = || {
+                    calls(&threads, |number| {
+                        // Time for the others to begin.
+                        std::thread::sleep(Duration::from_micros(100));
+                        assert!(!wrong.contains(&number), "as it should");
+                    })
+                };
+                assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+                assert_eq!(calls(&threads, |_| ()), [1, 1, 1, 0]);
+            }
         }
     }
 }

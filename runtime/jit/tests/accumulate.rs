@@ -397,3 +397,29 @@ fn what_is_not_finite_is_not_measured() {
         }
     }
 }
+
+/// Groups of so many weights would take more memory to compare than the layer itself; the kernel without tables takes such layers.
+#[test]
+fn outputs_of_very_many_weights_have_no_tables() {
+    for (side, tables) in [(5, true), (200, false)] {
+        let (input, weight_shape) = ([1, 8, side + 1, side + 1], [2, 8, side, side]);
+        let count = 8 * side * side;
+        let trits: Vec<i8> = (0..2 * count).map(|i| [1, -1, 1, 0, 0, 0, 0, 0, -1, 1, 1][i % 11]).collect();
+        let weight = Trits::pack(&trits).expect("trits");
+        let contraction = square(side, 1, 0, 1);
+        let x: Vec<f32> = (0..input.iter().product()).map(|i| (i % 13) as f32 - 6.0).collect();
+        // Sums of small integers are exact. The first output sees the first row and column.
+        let expected: f32 = (0..count)
+            .map(|i| {
+                let (channel, y, column) = (i / (side * side), i / side % side, i % side);
+                f32::from(trits[i]) * x[(channel * (side + 1) + y) * (side + 1) + column]
+            })
+            .sum();
+        for jit in jits() {
+            let spec = plain(&input, &weight_shape, &weight, &contraction, None);
+            let kernel = jit.accumulate(&spec).expect("a kernel");
+            assert_eq!(kernel.describe().contains("table"), tables, "{}", kernel.describe());
+            assert_eq!(run(&kernel, &[View::F32(&x)], None)[0], expected, "{}", kernel.describe());
+        }
+    }
+}

@@ -210,3 +210,37 @@ fn constants_of_another_size_are_errors() {
         assert!(matches!(jit.matmul(&spec), Err(JitError::Shape(_))));
     }
 }
+
+/// Generated code multiplies padding.
+#[test]
+fn weights_that_are_not_finite_are_not_multiplied_with_padding() {
+    let window = |pad: usize| Window {
+        kernel: vec![3; 2],
+        strides: vec![1; 2],
+        dilations: vec![1; 2],
+        pads_begin: vec![0; 2],
+        pads_end: vec![0, pad],
+    };
+    for (weight, pad, fits) in
+        [(1.0, 1, true), (f32::INFINITY, 0, true), (f32::INFINITY, 1, false), (f32::NAN, 1, false)]
+    {
+        let mut weights = vec![1.0; 9];
+        weights[4] = weight;
+        let spec = ConvSpec {
+            input: &[1, 1, 5, 5],
+            weight: Source::Constant(weights.into()),
+            weight_shape: &[1, 1, 3, 3],
+            window: &window(pad),
+            groups: 1,
+            epilogue: Epilogue::default(),
+        };
+        for jit in jits() {
+            match jit.conv(&spec) {
+                Ok(_) => assert!(fits, "{weight} {pad}"),
+                Err(error) => {
+                    assert!(!fits && matches!(error, JitError::Unsupported(_)), "{weight} {pad}: {error}");
+                }
+            }
+        }
+    }
+}

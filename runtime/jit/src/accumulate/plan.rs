@@ -17,6 +17,8 @@ use crate::machine::{Element, Isa, first_level_cache};
 const BESIDE_TABLES: usize = 6;
 /// Numbers of packed input that a kernel may need; larger layers are left to the interpreter.
 const PACKED_LIMIT: usize = 1 << 28;
+/// Weights of an output, at most; groups of more take too much memory and time to compare.
+const MOST_WEIGHTS: usize = 1 << 18;
 /// Members of a group, at most.
 pub(crate) const MOST_MEMBERS: usize = 5;
 /// Bands that an image is cut into, at most.
@@ -106,7 +108,7 @@ impl Plan {
         rank: usize,
     ) -> Option<Plan> {
         let limits = Limits::of(range)?;
-        if geometry.output_len() == 0 {
+        if geometry.output_len() == 0 || geometry.depth() > MOST_WEIGHTS {
             return None;
         }
         let phases = phases(geometry);

@@ -51,19 +51,22 @@ impl Jit {
     /// The kernel of a float convolution.
     ///
     /// # Errors
-    /// [`JitError::Shape`] if shapes and constants do not fit together, [`JitError::Unsupported`] for windows of three axes.
+    /// [`JitError::Shape`] if shapes and constants do not fit together, [`JitError::Unsupported`] for windows of three axes, and for
+    /// a constant weight with an infinity or NaN where there is padding.
     pub fn conv(&self, spec: &ConvSpec<'_>) -> Result<ConvKernel, JitError> {
         let geometry = Geometry::convolution(spec.input, spec.weight_shape, spec.window, spec.groups)?;
         spec.epilogue.check(geometry.groups * geometry.outputs)?;
         let weights: usize = spec.weight_shape.iter().product();
-        if let Source::Constant(elements) = &spec.weight
-            && elements.len() != weights
-        {
-            return Err(JitError::Shape(format!(
-                "{} weights of shape {:?}",
-                elements.len(),
-                spec.weight_shape
-            )));
+        if let Source::Constant(elements) = &spec.weight {
+            if elements.len() != weights {
+                let (count, shape) = (elements.len(), spec.weight_shape);
+                return Err(JitError::Shape(format!("{count} weights of shape {shape:?}")));
+            }
+            // Padding is multiplied too, and adds 0 only then.
+            let padded = geometry.pads != [0, 0] || spec.window.pads_end.iter().any(|&pad| pad > 0);
+            if padded && !elements.iter().all(|weight| weight.is_finite()) {
+                return Err(JitError::Unsupported("padding beside a weight that is not finite"));
+            }
         }
         let row = (geometry.depth() * geometry.output[1]).max(1);
         let band = (BAND_ELEMENTS / row).clamp(1, geometry.output[0].max(1));

@@ -150,34 +150,84 @@ impl Ordered for i32 {
     }
 }
 
-/// Keeps the best so far in order where they are written, so that nothing is allocated.
+/// The best of each line, the best first; of equal ones the earlier. `n log k` comparisons, and nothing is allocated: the best so far are a heap
+/// where they are written.
 fn select<T: Ordered>(from: &Line, to: &Line, largest: bool, x: &[T], out: &mut [T], indices: &mut [i64]) {
     if out.is_empty() {
         return;
     }
+    let first = if largest { Ordering::Greater } else { Ordering::Less };
     for start in 0..from.lines() {
-        let (source, target) = (from.at(start), to.at(start));
-        let place = |i: usize| target.first + i * target.stride;
-        let mut kept = 0;
+        let (source, place) = (from.at(start), to.at(start));
+        let size = place.count;
+        let mut heap = Heap { out, indices, place, first };
         for index in 0..source.count {
-            let element = x[source.first + index * source.stride];
-            let goes_before =
-                |other: T| element.order(other) == if largest { Ordering::Greater } else { Ordering::Less };
-            // It comes behind what is as good: that has a lower index.
-            let mut position = kept;
-            while position > 0 && goes_before(out[place(position - 1)]) {
-                position -= 1;
+            let item = (x[source.first + index * source.stride], index as i64);
+            if index < size {
+                heap.rise(index, item);
+            } else if heap.before(item, heap.get(0)) {
+                heap.sink(0, size, item);
             }
-            if position == target.count {
-                continue;
-            }
-            kept = (kept + 1).min(target.count);
-            for i in (position + 1..kept).rev() {
-                out[place(i)] = out[place(i - 1)];
-                indices[place(i)] = indices[place(i - 1)];
-            }
-            (out[place(position)], indices[place(position)]) = (element, index as i64);
         }
+        // The last of those that are left goes behind them, until none is.
+        for end in (1..size).rev() {
+            let item = heap.get(end);
+            heap.set(end, heap.get(0));
+            heap.sink(0, end, item);
+        }
+    }
+}
+
+/// A line of results: elements and indices, none before what stands above it.
+struct Heap<'a, T> {
+    out: &'a mut [T],
+    indices: &'a mut [i64],
+    place: At,
+    /// How an element compares to one that it goes before.
+    first: Ordering,
+}
+
+impl<T: Ordered> Heap<'_, T> {
+    fn before(&self, a: (T, i64), b: (T, i64)) -> bool {
+        match a.0.order(b.0) {
+            Ordering::Equal => a.1 < b.1,
+            order => order == self.first,
+        }
+    }
+
+    fn get(&self, i: usize) -> (T, i64) {
+        let i = self.place.first + i * self.place.stride;
+        (self.out[i], self.indices[i])
+    }
+
+    fn set(&mut self, i: usize, item: (T, i64)) {
+        let i = self.place.first + i * self.place.stride;
+        (self.out[i], self.indices[i]) = item;
+    }
+
+    /// Puts an item at a free place or above it.
+    fn rise(&mut self, mut at: usize, item: (T, i64)) {
+        while at > 0 && self.before(self.get((at - 1) / 2), item) {
+            self.set(at, self.get((at - 1) / 2));
+            at = (at - 1) / 2;
+        }
+        self.set(at, item);
+    }
+
+    /// Puts an item at a free place or below it, of a heap of `size`.
+    fn sink(&mut self, mut at: usize, size: usize, item: (T, i64)) {
+        while 2 * at + 1 < size {
+            let mut below = 2 * at + 1;
+            if below + 1 < size && self.before(self.get(below), self.get(below + 1)) {
+                below += 1;
+            }
+            if !self.before(item, self.get(below)) {
+                break;
+            }
+            self.set(at, self.get(below));
+            at = below;
+        }
+        self.set(at, item);
     }
 }
 

@@ -118,6 +118,36 @@ fn the_largest_come_in_order_and_the_first_of_equal_ones_first() {
     );
 }
 
+#[test]
+fn what_is_taken_is_what_sorting_gives() {
+    // Few values, so that many are equal; rising and falling lines take a heap the longest.
+    let random = (0..997u64).scan(7u64, |seed, _| {
+        *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        Some((*seed >> 33) as i64 % 100)
+    });
+    let lines: [Vec<i64>; 4] = [random.collect(), (0..997).collect(), (0..997).rev().collect(), vec![3; 997]];
+    for line in lines {
+        for largest in [true, false] {
+            let mut sorted: Vec<usize> = (0..line.len()).collect();
+            sorted.sort_by_key(|&i| if largest { -line[i] } else { line[i] });
+            for k in [1, 2, 3, 10, 500, 996, 997] {
+                let (values, indices) = top_k(largest, k, &i64s(&[line.len()], &line));
+                assert_eq!(
+                    indices,
+                    sorted[..k].iter().map(|&i| i as i64).collect::<Vec<_>>(),
+                    "{k} {largest}"
+                );
+                assert_eq!(values, TensorData::I64(sorted[..k].iter().map(|&i| line[i]).collect()));
+            }
+        }
+    }
+    // A comparison with each that is taken would be 10^12 of them.
+    let (count, k) = (4_000_000, 2_000_000);
+    let rising: Vec<i64> = (0..count).collect();
+    let (_, indices) = top_k(true, k as usize, &i64s(&[count as usize], &rising));
+    assert!(indices.into_iter().eq((count - k..count).rev()));
+}
+
 /// Of a great many lines that are empty, none is walked: it would not end.
 #[test]
 fn shapes_without_elements_end_at_once() {
