@@ -149,6 +149,8 @@ instructions! {
     larger_i32(to: v, a: v, b: v) = vpmaxsd | vpmaxsd;
     /// `to = a * b`, of f32.
     multiply_f32(to: v, a: v, b: v) = vmulps | vmulps;
+    /// In each part of 128 bits: two lanes of f32 of `a`, then two of `b`, where two bits of `lanes` say which.
+    choose_lanes(to: v, a: v, b: v, lanes: i) = vshufps | vshufps;
     /// The larger of `a` and `b`, of f32; `b` if either is NaN.
     larger_f32(to: v, a: v, b: v) = vmaxps | vmaxps;
     /// The smaller of `a` and `b`, of f32; `b` if either is NaN.
@@ -428,34 +430,27 @@ impl Assembler {
         Ok(())
     }
 
-    /// `to` becomes lanes 0, 2, 4 and so on of the f32 of `first`, then lanes 1, 3, 5 and so on of `second`; both are overwritten.
-    pub fn evens_and_odds(&mut self, to: usize, first: usize, second: usize) -> Emitted {
-        match self.width {
-            Width::Bits256 => {
-                self.code.vshufps(YMM[to], YMM[first], YMM[second], 0b11_01_10_00)?;
-                self.code.vpermpd(YMM[to], YMM[to], 0b11_01_10_00)
-            }
-            Width::Bits512 => {
-                self.code.vpsrlq(ZMM[second], ZMM[second], 32)?;
-                self.every_second(to, first, second)
-            }
-        }
+    /// `to` becomes every second lane of the f32 of `first`, then of `second`: lanes 0, 2, 4 and so on.
+    pub fn every_second(&mut self, to: usize, first: usize, second: usize) -> Emitted {
+        self.choose_lanes(to, first, second, EVENS)?;
+        self.put_in_order(to)
     }
 
-    /// `to` becomes lanes 0, 2, 4 and so on of the f32 of `first`, then those of `second`, which both are overwritten.
-    pub fn every_second(&mut self, to: usize, first: usize, second: usize) -> Emitted {
+    /// What has come of [`Assembler::choose_lanes`], in order: what is of the first register before what is of the second.
+    pub fn put_in_order(&mut self, to: usize) -> Emitted {
+        // Quarters of both by turns: 0, 2, 1, 3 in order.
+        const ORDER: i32 = 0b11_01_10_00;
         match self.width {
-            Width::Bits256 => {
-                self.code.vshufps(YMM[to], YMM[first], YMM[second], 0b10_00_10_00)?;
-                // Quarters of both by turns: 0, 2, 1, 3 in order.
-                self.code.vpermpd(YMM[to], YMM[to], 0b11_01_10_00)
-            }
+            Width::Bits256 => self.code.vpermpd(YMM[to], YMM[to], ORDER),
             Width::Bits512 => {
-                // The lower halves of 64 bits.
-                self.code.vpmovqd(YMM[first], ZMM[first])?;
-                self.code.vpmovqd(YMM[second], ZMM[second])?;
-                self.code.vinsertf64x4(ZMM[to], ZMM[first], YMM[second], 1)
+                self.code.vpermpd(ZMM[to], ZMM[to], ORDER)?;
+                self.code.vshuff64x2(ZMM[to], ZMM[to], ZMM[to], ORDER)
             }
         }
     }
 }
+
+/// For [`Assembler::choose_lanes`]: lanes 0 and 2 of both registers, lanes 1 and 3 of both, and lanes 0 and 2 of the first, 1 and 3 of the second.
+pub(crate) const EVENS: u32 = 0b10_00_10_00;
+pub(crate) const ODDS: u32 = 0b11_01_11_01;
+pub(crate) const EVENS_AND_ODDS: u32 = 0b11_01_10_00;

@@ -148,7 +148,10 @@ fn pools() -> impl Strategy<Value = (Vec<usize>, Window, bool, PoolKind, u64)> {
     ];
     (1..=2usize).prop_flat_map(move |rank| {
         let list = move |range: std::ops::RangeInclusive<usize>| prop::collection::vec(range, rank);
-        let window = (list(1..=9), list(1..=4), list(1..=3), list(0..=3), list(0..=3));
+        let wide = (list(1..=9), list(1..=4), list(1..=3), list(0..=3), list(0..=3));
+        // Those that networks have, which are folded in registers.
+        let usual = (list(1..=3), list(1..=2), list(1..=1), list(0..=1), list(0..=1));
+        let window = prop_oneof![wide, usual];
         (0..=2usize, 0..=3usize, list(0..=70), window, any::<bool>(), kind.clone(), any::<u64>()).prop_map(
             |(n, c, size, (kernel, strides, dilations, pads_begin, pads_end), ceil, kind, seed)| {
                 let window = Window { kernel, strides, dilations, pads_begin, pads_end };

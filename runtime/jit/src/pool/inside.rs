@@ -31,45 +31,65 @@ impl Inside {
         (self.kernel[0] * self.kernel[1]) as f32
     }
 
-    /// Where the taps of a vector's outputs start, in bytes from the first.
-    pub fn taps(&self) -> Vec<usize> {
-        let [rows, columns] = self.kernel;
-        (0..rows * columns).map(|tap| (tap / columns * self.pitch + tap % columns) * 4).collect()
+    /// The columns of windows as vectors of so many lanes see them. Of a stride of 1: each column, twice. Of a stride of 2, where a vector of outputs is of two
+    /// vectors of a row: where these start, from the windows' start, for each two columns. If the last column stands alone, the second of its
+    /// vectors ends with the last number that is needed, so that every second number counts from its second on.
+    pub fn columns_of_windows(&self, lanes: usize) -> Vec<(usize, usize)> {
+        let columns = self.kernel[1];
+        match self.strides[1] {
+            1 => (0..columns).map(|column| (column, column)).collect(),
+            _ => {
+                let second = |column| column + if column + 1 < columns { lanes } else { lanes - 1 };
+                (0..columns).step_by(2).map(|column| (column, second(column))).collect()
+            }
+        }
     }
 
     /// Makes a vector of outputs.
     fn vector(&self, b: &mut FunctionBuilder<'_>, source: Value, output: Value, column: usize) {
-        // Of a stride of 2 the second half of the taps ends with the last that is needed.
-        let halves = [0, LANES - 1].into_iter().take(self.strides[1]);
-        let folded: Vec<Value> = halves
-            .map(|half| {
-                let from = (column * self.strides[1] + half) * 4;
-                let start = self.fold.start(b);
-                self.taps().into_iter().fold(start, |so_far, tap| {
-                    let number = load(b, types::F32X4, source, from + tap);
-                    self.fold.next(b, so_far, number)
+        let mut folded = self.fold.start(b);
+        for (first, second) in self.columns_of_windows(LANES) {
+            let halves: Vec<Value> = [first, second][..self.strides[1]]
+                .iter()
+                .map(|at| {
+                    let start = self.fold.start(b);
+                    (0..self.kernel[0]).fold(start, |so_far, tap| {
+                        let from = tap * self.pitch + column * self.strides[1] + at;
+                        let number = load(b, types::F32X4, source, from * 4);
+                        self.fold.next(b, so_far, number)
+                    })
                 })
-            })
-            .collect();
-        let mut value = match folded[..] {
-            [first, second] => {
-                let halves = [first, second].map(|half| bytes(b, half, types::I8X16));
-                // Lanes 0 and 2 of the first, 1 and 3 of the second.
-                let lanes = [0, 2, LANES + 1, LANES + 3].into_iter();
-                let mask: Vec<u8> =
-                    lanes.flat_map(|lane| (0..4).map(move |byte| (lane * 4 + byte) as u8)).collect();
-                let mask = b.func.dfg.immediates.push(mask.into());
-                let chosen = b.ins().shuffle(halves[0], halves[1], mask);
-                bytes(b, chosen, types::F32X4)
+                .collect();
+            match halves[..] {
+                [first_half, second_half] => {
+                    let both = second == first + LANES;
+                    if both {
+                        let odds = choose(b, [first_half, second_half], [1, 3, 5, 7]);
+                        folded = self.fold.next(b, folded, odds);
+                    }
+                    let lanes = if both { [0, 2, 4, 6] } else { [0, 2, 5, 7] };
+                    let evens = choose(b, [first_half, second_half], lanes);
+                    folded = self.fold.next(b, folded, evens);
+                }
+                _ => folded = halves.into_iter().fold(folded, |so_far, next| self.fold.next(b, so_far, next)),
             }
-            _ => folded[0],
-        };
+        }
         if self.fold == Fold::Sum {
             let divisor = splat(b, self.divisor());
-            value = b.ins().fdiv(value, divisor);
+            folded = b.ins().fdiv(folded, divisor);
         }
-        store(b, value, output, column * 4);
+        store(b, folded, output, column * 4);
     }
+}
+
+/// The lanes, by number, of two vectors.
+fn choose(b: &mut FunctionBuilder<'_>, vectors: [Value; 2], lanes: [usize; LANES]) -> Value {
+    let [first, second] = vectors.map(|vector| bytes(b, vector, types::I8X16));
+    let mask: Vec<u8> =
+        lanes.into_iter().flat_map(|lane| (0..4).map(move |byte| (lane * 4 + byte) as u8)).collect();
+    let mask = b.func.dfg.immediates.push(mask.into());
+    let chosen = b.ins().shuffle(first, second, mask);
+    bytes(b, chosen, types::F32X4)
 }
 
 impl Code for Inside {

@@ -33,8 +33,8 @@ use twnc_program::window::Window;
 const FAR: usize = 1 << 24;
 /// Up to this many taps of a row a function has no loop over them.
 const UNROLLED: usize = 8;
-/// Up to this many taps a window is folded in registers: those of larger ones have too many numbers in common.
-const MOST_TAPS: usize = 4;
+/// Up to this many taps a window is folded in registers, by its stride across: those of larger ones have too many numbers in common.
+const MOST_TAPS: [usize; 2] = [4, 9];
 
 /// A pool with concrete shapes.
 #[derive(Clone, Debug)]
@@ -238,8 +238,9 @@ impl Jit {
     ) -> Option<Inside> {
         let [kernel, strides] = [axes.map(|axis| axis.kernel), axes.map(|axis| axis.stride)];
         let columns = inside[1].len();
-        let few = kernel[0] * kernel[1] <= MOST_TAPS && out_pitch - columns <= 2;
-        let near = axes.iter().all(|axis| axis.dilation == 1) && strides[1] <= 2;
+        let most = *MOST_TAPS.get(strides[1].checked_sub(1)?)?;
+        let few = kernel[0] * kernel[1] <= most && out_pitch - columns <= 2;
+        let near = axes.iter().all(|axis| axis.dilation == 1);
         let lanes = self.lanes_of_rows(columns);
         (few && near && columns >= lanes && !inside[0].is_empty()).then_some(Inside {
             fold,

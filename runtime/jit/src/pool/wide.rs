@@ -5,7 +5,7 @@
 use super::Fold;
 use super::inside::Inside;
 use super::rows::{Horizontal, Vertical};
-use crate::assemble::{Assembled, Assembler, Emitted, assemble};
+use crate::assemble::{Assembled, Assembler, EVENS, EVENS_AND_ODDS, Emitted, ODDS, assemble};
 use iced_x86::code_asm::*;
 
 impl Fold {
@@ -87,16 +87,16 @@ pub(crate) fn horizontal(code: &Horizontal) -> Assembled {
     })
 }
 
-/// [`Inside`]: the result in register 0 and, of the second half of a stride of 2, 1.
+/// [`Inside`]: the result in register 0.
 pub(crate) fn inside(code: &Inside) -> Assembled {
-    let Inside { fold, lanes, strides, pitch, out_pitch, columns, .. } = *code;
+    let Inside { fold, lanes, kernel, strides, pitch, out_pitch, columns } = *code;
     let displaced = |numbers: usize| i32::try_from(numbers * 4).ok();
     // The largest displacement of a tap is less than a kernel's rows.
-    displaced((code.kernel[0] + 1) * pitch)?;
+    displaced((kernel[0] + 1) * pitch)?;
     let (down, out_down) = (displaced(strides[0] * pitch)?, displaced(out_pitch)?);
     assemble(lanes * 4, |a| {
         let (source, output, rows) = (rdi, rsi, rdx);
-        let (number, identity, divisor) = (2, 3, 4);
+        let (halves, number, odds, identity, divisor) = ([1, 2], 3, 4, 5, 6);
         let (at, last, from, vector) = (r10, r11, rax, 4 * lanes as i32);
         let (mut row, mut next) = (a.create_label(), a.create_label());
         a.splat(identity, fold.identity().to_bits())?;
@@ -106,16 +106,33 @@ pub(crate) fn inside(code: &Inside) -> Assembled {
         a.xor(r10d, r10d)?;
         a.set_label(&mut next)?;
         a.lea(from, qword_ptr(source + at * strides[1] as i32))?;
-        for half in 0..strides[1] {
-            a.copy(half, identity)?;
-            for tap in code.taps() {
-                // Of a stride of 2 the second half of the taps ends with the last that is needed.
-                a.load(number, ptr(from + (tap as i32 + half as i32 * (vector - 4))))?;
-                fold.wide(a, half, number)?;
+        a.copy(0, identity)?;
+        for (first, second) in code.columns_of_windows(lanes) {
+            let halves = &halves[..strides[1]];
+            for (&half, column) in halves.iter().zip([first, second]) {
+                a.copy(half, identity)?;
+                for tap in 0..kernel[0] {
+                    a.load(number, ptr(from + ((tap * pitch + column) * 4) as i32))?;
+                    fold.wide(a, half, number)?;
+                }
             }
+            if let &[first_half, second_half] = halves {
+                let both = second == first + lanes;
+                if both {
+                    a.choose_lanes(odds, first_half, second_half, ODDS)?;
+                    fold.wide(a, 0, odds)?;
+                }
+                a.choose_lanes(
+                    first_half,
+                    first_half,
+                    second_half,
+                    if both { EVENS } else { EVENS_AND_ODDS },
+                )?;
+            }
+            fold.wide(a, 0, halves[0])?;
         }
         if strides[1] == 2 {
-            a.evens_and_odds(0, 0, 1)?;
+            a.put_in_order(0)?;
         }
         if fold == Fold::Sum {
             a.divide_f32(0, 0, divisor)?;
