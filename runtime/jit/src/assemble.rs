@@ -264,6 +264,18 @@ impl Assembler {
         }
     }
 
+    /// The chosen numbers at `memory` take their places in `to`, where there is 0; the others are not read. The mask's register is changed.
+    pub fn load_beside(&mut self, to: usize, memory: AsmMemoryOperand, mask: Mask) -> Emitted {
+        match (self.width, mask) {
+            (_, Mask::All) => self.load(to, memory),
+            (Width::Bits256, Mask::In(mask)) => {
+                self.code.vmaskmovps(YMM[mask], YMM[mask], ymmword_ptr(memory))?;
+                self.code.vorps(YMM[to], YMM[to], YMM[mask])
+            }
+            (Width::Bits512, Mask::In(_)) => self.code.vmovups(ZMM[to].k1(), zmmword_ptr(memory)),
+        }
+    }
+
     /// Numbers of `x` that are not chosen become 0.
     pub fn keep(&mut self, x: usize, mask: Mask) -> Emitted {
         match (self.width, mask) {

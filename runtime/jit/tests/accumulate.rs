@@ -49,6 +49,28 @@ fn windows() -> impl Strategy<Value = Case> {
     )
 }
 
+/// Floats of narrow images, whose rows may lie side by side.
+fn narrow() -> impl Strategy<Value = Case> {
+    let sizes = ([1..=2usize, 1..=20, 1..=20], [4..=40usize, 4..=40], epilogue());
+    (sizes, [1..=5usize, 1..=2, 1..=2, 0..=3, 0..=3], 0..3000usize).prop_filter_map(
+        "the window fits",
+        |(([n, c, m], [h, w], e), [k, stride, dilation, before, behind], rank)| {
+            let two = |n| vec![n; 2];
+            let window = Window {
+                kernel: two(k),
+                strides: two(stride),
+                dilations: two(dilation),
+                pads_begin: two(before),
+                pads_end: two(behind),
+            };
+            let fits = window.output_size(0, h, false).and(window.output_size(1, w, false)).is_some();
+            let contraction = Contraction::Window { window, groups: 1 };
+            let (input, weight) = (vec![n, c, h, w], vec![m, c, k, k]);
+            fits.then_some(Case { input, weight, contraction, rank, integers: None, ..e })
+        },
+    )
+}
+
 /// Pointwise layers, whose tables are built from the input where its planes hold a row of a table.
 fn pointwise() -> impl Strategy<Value = Case> {
     let sizes = [1..=3usize, 1..=2, 1..=24, 1..=24, 1..=30, 1..=30];
@@ -125,6 +147,11 @@ fn epilogue() -> impl Strategy<Value = Case> {
 
 proptest! {
     #![proptest_config(random::cases(400))]
+
+    #[test]
+    fn windows_of_narrow_images_are_their_sums(case in narrow()) {
+        check(&case);
+    }
 
     #[test]
     fn windows_are_their_sums(case in windows()) {
@@ -421,5 +448,18 @@ fn outputs_of_very_many_weights_have_no_tables() {
             assert_eq!(kernel.describe().contains("table"), tables, "{}", kernel.describe());
             assert_eq!(run(&kernel, &[View::F32(&x)], None)[0], expected, "{}", kernel.describe());
         }
+    }
+}
+
+/// Where rows do not fill vectors, tables are built of two rows side by side, as they are in the input.
+#[test]
+#[cfg(all(target_arch = "x86_64", unix))]
+fn rows_side_by_side_are_not_packed() {
+    for jit in jits().iter().filter(|jit| jit.isa() != twnc_jit::Isa::Portable) {
+        let weight = Trits::pack(&[1; 128 * 128 * 9]).expect("trits");
+        let contraction = square(3, 1, 1, 1);
+        let (input, shape) = ([1, 128, 28, 28], [128, 128, 3, 3]);
+        let kernel = jit.accumulate(&plain(&input, &shape, &weight, &contraction, None)).expect("a kernel");
+        assert!(kernel.describe().contains("masked bands"), "{}", kernel.describe());
     }
 }

@@ -76,7 +76,17 @@ pub(crate) enum Source {
     Whole,
     /// Numbers of f32 in a row, `step` (1 or 2) apart, as far as there are any: where the `i32` of `masks`, at the `u64` byte offset
     /// `members[group..]` of the member and advancing as the row does, is 0, the number is 0 too and is not read; elsewhere it is -1.
-    Masked { step: usize },
+    /// Some of the numbers may be in another row.
+    Masked { step: usize, second: Option<Second> },
+}
+
+/// A second row of which a row of a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Second {
+    /// How far its numbers are from those of the first.
+    pub apart: i32,
+    /// How far its masks are from those of the first; no number has both.
+    pub masks: i32,
 }
 
 impl Build {

@@ -176,7 +176,7 @@ impl<'a> Counter<'a> {
         let reads = Reads::of(geometry, self.image, tile, self.laid_out);
         let members = self.groups.first().map_or(0, |group| group.members.len());
         let masked = match reads {
-            Reads::Masked { step } => tables * table_vectors * (members * step) as f64,
+            Reads::Masked { step, parts } => tables * table_vectors * (members * step * parts) as f64,
             Reads::Packed | Reads::Dense | Reads::LaidOut => 0.0,
         };
         let packed = match (reads, self.image) {

@@ -90,6 +90,8 @@ pub(crate) struct Plan {
     pub extent: [usize; 2],
     pub shape: Shape,
     pub reads: Reads,
+    /// The columns of the window that members of groups have.
+    pub columns: Vec<usize>,
     /// What a run does.
     pub counts: Counts,
     /// What it should take, in cycles.
@@ -130,13 +132,20 @@ impl Plan {
         let short = geometry.output[1] <= isa.lanes(element);
         for &isa in isa.and_narrower().iter().take(if short { usize::MAX } else { 1 }) {
             let costs = costs(isa);
-            let images = images(geometry, &phases, reach, isa.lanes(element));
+            let lanes = isa.lanes(element);
+            let images = images(geometry, &phases, reach, lanes);
             for (grouping, (size, groups)) in groupings.iter().enumerate() {
                 let entries = Patterns::new(*size).entries();
-                for &image in &images {
+                let tight = if laid_out { vec![] } else { tight_bands(geometry, groups, element, lanes) };
+                for &image in images.iter().chain(&tight) {
                     let reach = reach_of(groups, image);
                     let counter = Counter::new(geometry, groups, image, range, phases.len(), laid_out);
                     for (tile, tiles) in tilings(image.extent(geometry.output), reach, element, isa) {
+                        if tight.contains(&image)
+                            && !matches!(Reads::of(geometry, image, tile, false), Reads::Masked { .. })
+                        {
+                            continue;
+                        }
                         let table_rows = tiles[0] * tile.rows + reach[0];
                         let entry = (table_rows * tile.pitch).next_multiple_of(line);
                         let most = budget / (entry * entries * element.bytes());
@@ -158,7 +167,8 @@ impl Plan {
         let counts = counter.count(&shape, limits.lookups(shape.tile), counter.crossing(shape.tile));
         let extent = image.extent(geometry.output);
         let reads = Reads::of(geometry, image, shape.tile, laid_out);
-        Some(Plan { phases, groups, size, image, extent, shape, reads, counts, cycles })
+        let columns = Plan::columns(&phases, &groups, geometry.strides[1]);
+        Some(Plan { columns, phases, groups, size, image, extent, shape, reads, counts, cycles })
     }
 
     /// Largest displacement of any lookup or member in the image's terms.
@@ -216,20 +226,43 @@ fn images(geometry: &Geometry, phases: &[Phase], reach: [usize; 2], lanes: usize
     let mut images = vec![Image::Flat { pitch }];
     if height > 1 {
         images.push(Image::Bands { bands: 1, rows: height, width: width + reach[1] });
-        // More bands where they leave fewer lanes without a position than the fewer before them.
-        let vectors = |bands: usize, row: usize| height.div_ceil(bands) * row.div_ceil(lanes);
-        let mut least = vectors(1, width);
-        for bands in 2..=MOST_BANDS.min(height) {
-            // Parts whose beginnings are neighbours of the ends of others share their zeros; the last has none to share.
-            let row = bands * pitch;
-            if vectors(bands, row) < least {
-                least = vectors(bands, row);
-                let width = if lanes.is_multiple_of(bands) { pitch.max(lanes / bands) } else { pitch };
-                images.push(Image::Bands { bands, rows: height.div_ceil(bands), width });
-            }
-        }
+        // Parts whose beginnings are neighbours of the ends of others share their zeros; the last has none to share.
+        images.extend(better_bands(geometry.output, pitch, lanes).map(|(bands, rows)| {
+            let width = if lanes.is_multiple_of(bands) { pitch.max(lanes / bands) } else { pitch };
+            Image::Bands { bands, rows, width }
+        }));
     }
     images
+}
+
+/// How many bands of parts of `pitch` columns, and of how many rows, leave fewer lanes without a position than the fewer before them.
+fn better_bands(
+    [height, width]: [usize; 2],
+    pitch: usize,
+    lanes: usize,
+) -> impl Iterator<Item = (usize, usize)> {
+    let vectors = move |bands: usize, row: usize| height.div_ceil(bands) * row.div_ceil(lanes);
+    let mut least = vectors(1, width);
+    (2..=MOST_BANDS.min(height)).filter_map(move |bands| {
+        let vectors = vectors(bands, bands * pitch);
+        let better = vectors < least;
+        least = least.min(vectors);
+        better.then_some((bands, height.div_ceil(bands)))
+    })
+}
+
+/// Bands whose parts are rows of outputs without anything between: where no lookup is displaced to the right, tables need no more, if
+/// they are built from rows that are masked.
+fn tight_bands(geometry: &Geometry, groups: &[Group], element: Element, lanes: usize) -> Vec<Image> {
+    let upright = groups.iter().all(|group| group.lookups.iter().all(|lookup| lookup.shift[1] == 0));
+    let width = geometry.output[1];
+    let bands =
+        better_bands(geometry.output, width, lanes).map(|(bands, rows)| Image::Bands { bands, rows, width });
+    let masked = |image: &Image| {
+        let tile = Tile { element, lanes, rows: 1, vectors: 1, pitch: lanes };
+        matches!(Reads::of(geometry, *image, tile, false), Reads::Masked { .. })
+    };
+    bands.filter(|image| upright && masked(image)).collect()
 }
 
 /// Numbers from a row of a flat image to the next: what a row and its displacements need, less the zeros that the end of

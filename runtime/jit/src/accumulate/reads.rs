@@ -1,11 +1,12 @@
 //! What tables are built from: planes that the kernel packs, the input as it is, or the input as it asked to have it laid out.
 
-use super::code::{Source, Tile};
-use super::groups::Group;
+use super::code::{Second, Source, Tile};
+use super::groups::{Group, Phase};
 use super::pack::{Layout, Planes};
 use super::plan::{Image, MOST_MEMBERS, Plan};
 use crate::geometry::Geometry;
 use crate::machine::Element;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// What the tables of a plan are built from.
@@ -15,8 +16,9 @@ pub(crate) enum Reads {
     Packed,
     /// The input's own planes, which are rows of a table without padding.
     Dense,
-    /// The input's own planes, of which what a row of a table reaches beyond the image is masked; numbers of a row are `step` apart.
-    Masked { step: usize },
+    /// The input's own planes, of which what a row of a table reaches beyond the image is masked; numbers of a row are `step` apart. A row
+    /// may be of so many `parts`, one or two, that are rows of bands side by side.
+    Masked { step: usize, parts: usize },
     /// Planes of the whole image that whoever writes the input makes.
     LaidOut,
 }
@@ -38,31 +40,74 @@ impl Reads {
         match image {
             _ if !planes => Reads::Packed,
             _ if laid_out => Reads::LaidOut,
-            Image::Bands { bands: 1, .. } if masks && step <= 2 => Reads::Masked { step },
-            _ => Reads::Packed,
-        }
-    }
-
-    /// Where [`super::code::Build`] finds rows.
-    pub fn source(self) -> Source {
-        match self {
-            Reads::Masked { step } => Source::Masked { step },
-            Reads::Packed | Reads::Dense | Reads::LaidOut => Source::Whole,
+            Image::Bands { bands: 1, .. } if masks && step <= 2 => Reads::Masked { step, parts: 1 },
+            Image::Bands { bands, width, rows } if masks && step <= 2 => {
+                // Masks are kept for each region and each column of the window.
+                let columns = image.extent(geometry.output)[1];
+                let few = columns <= MASKED_COLUMNS && geometry.kernel[1] <= MASKED_TAPS;
+                let apart = rows.saturating_mul(geometry.strides[0]).saturating_mul(geometry.input_strides.y);
+                let last = |column: usize| (column / width).min(bands - 1);
+                let two = |column| last(column + tile.pitch - 1) - last(column) < 2;
+                if few && apart <= FAR_APART && (0..columns).step_by(tile.width()).all(two) {
+                    Reads::Masked { step, parts: 2 }
+                } else {
+                    Reads::Packed
+                }
+            }
+            Image::Flat { .. } | Image::Bands { .. } => Reads::Packed,
         }
     }
 }
 
-/// Which columns of the padded image are elements of the input: -1 where they are, else 0. Behind them are as many zeros as a row of a
-/// table reads, for rows that are padding.
+/// Of bands side by side that are masked, the most columns of the image and of a window, and the most numbers between parts of a row.
+const MASKED_COLUMNS: usize = 4096;
+const MASKED_TAPS: usize = 16;
+const FAR_APART: usize = 1 << 28;
+
+/// Which columns of the padded image are elements of the input: -1 where they are, else 0.
+///
+/// Of an image that is not cut into bands: for all columns one after the other, and behind them as many zeros as a row of a table reads, for
+/// rows that are padding. Of bands: for each region across, and each choice of parts of its rows that are not padding, a row of a table's
+/// masks for each of the window's columns ([`Plan::columns`]) and each part.
 pub(crate) struct Masks {
     masks: Vec<i32>,
-    zeros: usize,
+    parts: usize,
+    /// Where the zeros are, or those of a choice begin after those of another.
+    step: usize,
 }
 
 impl Masks {
     /// For all tables of a plan; nothing if it needs none.
     pub fn new(geometry: &Geometry, plan: &Plan) -> Masks {
-        let Reads::Masked { step } = plan.reads else { return Masks { masks: vec![], zeros: 0 } };
+        match (plan.reads, plan.image) {
+            (Reads::Masked { step, .. }, Image::Bands { bands: 1, .. }) => {
+                Masks::of_rows(geometry, plan, step)
+            }
+            (Reads::Masked { step, parts }, Image::Bands { bands, width, .. }) => {
+                let (row, regions) = (plan.masks_of_a_row(step), plan.regions()[1]);
+                let mut masks = Vec::with_capacity((regions << parts) * parts * plan.columns.len() * row);
+                for (region, chosen) in (0..regions).flat_map(|r| (0..1 << parts).map(move |bits| (r, bits)))
+                {
+                    let start = plan.start([0, region])[1];
+                    let places = (0..parts).flat_map(|part| plan.columns.iter().map(move |c| (part, c)));
+                    for ((part, column), i) in places.flat_map(|place| (0..row).map(move |i| (place, i))) {
+                        let (at, part_of) = (start + i / step, start / width + part);
+                        let column = (at % width) * step + i % step + column;
+                        let inside = geometry.pads[1]..geometry.pads[1] + geometry.input[1];
+                        let is = chosen >> part & 1 == 1
+                            && at / width == part_of
+                            && part_of < bands
+                            && inside.contains(&column);
+                        masks.push(if is { -1 } else { 0 });
+                    }
+                }
+                Masks { masks, parts, step: parts * plan.columns.len() * row }
+            }
+            _ => Masks { masks: vec![], parts: 1, step: 0 },
+        }
+    }
+
+    fn of_rows(geometry: &Geometry, plan: &Plan, step: usize) -> Masks {
         let [_, across] = plan.start(plan.regions().map(|count| count - 1));
         // The step's remainder is less than the step.
         let row = (plan.shape.tile.pitch + plan.reach()[1] + 1) * step;
@@ -71,21 +116,40 @@ impl Masks {
         let first = geometry.pads[1].min(zeros);
         let end = (geometry.pads[1] + geometry.input[1]).min(zeros);
         masks[first..end].fill(-1);
-        Masks { masks, zeros }
+        Masks { masks, parts: 1, step: zeros }
     }
 
-    /// Those of tables that begin with a column of the plan's image.
-    pub fn row(&self, column: usize, step: usize) -> *const i32 {
-        self.masks[column * step..].as_ptr()
-    }
-
-    /// Those of rows that are padding.
-    pub fn padding(&self) -> *const i32 {
-        self.masks[self.zeros..].as_ptr()
+    /// Those of tables of a region across, which begin with a column of the plan's image, for rows of which the `chosen` parts are not padding.
+    pub fn row(&self, plan: &Plan, region: usize, column: usize, chosen: usize) -> *const i32 {
+        match (plan.reads, plan.image) {
+            (Reads::Masked { step, .. }, Image::Bands { bands: 1, .. }) => {
+                self.masks[if chosen == 0 { self.step } else { column * step }..].as_ptr()
+            }
+            _ => self.masks[((region << self.parts) + chosen) * self.step..].as_ptr(),
+        }
     }
 }
 
 impl Plan {
+    /// Where [`super::code::Build`] finds rows.
+    pub fn source(&self, geometry: &Geometry) -> Source {
+        match (self.reads, self.image) {
+            (Reads::Masked { step, parts: 2 }, Image::Bands { rows, width, .. }) => {
+                let down = rows * geometry.strides[0] * geometry.input_strides.y;
+                let apart = down as i32 - (width * step) as i32;
+                let masks = (self.columns.len() * self.masks_of_a_row(step)) as i32;
+                Source::Masked { step, second: Some(Second { apart, masks }) }
+            }
+            (Reads::Masked { step, .. }, _) => Source::Masked { step, second: None },
+            (Reads::Packed | Reads::Dense | Reads::LaidOut, _) => Source::Whole,
+        }
+    }
+
+    /// Masks for a row of a table.
+    fn masks_of_a_row(&self, step: usize) -> usize {
+        self.shape.tile.pitch * step
+    }
+
     /// Planes that hold what every region's tables read.
     pub fn planes(&self, geometry: &Geometry) -> Planes {
         let (tile, reach) = (self.shape.tile, self.reach());
@@ -125,9 +189,13 @@ impl Plan {
         let [below, right] = self.phases[group.phase].remainder;
         let channels = geometry.groups * geometry.channels;
         let place = |&(channel, dx): &(usize, usize)| match self.reads {
-            Reads::Masked { step } => {
+            Reads::Masked { step, parts } => {
                 let column = right + dx * step;
-                [channel * planes.plane + below * geometry.input_strides.y + column, column]
+                let masks = match parts {
+                    1 => column,
+                    _ => self.columns.partition_point(|&before| before < column) * self.masks_of_a_row(step),
+                };
+                [channel * planes.plane + below * geometry.input_strides.y + column, masks]
             }
             _ => [(group.phase * channels + channel) * planes.plane + dx, 0],
         };
@@ -141,6 +209,16 @@ impl Plan {
         offsets
     }
 
+    /// The columns of the window, in the padded image, that members of groups have, in order.
+    pub fn columns(phases: &[Phase], groups: &[Group], step: usize) -> Vec<usize> {
+        let of = |group: &Group| {
+            let right = phases[group.phase].remainder[1];
+            group.members.iter().map(move |(_, dx)| right + dx * step).collect::<Vec<_>>()
+        };
+        let columns: BTreeSet<usize> = groups.iter().flat_map(of).collect();
+        columns.into_iter().collect()
+    }
+
     /// Of the rows of a table of a phase, from a row of the plan's image on, those that are in the input and not padding.
     pub fn rows_inside(&self, geometry: &Geometry, phase: usize, first: usize, rows: usize) -> Range<usize> {
         let [stride, remainder, pad] =
@@ -148,6 +226,32 @@ impl Plan {
         let row = |padded: usize| padded.saturating_sub(remainder).div_ceil(stride).saturating_sub(first);
         let from = row(pad).min(rows);
         from..row(pad + geometry.input[0]).clamp(from, rows)
+    }
+
+    /// Of the rows of a table of a phase, of a region that starts at a place of the plan's image, those that are in the input, for the
+    /// parts of a row that a table is of.
+    pub fn parts_inside(
+        &self,
+        geometry: &Geometry,
+        phase: usize,
+        start: [usize; 2],
+        rows: usize,
+    ) -> [Range<usize>; 2] {
+        let (part, rows_of_a_part) = self.first_part(start[1]);
+        let first = start[0] + part * rows_of_a_part;
+        let second = matches!(self.reads, Reads::Masked { parts: 2, .. });
+        [
+            self.rows_inside(geometry, phase, first, rows),
+            if second { self.rows_inside(geometry, phase, first + rows_of_a_part, rows) } else { 0..0 },
+        ]
+    }
+
+    /// The part of a row that a column of the plan's image is in, and how many rows of the input's a part is below the one before.
+    pub fn first_part(&self, column: usize) -> (usize, usize) {
+        match self.image {
+            Image::Bands { bands, rows, width } if bands > 1 => (column / width, rows),
+            Image::Bands { .. } | Image::Flat { .. } => (0, 0),
+        }
     }
 
     /// Rows of planes that the tables of a row of regions read.

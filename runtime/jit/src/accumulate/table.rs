@@ -64,7 +64,7 @@ impl<T: Number> TableKernel<T> {
         let blocks = blocks(compiler, &geometry, &plan, planes, weights, range, division.chunks())?;
         let Shape { tile, entry, .. } = plan.shape;
         let (element, lanes, pitch) = (tile.element, tile.lanes, tile.pitch);
-        let source = plan.reads.source();
+        let source = plan.source(&geometry);
         let build = compiler.function(&Build { element, lanes, group: plan.size, entry, pitch, source })?;
         let finishes = epilogues
             .into_iter()
@@ -173,14 +173,16 @@ impl<T: Number> TableKernel<T> {
         self.packing.pack(geometry, sample, channels, origin, [rows, parts], input, packed);
     }
 
-    /// Builds `rows` rows, of which some are `inside` of the input, of a group's table of the region that starts at a place of the image, from
-    /// the planes of a convolution group and what follows.
+    /// Builds `rows` rows of a group's table of the region that starts at a place of the image, from the planes of a convolution group and what
+    /// follows. For each part of a row, some of the rows are `inside` of the input.
+    #[allow(clippy::too_many_arguments)] // What is built, from what.
     fn build(
         &self,
         members: &Members,
+        across: usize,
         start: [usize; 2],
         rows: usize,
-        inside: &Range<usize>,
+        inside: &[Range<usize>; 2],
         table: &mut [T],
         planes: &[T],
     ) {
@@ -209,16 +211,25 @@ impl<T: Number> TableKernel<T> {
                 );
             }
         };
-        let Reads::Masked { step } = self.plan.reads else {
+        let Reads::Masked { step, .. } = self.plan.reads else {
             let row = if self.plan.reads == Reads::LaidOut { start[0] } else { 0 };
             return build(0, rows, planes[row * pitch + start[1]..].as_ptr(), std::ptr::null());
         };
         // The padded image's first row and column are before the input's; nothing is read there.
         let pads = self.geometry.pads[0] * self.geometry.input_strides.y + self.geometry.pads[1];
-        let source = planes.as_ptr().wrapping_add((start[0] + inside.start) * pitch + start[1] * step);
-        build(0, inside.start, planes.as_ptr(), self.masks.padding());
-        build(inside.start, inside.len(), source.wrapping_sub(pads), self.masks.row(start[1], step));
-        build(inside.end, rows - inside.end, planes.as_ptr(), self.masks.padding());
+        let (part, rows_of_a_part) = self.plan.first_part(start[1]);
+        let column = (start[1] - part * self.plan.image.parts().0) * step;
+        let source = (start[0] + part * rows_of_a_part) * pitch + column;
+        let mut first = 0;
+        while first < rows {
+            let chosen = inside.iter().enumerate().map(|(i, rows)| usize::from(rows.contains(&first)) << i);
+            let chosen = chosen.sum();
+            let ends = inside.iter().flat_map(|rows| [rows.start, rows.end]).filter(|&end| end > first);
+            let end = ends.min().unwrap_or(rows).min(rows);
+            let source = planes.as_ptr().wrapping_add(source + first * pitch).wrapping_sub(pads);
+            build(first, end - first, source, self.masks.row(&self.plan, across, start[1], chosen));
+            first = end;
+        }
     }
 
     /// Sums of a region for the outputs of a chunk, tile by tile; parts of those of i16 end up in the totals. `planes` are the sample's:
@@ -252,13 +263,13 @@ impl<T: Number> TableKernel<T> {
         let (mut members, mut passes) = (self.blocks.members.iter(), self.blocks.passes.iter());
         let (mut counts, mut words) = (&stream.counts[..], &stream.words[..]);
         // Of the phase of the groups, which follow one another.
-        let (mut phase, mut inside) = (None, 0..rows);
+        let (mut phase, mut inside) = (None, [0..rows, 0..0]);
         for block in &self.blocks.list {
             for (members, table) in members.by_ref().take(block.groups).zip(tables.chunks_exact_mut(table)) {
                 if phase.replace(members.phase) != Some(members.phase) {
-                    inside = self.plan.rows_inside(&self.geometry, members.phase, start[0], rows);
+                    inside = self.plan.parts_inside(&self.geometry, members.phase, start, rows);
                 }
-                self.build(members, start, rows, &inside, table, planes);
+                self.build(members, region[1], start, rows, &inside, table, planes);
             }
             for pass in passes.by_ref().take(block.passes) {
                 for y in 0..live[0] {
@@ -304,11 +315,10 @@ impl<T: Number + 'static> Family for TableKernel<T> {
     fn describe(&self) -> String {
         let Plan { size, image, cycles, shape: Shape { tile, tiles, block, .. }, .. } = &self.plan;
         let kind = match image {
-            Image::Bands { .. } if matches!(self.plan.reads, Reads::Masked { .. }) => {
-                "masked rows".to_owned()
+            Image::Bands { bands, .. } => {
+                let masked = if matches!(self.plan.reads, Reads::Masked { .. }) { "masked " } else { "" };
+                if bands == &1 { format!("{masked}rows") } else { format!("{bands} {masked}bands") }
             }
-            Image::Bands { bands: 1, .. } => "rows".to_owned(),
-            Image::Bands { bands, .. } => format!("{bands} bands"),
             Image::Flat { .. } => "flat".to_owned(),
         };
         let planes =

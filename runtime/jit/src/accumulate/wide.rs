@@ -2,7 +2,7 @@
 //!
 //! Registers are assigned by hand, those of vectors by number, sums from 0 upwards.
 
-use super::code::{Accumulate, Build, Into, Source, Widen};
+use super::code::{Accumulate, Build, Into, Second, Source, Widen};
 use super::pattern::Patterns;
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use crate::machine::Element;
@@ -45,12 +45,17 @@ pub(crate) fn build(code: &Build) -> Assembled {
                     let to = v * registers + member;
                     match from {
                         Source::Whole => a.load(to, ptr(register + at + v * vector))?,
-                        Source::Masked { step } => {
+                        Source::Masked { step, second } => {
                             // The parts of the row that are the vector.
                             for (part, to) in [to, OTHER].into_iter().enumerate().take(step) {
-                                let place = (v * step + part) * vector;
+                                let place = ((v * step + part) * vector) as i32;
                                 let chosen = a.choose(CHOSEN, mask + at * step + place)?;
                                 a.load_masked(to, register + at * step + place, chosen)?;
+                                if let Some(Second { apart, masks }) = second {
+                                    let chosen = a.choose(CHOSEN, mask + at * step + (place + masks * 4))?;
+                                    let there = register + at * step + (place + apart * 4);
+                                    a.load_beside(to, there, chosen)?;
+                                }
                             }
                             if step == 2 {
                                 a.every_second(to, to, OTHER)?;
