@@ -52,10 +52,12 @@ impl Pass for DetectTernary {
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Changed, PassError> {
         let mut rewriter = Rewriter::new(graph);
         let order = if self.mode == Mode::None { vec![] } else { walk::order(rewriter.graph())? };
-        for id in order {
-            let Some(Ok(layer)) = Layer::at(rewriter.graph(), id) else { continue };
+        let layers: Vec<Layer> =
+            order.into_iter().filter_map(|id| Layer::at(rewriter.graph(), id)?.ok()).collect();
+        let (kept, _) = self.keep.choose(rewriter.graph(), &layers);
+        for layer in layers {
             let weight = match layer.float(rewriter.graph()) {
-                Some(weight) if self.keep.pattern_for(&layer.name).is_none() => layer.rows(weight),
+                Some(weight) if !kept.contains_key(&layer.node) => layer.rows(weight),
                 _ => continue,
             };
             let whole = planes(&weight).map(|(planes, form)| (planes, 1, form.to_owned()));

@@ -3,15 +3,17 @@
 use crate::egraph::RuleError;
 use crate::fix_point::BITS;
 use globset::{Glob, GlobMatcher};
+use std::collections::HashMap;
 use thiserror::Error;
-use twnc_ir::PipelineError;
+use twnc_ir::{Graph, Layer, NodeId, PipelineError};
 
 /// The choices behind the default pipeline. Plain data; the defaults are the paper's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Which layers become ternary.
     pub ternarise: Mode,
-    /// Layers that stay float whatever else is asked for: globs on their names, in which `*` also matches `/`.
+    /// Layers that stay float whatever else is asked for: globs on their names, in which `*` also matches `/`; or `kind:depthwise`,
+    /// `kind:first` and `kind:last`.
     pub keep: Vec<String>,
     /// How a threshold is found.
     pub threshold: Threshold,
@@ -101,6 +103,11 @@ pub enum OptionsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A kind of layers that there is not.
+    #[error(
+        "`kind:{0}` is no kind of layers; there are kind:depthwise, kind:first and kind:last, and other patterns are of names"
+    )]
+    Kind(String),
     /// A number of bits that activations cannot have.
     #[error("{0} bits of an activation are not possible; choose from {least} to {most}", least = BITS.start(), most = BITS.end())]
     ActivationBits(usize),
@@ -148,26 +155,62 @@ impl Default for Options {
 
 /// The patterns of layers that stay float.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Keep(Vec<GlobMatcher>);
+pub(crate) struct Keep(Vec<Pattern>);
+
+/// What one of them says, and which layers it is of.
+#[derive(Clone, Debug)]
+struct Pattern {
+    text: String,
+    of: Kept,
+}
+
+#[derive(Clone, Debug)]
+enum Kept {
+    Named(GlobMatcher),
+    Depthwise,
+    First,
+    Last,
+}
+
+/// What a pattern begins with that is not of names.
+const KIND: &str = "kind:";
 
 impl Keep {
     /// Reads the patterns.
     pub(crate) fn new(patterns: &[String]) -> Result<Keep, OptionsError> {
-        let matcher = |pattern: &String| match Glob::new(pattern) {
-            Ok(glob) => Ok(glob.compile_matcher()),
-            Err(e) => Err(OptionsError::Pattern { pattern: pattern.clone(), reason: e.kind().to_string() }),
+        let read = |text: &String| {
+            let of = match text.strip_prefix(KIND) {
+                Some("depthwise") => Kept::Depthwise,
+                Some("first") => Kept::First,
+                Some("last") => Kept::Last,
+                Some(other) => return Err(OptionsError::Kind(other.to_owned())),
+                None => match Glob::new(text) {
+                    Ok(glob) => Kept::Named(glob.compile_matcher()),
+                    Err(e) => {
+                        return Err(OptionsError::Pattern {
+                            pattern: text.clone(),
+                            reason: e.kind().to_string(),
+                        });
+                    }
+                },
+            };
+            Ok(Pattern { text: text.clone(), of })
         };
-        patterns.iter().map(matcher).collect::<Result<_, _>>().map(Keep)
+        patterns.iter().map(read).collect::<Result<_, _>>().map(Keep)
     }
 
-    /// The first pattern that a layer's name matches.
-    pub(crate) fn pattern_for(&self, layer: &str) -> Option<&str> {
-        self.0.iter().find(|m| m.is_match(layer)).map(|m| m.glob().glob())
-    }
-
-    /// The patterns that match none of these names.
-    pub(crate) fn unused<'a>(&'a self, layers: &'a [String]) -> impl Iterator<Item = &'a str> + 'a {
-        let unused = self.0.iter().filter(|m| !layers.iter().any(|layer| m.is_match(layer)));
-        unused.map(|m| m.glob().glob())
+    /// Of a network's layers, in order, those that match a pattern, each with the first that it matches; and the patterns that none matches.
+    pub(crate) fn choose(&self, graph: &Graph, layers: &[Layer]) -> (HashMap<NodeId, &str>, Vec<&str>) {
+        let ends = [layers.first(), layers.last()].map(|layer| layer.map(|layer| layer.node));
+        let is = |layer: &Layer, pattern: &Pattern| match &pattern.of {
+            Kept::Named(glob) => glob.is_match(&layer.name),
+            Kept::Depthwise => layer.is_depthwise(graph),
+            Kept::First => ends[0] == Some(layer.node),
+            Kept::Last => ends[1] == Some(layer.node),
+        };
+        let first = |layer: &Layer| self.0.iter().find(|pattern| is(layer, pattern));
+        let kept = layers.iter().filter_map(|layer| Some((layer.node, first(layer)?.text.as_str())));
+        let unused = self.0.iter().filter(|pattern| !layers.iter().any(|layer| is(layer, pattern)));
+        (kept.collect(), unused.map(|pattern| pattern.text.as_str()).collect())
     }
 }

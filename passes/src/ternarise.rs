@@ -54,9 +54,9 @@ impl Ternarise {
         Ok(Ternarise { mode: options.ternarise, keep, threshold: options.threshold, scale: options.scale })
     }
 
-    /// Why a layer stays float, if it does. `already` is the share of the network's weights that are ternary.
-    fn reason_to_keep(&self, layer: &Layer, already: f64) -> Option<String> {
-        if let Some(pattern) = self.keep.pattern_for(&layer.name) {
+    /// Why a layer stays float, if it does, by the pattern that it matches. `already` is the share of the network's weights that are ternary.
+    fn reason_to_keep(&self, pattern: Option<&&str>, already: f64) -> Option<String> {
+        if let Some(pattern) = pattern {
             return Some(format!("`{pattern}` is to be kept"));
         }
         match self.mode {
@@ -77,8 +77,8 @@ impl Ternarise {
         let order = walk::order(graph)?;
         let layers = layers(graph, &order, cx);
         let already = share_of_ternary_weights(graph, &layers);
-        let names: Vec<String> = layers.iter().map(|layer| layer.name.clone()).collect();
-        for pattern in self.keep.unused(&names) {
+        let (kept, unused) = self.keep.choose(graph, &layers);
+        for pattern in unused {
             cx.warn(
                 Topic::Rounding,
                 pattern,
@@ -90,7 +90,7 @@ impl Ternarise {
             if layer.float(graph).is_none() {
                 continue;
             }
-            match self.reason_to_keep(&layer, already) {
+            match self.reason_to_keep(kept.get(&layer.node), already) {
                 Some(reason) => cx.missed(Topic::Rounding, &layer.name, format!("kept float: {reason}")),
                 None => selected.push(layer),
             }

@@ -48,12 +48,16 @@ def cifar10(zoo):
     return {"input_1": read(chosen)}, ({"input_1": read(test)}, np.array([label for _, label in test], np.int64))
 
 
-def photographs(name, count, prepare):
+def photographs(name, count, prepare, labelled=False):
+    """So many photographs; with labels, the others are what is measured by."""
+
     def inputs(zoo):
         files = sorted((zoo / "imagenet").glob("*.jpg"))
         if not files:
             raise FileNotFoundError(zoo / "imagenet/*.jpg")
-        return {name: np.stack([prepare(files[i]) for i in np.random.default_rng(SEED).permutation(len(files))[:count]])}, None
+        order = np.random.default_rng(SEED).permutation(len(files))
+        of = lambda chosen: {name: np.stack([prepare(files[i]) for i in chosen]).astype(np.float32)}
+        return of(order[:count]), (of(order[count:]), order[count:].astype(np.int64)) if labelled else None
 
     return inputs
 
@@ -112,7 +116,7 @@ def some(array, count):
     return array[np.random.default_rng(SEED).permutation(len(array))[:count]]
 
 
-# Network, what its samples are, and how they are made.
+# Network, what its samples are, how they are made, and options.
 NETWORKS = [
     ("tiny_resnet8", "CIFAR-10", cifar10),
     ("lenet5_float", "MNIST", idx("mnist")),
@@ -123,6 +127,12 @@ NETWORKS = [
     ("tiny_kws", "made up: smooth noise", noise("input_1", (512, 49, 10, 1), (1,))),
     ("tiny_ad", "made up: smooth noise", noise("input_1", (2560, 640), (1,))),
     ("minilm_l3", "text: Python's help topics", text(1024, 32)),
+    (
+        "efficientnet_lite0",
+        "photographs",
+        photographs("image", 500, lambda path: ((pixels(path) - 127) / 128).transpose(2, 0, 1), labelled=True),
+        *[f"--keep=kind:{kind}" for kind in ("first", "depthwise", "last")],
+    ),
 ]
 
 
@@ -138,15 +148,15 @@ def main():
     twnc, _ = build()
     print("| network | samples | output | SQNR rounded, dB | repaired, dB | same class rounded | repaired | top-1 float | repaired | s |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for name, kind, inputs in NETWORKS:
+    for name, kind, inputs, *words in NETWORKS:
         if not options.only or name in options.only:
             try:
-                measure(twnc, options, name, kind, inputs)
+                measure(twnc, options, name, kind, inputs, words)
             except (FileNotFoundError, ImportError) as error:
                 print(f"SKIPPED: {name}: {error}", file=sys.stderr)
 
 
-def measure(twnc, options, name, kind, inputs):
+def measure(twnc, options, name, kind, inputs, words):
     folders = (options.zoo / "models", REPOSITORY / "testsuite/models")
     network = next((folder / f"{name}.onnx" for folder in folders if (folder / f"{name}.onnx").exists()), None)
     if network is None:
@@ -155,7 +165,7 @@ def measure(twnc, options, name, kind, inputs):
     np.savez(options.scratch / "samples.npz", **samples)
     compiled = options.scratch / f"{name}.bin"
     start = time.monotonic()
-    found = json.loads(call([twnc, network, "-o", compiled, "--calibrate", options.scratch / "samples.npz", "--fine-tune", "auto" if options.fine_tune else "none", *options.option, "--json"]))
+    found = json.loads(call([twnc, network, "-o", compiled, "--calibrate", options.scratch / "samples.npz", "--fine-tune", "auto" if options.fine_tune else "none", *words, *options.option, "--json"]))
     seconds = time.monotonic() - start
     right = ["", ""]
     if test:

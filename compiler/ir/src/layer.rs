@@ -99,6 +99,12 @@ impl Layer {
         }))
     }
 
+    /// Whether it is a convolution in groups of one input channel each.
+    pub fn is_depthwise(&self, graph: &Graph) -> bool {
+        matches!(&graph.node(self.node).op, Op::Conv(conv) if conv.groups > 1)
+            && self.shape.get(1) == Some(&1)
+    }
+
     /// The weight, if it is float.
     pub fn float<'g>(&self, graph: &'g Graph) -> Option<&'g [f32]> {
         graph.constant(self.weight).and_then(Tensor::as_f32)

@@ -256,6 +256,15 @@ fn every_decision_is_a_remark() {
              ternarise: layer1: kept float: `layer[0-9]` is to be kept\n"
                 .to_owned(),
         ),
+        (
+            &third,
+            with(Mode::All, &["kind:first", "kind:last", "kind:depthwise"]),
+            "ternarise: kind:depthwise: matches no convolution or linear layer that could be kept float\n\
+             ternarise: layer0: kept float: `kind:first` is to be kept\n\
+             ternarise: layer2: kept float: `kind:last` is to be kept\n"
+                .to_owned()
+                + &second,
+        ),
         (&half, with(Mode::None, &[]), String::new()),
     ];
     for (i, (graph, options, expected)) in cases.into_iter().enumerate() {
@@ -368,8 +377,35 @@ fn layers_that_share_a_weight_share_their_trits() {
 }
 
 #[test]
-fn a_pattern_that_is_no_glob_is_named() {
-    let options = Options { keep: vec!["*.weight".into(), "conv[".into()], ..Options::default() };
-    let error = default_pipeline(&options).err().unwrap().to_string();
-    assert!(error.starts_with("`conv[` is no pattern for layer names: "), "{error}");
+fn a_pattern_that_is_no_glob_or_kind_is_named() {
+    let error = |keep: [&str; 2]| {
+        let options = Options { keep: keep.map(str::to_owned).to_vec(), ..Options::default() };
+        default_pipeline(&options).err().unwrap().to_string()
+    };
+    let glob = error(["*.weight", "conv["]);
+    assert!(glob.starts_with("`conv[` is no pattern for layer names: "), "{glob}");
+    let kind = error(["kind:first", "kind:pointwise"]);
+    assert!(kind.starts_with("`kind:pointwise` is no kind of layers; there are kind:depthwise"), "{kind}");
+}
+
+#[test]
+fn depthwise_layers_are_a_kind() {
+    let mut build = GraphBuilder::new("depthwise");
+    let mut y = build.input("x", TensorType::f32([1, 4, 8, 8].map(Dim::from).to_vec()));
+    // Depthwise, with two outputs for each input; in groups of two; pointwise; in one group of one channel.
+    for (name, outputs, groups, inputs) in
+        [("deep", 8, 4, 4), ("grouped", 8, 4, 8), ("pointwise", 1, 1, 8), ("one", 4, 1, 1)]
+    {
+        let shape = [outputs, inputs / groups, 1, 1];
+        let weight = random(3, shape.iter().product());
+        let w = build.constant(Tensor::from_f32(shape.to_vec(), weight).unwrap(), "");
+        let conv = Conv { geometry: Geometry::unit(2), groups };
+        y = build.node(Op::Conv(conv), &[y, w], name).unwrap();
+    }
+    build.output("y", y);
+    let mut graph = build.finish();
+    let options = Options { ternarise: Mode::All, keep: vec!["kind:depthwise".into()], ..Options::default() };
+    let remarks = run(&mut graph, &["ternarise"], &options).lines();
+    let kept: Vec<&str> = remarks.lines().filter(|line| line.contains("is to be kept")).collect();
+    assert_eq!(kept, ["ternarise: deep: kept float: `kind:depthwise` is to be kept"]);
 }

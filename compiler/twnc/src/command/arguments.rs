@@ -144,7 +144,8 @@ pub struct CompileOptions {
     /// becomes ternary as a whole), all, detected (only those that are already), none.
     #[arg(long, value_enum, default_value_t)]
     pub ternarise: Ternarise,
-    /// Keep the layers whose name matches a pattern (`*` and `?`) float. With --calibrate, those behind ternary layers are fitted to what they read.
+    /// Keep the layers whose name matches a pattern (`*` and `?`) float, or those of a kind: kind:depthwise, kind:first, kind:last. With
+    /// --calibrate, those behind ternary layers are fitted to what they read.
     #[arg(long, value_name = "GLOB")]
     pub keep: Vec<String>,
     /// How weights are rounded: twn (0.7 of the mean magnitude) or exact (least squares).

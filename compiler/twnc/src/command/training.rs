@@ -41,7 +41,7 @@ pub struct Train {
     /// What shares a scale: layer, or channel, an output channel.
     #[arg(long, value_name = "WHAT", default_value = "layer", value_parser = scale)]
     pub scale: passes::Scale,
-    /// Keep the layers whose name matches a pattern (`*` and `?`) float.
+    /// Keep the layers whose name matches a pattern (`*` and `?`) float, or those of a kind: kind:depthwise, kind:first, kind:last.
     #[arg(long, value_name = "GLOB")]
     pub keep: Vec<String>,
     /// How gradients are followed.
