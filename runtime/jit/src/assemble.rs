@@ -131,6 +131,8 @@ instructions! {
     subtract_f32_from(to: v, a: v, memory: m) = vsubps | vsubps;
     /// `to += a * b`, of f32, rounded once.
     multiply_add_f32(to: v, a: v, b: v) = vfmadd231ps | vfmadd231ps;
+    /// `to += a * memory`, of f32, rounded once.
+    multiply_add_f32_from(to: v, a: v, memory: m) = vfmadd231ps | vfmadd231ps;
     /// `to = a + b`, of i16.
     add_i16(to: v, a: v, b: v) = vpaddw | vpaddw;
     /// `to = a - b`, of i16.

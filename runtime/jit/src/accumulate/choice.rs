@@ -1,7 +1,7 @@
 //! Which family a product takes, by a count of cycles.
 
 use super::blocks::IntegerRange;
-use super::direct::DirectKernel;
+use super::direct::{DirectKernel, Factors};
 use super::plan::Plan;
 use super::registers::{Passes, RegisterKernel};
 use super::rows::RowsKernel;
@@ -102,8 +102,8 @@ impl Product {
             }
             Choice::Direct(cycles) => {
                 let epilogue = single()?;
-                let (geometry, weights) = (self.geometry, &self.weights);
-                Box::new(DirectKernel::<T>::new(compiler, isa, geometry, cycles, weights, epilogue)?)
+                let (geometry, signs) = (self.geometry, Factors::Signs(&self.weights));
+                Box::new(DirectKernel::<T>::new(compiler, isa, geometry, cycles, signs, epilogue)?)
             }
             Choice::Registers(passes) => {
                 let (geometry, weights) = (self.geometry, &self.weights);

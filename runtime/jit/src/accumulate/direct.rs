@@ -1,4 +1,5 @@
-//! The kernel without tables: per output channel a list of inputs to add and one of inputs to subtract.
+//! The kernel without tables: per output channel a list of inputs to add and one of inputs to subtract; or, for layers that stay float, one
+//! of inputs and what they are multiplied by.
 //!
 //! It suits depthwise layers, where every table would be used once, and takes what tables cannot: windows that reach too
 //! far, and images of no elements. A band of rows of a group's channels is copied into padded planes that the first-level cache holds;
@@ -32,7 +33,8 @@ pub(crate) struct DirectKernel<T> {
     packing: Packing<T, T>,
     /// Numbers of all planes of a group.
     packed: usize,
-    /// Per output channel: how many byte offsets from the first plane of its group to add and how many to subtract, and they.
+    /// Per output channel: how many byte offsets from the first plane of its group to add and how many to subtract, and they; or how many to
+    /// add, 0, and they, each with its weight.
     streams: Vec<Vec<u32>>,
     /// Rows of a band, and of the image.
     band: usize,
@@ -43,6 +45,14 @@ pub(crate) struct DirectKernel<T> {
     /// What measures outputs that sums go straight to, if they are measured.
     measure: Option<Measure>,
     cycles: f64,
+}
+
+/// What the inputs of each output are multiplied by.
+#[derive(Clone, Copy)]
+pub(crate) enum Factors<'a> {
+    Signs(&'a Weights),
+    /// In the order of `[M, C/groups, kernel...]`.
+    Floats(&'a [f32]),
 }
 
 /// Columns of the image, in strips whose tiles are alike.
@@ -98,7 +108,7 @@ impl<T: Number> DirectKernel<T> {
         isa: Isa,
         geometry: Geometry,
         cycles: f64,
-        weights: &Weights,
+        factors: Factors<'_>,
         epilogue: Epilogue,
     ) -> Result<DirectKernel<T>, JitError> {
         let too_large = || JitError::Unsupported("a window that reaches this far");
@@ -125,6 +135,7 @@ impl<T: Number> DirectKernel<T> {
             columns,
             pitches: [pitch, width],
             steps: [rows * pitch, rows * width],
+            weighted: matches!(factors, Factors::Floats(_)),
             finish: finishing,
         };
         let size = || {
@@ -136,21 +147,35 @@ impl<T: Number> DirectKernel<T> {
         };
         let (plane, packed) = size().ok_or_else(too_large)?;
         let planes = Planes { pitch, columns, bands: 1, band: [0, 0], lead, plane };
-        let list = |output: usize, sign: i8| {
-            let channels = 0..geometry.channels;
-            let taps = channels.flat_map(|c| phases.iter().enumerate().map(move |(i, p)| (c, i, p)));
-            taps.flat_map(|(c, i, p)| p.taps.iter().map(move |t| (c, i, t)))
-                .filter(|(c, _, t)| weights.at(&geometry, output, *c, t.at) == sign)
-                .map(|(c, i, t)| {
+        // Of an output's inputs: the channel, the tap, and the byte offset.
+        let inputs = || {
+            let taps = phases.iter().enumerate().flat_map(|(i, p)| p.taps.iter().map(move |t| (i, t)));
+            (0..geometry.channels).flat_map(move |c| taps.clone().map(move |(i, t)| (c, i, t))).map(
+                |(c, i, t)| {
                     let plane = (i * geometry.channels + c) * planes.plane + lead;
-                    ((plane + t.shift[0] * pitch + t.shift[1]) * size_of::<T>()) as u32
-                })
-                .collect::<Vec<u32>>()
+                    (c, t.at, ((plane + t.shift[0] * pitch + t.shift[1]) * size_of::<T>()) as u32)
+                },
+            )
         };
         let outputs = if height == 0 { 0 } else { geometry.groups * geometry.outputs };
-        let stream = |output| {
-            let [added, subtracted] = [list(output, 1), list(output, -1)];
-            [&[added.len() as u32, subtracted.len() as u32][..], &added, &subtracted].concat()
+        let stream = |output: usize| match factors {
+            Factors::Signs(weights) => {
+                let signed = |sign: i8| -> Vec<u32> {
+                    let signed =
+                        inputs().filter(|&(c, tap, _)| weights.at(&geometry, output, c, tap) == sign);
+                    signed.map(|(.., offset)| offset).collect()
+                };
+                let [added, subtracted] = [signed(1), signed(-1)];
+                [&[added.len() as u32, subtracted.len() as u32][..], &added, &subtracted].concat()
+            }
+            Factors::Floats(weights) => {
+                let depth = geometry.depth();
+                let weights = &weights[output * depth..][..depth];
+                let weight =
+                    |c: usize, [y, x]: [usize; 2]| weights[c * geometry.taps() + y * geometry.kernel[1] + x];
+                let pairs = inputs().flat_map(|(c, tap, offset)| [offset, weight(c, tap).to_bits()]);
+                [depth as u32, 0].into_iter().chain(pairs).collect()
+            }
         };
         // All strips are as wide but the last.
         let strip = strip * lanes;

@@ -11,7 +11,7 @@ mod blocks;
 mod choice;
 pub(crate) mod code;
 mod cost;
-mod direct;
+pub(crate) mod direct;
 mod groups;
 mod indices;
 pub(crate) mod pack;
@@ -180,7 +180,7 @@ impl Phase {
 }
 
 /// A kernel of one input.
-trait Family: Send + Sync {
+pub(crate) trait Family: Send + Sync {
     /// Units of work.
     fn units(&self) -> usize;
 

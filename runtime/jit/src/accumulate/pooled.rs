@@ -18,7 +18,7 @@ use twnc_program::interpret::View;
 const LARGE: usize = 1 << 20;
 
 /// A family that can go through its outputs in bands of rows.
-pub(super) trait Banded: Family {
+pub(crate) trait Banded: Family {
     fn bands(&self) -> Bands;
 
     /// Computes a band of a sample's outputs, to somewhere else.
@@ -38,7 +38,7 @@ pub(super) trait Banded: Family {
 
 /// Images in bands of rows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bands {
+pub(crate) struct Bands {
     pub samples: usize,
     pub channels: usize,
     /// Rows of an image, and of a band but the last.
@@ -66,7 +66,7 @@ impl Bands {
 }
 
 /// Where rows of outputs go that are not the kernel's: planes in scratch memory.
-pub(super) struct Band<'a> {
+pub(crate) struct Band<'a> {
     pub numbers: &'a mut [f32],
     /// From a channel's plane to the next.
     pub plane: usize,

@@ -19,8 +19,8 @@ pub(crate) const RESERVED: usize = 8;
 /// `shifted(source, output, tiles, stream, numbers)`
 ///
 /// For each of `tiles` tiles of `rows` rows of `columns` positions: the sum over some byte offsets of what is at `source` plus that
-/// offset, less the same for others. `stream` has the number of those to add, of those to subtract, and both lists (`u32`). The sums,
-/// or what [`Finishing`] makes of them with `numbers`, go to `output`, exactly `columns` in each row. Reads whole vectors.
+/// offset, less the same for others. `stream` has the number of those to add, of those to subtract, and both lists (`u32`). If they are
+/// `weighted`, each offset has an f32 behind it by which what is there is multiplied. The sums, or what [`Finishing`] makes of them with `numbers`, go to `output`, exactly `columns` in each row. Reads whole vectors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shifted {
     pub element: Element,
@@ -31,6 +31,8 @@ pub(crate) struct Shifted {
     pub pitches: [usize; 2],
     /// Numbers from a tile to the next.
     pub steps: [usize; 2],
+    /// Whether what is added is multiplied; only of f32. A layer that stays float.
+    pub weighted: bool,
     /// Without it, the output is the sums as they are.
     pub finish: Option<Finishing>,
 }
@@ -50,6 +52,11 @@ impl Shifted {
         let Shifted { lanes, .. } = *self;
         let vectors = self.vectors();
         (0..self.rows).flat_map(move |row| (0..vectors).map(move |v| [row, v * lanes]))
+    }
+
+    /// Bytes of an offset in the stream and what belongs to it.
+    pub fn entry(&self) -> usize {
+        if self.weighted { 8 } else { 4 }
     }
 
     /// Bytes of a number of the output.
@@ -88,9 +95,14 @@ impl Code for Shifted {
                 sums = count(b, length, &sums, |b, state| {
                     let offset = b.ins().uload32(flags(), state[0], 0);
                     let address = b.ins().iadd(source, offset);
-                    let mut next = vec![b.ins().iadd_imm_s(state[0], 4)];
+                    let weight = self.weighted.then(|| {
+                        let weight = b.ins().iadd_imm_s(state[0], 4);
+                        splat_from(b, weight)
+                    });
+                    let mut next = vec![b.ins().iadd_imm_s(state[0], self.entry() as i64)];
                     for (&sum, [row, column]) in state[1..].iter().zip(self.places()) {
                         let value = load(b, ty, address, (row * pitches[0] + column) * element.bytes());
+                        let value = weight.map_or(value, |weight| b.ins().fmul(value, weight));
                         next.push(match (element, plus) {
                             (Element::F32, true) => b.ins().fadd(sum, value),
                             (Element::F32, false) => b.ins().fsub(sum, value),
@@ -292,7 +304,8 @@ mod tests {
                 for finish in [None].into_iter().chain(finishing(false)).chain(finishing(true)) {
                     let lanes = isa.lanes(element);
                     let (pitches, steps) = ([64, columns], [64, columns]);
-                    let code = Shifted { element, lanes, rows: 1, columns, pitches, steps, finish };
+                    let weighted = false;
+                    let code = Shifted { element, lanes, rows: 1, columns, pitches, steps, weighted, finish };
                     let audit = compiler.function(&code).unwrap().audit().unwrap();
                     assert_eq!((audit.calls, audit.invalid), (0, 0), "{code:?}");
                     assert!(audit.additions > 0, "{code:?}");

@@ -37,10 +37,16 @@ pub(crate) fn shifted(code: &Shifted) -> Assembled {
             a.jz(done)?;
             a.set_label(&mut next)?;
             a.mov(eax, dword_ptr(offsets))?;
-            a.add(offsets, 4)?;
+            if code.weighted {
+                a.broadcast_f32(TEMPORARY[0], ptr(offsets + 4))?;
+            }
+            a.add(offsets, code.entry() as i32)?;
             for (sum, [row, column]) in sums() {
                 let value = ptr(source + offset + (row * pitches[0] + column) * bytes);
                 match (element, plus) {
+                    (Element::F32, true) if code.weighted => {
+                        a.multiply_add_f32_from(sum, TEMPORARY[0], value)?
+                    }
                     (Element::F32, true) => a.add_f32_from(sum, sum, value)?,
                     (Element::F32, false) => a.subtract_f32_from(sum, sum, value)?,
                     (Element::I16, true) => a.add_i16_from(sum, sum, value)?,

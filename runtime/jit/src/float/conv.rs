@@ -1,8 +1,11 @@
-//! Float convolutions: im2col for a band of output rows, then one product of matrices.
+//! Float convolutions: im2col for a band of output rows, then one product of matrices; or, where a group has few outputs, as in depthwise
+//! layers, weighted sums of shifted rows, by the kernel of ternary layers that are alike (`accumulate::direct`).
 
 use super::Source;
 use super::product::{Matrix, Product};
 use crate::Jit;
+use crate::accumulate::Family;
+use crate::accumulate::direct::{DirectKernel, Factors};
 use crate::compile::Function;
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
@@ -12,11 +15,12 @@ use crate::kernel::{Interface, Io, Kernel, Line, Slot, lines, sealed};
 use crate::machine::Element;
 use std::ops::Range;
 use std::sync::Arc;
+use twnc_program::interpret::View;
 use twnc_program::window::Window;
 
 /// The elements of the matrix that a band unfolds to: 512 KB, which fits a second-level cache.
 const BAND_ELEMENTS: usize = 128 << 10;
-/// Below this many output channels in a group a sum row by row is faster than a product of matrices.
+/// Below this many output channels in a group sums of rows are faster than a product of matrices.
 const FEW_OUTPUTS: usize = 4;
 
 /// A float convolution with concrete shapes.
@@ -38,13 +42,23 @@ pub struct ConvSpec<'a> {
 
 /// A float convolution of one or two spatial axes.
 pub struct ConvKernel {
+    kind: Kind,
+    interface: Interface,
+}
+
+enum Kind {
+    Columns(Columns),
+    Direct(DirectKernel<f32>),
+}
+
+/// Products of matrices.
+struct Columns {
     geometry: Geometry,
     weight: Source,
     finish: Finish,
     product: Product,
     /// Output rows of a band.
     band: usize,
-    interface: Interface,
 }
 
 impl Jit {
@@ -68,35 +82,47 @@ impl Jit {
                 return Err(JitError::Unsupported("padding beside a weight that is not finite"));
             }
         }
+        let mut inputs = vec![Slot::f32(geometry.input_len())];
+        if let Source::Input(_) = spec.weight {
+            inputs.push(Slot::f32(weights));
+        }
+        let (residual, outputs) = (spec.epilogue.residual, vec![Slot::f32(geometry.output_len())]);
+        let (kind, scratch) = self.conv_kind(spec, geometry)?;
+        Ok(ConvKernel {
+            kind,
+            interface: Interface { inputs, residual, outputs, scratch, ..Interface::default() },
+        })
+    }
+
+    /// How it is done, and the lines of scratch memory for that.
+    fn conv_kind(&self, spec: &ConvSpec<'_>, geometry: Geometry) -> Result<(Kind, usize), JitError> {
+        let epilogue = spec.epilogue.clone();
+        if let Source::Constant(weights) = &spec.weight
+            && geometry.outputs < FEW_OUTPUTS
+        {
+            let (compiler, weights) = (&self.compiler, Factors::Floats(weights));
+            match DirectKernel::new(compiler, self.isa, geometry.clone(), 0.0, weights, epilogue.clone()) {
+                Ok(direct) => {
+                    let scratch = direct.scratch();
+                    return Ok((Kind::Direct(direct), scratch));
+                }
+                Err(JitError::Unsupported(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let row = (geometry.depth() * geometry.output[1]).max(1);
         let band = (BAND_ELEMENTS / row).clamp(1, geometry.output[0].max(1));
         let positions = band * geometry.output[1];
         let product = Product::new(&self.compiler, self.isa)?;
         let scratch = lines::<f32>((geometry.depth() + geometry.outputs) * positions);
         let scratch = scratch + product.scratch(geometry.depth());
-        let mut inputs = vec![Slot::f32(geometry.input_len())];
-        if let Source::Input(_) = spec.weight {
-            inputs.push(Slot::f32(weights));
-        }
-        let interface = Interface {
-            inputs,
-            residual: spec.epilogue.residual,
-            outputs: vec![Slot::f32(geometry.output_len())],
-            scratch,
-            ..Interface::default()
-        };
-        Ok(ConvKernel {
-            weight: spec.weight.clone(),
-            product,
-            finish: Finish::new(&self.compiler, self.isa, Element::F32, false, spec.epilogue.clone())?,
-            geometry,
-            band,
-            interface,
-        })
+        let finish = Finish::new(&self.compiler, self.isa, Element::F32, false, epilogue)?;
+        let columns = Columns { weight: spec.weight.clone(), product, finish, geometry, band };
+        Ok((Kind::Columns(columns), scratch))
     }
 }
 
-impl ConvKernel {
+impl Columns {
     fn bands(&self) -> usize {
         self.geometry.output[0].div_ceil(self.band)
     }
@@ -141,6 +167,19 @@ impl ConvKernel {
 
 impl sealed::Execute for ConvKernel {
     unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
+        match &self.kind {
+            // SAFETY: the caller's promise, passed on.
+            Kind::Columns(columns) => unsafe { columns.execute(units, io, scratch) },
+            // SAFETY: as above.
+            Kind::Direct(direct) => unsafe { direct.execute(units, View::F32(io.f32(0)), io, scratch) },
+        }
+    }
+}
+
+impl Columns {
+    /// # Safety
+    /// As for every kernel.
+    unsafe fn execute(&self, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
         let g = &self.geometry;
         let (products, scratch) = scratch.split_at_mut(self.product.scratch(g.depth()));
         let scratch: &mut [f32] = bytemuck::cast_slice_mut(scratch);
@@ -200,17 +239,26 @@ impl Kernel for ConvKernel {
     }
 
     fn units(&self, _: usize) -> usize {
-        match self.geometry.output_len() {
-            0 => 0,
-            _ => self.geometry.samples * self.geometry.groups * self.bands(),
+        match &self.kind {
+            Kind::Columns(Columns { geometry, .. }) if geometry.output_len() == 0 => 0,
+            Kind::Columns(columns) => columns.geometry.samples * columns.geometry.groups * columns.bands(),
+            Kind::Direct(direct) => direct.units(),
         }
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        [self.product.functions(), &[self.finish.function().clone()]].concat()
+        match &self.kind {
+            Kind::Columns(columns) => {
+                [columns.product.functions(), &[columns.finish.function().clone()]].concat()
+            }
+            Kind::Direct(direct) => direct.functions(),
+        }
     }
 
     fn describe(&self) -> String {
-        format!("float: im2col, {} rows a band", self.band)
+        match &self.kind {
+            Kind::Columns(columns) => format!("float: im2col, {} rows a band", columns.band),
+            Kind::Direct(direct) => format!("float: {}", direct.describe()),
+        }
     }
 }
