@@ -20,8 +20,10 @@ use twnc_program::window::Window;
 
 /// The elements of the matrix that a band unfolds to: 512 KB, which fits a second-level cache.
 const BAND_ELEMENTS: usize = 128 << 10;
-/// Below this many output channels in a group sums of rows are faster than a product of matrices.
+/// Below this many output channels in a group sums of rows are faster than a product of matrices; and up to so many where there are several
+/// groups, each of which is a product of its own.
 const FEW_OUTPUTS: usize = 4;
+const FEW_OUTPUTS_OF_SEVERAL: usize = 16;
 
 /// A float convolution with concrete shapes.
 #[derive(Clone, Debug)]
@@ -98,7 +100,8 @@ impl Jit {
     fn conv_kind(&self, spec: &ConvSpec<'_>, geometry: Geometry) -> Result<(Kind, usize), JitError> {
         let epilogue = spec.epilogue.clone();
         if let Source::Constant(weights) = &spec.weight
-            && geometry.outputs < FEW_OUTPUTS
+            && (geometry.outputs < FEW_OUTPUTS
+                || geometry.groups > 1 && geometry.outputs <= FEW_OUTPUTS_OF_SEVERAL)
         {
             let (compiler, weights) = (&self.compiler, Factors::Floats(weights));
             match DirectKernel::new(compiler, self.isa, geometry.clone(), 0.0, weights, epilogue.clone()) {
