@@ -23,7 +23,7 @@ PARTS = {
     "building tables": ("tables", "built"),
     "widening": ("widened",),
     "packing": ("packed", "masked"),
-    "epilogue": ("runs", "stored"),
+    "epilogue": ("runs", "stored", "regions"),
 }
 KINDS = ("avx512", "avx2")
 

@@ -234,6 +234,9 @@ impl Geometry {
         else {
             return Ok(None);
         };
+        // A window that stands in one place does not move: all of its taps are of one phase then.
+        let moves = pair(&window.strides, 1);
+        let moves = [0, 1].map(|axis| if to[axis] == 1 { 1 } else { moves[axis] });
         Ok(Some(Geometry {
             samples: input[0],
             groups,
@@ -242,7 +245,7 @@ impl Geometry {
             input: from,
             output: to,
             kernel: pair(&window.kernel, 1),
-            strides: pair(&window.strides, 1),
+            strides: moves,
             dilations: pair(&window.dilations, 1),
             pads: pair(&window.pads_begin, 0),
             input_strides,

@@ -40,20 +40,25 @@ pub struct Counts {
     pub packed: f64,
     /// Vectors of the input loaded by a mask.
     pub masked: f64,
+    /// Regions of a convolution group: what is done once for each.
+    pub regions: f64,
 }
 
 impl Counts {
     /// The names of the things.
-    pub const NAMES: [&'static str; 13] = [
+    pub const NAMES: [&'static str; 14] = [
         "tables", "built", "lookups", "added", "crossing", "reloads", "near", "far", "widened", "runs",
-        "stored", "packed", "masked",
+        "stored", "packed", "masked", "regions",
     ];
 
     /// The numbers, in the order of [`Self::NAMES`].
-    pub fn values(&self) -> [f64; 13] {
+    pub fn values(&self) -> [f64; 14] {
         let Counts { tables, built, lookups, added, crossing, reloads, near, far, .. } = *self;
-        let Counts { widened, runs, stored, packed, masked, .. } = *self;
-        [tables, built, lookups, added, crossing, reloads, near, far, widened, runs, stored, packed, masked]
+        let Counts { widened, runs, stored, packed, masked, regions, .. } = *self;
+        [
+            tables, built, lookups, added, crossing, reloads, near, far, widened, runs, stored, packed,
+            masked, regions,
+        ]
     }
 
     /// Cycles, if one of each thing takes what `costs` says.
@@ -78,6 +83,8 @@ pub(crate) fn costs(isa: Isa) -> Counts {
         stored: 1.2,
         packed: 1.7,
         masked: 3.5,
+        // Not fitted, but what depthwise layers of single positions take for each group.
+        regions: 250.0,
     };
     match isa {
         Isa::Portable => Counts {
@@ -205,6 +212,7 @@ impl<'a> Counter<'a> {
             stored: written,
             packed: images * downs * packed,
             masked,
+            regions: images * regions,
         }
     }
 

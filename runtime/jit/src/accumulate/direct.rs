@@ -242,10 +242,11 @@ impl<T: Number> DirectKernel<T> {
         for (column, heights) in self.strips.iter().flat_map(Strips::each) {
             let mut row = 0;
             for (height, function) in heights {
-                let tiles = (rows - row) / height;
-                if tiles == 0 {
-                    continue;
-                }
+                let tiles = match rows - row {
+                    left if left < *height => continue,
+                    left if left < 2 * height => 1,
+                    left => left / height,
+                };
                 let source = &packed[row * self.packing.planes.pitch + column..];
                 let to = to.wrapping_add((row * self.geometry.output[1] + column) * size);
                 // SAFETY: the function was emitted for exactly these types; `entry()` is its start. The planes of a group are in
@@ -316,12 +317,15 @@ impl<T: Number + 'static> Family for DirectKernel<T> {
         let packed: &mut [T] = bytemuck::cast_slice_mut(packed);
         packed.fill(T::zeroed());
         let (strides, outputs) = (self.geometry.output_strides, self.geometry.outputs);
-        let mut next = units.start;
+        let count = self.streams.len();
+        let (mut next, mut sample, mut first) = match count {
+            0 => return,
+            count => (units.start, units.start / count, units.start % count),
+        };
+        let mut group = first / outputs;
         while next < units.end {
             // The units of a group read the same planes.
-            let (sample, first) = (next / self.streams.len(), next % self.streams.len());
-            let group = first / outputs;
-            let last = units.end.min(sample * self.streams.len() + (group + 1) * outputs);
+            let last = units.end.min(next + (group + 1) * outputs - first);
             for band in &self.bands {
                 self.fill(sample, group, band, input, packed);
                 for output in first..first + (last - next) {
@@ -329,6 +333,10 @@ impl<T: Number + 'static> Family for DirectKernel<T> {
                     // SAFETY: the caller's promise: a channel of a sample belongs to one unit, and this is one.
                     unsafe { self.output(output, sample, origin, band.len(), packed, sums, io) };
                 }
+            }
+            (first, group) = (first + (last - next), group + 1);
+            if first == count {
+                (sample, first, group) = (sample + 1, 0, 0);
             }
             next = last;
         }

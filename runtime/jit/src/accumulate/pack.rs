@@ -221,9 +221,11 @@ impl<S: Number, T: Number> Packing<S, T> {
             }
             // Of all rows of the phase in this band, those that are in the input.
             let above = part * band[0];
-            let from = pad.saturating_sub(remainder).div_ceil(stride).saturating_sub(above);
+            // Planes may be so small that divisions are what takes the time.
+            let steps = |numbers: usize| if stride == 1 { numbers } else { numbers.div_ceil(stride) };
+            let from = steps(pad.saturating_sub(remainder)).saturating_sub(above);
             let from = from.clamp(rows.start, rows.end);
-            let end = (pad + geometry.input[0]).saturating_sub(remainder).div_ceil(stride);
+            let end = steps((pad + geometry.input[0]).saturating_sub(remainder));
             let end = end.saturating_sub(above).clamp(from, rows.end);
             let place = |row: usize| lead + (row - origin) * pitch + part * band[1] + first;
             for row in (rows.start..from).chain(end..rows.end) {
