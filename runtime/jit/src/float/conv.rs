@@ -1,4 +1,4 @@
-//! Float convolutions: im2col for a band of output rows, then one product of matrices; or, where a group has few outputs, as in depthwise
+//! Float convolutions: im2col for a band of output rows, which of pointwise ones are columns already, then one product of matrices; or, where a group has few outputs, as in depthwise
 //! layers, weighted sums of shifted rows, by the kernel of ternary layers that are alike (`accumulate::direct`).
 
 use super::Source;
@@ -117,7 +117,9 @@ impl Jit {
         let band = (BAND_ELEMENTS / row).clamp(1, geometry.output[0].max(1));
         let positions = band * geometry.output[1];
         let product = Product::new(&self.compiler, self.isa)?;
-        let scratch = lines::<f32>((geometry.depth() + geometry.outputs) * positions);
+        // A pointwise layer's input is unfolded as it is.
+        let unfolded = if geometry.is_pointwise() { 0 } else { geometry.depth() };
+        let scratch = lines::<f32>((unfolded + geometry.outputs) * positions);
         let scratch = scratch + product.scratch(geometry.depth());
         let finish = Finish::new(&self.compiler, self.isa, Element::F32, false, epilogue)?;
         let columns = Columns { weight: spec.weight.clone(), product, finish, geometry, band };
@@ -193,17 +195,21 @@ impl Columns {
             let (sample, group) = (part / g.groups, part % g.groups);
             let rows = band * self.band..((band + 1) * self.band).min(g.output[0]);
             let positions = rows.len() * g.output[1];
-            let (columns, sums) = scratch.split_at_mut(depth * positions);
-            self.unfold(io.f32(0), sample, group, rows.clone(), columns);
+            let pointwise = g.is_pointwise();
+            let (columns, sums) = scratch.split_at_mut(if pointwise { 0 } else { depth * positions });
+            let right = match pointwise {
+                true => {
+                    let first = part * g.channels * plane + rows.start * g.output[1];
+                    Matrix::new(&io.f32(0)[first..], depth, positions, plane)
+                }
+                false => {
+                    self.unfold(io.f32(0), sample, group, rows.clone(), columns);
+                    Matrix::new(columns, depth, positions, positions)
+                }
+            };
             let weights = &weights[group * g.outputs * depth..][..g.outputs * depth];
             let sums = &mut sums[..g.outputs * positions];
-            if g.outputs < FEW_OUTPUTS {
-                sum_rows(weights, columns, positions, sums);
-            } else {
-                let right = Matrix::new(columns, depth, positions, positions);
-                let weights = Matrix::new(weights, g.outputs, depth, depth);
-                self.product.multiply(weights, right, sums, products);
-            }
+            self.product.multiply(Matrix::new(weights, g.outputs, depth, depth), right, sums, products);
             let piece = Piece { from: 0, to: 0, count: positions as u32 };
             for (output, sums) in sums.chunks(positions.max(1)).enumerate() {
                 let channel = group * g.outputs + output;
@@ -221,17 +227,6 @@ impl Columns {
                 // SAFETY: the caller's promise: the rows of this band, in these channels, are this unit's.
                 unsafe { self.finish.channels(&sums, io) };
             }
-        }
-    }
-}
-
-/// `sums = weights · columns` for few rows of weights, a row of columns at a time.
-fn sum_rows(weights: &[f32], columns: &[f32], positions: usize, sums: &mut [f32]) {
-    let depth = columns.len().checked_div(positions).unwrap_or(0);
-    sums.fill(0.0);
-    for (sums, weights) in sums.chunks_mut(positions.max(1)).zip(weights.chunks(depth.max(1))) {
-        for (&weight, column) in weights.iter().zip(columns.chunks(positions.max(1))) {
-            sums.iter_mut().zip(column).for_each(|(sum, &x)| *sum += weight * x);
         }
     }
 }
@@ -260,6 +255,9 @@ impl Kernel for ConvKernel {
 
     fn describe(&self) -> String {
         match &self.kind {
+            Kind::Columns(Columns { geometry, band, .. }) if geometry.is_pointwise() => {
+                format!("float: pointwise, {band} rows a band")
+            }
             Kind::Columns(columns) => format!("float: im2col, {} rows a band", columns.band),
             Kind::Direct(direct) => format!("float: {}", direct.describe()),
         }
