@@ -52,12 +52,13 @@ from networks import REPOSITORY, Failed, build, call
 @dataclasses.dataclass(frozen=True)
 class Row:
     """A line of a table: its label; what `testsuite generate` calls the network, or its file, in testsuite/models or in
-    the zoo's models; and the sizes of its named dimensions."""
+    the zoo's models; the sizes of its named dimensions; and options of our compiler."""
 
     label: str
     name: str
     dims: tuple = ()
     zoo: bool = False
+    options: tuple = ()
 
 
 LAYERS = [
@@ -77,6 +78,13 @@ NETWORKS = [
     Row("LeNet-5, 28²", "lenet5_twn.onnx"),
     Row("LeNet-5, 28², batch 64", "lenet5_twn.onnx", ("N=64",)),
     Row("ResNet-50, thin, 224²", "resnet50_thin.onnx", zoo=True),
+    Row("MobileNet 0.25, 96²", "tiny_vww.onnx", zoo=True),
+    Row(
+        "EfficientNet-lite0, 224², depthwise, first and last float",
+        "efficientnet_lite0.onnx",
+        zoo=True,
+        options=tuple(f"--keep=kind:{kind}" for kind in ("depthwise", "first", "last")),
+    ),
 ]
 GROWTH = {
     "channels, 3x3 at 14²": [Row(f"{c}→{c}", f"conv3x3-{c}-{c}-14") for c in (64, 128, 256, 512, 1024)],
@@ -139,7 +147,8 @@ class Bench:
         }
         for name, options in OURS.items():
             compiled = self.scratch / f"{name.replace(' ', '-')}-{threads}.bin"
-            columns[name] = lambda compiled=compiled, options=options: Twnc(self.twnc, work, compiled, options)
+            words = [*options, *row.options]
+            columns[name] = lambda compiled=compiled, words=words: Twnc(self.twnc, work, compiled, words)
         return columns
 
     def measure(self, label, columns):

@@ -155,8 +155,13 @@ fn what_cranelift_is_given() {
         function("accumulate_scalars", &|jit| jit.compiler.function(&AccumulateScalars { element }));
         let finish = Some(Finishing { factor: true, bias: true, activation: Some(Unary::Relu) });
         let (pitches, steps) = ([16, 11], [11, 11]);
-        let shifted = Shifted { element, lanes, rows: 1, columns: 11, pitches, steps, finish };
+        let weighted = false;
+        let shifted = Shifted { element, lanes, rows: 1, columns: 11, pitches, steps, weighted, finish };
         function("shifted", &|jit| jit.compiler.function(&shifted));
+        if element == Element::F32 {
+            let weighted = Shifted { weighted: true, ..shifted };
+            function("weighted", &|jit| jit.compiler.function(&weighted));
+        }
         let spread = Spread { element, vector: 16, count: 11, stride: 2 };
         function("spread", &|jit| jit.compiler.function(&spread));
     }
