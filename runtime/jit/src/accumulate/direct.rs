@@ -24,6 +24,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::interpret::View;
 
+/// Outputs that are measured at a time, about: so many that what a call takes does not show, and all still in the first-level cache.
+const MEASURED: usize = 4096;
 /// Vectors of sums that a tile has, at most: enough to hide the latency of additions.
 const MOST_SUMS: usize = 16;
 
@@ -323,6 +325,8 @@ impl<T: Number + 'static> Family for DirectKernel<T> {
             count => (units.start, units.start / count, units.start % count),
         };
         let mut group = first / outputs;
+        // Outputs that are to be measured: many at a time, of a sample.
+        let mut written = Written { sample, places: 0..0 };
         while next < units.end {
             // The units of a group read the same planes.
             let last = units.end.min(next + (group + 1) * outputs - first);
@@ -332,6 +336,12 @@ impl<T: Number + 'static> Family for DirectKernel<T> {
                     let origin = sample * strides.sample + output * strides.channel + band.start * strides.y;
                     // SAFETY: the caller's promise: a channel of a sample belongs to one unit, and this is one.
                     unsafe { self.output(output, sample, origin, band.len(), packed, sums, io) };
+                    let places = origin..origin + band.len() * self.geometry.output[1];
+                    if !written.extend(sample, &places) {
+                        // SAFETY: as above.
+                        unsafe { self.measure(&written, io) };
+                        written = Written { sample, places };
+                    }
                 }
             }
             (first, group) = (first + (last - next), group + 1);
@@ -340,10 +350,41 @@ impl<T: Number + 'static> Family for DirectKernel<T> {
             }
             next = last;
         }
+        // SAFETY: as above.
+        unsafe { self.measure(&written, io) };
+    }
+}
+
+/// Outputs of a sample that have been written.
+struct Written {
+    sample: usize,
+    places: Range<usize>,
+}
+
+impl Written {
+    /// Adds outputs that are right behind these, if these are not many already; whether it has.
+    fn extend(&mut self, sample: usize, places: &Range<usize>) -> bool {
+        let adds = self.sample == sample && self.places.end == places.start && self.places.len() < MEASURED;
+        if adds {
+            self.places.end = places.end;
+        }
+        adds
     }
 }
 
 impl<T: Number> DirectKernel<T> {
+    /// Measures outputs, if that is asked for and nothing else does it.
+    ///
+    /// # Safety
+    /// Nobody else accesses them.
+    unsafe fn measure(&self, written: &Written, io: &Io<'_>) {
+        if let Some(measure) = self.measure.as_ref().filter(|_| !written.places.is_empty()) {
+            // SAFETY: the caller's promise.
+            let outputs = unsafe { io.output(written.places.clone()) };
+            io.raise(1, written.sample, measure.largest(outputs));
+        }
+    }
+
     /// Makes some rows of an output channel of a sample, from what [`Self::fill`] has packed.
     ///
     /// # Safety
@@ -365,12 +406,7 @@ impl<T: Number> DirectKernel<T> {
                 let numbers = epilogue.numbers(output, epilogue.sample_scale(sample, io));
                 let to = io.output_start(origin..origin + count);
                 // SAFETY: rows of a convolution's output lie one after the other, and so many are at `to`.
-                unsafe { self.sum(output, rows, packed, to.cast(), &numbers) };
-                if let Some(measure) = &self.measure {
-                    // SAFETY: the caller's promise.
-                    io.raise(1, sample, measure.largest(unsafe { io.output(origin..origin + count) }));
-                }
-                return;
+                return unsafe { self.sum(output, rows, packed, to.cast(), &numbers) };
             }
             Err(finish) => finish,
         };
