@@ -129,7 +129,7 @@ class Bench:
             return target
         source = self.options.zoo / "models" if row.zoo else REPOSITORY / "testsuite/models"
         if row.zoo and not (source / row.name).exists():
-            print(f"SKIPPED: {row.label}: no {source / row.name}; zoo.sh fetches it", file=sys.stderr)
+            print(f"SKIPPED: {row.label}: no {source / row.name}; docs/zoo.md says where it is from", file=sys.stderr)
             return None
         return pathlib.Path(shutil.copy(source / row.name, target))
 

@@ -40,7 +40,6 @@ impl Reads {
         match image {
             _ if !planes => Reads::Packed,
             _ if laid_out => Reads::LaidOut,
-            Image::Bands { bands: 1, .. } if masks && step <= 2 => Reads::Masked { step, parts: 1 },
             Image::Bands { bands, width, rows } if masks && step <= 2 => {
                 // Masks are kept for each region and each column of the window.
                 let columns = image.extent(geometry.output)[1];
@@ -48,85 +47,57 @@ impl Reads {
                 let apart = rows.saturating_mul(geometry.strides[0]).saturating_mul(geometry.input_strides.y);
                 let last = |column: usize| (column / width).min(bands - 1);
                 let two = |column| last(column + tile.pitch - 1) - last(column) < 2;
-                if few && apart <= FAR_APART && (0..columns).step_by(tile.width()).all(two) {
-                    Reads::Masked { step, parts: 2 }
-                } else {
-                    Reads::Packed
-                }
+                let near =
+                    bands == 1 || few && apart <= FAR_APART && (0..columns).step_by(tile.width()).all(two);
+                if few && near { Reads::Masked { step, parts: bands.min(2) } } else { Reads::Packed }
             }
             Image::Flat { .. } | Image::Bands { .. } => Reads::Packed,
         }
     }
 }
 
-/// Of bands side by side that are masked, the most columns of the image and of a window, and the most numbers between parts of a row.
+/// Of images that are masked, the most columns and the most columns of a window, and of bands the most numbers between parts of a row.
 const MASKED_COLUMNS: usize = 4096;
-const MASKED_TAPS: usize = 16;
+const MASKED_TAPS: usize = 32;
 const FAR_APART: usize = 1 << 28;
 
 /// Which columns of the padded image are elements of the input: -1 where they are, else 0.
 ///
-/// Of an image that is not cut into bands: for all columns one after the other, and behind them as many zeros as a row of a table reads, for
-/// rows that are padding. Of bands: for each region across, and each choice of parts of its rows that are not padding, a row of a table's
-/// masks for each of the window's columns ([`Plan::columns`]) and each part.
+/// For each region across, and each choice of parts of its rows that are not padding, they are a row of a table's masks for each part and each
+/// of the window's columns ([`Plan::columns`]).
 pub(crate) struct Masks {
     masks: Vec<i32>,
     parts: usize,
-    /// Where the zeros are, or those of a choice begin after those of another.
+    /// From those of a choice to those of the next.
     step: usize,
 }
 
 impl Masks {
     /// For all tables of a plan; nothing if it needs none.
     pub fn new(geometry: &Geometry, plan: &Plan) -> Masks {
-        match (plan.reads, plan.image) {
-            (Reads::Masked { step, .. }, Image::Bands { bands: 1, .. }) => {
-                Masks::of_rows(geometry, plan, step)
+        let (Reads::Masked { step, parts }, Image::Bands { bands, width, .. }) = (plan.reads, plan.image)
+        else {
+            return Masks { masks: vec![], parts: 0, step: 0 };
+        };
+        let (row, regions) = (plan.masks_of_a_row(step), plan.regions()[1]);
+        let inside = geometry.pads[1]..geometry.pads[1] + geometry.input[1];
+        let mut masks = Vec::with_capacity((regions << parts) * parts * plan.columns.len() * row);
+        for (region, chosen) in (0..regions).flat_map(|r| (0..1 << parts).map(move |bits| (r, bits))) {
+            let start = plan.start([0, region])[1];
+            let places = (0..parts).flat_map(|part| plan.columns.iter().map(move |c| (part, c)));
+            for ((part, column), i) in places.flat_map(|place| (0..row).map(move |i| (place, i))) {
+                let (at, part_of) = (start + i / step, start / width + part);
+                let column = (at % width) * step + i % step + column;
+                let is_there = chosen >> part & 1 == 1 && at / width == part_of && part_of < bands;
+                masks.push(if is_there && inside.contains(&column) { -1 } else { 0 });
             }
-            (Reads::Masked { step, parts }, Image::Bands { bands, width, .. }) => {
-                let (row, regions) = (plan.masks_of_a_row(step), plan.regions()[1]);
-                let mut masks = Vec::with_capacity((regions << parts) * parts * plan.columns.len() * row);
-                for (region, chosen) in (0..regions).flat_map(|r| (0..1 << parts).map(move |bits| (r, bits)))
-                {
-                    let start = plan.start([0, region])[1];
-                    let places = (0..parts).flat_map(|part| plan.columns.iter().map(move |c| (part, c)));
-                    for ((part, column), i) in places.flat_map(|place| (0..row).map(move |i| (place, i))) {
-                        let (at, part_of) = (start + i / step, start / width + part);
-                        let column = (at % width) * step + i % step + column;
-                        let inside = geometry.pads[1]..geometry.pads[1] + geometry.input[1];
-                        let is = chosen >> part & 1 == 1
-                            && at / width == part_of
-                            && part_of < bands
-                            && inside.contains(&column);
-                        masks.push(if is { -1 } else { 0 });
-                    }
-                }
-                Masks { masks, parts, step: parts * plan.columns.len() * row }
-            }
-            _ => Masks { masks: vec![], parts: 1, step: 0 },
         }
+        Masks { masks, parts, step: parts * plan.columns.len() * row }
     }
 
-    fn of_rows(geometry: &Geometry, plan: &Plan, step: usize) -> Masks {
-        let [_, across] = plan.start(plan.regions().map(|count| count - 1));
-        // The step's remainder is less than the step.
-        let row = (plan.shape.tile.pitch + plan.reach()[1] + 1) * step;
-        let zeros = across * step + row;
-        let mut masks = vec![0; zeros + row];
-        let first = geometry.pads[1].min(zeros);
-        let end = (geometry.pads[1] + geometry.input[1]).min(zeros);
-        masks[first..end].fill(-1);
-        Masks { masks, parts: 1, step: zeros }
-    }
-
-    /// Those of tables of a region across, which begin with a column of the plan's image, for rows of which the `chosen` parts are not padding.
-    pub fn row(&self, plan: &Plan, region: usize, column: usize, chosen: usize) -> *const i32 {
-        match (plan.reads, plan.image) {
-            (Reads::Masked { step, .. }, Image::Bands { bands: 1, .. }) => {
-                self.masks[if chosen == 0 { self.step } else { column * step }..].as_ptr()
-            }
-            _ => self.masks[((region << self.parts) + chosen) * self.step..].as_ptr(),
-        }
+    /// Those of tables of a region across, for rows of which the `chosen` parts (bits) are not padding.
+    pub fn row(&self, region: usize, chosen: usize) -> *const i32 {
+        self.masks[((region << self.parts) + chosen) * self.step..].as_ptr()
     }
 }
 
@@ -189,12 +160,10 @@ impl Plan {
         let [below, right] = self.phases[group.phase].remainder;
         let channels = geometry.groups * geometry.channels;
         let place = |&(channel, dx): &(usize, usize)| match self.reads {
-            Reads::Masked { step, parts } => {
+            Reads::Masked { step, .. } => {
                 let column = right + dx * step;
-                let masks = match parts {
-                    1 => column,
-                    _ => self.columns.partition_point(|&before| before < column) * self.masks_of_a_row(step),
-                };
+                let masks =
+                    self.columns.partition_point(|&before| before < column) * self.masks_of_a_row(step);
                 [channel * planes.plane + below * geometry.input_strides.y + column, masks]
             }
             _ => [(group.phase * channels + channel) * planes.plane + dx, 0],

@@ -227,7 +227,7 @@ impl<T: Number> TableKernel<T> {
             let ends = inside.iter().flat_map(|rows| [rows.start, rows.end]).filter(|&end| end > first);
             let end = ends.min().unwrap_or(rows).min(rows);
             let source = planes.as_ptr().wrapping_add(source + first * pitch).wrapping_sub(pads);
-            build(first, end - first, source, self.masks.row(&self.plan, across, start[1], chosen));
+            build(first, end - first, source, self.masks.row(across, chosen));
             first = end;
         }
     }
