@@ -15,7 +15,8 @@ use crate::solution::{Solution, bias_tensor};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use twnc_ir::{Binary, Dim, Graph, GraphBuilder, Layer, NodeId, Op, Tensor, TensorType, Use, ValueId};
 
-/// See the module.
+/// See the module. Copies share the values that they have in common.
+#[derive(Clone)]
 pub(crate) struct Activations<'a> {
     graph: &'a Graph,
     order: &'a [NodeId],

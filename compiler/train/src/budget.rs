@@ -162,6 +162,7 @@ impl Task<'_> {
         let of_batch = judged.first().and_then(|batch| batch.first()?.shape().first().copied()).unwrap_or(1);
         let judged = &judged[..judged.len().min(SAMPLES.div_ceil(of_batch.max(1)))];
         let mut float = self.setting.activations(judged).map_err(fail)?;
+        let mut before = float.clone();
         let values: Vec<ValueId> = heads.iter().map(|head| head.value).collect();
         float.compute(&values).map_err(fail)?;
         let mut work = self.setting.work().map_err(fail)?;
@@ -179,16 +180,18 @@ impl Task<'_> {
             // Refuses a weight that is not finite.
             self.rounding.round(graph, layer, weight)?;
             let target = Target::of(graph, layer, |_| false);
-            let mut fit = work.sums(graph, layer, &target, self.form.freedom(graph, layer)).map_err(fail)?;
+            let fit = work.sums(graph, layer, &target, self.form.freedom(graph, layer)).map_err(fail)?;
+            before.compute(&graph.node(layer.node).operands[..1]).map_err(fail)?;
+            before.release(&[]);
             let mut found = vec![];
             for &form in &forms {
                 let Some(freedom) = form.freedom(graph, layer) else { continue };
                 if matches!(form, Form::Scaled(Scale::Group(_))) && freedom.parts == 1 && form != self.form {
                     continue;
                 }
-                work.aim(&mut fit, None).map_err(fail)?;
-                let solution = work.solve(&mut fit, Some(freedom)).map_err(fail)?;
-                let error = self.error(judged, &float, &heads, layer, &solution).map_err(fail)?;
+                // What it costs shows before it is fitted to what is clipped behind it, which takes most of the time.
+                let solution = fit.solution(Some(freedom), None);
+                let error = self.error(&before, &float, &heads, layer, &solution).map_err(fail)?;
                 if form == self.form {
                     usual.push(solution.clone());
                 }
@@ -212,23 +215,23 @@ impl Task<'_> {
         ports.map(|port| Head::of(graph, port.value)).collect()
     }
 
-    /// The relative squared error of the heads, mean over them, where one layer alone is replaced.
+    /// The relative squared error of the heads, mean over them, where one layer alone is replaced; `before` has what it reads.
     fn error(
         &self,
-        batches: &[Vec<twnc_ir::Tensor>],
+        before: &Activations<'_>,
         float: &Activations<'_>,
         heads: &[Head],
         layer: &Layer,
         solution: &Solution,
     ) -> Result<f64, RepairError> {
         let values: Vec<ValueId> = heads.iter().map(|head| head.value).collect();
-        let mut other = self.setting.activations(batches)?;
+        let mut other = before.clone();
         other.substitute(layer, solution.clone());
         other.compute(&values)?;
         let mut sum = 0.0;
         for head in heads {
             let (mut noise, mut signal) = (0.0, 0.0);
-            for batch in 0..batches.len() {
+            for batch in 0..float.batches() {
                 let (a, b) = (float.of(head.value, batch)?, other.of(head.value, batch)?);
                 // What is added to all logits of a sample changes nothing.
                 let width = match head.is_logits {

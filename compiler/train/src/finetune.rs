@@ -4,27 +4,28 @@
 //! backward go by `αT + bias`; the gradient by T is that by what it is rounded from, straight through. A batch norm behind needs no training of its own: where a channel has its
 //! scale and bias, it has all that a batch norm would add. Adam, with a rate that falls along a cosine.
 //!
-//! Outputs behind a softmax are compared by the divergence of their logits, others by squared error. Samples that are held out decide: the
-//! state that was best on them stays, which may be that in the beginning.
+//! Outputs behind a softmax are compared by the divergence of their logits, others by squared error. In the first half of the steps what layers read is compared too: with few
+//! samples it says more than the outputs do. Samples that are held out decide: the last state stays if it is better on them than the beginning, else the best that was seen.
 
-use crate::RepairError;
+mod team;
+
 use crate::augment::Augment;
-use crate::gradient::bind::{self, Bound};
-use crate::gradient::{GradientError, Mode, Network};
-use crate::loss::{Head, Loss, deviation};
+use crate::gradient::GradientError;
 use crate::optimiser::{Optimiser, Rule, Schedule};
 use crate::random::Random;
-use crate::samples::{Samples, gather};
+use crate::samples::Samples;
 use crate::solution::{Solution, bias_tensor};
 use crate::trained::Trained;
-use twnc_ir::{Binary, ElementType, Graph, Layer, Op, Rewriter, Tensor, ValueId};
+use crate::{RepairError, parallel};
+use team::Team;
+use twnc_ir::{Binary, Graph, Layer, Op, Rewriter, Tensor, ValueId};
 
-/// Samples of a step; where the network takes fewer at a time, gradients are added up.
-const BATCH: usize = 64;
 /// The rate of Adam, in the units of what is trained.
-const RATE: f32 = 1e-2;
-/// At which logits are compared.
-const TEMPERATURE: f32 = 2.0;
+const RATE: f32 = 5e-3;
+/// In the first steps, this share of all, the rate rises to that: Adam's are as large as its rate, whichever way they go.
+const RISE: f32 = 0.05;
+/// At this share of all steps features count no more.
+const FEATURES: f32 = 0.5;
 /// How often the samples that are held out are looked at.
 const LOOKS: usize = 20;
 /// Multiplications of a fine-tuning whose steps nobody has said, about: a minute or two on two cores.
@@ -57,17 +58,11 @@ pub struct Tuning {
     pub augment: Augment,
 }
 
-/// Two networks side by side.
-struct Pair {
-    student: Network,
-    teacher: Network,
-    losses: Vec<Loss>,
-    batch: usize,
-}
-
 /// What is trained, and on what.
 pub(crate) struct Task<'a> {
     pub graph: &'a Graph,
+    /// Of each layer, the mean of what each weight multiplies, of each group.
+    pub means: Vec<&'a [Vec<f32>]>,
     pub samples: &'a Samples,
     /// How many samples are for fitting; those behind are held out.
     pub fitted: usize,
@@ -84,6 +79,8 @@ struct Student {
     graph: Graph,
     weights: Vec<ValueId>,
     biases: Vec<Option<ValueId>>,
+    /// What layers read, in both graphs.
+    features: Vec<ValueId>,
 }
 
 impl Task<'_> {
@@ -93,31 +90,28 @@ impl Task<'_> {
         solved: &mut [(Layer, Solution)],
         progress: &dyn Fn(usize, usize),
     ) -> Result<Tuning, RepairError> {
-        let mut trained: Vec<Trained> =
-            solved.iter().map(|(layer, solution)| Trained::new(self.graph, layer, solution)).collect();
+        let layers = solved.iter().zip(&self.means);
+        let mut trained: Vec<Trained> = layers
+            .map(|((layer, solution), means)| Trained::new(self.graph, layer, solution, means))
+            .collect();
         let student = self.student(solved).map_err(RepairError::Gradient)?;
-        let mut pair = self.pair(&student)?;
+        let team = Team::new(self, &student, parallel::threads())?;
         let augment = self.augment.unwrap_or_else(|| {
             let of = |port: &twnc_ir::Port| Augment::of_shape(&self.samples.shape(&port.name));
             self.graph.inputs().iter().map(of).find(|a| *a != Augment::default()).unwrap_or_default()
         });
-        let rounds = BATCH.div_ceil(pair.batch);
         let steps = match self.steps {
             FineTune::None => 0,
             FineTune::Steps(steps) => steps,
-            FineTune::Auto => {
-                let products = (3.0 * pair.student.products() + pair.teacher.products()) * rounds as f64;
-                ((PRODUCTS / products.max(1.0)) as usize).clamp(STEPS[0], STEPS[1])
-            }
+            FineTune::Auto => ((PRODUCTS / team.products().max(1.0)) as usize).clamp(STEPS[0], STEPS[1]),
         };
-        self.units(&mut pair)?;
         let mut optimiser = Optimiser::new(Rule::Adam, trained.iter().flat_map(Trained::sizes));
         // Of samples of which none is held out, the fit decides.
         let judged =
             if self.held_out > 0 { self.fitted..self.fitted + self.held_out } else { 0..self.fitted };
         let judged: Vec<usize> = judged.collect();
-        let answers = self.answers(&mut pair, &judged)?;
-        let before = self.judge(&mut pair, &trained, &judged, &answers)?;
+        let answers = team.answers(self, &judged)?;
+        let before = team.judge(self, &trained, &judged, &answers)?;
         if !before.is_finite() {
             return Err(RepairError::NotFinite(self.graph.name().to_owned()));
         }
@@ -126,7 +120,7 @@ impl Task<'_> {
         for step in 0..steps {
             progress(step, steps);
             let mut chosen = vec![];
-            while chosen.len() < rounds * pair.batch {
+            while chosen.len() < team.step() {
                 if next == order.len() {
                     order = Random::of(self.seed, &[0, epoch]).permutation(self.fitted);
                     (next, epoch) = (0, epoch + 1);
@@ -137,37 +131,24 @@ impl Task<'_> {
             // All of a step together, so that images meet others however few run at a time.
             let changed = |tensor: &Tensor| augment.apply(tensor, self.seed, |i| [1 + step as u64, i as u64]);
             let inputs: Vec<Tensor> = self.samples.chosen(self.graph, &chosen).iter().map(changed).collect();
-            let mut sums: Vec<[Vec<f32>; 2]> = vec![];
-            for round in 0..rounds {
-                let of_round: Vec<usize> = (round * pair.batch..(round + 1) * pair.batch).collect();
-                let inputs: Vec<Tensor> = inputs.iter().map(|tensor| gather(tensor, &of_round)).collect();
-                self.write(&mut pair, &trained);
-                pair.learn(&inputs)?;
-                for (i, t) in trained.iter().enumerate() {
-                    let by_bias = if t.has_bias() { pair.student.gradient(student.bias(i)) } else { &[][..] };
-                    let found = [pair.student.gradient(i), by_bias];
-                    match sums.get_mut(i) {
-                        Some(sums) => {
-                            sums.iter_mut().zip(found).for_each(|(sum, g)| crate::gradient::add(sum, g));
-                        }
-                        None => sums.push(found.map(<[f32]>::to_vec)),
-                    }
-                }
-            }
-            let rate = RATE * Schedule::Cosine.factor(step as u64, steps as u64);
+            let share = (step + 1) as f32 / steps as f32;
+            let gradients = team.learn(&trained, &inputs, (1.0 - share / FEATURES).max(0.0))?;
+            let rate = RATE * (share / RISE).min(1.0) * Schedule::Cosine.factor(step as u64, steps as u64);
             optimiser.begin();
             let mut group = 0;
-            for (t, sums) in trained.iter_mut().zip(&sums) {
-                t.step(sums, &mut optimiser, &mut group, rate);
+            for (i, t) in trained.iter_mut().enumerate() {
+                let by_bias = if t.has_bias() { &gradients[student.bias(i)][..] } else { &[] };
+                t.step([&gradients[i], by_bias], &mut optimiser, &mut group, rate);
             }
             if (step + 1) % (steps / LOOKS).max(1) == 0 || step + 1 == steps {
-                let loss = self.judge(&mut pair, &trained, &judged, &answers)?;
+                let loss = team.judge(self, &trained, &judged, &answers)?;
                 if !loss.is_finite() {
                     // It has run away; what was best stays.
                     tuning.steps = step + 1;
                     break;
                 }
-                if loss < tuning.loss[1] {
+                // The samples held out are few, and say less of two states than the rate's fall does.
+                if loss < tuning.loss[1] || step + 1 == steps && loss < before {
                     (tuning.best, tuning.loss[1]) = (step + 1, loss);
                     solved.iter_mut().zip(&trained).for_each(|((_, solution), t)| *solution = t.solution());
                 }
@@ -198,155 +179,29 @@ impl Task<'_> {
             rewriter.replace(layer.result, value, "it is trained").map_err(fail)?;
         }
         drop(rewriter.finish());
-        Ok(Student { graph, weights, biases })
-    }
-
-    /// Both networks, for as many samples at a time as a step has and memory holds.
-    fn pair(&self, student: &Student) -> Result<Pair, RepairError> {
-        let is_float = |graph: &Graph, value: ValueId| graph.ty(value).element == ElementType::F32;
-        let heads = |graph: &Graph| -> Vec<Head> {
-            let ports = graph.outputs().iter().filter(|port| is_float(graph, port.value));
-            ports.map(|port| Head::of(graph, port.value)).collect()
-        };
-        let (own, asked) = (heads(&student.graph), heads(self.graph));
-        let fixed =
-            self.graph.inputs().first().and_then(|port| self.graph.ty(port.value).shape.first()?.as_size());
-        let mut batch = fixed.unwrap_or(BATCH.min(self.fitted)).max(1);
-        loop {
-            let shapes: Vec<Vec<usize>> = self
-                .graph
-                .inputs()
-                .iter()
-                .map(|port| {
-                    let mut shape = self.samples.shape(&port.name);
-                    if let Some(first) = shape.first_mut() {
-                        *first = batch;
-                    }
-                    shape
-                })
-                .collect();
-            let sizes = bind::sizes(self.graph, &shapes).map_err(RepairError::Samples)?;
-            let build = |graph: &Graph, parameters: &[ValueId], heads: &[Head]| {
-                let Bound { graph, values } = bind::bind(graph, &sizes)?;
-                let parameters: Vec<ValueId> = parameters.iter().map(|value| values[value]).collect();
-                let outputs: Vec<ValueId> = heads.iter().map(|head| values[&head.value]).collect();
-                Network::new(&graph, &parameters, &outputs, self.memory / 2)
-            };
-            let parameters: Vec<ValueId> =
-                student.weights.iter().copied().chain(student.biases.iter().copied().flatten()).collect();
-            let built = build(&student.graph, &parameters, &own)
-                .and_then(|s| Ok((s, build(self.graph, &[], &asked)?)));
-            match built {
-                Ok((student, teacher)) => {
-                    let loss = |head: &Head| match head.is_logits {
-                        true => Loss::Divergence { temperature: TEMPERATURE },
-                        false => Loss::SquaredError { unit: 1.0 },
-                    };
-                    return Ok(Pair { student, teacher, losses: asked.iter().map(loss).collect(), batch });
-                }
-                Err(GradientError::Memory { .. }) if fixed.is_none() && batch > 1 => batch /= 2,
-                Err(error) => return Err(RepairError::Gradient(error)),
+        let is_input = |value: &ValueId| self.graph.inputs().iter().any(|port| port.value == *value);
+        let mut features: Vec<ValueId> = vec![];
+        for (layer, _) in solved {
+            let value = self.graph.node(layer.node).operands[0];
+            if !features.contains(&value)
+                && !is_input(&value)
+                && solved.iter().all(|(l, _)| l.result != value)
+            {
+                features.push(value);
             }
         }
-    }
-
-    /// In which units squared errors are: how far the float network's outputs are from their mean.
-    fn units(&self, pair: &mut Pair) -> Result<(), RepairError> {
-        let count = self.fitted.min(4 * BATCH);
-        let outputs = self.answers(pair, &(0..count).collect::<Vec<_>>())?;
-        for (loss, rows) in pair.losses.iter_mut().zip(outputs) {
-            if let Loss::SquaredError { unit } = loss {
-                *unit = deviation(&rows, count);
-            }
-        }
-        Ok(())
-    }
-
-    /// The float network's outputs for some samples.
-    fn answers(&self, pair: &mut Pair, samples: &[usize]) -> Result<Vec<Vec<f32>>, RepairError> {
-        let mut outputs = vec![vec![]; pair.losses.len()];
-        for (chosen, count) in batches(samples, pair.batch) {
-            let inputs = self.samples.chosen(self.graph, &chosen);
-            pair.teacher.forward(&inputs, Mode::Inference).map_err(RepairError::Gradient)?;
-            for (i, output) in outputs.iter_mut().enumerate() {
-                let rows = pair.teacher.output(i);
-                output.extend_from_slice(&rows[..rows.len() / pair.batch * count]);
-            }
-        }
-        Ok(outputs)
-    }
-
-    /// The loss on samples to which the float network's answers are known.
-    fn judge(
-        &self,
-        pair: &mut Pair,
-        trained: &[Trained],
-        samples: &[usize],
-        answers: &[Vec<f32>],
-    ) -> Result<f64, RepairError> {
-        self.write(pair, trained);
-        let (mut loss, mut done) = (0.0, 0);
-        for (chosen, count) in batches(samples, pair.batch) {
-            let inputs = self.samples.chosen(self.graph, &chosen);
-            pair.student.forward(&inputs, Mode::Inference).map_err(RepairError::Gradient)?;
-            for (i, answers) in answers.iter().enumerate() {
-                let rows = pair.student.output(i);
-                let size = rows.len() / pair.batch;
-                let (rows, answers) = (&rows[..size * count], &answers[size * done..size * (done + count)]);
-                let width = pair.student.output_shape(i).last().copied().unwrap_or(1).max(1);
-                let mut seed = vec![0.0; rows.len()];
-                loss += pair.losses[i].of(rows, answers, width, 1.0 / samples.len() as f32, &mut seed);
-            }
-            done += count;
-        }
-        Ok(loss)
-    }
-
-    fn write(&self, pair: &mut Pair, trained: &[Trained]) {
-        let mut bias = trained.len();
-        for (i, t) in trained.iter().enumerate() {
-            t.weight(pair.student.parameter_mut(i));
-            if t.has_bias() {
-                t.bias(pair.student.parameter_mut(bias));
-                bias += 1;
-            }
-        }
+        Ok(Student { graph, weights, biases, features })
     }
 }
 
 impl Student {
+    /// What is trained of it: weights, and biases behind them.
+    fn parameters(&self) -> Vec<ValueId> {
+        self.weights.iter().copied().chain(self.biases.iter().copied().flatten()).collect()
+    }
+
     /// The number of a layer's bias among the parameters.
     fn bias(&self, layer: usize) -> usize {
         self.weights.len() + self.biases[..layer].iter().flatten().count()
     }
-}
-
-impl Pair {
-    /// Runs both, and takes the gradients.
-    fn learn(&mut self, inputs: &[Tensor]) -> Result<(), RepairError> {
-        self.teacher.forward(inputs, Mode::Inference).map_err(RepairError::Gradient)?;
-        self.student.forward(inputs, Mode::Inference).map_err(RepairError::Gradient)?;
-        let seeds: Vec<Vec<f32>> = self
-            .losses
-            .iter()
-            .enumerate()
-            .map(|(i, loss)| {
-                let (rows, answers) = (self.student.output(i), self.teacher.output(i));
-                let width = self.student.output_shape(i).last().copied().unwrap_or(1).max(1);
-                let mut seed = vec![0.0; rows.len()];
-                loss.of(rows, answers, width, 1.0 / self.batch as f32, &mut seed);
-                seed
-            })
-            .collect();
-        self.student.backward(&seeds);
-        Ok(())
-    }
-}
-
-/// Samples in batches, the last one filled up with those from the beginning; and how many of each count.
-fn batches(samples: &[usize], batch: usize) -> impl Iterator<Item = (Vec<usize>, usize)> {
-    samples.chunks(batch).map(move |chosen| {
-        let filled = chosen.iter().chain(samples.iter().cycle()).take(batch).copied().collect();
-        (filled, chosen.len())
-    })
 }

@@ -189,8 +189,14 @@ impl Fit<'_> {
         Solution { planes: vec![], float: Some(self.weights.clone()), bias: None }
     }
 
+    /// The mean of what each weight multiplies, of each group.
+    pub fn means(&self) -> Vec<Vec<f32>> {
+        let of = |sums: &Moments| sums.x.iter().map(|x| (x / sums.rows.max(1.0)) as f32).collect();
+        self.sums.iter().map(of).collect()
+    }
+
     /// What is best for the sums, sought from the start or from what the layer is now.
-    fn solution(&self, freedom: Option<Freedom>, now: Option<&Solution>) -> Solution {
+    pub fn solution(&self, freedom: Option<Freedom>, now: Option<&Solution>) -> Solution {
         let outputs = self.rows.group_channels();
         let part = |i: usize| i * outputs..(i + 1) * outputs;
         let Some(freedom) = freedom else {

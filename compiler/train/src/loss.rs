@@ -51,6 +51,22 @@ impl Loss {
             Loss::SquaredError { unit } => squared_error(values, targets, factor / unit, seed),
         }
     }
+
+    /// By what states of a training are compared: squared errors of the outputs, which behind a softmax are probabilities. So one sample of
+    /// which a network is sure, and wrong, counts no more than it does for who uses the outputs.
+    pub fn error(self, values: &[f32], targets: &[f32], width: usize) -> f64 {
+        match self {
+            Loss::Divergence { .. } => {
+                let rows = values.chunks(width).zip(targets.chunks(width));
+                let squares = rows.map(|(row, target)| {
+                    let ((p, _), (q, _)) = (softmax(row, 1.0), softmax(target, 1.0));
+                    p.iter().zip(q).map(|(p, q)| (p - q).powi(2)).sum::<f64>()
+                });
+                squares.sum()
+            }
+            Loss::SquaredError { unit } => squared_error(values, targets, 1.0 / unit, &mut []),
+        }
+    }
 }
 
 /// The loss of rows of logits with their classes; adds `factor` times its derivative to `seed`.
@@ -90,8 +106,10 @@ pub fn divergence(
 /// The squared error; adds its derivative, times `factor`, to `seed`.
 pub fn squared_error(values: &[f32], targets: &[f32], factor: f32, seed: &mut [f32]) -> f64 {
     let mut loss = 0.0;
-    for ((&z, &t), seed) in values.iter().zip(targets).zip(seed) {
+    for (&z, &t) in values.iter().zip(targets) {
         loss += f64::from(z - t).powi(2);
+    }
+    for ((&z, &t), seed) in values.iter().zip(targets).zip(seed) {
         *seed += 2.0 * factor * (z - t);
     }
     loss * f64::from(factor)

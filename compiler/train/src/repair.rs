@@ -87,6 +87,8 @@ pub(crate) struct Fitted {
     /// Its weight rounded alone; of one that stays float, nothing.
     pub rounded: Option<Solution>,
     pub solution: Solution,
+    /// The mean of what each weight multiplies, of each group.
+    pub means: Vec<Vec<f32>>,
     /// Relative squared errors of what comes of its result: rounded, and solved.
     pub errors: [f64; 2],
 }
@@ -179,7 +181,7 @@ impl Repair {
         }
         let mut solved: Vec<(Layer, Solution)> =
             fitted.iter().map(|fit| (fit.layer.clone(), fit.solution.clone())).collect();
-        let tuning = self.tune(graph, &batches, &mut solved, cx).map_err(refuse)?;
+        let tuning = self.tune(graph, &batches, &fitted, &mut solved, cx).map_err(refuse)?;
         let rounded = fitted.iter().filter_map(|fit| Some((&fit.layer, fit.rounded.as_ref()?))).collect();
         let repaired = solved.iter().map(|(layer, solution)| (layer, solution)).collect();
         let labels = self.budget.as_ref().and_then(|(limits, _)| limits.labels.as_deref());
@@ -219,6 +221,7 @@ impl Repair {
         &self,
         graph: &Graph,
         batches: &Batches,
+        fits: &[Fitted],
         solved: &mut [(Layer, Solution)],
         cx: &mut PassContext<'_>,
     ) -> Result<Option<Tuning>, RepairError> {
@@ -227,7 +230,9 @@ impl Repair {
             return Ok(None);
         }
         let (fitted, held_out) = (batches.fitted_samples, batches.held_out_samples);
-        let task = Task { graph, samples: &self.samples, fitted, held_out, memory, seed, steps, augment };
+        let means = fits.iter().map(|fit| fit.means.as_slice()).collect();
+        let task =
+            Task { graph, means, samples: &self.samples, fitted, held_out, memory, seed, steps, augment };
         let progress = |done, all| {
             if let Some(progress) = &self.progress {
                 progress(Stage::Tuning, done, all);
@@ -289,9 +294,10 @@ impl<'a> Setting<'a> {
             let solution = work.solve(&mut fit, freedom).map_err(fail)?;
             let own = fit.own();
             let errors = work.errors(&fit, &[rounded.as_ref().unwrap_or(&own), &solution]).map_err(fail)?;
+            let means = fit.means();
             drop(fit);
             work.ternary.substitute(&layer, solution.clone());
-            fitted.push(Fitted { layer, form, rounded, solution, errors: [errors[0], errors[1]] });
+            fitted.push(Fitted { layer, form, rounded, solution, means, errors: [errors[0], errors[1]] });
             work.release();
         }
         progress(Stage::Fitting, count, count);

@@ -1,7 +1,8 @@
 //! A layer in training: what of it is trained, in which units, and what it is made of now.
 //!
 //! Of a ternary plane, latents u of which T is `clamp(round(u), -1, 1)`, and the logarithms of its scales; of a weight that stays float, the
-//! weight; and the bias. Everything is in units in which one rate of Adam fits all: of α, of its logarithm, of the biases' root mean
+//! weight; and the bias. The bias is that of inputs less their means: else each trit that changes would move the mean of what comes out, by as much as inputs
+//! are above 0, and the bias would have to follow. Everything is in units in which one rate of Adam fits all: of α, of its logarithm, of the biases' root mean
 //! square, of a tenth of a row's.
 
 use crate::optimiser::Optimiser;
@@ -21,9 +22,12 @@ pub(crate) struct Trained {
     planes: Vec<TrainedPlane>,
     /// Where it stays float, the weight and its units, as the layer's lies.
     float: Option<[Vec<f32>; 2]>,
-    /// In units of `spread`.
+    /// What comes out where inputs are their means, in units of `spread`; empty where there is no bias.
     bias: Vec<f32>,
     spread: f32,
+    /// The mean of what each weight multiplies, and which channel it is of, as the layer's weight lies.
+    means: Vec<f32>,
+    channel_of: Vec<u32>,
 }
 
 /// A plane in training.
@@ -74,11 +78,15 @@ impl TrainedPlane {
 }
 
 impl Trained {
-    /// From what a layer of the graph has become.
-    pub fn new(graph: &Graph, layer: &Layer, solution: &Solution) -> Trained {
+    /// From what a layer of the graph has become, and the mean of what each weight multiplies, of each group.
+    pub fn new(graph: &Graph, layer: &Layer, solution: &Solution, means: &[Vec<f32>]) -> Trained {
         let mut rest = layer.float(graph).unwrap_or_default().to_vec();
         let planes: Vec<TrainedPlane> =
             solution.planes.iter().map(|plane| TrainedPlane::new(layer, plane, &mut rest)).collect();
+        let of_group = (layer.channels / means.len().max(1)).max(1);
+        let rows = (0..layer.channels).map(|channel| means[channel / of_group].clone());
+        let means = layer.of_rows(&rows.collect::<Vec<_>>());
+        let channel_of = (0..means.len()).map(|i| layer.channel_of(i) as u32).collect();
         let bias = solution.bias.clone().unwrap_or_default();
         let float = solution.float.as_ref().map(|rows| {
             let unit =
@@ -86,9 +94,25 @@ impl Trained {
             [layer.of_rows(rows), layer.of_rows(&rows.iter().map(unit).collect::<Vec<_>>())]
         });
         let scale = solution.planes.iter().flat_map(|plane| &plane.scales).copied().fold(0.0, f32::max);
-        let spread = Some(root_mean_square(&bias)).filter(|s| *s > 0.0).unwrap_or(scale.max(1e-6));
-        let bias = bias.into_iter().map(|b| b / spread).collect();
-        Trained { layer: layer.clone(), planes, float, bias, spread }
+        let mut trained =
+            Trained { layer: layer.clone(), planes, float, bias, spread: 1.0, means, channel_of };
+        if trained.has_bias() {
+            let offsets = trained.offsets(&trained.weight());
+            trained.bias.iter_mut().zip(offsets).for_each(|(b, offset)| *b += offset);
+            let spread = root_mean_square(&trained.bias);
+            trained.spread = if spread > 0.0 { spread } else { scale.max(1e-6) };
+            trained.bias.iter_mut().for_each(|b| *b /= trained.spread);
+        }
+        trained
+    }
+
+    /// What a weight makes of the means of inputs, by output channel.
+    fn offsets(&self, weight: &[f32]) -> Vec<f32> {
+        let mut offsets = vec![0.0f64; self.layer.channels];
+        for ((&w, &mean), &channel) in weight.iter().zip(&self.means).zip(&self.channel_of) {
+            offsets[channel as usize] += f64::from(w * mean);
+        }
+        offsets.into_iter().map(|offset| offset as f32).collect()
     }
 
     /// The sizes of what is trained, in the order in which [`step`](Trained::step) goes through it.
@@ -100,17 +124,23 @@ impl Trained {
     /// Moves along the gradients by the weight and the bias; `group` counts what is trained.
     pub fn step(
         &mut self,
-        [by_weight, by_bias]: &[Vec<f32>; 2],
+        [by_weight, by_bias]: [&[f32]; 2],
         optimiser: &mut Optimiser,
         group: &mut usize,
         rate: f32,
     ) {
+        let mut by_weight = by_weight.to_vec();
+        if self.has_bias() {
+            for ((d, &mean), &channel) in by_weight.iter_mut().zip(&self.means).zip(&self.channel_of) {
+                *d -= by_bias[channel as usize] * mean;
+            }
+        }
         let mut update = |values: &mut [f32], gradients: &[f32]| {
             optimiser.update(*group, values, gradients, rate, 0.0);
             *group += 1;
         };
         for plane in &mut self.planes {
-            let [latents, logarithms] = plane.gradients(by_weight);
+            let [latents, logarithms] = plane.gradients(&by_weight);
             update(&mut plane.latents, &latents);
             update(&mut plane.logarithms, &logarithms);
             plane.latents.iter_mut().for_each(|u| *u = u.clamp(-LIMIT, LIMIT));
@@ -125,28 +155,39 @@ impl Trained {
         update(&mut self.bias, &bias);
     }
 
-    /// Writes the weight: the sum of the planes' `αT`, or what stays float.
-    pub fn weight(&self, into: &mut [f32]) {
-        into.fill(0.0);
-        if let Some([weight, _]) = &self.float {
-            into.copy_from_slice(weight);
-        }
+    /// The weight and the bias; this one empty where there is none.
+    pub fn now(&self) -> [Vec<f32>; 2] {
+        let weight = self.weight();
+        let bias = match self.has_bias() {
+            true => self
+                .bias
+                .iter()
+                .zip(self.offsets(&weight))
+                .map(|(b, offset)| b * self.spread - offset)
+                .collect(),
+            false => vec![],
+        };
+        [weight, bias]
+    }
+
+    /// The weight: the sum of the planes' `αT`, or what stays float.
+    fn weight(&self) -> Vec<f32> {
+        let mut sum = match &self.float {
+            Some([weight, _]) => weight.clone(),
+            None => vec![0.0; self.means.len()],
+        };
         for plane in &self.planes {
             let scales = plane.scales();
-            for ((w, &u), &scale) in into.iter_mut().zip(&plane.latents).zip(&plane.scale_of) {
+            for ((w, &u), &scale) in sum.iter_mut().zip(&plane.latents).zip(&plane.scale_of) {
                 *w += scales[scale as usize] * trit(u);
             }
         }
+        sum
     }
 
     /// Whether there is a bias.
     pub fn has_bias(&self) -> bool {
         !self.bias.is_empty()
-    }
-
-    /// Writes the bias.
-    pub fn bias(&self, into: &mut [f32]) {
-        into.iter_mut().zip(&self.bias).for_each(|(b, &own)| *b = own * self.spread);
     }
 
     /// What the layer is now.
@@ -155,7 +196,7 @@ impl Trained {
             let trits: Vec<i8> = plane.latents.iter().map(|&u| trit(u) as i8).collect();
             Plane { rows: self.layer.rows(&trits), scales: plane.scales(), parts: plane.parts }
         };
-        let bias: Vec<f32> = self.bias.iter().map(|b| b * self.spread).collect();
+        let [_, bias] = self.now();
         Solution {
             planes: self.planes.iter().map(plane).collect(),
             float: self.float.as_ref().map(|[weight, _]| self.layer.rows(weight)),
@@ -171,4 +212,50 @@ fn root_mean_square(numbers: &[f32]) -> f32 {
 
 fn trit(u: f32) -> f32 {
     u.round_ties_even().clamp(-1.0, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::optimiser::Rule;
+    use twnc_ir::{GraphBuilder, Op, Tensor, TensorType};
+
+    /// What only moves the result at the mean of the inputs is learnt by the bias alone; and what nothing was learnt of is as it was.
+    #[test]
+    fn trits_and_scales_are_learnt_apart_from_the_mean() {
+        let mut build = GraphBuilder::new("layer");
+        let x = build.input("x", TensorType::f32([5, 3].map(twnc_ir::Dim::from).to_vec()));
+        let w = build
+            .constant(Tensor::from_f32(vec![3, 2], vec![0.5, -0.25, 0.125, 1.0, -0.75, 0.0]).unwrap(), "");
+        let y = build.node(Op::MatMul, &[x, w], "linear").unwrap();
+        build.output("y", y);
+        let graph = build.finish();
+        let (node, _) = graph.definer(y).unwrap();
+        let layer = Layer::at(&graph, node).unwrap().unwrap();
+        let rows = vec![vec![1, 0, -1], vec![0, 1, 0]];
+        let planes = vec![Plane { rows, scales: vec![0.625, 1.0], parts: 1 }];
+        let solution = Solution { planes, float: None, bias: Some(vec![0.5, -0.25]) };
+        let means = [1.0, 2.0, 3.0];
+        let mut trained = Trained::new(&graph, &layer, &solution, &[means.to_vec()]);
+        let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+        let before = trained.solution();
+        assert_eq!(before.planes[0].rows, solution.planes[0].rows);
+        assert!(near(before.bias.as_ref().unwrap(), solution.bias.as_ref().unwrap()), "{before:?}");
+
+        let by_bias = [0.5, -2.0];
+        let by_weight = layer.of_rows(&by_bias.map(|d| means.map(|mean| mean * d).to_vec()));
+        let mut optimiser = Optimiser::new(Rule::Adam, trained.sizes());
+        optimiser.begin();
+        trained.step([&by_weight, &by_bias], &mut optimiser, &mut 0, 0.25);
+        let after = trained.solution();
+        assert_eq!(after.planes, before.planes);
+        let moved: Vec<f32> = after
+            .bias
+            .unwrap()
+            .iter()
+            .zip(before.bias.unwrap())
+            .map(|(after, before)| after - before)
+            .collect();
+        assert!(moved[0] < -0.1 && moved[1] > 0.1, "{moved:?}");
+    }
 }

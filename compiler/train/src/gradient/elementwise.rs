@@ -2,6 +2,7 @@
 
 use super::operator::{Gradients, Operator};
 use super::product::broadcast_index;
+use super::window::vectors;
 use rayon::prelude::*;
 use twnc_ir::{Binary, Unary};
 
@@ -30,7 +31,7 @@ enum Spread {
 
 fn map(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
     let pieces = y.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE));
-    pieces.for_each(|(y, x)| y.iter_mut().zip(x).for_each(|(y, &x)| *y = f(x)));
+    pieces.for_each(|(y, x)| vectors(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = f(x))));
 }
 
 /// `dx += dy·f(x, y)`.
@@ -38,7 +39,8 @@ fn chain(x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32], f: impl Fn(f32, f32) 
     let pieces =
         dx.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).zip(y.par_chunks(PIECE)).zip(dy.par_chunks(PIECE));
     pieces.for_each(|(((dx, x), y), dy)| {
-        dx.iter_mut().zip(x).zip(y).zip(dy).for_each(|(((dx, &x), &y), &dy)| *dx += dy * f(x, y));
+        let numbers = dx.iter_mut().zip(x).zip(y).zip(dy);
+        vectors(|| numbers.for_each(|(((dx, &x), &y), &dy)| *dx += dy * f(x, y)));
     });
 }
 
@@ -191,10 +193,10 @@ impl Zip {
         Zip { function, operands: [Spread::new(a, y), Spread::new(b, y)] }
     }
 
-    /// `out = f(a, b, d)`, where `d` is as long as `out`.
+    /// `out = f(a, b, d)`, where `d` is as long as `out`, or empty and not looked at.
     fn pieces(&self, x: &[&[f32]], d: &[f32], out: &mut [f32], f: impl Fn(f32, f32, f32) -> f32 + Sync) {
-        let pieces = out.par_chunks_mut(PIECE).zip(d.par_chunks(PIECE)).enumerate();
-        pieces.for_each_init(<[Vec<f32>; 2]>::default, |[a, b], (i, (out, d))| {
+        let pieces = out.par_chunks_mut(PIECE).enumerate();
+        pieces.for_each_init(<[Vec<f32>; 2]>::default, |[a, b], (i, out)| {
             let start = i * PIECE;
             let mut sides = [None; 2];
             for ((side, read), (spread, x)) in sides.iter_mut().zip([a, b]).zip(self.operands.iter().zip(x)) {
@@ -208,7 +210,11 @@ impl Zip {
                 });
             }
             let [Some(a), Some(b)] = sides else { return };
-            out.iter_mut().zip(a).zip(b).zip(d).for_each(|(((out, &a), &b), &d)| *out = f(a, b, d));
+            let numbers = out.iter_mut().zip(a).zip(b);
+            match d.get(start..start + numbers.len()) {
+                Some(d) => vectors(|| numbers.zip(d).for_each(|(((out, &a), &b), &d)| *out = f(a, b, d))),
+                None => vectors(|| numbers.for_each(|((out, &a), &b)| *out = f(a, b, 0.0))),
+            }
         });
     }
 }
@@ -216,7 +222,7 @@ impl Zip {
 impl Operator for Zip {
     fn forward(&mut self, x: &[&[f32]], y: &mut [f32]) {
         // The numbers that are handed through are not looked at.
-        let unused = vec![0.0; y.len()];
+        let unused = &[];
         let total = |a: f32, b: f32, less: bool| match () {
             () if a.is_nan() || b.is_nan() => f32::NAN,
             () if (a.total_cmp(&b).is_lt()) == less => a,
@@ -224,17 +230,17 @@ impl Operator for Zip {
         };
         let step = |is: bool| f32::from(u8::from(is));
         match self.function {
-            Binary::Add => self.pieces(x, &unused, y, |a, b, _| a + b),
-            Binary::Sub => self.pieces(x, &unused, y, |a, b, _| a - b),
-            Binary::Mul => self.pieces(x, &unused, y, |a, b, _| a * b),
-            Binary::Div => self.pieces(x, &unused, y, |a, b, _| a / b),
-            Binary::Min => self.pieces(x, &unused, y, |a, b, _| total(a, b, true)),
-            Binary::Max => self.pieces(x, &unused, y, |a, b, _| total(a, b, false)),
-            Binary::Pow => self.pieces(x, &unused, y, |a, b, _| f64::from(a).powf(f64::from(b)) as f32),
-            Binary::PRelu => self.pieces(x, &unused, y, |a, b, _| if a < 0.0 { b * a } else { a }),
-            Binary::Less => self.pieces(x, &unused, y, |a, b, _| step(a < b)),
-            Binary::Equal => self.pieces(x, &unused, y, |a, b, _| step(a == b)),
-            Binary::Keep => self.pieces(x, &unused, y, |a, b, _| if b != 0.0 { a } else { 0.0 }),
+            Binary::Add => self.pieces(x, unused, y, |a, b, _| a + b),
+            Binary::Sub => self.pieces(x, unused, y, |a, b, _| a - b),
+            Binary::Mul => self.pieces(x, unused, y, |a, b, _| a * b),
+            Binary::Div => self.pieces(x, unused, y, |a, b, _| a / b),
+            Binary::Min => self.pieces(x, unused, y, |a, b, _| total(a, b, true)),
+            Binary::Max => self.pieces(x, unused, y, |a, b, _| total(a, b, false)),
+            Binary::Pow => self.pieces(x, unused, y, |a, b, _| f64::from(a).powf(f64::from(b)) as f32),
+            Binary::PRelu => self.pieces(x, unused, y, |a, b, _| if a < 0.0 { b * a } else { a }),
+            Binary::Less => self.pieces(x, unused, y, |a, b, _| step(a < b)),
+            Binary::Equal => self.pieces(x, unused, y, |a, b, _| step(a == b)),
+            Binary::Keep => self.pieces(x, unused, y, |a, b, _| if b != 0.0 { a } else { 0.0 }),
         }
     }
 

@@ -32,6 +32,8 @@ pub struct Network {
     parameters: Vec<usize>,
     places: HashMap<ValueId, usize>,
     products: f64,
+    /// Of all values and gradients, and of those that depend on an input.
+    bytes: [usize; 2],
 }
 
 /// A value.
@@ -78,6 +80,7 @@ impl Network {
             parameters: vec![],
             places: HashMap::new(),
             products: 0.0,
+            bytes: [0; 2],
         };
         // Slots that depend on a parameter, and those that depend on no input.
         let (mut moving, mut known) = (HashSet::new(), HashSet::new());
@@ -185,6 +188,7 @@ impl Network {
             let place = network.places.get(value).copied();
             place.ok_or_else(|| GradientError::node(&value.to_string(), "no output depends on it"))
         };
+        network.bytes[0] = bytes;
         network.outputs = outputs.iter().map(place).collect::<Result<_, _>>()?;
         network.output_shapes =
             outputs.iter().map(|&value| graph.ty(value).fixed_shape().unwrap_or_default()).collect();
@@ -192,6 +196,9 @@ impl Network {
         for (i, slot) in network.slots.iter().enumerate() {
             let elements = if let Slot::Float { elements } = slot { elements.len() } else { 0 };
             network.gradients.push(if moving.contains(&i) { vec![0.0; elements] } else { vec![] });
+            if !known.contains(&i) {
+                network.bytes[1] += 4 * (elements + network.gradients[i].len());
+            }
         }
         Ok(network)
     }
@@ -231,6 +238,21 @@ impl Network {
     /// The gradient by a parameter, by its number, as the last [`backward`](Network::backward) left it.
     pub fn gradient(&self, number: usize) -> &[f32] {
         &self.gradients[self.parameters[number]]
+    }
+
+    /// All parameters, in order.
+    pub fn parameters(&self) -> impl Iterator<Item = &[f32]> {
+        self.parameters.iter().map(|&slot| self.floats(slot))
+    }
+
+    /// The bytes of all values and gradients.
+    pub fn bytes(&self) -> usize {
+        self.bytes[0]
+    }
+
+    /// The bytes of those that depend on an input.
+    pub fn varying_bytes(&self) -> usize {
+        self.bytes[1]
     }
 
     /// Multiplications of convolutions and matrices in one run forward.

@@ -1,6 +1,7 @@
 //! Batch norm, with the statistics of the batch or with those it has; and softmax.
 
 use super::operator::{Gradients, Operator, Statistics};
+use super::window::vectors;
 use rayon::prelude::*;
 
 /// Channels that are one piece of work, where they lie side by side.
@@ -74,13 +75,15 @@ fn sums_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> [f32; 2]) -> [f64; 2] {
     const LANES: usize = 16;
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut lanes = [[0.0f32; LANES]; 2];
-    for (a, b) in a.iter().zip(b) {
-        for k in 0..LANES {
-            let [first, second] = f(a[k], b[k]);
-            lanes[0][k] += first;
-            lanes[1][k] += second;
+    vectors(|| {
+        for (a, b) in a.iter().zip(b) {
+            for k in 0..LANES {
+                let [first, second] = f(a[k], b[k]);
+                lanes[0][k] += first;
+                lanes[1][k] += second;
+            }
         }
-    }
+    });
     let mut sums = lanes.map(|lanes| lanes.into_iter().map(f64::from).sum::<f64>());
     for (&a, &b) in a_rest.iter().zip(b_rest) {
         sums.iter_mut().zip(f(a, b)).for_each(|(sum, part)| *sum += f64::from(part));
@@ -112,7 +115,7 @@ impl Operator for BatchNorm {
         self.each(y, |c, start, y| {
             let (factor, mean, bias) = (scale[c] * self.inverse[c], self.mean[c], bias[c]);
             let x = &x[start..start + y.len()];
-            y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - mean) * factor + bias);
+            vectors(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - mean) * factor + bias));
         });
     }
 
@@ -138,9 +141,11 @@ impl Operator for BatchNorm {
             let (x, dy) = (&x[start..start + dx.len()], &dy[start..start + dx.len()]);
             let [a, b] = if self.live { sums[c].map(|s| s as f32 / count) } else { [0.0; 2] };
             let (mean, inverse) = (mean[c], inverse[c]);
-            for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
-                *dx += factor * (dy - a - (x - mean) * inverse * b);
-            }
+            vectors(|| {
+                for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
+                    *dx += factor * (dy - a - (x - mean) * inverse * b);
+                }
+            });
         });
     }
 

@@ -4,7 +4,7 @@
 //! many elements more as taps reach. So the windows, laid out with rows of that length, read under each tap the numbers from one place on.
 //! Between the rows of windows are numbers that mean nothing: [`Phases::spread`] makes them 0, and [`Phases::gather`] leaves them out.
 
-use super::window::Windows;
+use super::window::{Windows, add, vectors};
 
 /// See the module.
 pub struct Phases {
@@ -96,6 +96,12 @@ impl Phases {
             let into = &mut phases[place..place + count];
             match stride {
                 1 => into.copy_from_slice(&plane[element..element + count]),
+                // The last element may end the plane; the others come in pairs.
+                2 => {
+                    let (pairs, rest) = plane[element..].as_chunks::<2>();
+                    let numbers = pairs.iter().map(|pair| pair[0]).chain(rest.iter().copied());
+                    vectors(|| into.iter_mut().zip(numbers).for_each(|(to, x)| *to = x));
+                }
                 _ => {
                     into.iter_mut().zip(plane[element..].iter().step_by(stride)).for_each(|(to, &x)| *to = x)
                 }
@@ -107,8 +113,10 @@ impl Phases {
     pub fn add(&self, phases: &[f32], plane: &mut [f32]) {
         self.rows(|element, count, stride, place| {
             let from = &phases[place..place + count];
-            let elements = plane[element..].iter_mut().step_by(stride);
-            elements.zip(from).for_each(|(x, &d)| *x += d);
+            match stride {
+                1 => add(&mut plane[element..element + count], from),
+                _ => plane[element..].iter_mut().step_by(stride).zip(from).for_each(|(x, &d)| *x += d),
+            }
         });
     }
 

@@ -2,11 +2,17 @@
 
 use super::operator::{Gradients, Operator};
 use super::product::broadcast_index;
+use super::window::vectors;
+use rayon::prelude::*;
 use twnc_ir::ReduceKind;
 
-/// A reduction: which result each element takes part in.
+/// Rows that are one piece of work, at least.
+const ROWS: usize = 16;
+
+/// A reduction.
 pub struct Reduce {
     kind: ReduceKind,
+    /// Which result each element takes part in; empty where results are those of rows, one behind the other.
     into: Vec<u32>,
     /// Elements of a result.
     count: usize,
@@ -20,8 +26,12 @@ impl Reduce {
         let kept: Vec<usize> =
             shape.iter().enumerate().map(|(i, &size)| if axes.contains(&i) { 1 } else { size }).collect();
         let elements: usize = shape.iter().product();
-        let into = (0..elements).map(|i| broadcast_index(i, shape, &kept) as u32).collect();
         let count = axes.iter().filter_map(|&axis| shape.get(axis)).product();
+        let is_row = |axis: &usize| kept[*axis..].iter().all(|&size| size == 1);
+        let into = match kind {
+            ReduceKind::Sum | ReduceKind::Mean if count > 0 && axes.iter().all(is_row) => vec![],
+            _ => (0..elements).map(|i| broadcast_index(i, shape, &kept) as u32).collect(),
+        };
         Reduce { kind, into, count, chosen: vec![] }
     }
 }
@@ -30,9 +40,13 @@ impl Operator for Reduce {
     fn forward(&mut self, x: &[&[f32]], y: &mut [f32]) {
         match self.kind {
             ReduceKind::Sum | ReduceKind::Mean => {
+                let divisor = if self.kind == ReduceKind::Mean { self.count as f64 } else { 1.0 };
+                if self.into.is_empty() {
+                    let rows = y.par_iter_mut().zip(x[0].par_chunks(self.count)).with_min_len(ROWS);
+                    return rows.for_each(|(y, row)| *y = (sum(row) / divisor) as f32);
+                }
                 let mut sums = vec![0.0f64; y.len()];
                 self.into.iter().zip(x[0]).for_each(|(&i, &x)| sums[i as usize] += f64::from(x));
-                let divisor = if self.kind == ReduceKind::Mean { self.count as f64 } else { 1.0 };
                 y.iter_mut().zip(sums).for_each(|(y, sum)| *y = (sum / divisor) as f32);
             }
             ReduceKind::Max | ReduceKind::Min => {
@@ -57,6 +71,10 @@ impl Operator for Reduce {
         match self.kind {
             ReduceKind::Sum | ReduceKind::Mean => {
                 let factor = if self.kind == ReduceKind::Mean { 1.0 / self.count as f32 } else { 1.0 };
+                if self.into.is_empty() {
+                    let rows = dx.par_chunks_mut(self.count).zip(dy).with_min_len(ROWS);
+                    return rows.for_each(|(dx, d)| dx.iter_mut().for_each(|dx| *dx += factor * d));
+                }
                 self.into.iter().zip(dx).for_each(|(&i, dx)| *dx += factor * dy[i as usize]);
             }
             ReduceKind::Max | ReduceKind::Min => {
@@ -68,4 +86,13 @@ impl Operator for Reduce {
             }
         }
     }
+}
+
+/// The sum of a row, so many partial sums at a time that they are taken in vectors.
+fn sum(row: &[f32]) -> f64 {
+    const LANES: usize = 8;
+    let (parts, rest) = row.as_chunks::<LANES>();
+    let mut lanes = [0.0f64; LANES];
+    vectors(|| parts.iter().for_each(|part| (0..LANES).for_each(|k| lanes[k] += f64::from(part[k]))));
+    lanes.iter().sum::<f64>() + rest.iter().map(|&x| f64::from(x)).sum::<f64>()
 }
