@@ -121,7 +121,7 @@ NETWORKS = [
     ("tiny_resnet8", "CIFAR-10", cifar10),
     ("lenet5_float", "MNIST", idx("mnist")),
     ("vgg_fashion", "Fashion-MNIST", idx("fashion")),
-    ("tiny_vww", "photographs", photographs("input_1", 640, lambda path: pixels(path, 96) / 255)),
+    ("tiny_vww", "photographs", photographs("input_1", 1000, lambda path: pixels(path, 96) / 255)),
     ("resnet50_thin", "photographs", photographs("input_0", 64, lambda path: pixels(path)[..., ::-1] - MEANS)),
     ("ppocr_det", "photographs with words drawn on them", photographs("x", 256, lambda path: ((with_text(path) / 255 - 0.45) / 0.225).transpose(2, 0, 1))),
     ("tiny_kws", "made up: smooth noise", noise("input_1", (512, 49, 10, 1), (1,))),
