@@ -50,9 +50,9 @@ pub enum FineTune {
 pub struct Tuning {
     /// Steps that were made.
     pub steps: usize,
-    /// The one that was best on the samples held out; 0 is the beginning.
+    /// The one whose state stays; 0 is the beginning.
     pub best: usize,
-    /// The loss on the samples held out, before and at the best step.
+    /// The squared error of the outputs on the samples held out, before and at that step.
     pub loss: [f64; 2],
     /// How images were changed.
     pub augment: Augment,

@@ -103,7 +103,7 @@ impl Work<'_> {
     }
 
     /// Adds up again what the layer aims at, behind a result that is known or is not.
-    pub fn aim(&self, fit: &mut Fit<'_>, now: Option<&Solution>) -> Result<(), RepairError> {
+    fn aim(&self, fit: &mut Fit<'_>, now: Option<&Solution>) -> Result<(), RepairError> {
         let Fit { layer, target, rows, x, sums, .. } = fit;
         sums.iter_mut().for_each(Moments::forget_outputs);
         self.visit(rows, layer, *x, target, &mut |_, x, seen| {

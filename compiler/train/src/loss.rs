@@ -172,4 +172,16 @@ mod tests {
         check("squared error", |logits, seed| loss.of(logits, &TARGETS, 3, 0.5, seed));
         check("cross-entropy", |logits, seed| cross_entropy(logits, 3, &[2, 0], 0.5, seed));
     }
+
+    /// Of probabilities: nothing where logits differ by a number alone, and 2 at most, however sure both networks are.
+    #[test]
+    fn a_sample_has_no_more_error_than_its_probabilities() {
+        let loss = Loss::Divergence { temperature: 2.0 };
+        let shifted = LOGITS.map(|z| z + 4.0);
+        assert!(loss.error(&shifted, &LOGITS, 3).abs() < 1e-9);
+        let error = loss.error(&[500.0, 0.0, 0.0], &[0.0, 500.0, 0.0], 3);
+        assert!((error - 2.0).abs() < 1e-9, "{error}");
+        let squares = Loss::SquaredError { unit: 4.0 }.error(&[3.0, 1.0], &[1.0, 1.0], 2);
+        assert!((squares - 1.0).abs() < 1e-9, "{squares}");
+    }
 }

@@ -5,8 +5,8 @@
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use twnc_ir::{
-    Binary, Conv, Data, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, ReduceKind, Slice, Tensor,
-    Unary, ValueId, evaluate,
+    Binary, Conv, Data, Dim, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, ReduceKind, Slice,
+    Tensor, TensorType, Unary, ValueId, evaluate,
 };
 use twnc_train::gradient::{GradientError, Mode, Network};
 
@@ -290,6 +290,24 @@ fn a_value_that_is_read_twice_gets_both_gradients() {
     network.forward(&[], Mode::Inference).unwrap();
     network.backward(&[vec![1.0, 1.0]]);
     assert_eq!(network.gradient(0), [7.0, -3.0]);
+}
+
+#[test]
+fn sums_over_no_elements_are_zero() {
+    for kind in [ReduceKind::Sum, ReduceKind::Mean] {
+        let mut build = GraphBuilder::new("test");
+        let x = build.input("x", TensorType::f32([2, 0].map(Dim::from).to_vec()));
+        let scale = build.constant(Tensor::from_f32(vec![1], vec![3.0]).unwrap(), "");
+        let scaled = build.node(Op::Binary(Binary::Mul), &[x, scale], "").unwrap();
+        let y = build.node(Op::Reduce { kind, axes: vec![1], keep_dims: false }, &[scaled], "").unwrap();
+        build.output("y", y);
+        let mut network = Network::new(&build.finish(), &[scale], &[y], 1 << 20).unwrap();
+        network.forward(&[Tensor::from_f32(vec![2, 0], vec![]).unwrap()], Mode::Inference).unwrap();
+        let is_mean = kind == ReduceKind::Mean;
+        assert!(network.output(0).iter().all(|y| if is_mean { y.is_nan() } else { *y == 0.0 }), "{kind:?}");
+        network.backward(&[vec![1.0, 1.0]]);
+        assert_eq!(network.gradient(0), [0.0]);
+    }
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub(super) struct Team {
     outputs: usize,
     /// Samples of a piece.
     batch: usize,
+    /// Multiplications of a piece.
+    products: f64,
     /// Numbers of each parameter.
     parameters: Vec<usize>,
 }
@@ -93,6 +95,7 @@ impl Team {
         let pieces = BATCH.div_ceil(batch);
         let count = most.min(room).min(pieces).max(1);
         let parameters = first.student.parameters().map(<[f32]>::len).collect();
+        let products = 3.0 * first.student.products() + first.teacher.products();
         let mut members = vec![first];
         while members.len() < count {
             members.push(build(batch, task.memory)?);
@@ -109,7 +112,7 @@ impl Team {
         };
         let losses = asked.iter().map(loss).collect();
         let members = members.into_iter().map(Mutex::new).collect();
-        let mut team = Team { members, losses, outputs, batch, parameters };
+        let mut team = Team { members, losses, outputs, batch, products, parameters };
         team.units(task)?;
         Ok(team)
     }
@@ -121,11 +124,7 @@ impl Team {
 
     /// Multiplications of a step.
     pub fn products(&self) -> f64 {
-        let of = |member: &Mutex<Member>| {
-            let member = member.lock().ok()?;
-            Some(3.0 * member.student.products() + member.teacher.products())
-        };
-        self.members.first().and_then(of).unwrap_or(0.0) * (self.step() / self.batch) as f64
+        self.products * (self.step() / self.batch) as f64
     }
 
     /// In which units squared errors are: of outputs, how far the float network's are from their mean; of features, the mean of their squares, so that all of them

@@ -2,7 +2,8 @@
 
 use super::operator::{Gradients, Operator};
 use super::product::{matrix, matrix_mut, multiply};
-use super::window::{Windows, add};
+use super::vectors::add;
+use super::window::Windows;
 use faer::{MatMut, MatRef};
 use rayon::prelude::*;
 

@@ -2,7 +2,8 @@
 
 use super::operator::{Gradients, Operator};
 use super::phases::Phases;
-use super::window::{Windows, add, add_scaled, dot};
+use super::vectors::{add, add_scaled, dot};
+use super::window::Windows;
 use rayon::prelude::*;
 
 /// Pieces into which a batch is divided for the gradient of the weight, each with a sum of its own.

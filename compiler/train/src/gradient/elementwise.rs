@@ -2,7 +2,7 @@
 
 use super::operator::{Gradients, Operator};
 use super::product::broadcast_index;
-use super::window::vectors;
+use super::vectors::vectors;
 use rayon::prelude::*;
 use twnc_ir::{Binary, Unary};
 
@@ -174,10 +174,12 @@ impl Spread {
     fn gather(&self, d: &[f32], dx: &mut [f32]) {
         match self {
             Spread::Same => {
-                dx.par_chunks_mut(PIECE).zip(d.par_chunks(PIECE)).for_each(|(x, d)| super::window::add(x, d));
+                dx.par_chunks_mut(PIECE)
+                    .zip(d.par_chunks(PIECE))
+                    .for_each(|(x, d)| super::vectors::add(x, d));
             }
             &Spread::Repeat { size, inner } if inner == 1 && size > 1 => {
-                d.chunks(size).for_each(|row| super::window::add(dx, row));
+                d.chunks(size).for_each(|row| super::vectors::add(dx, row));
             }
             &Spread::Repeat { size, inner } => dx.par_iter_mut().enumerate().for_each(|(i, dx)| {
                 let blocks = d.chunks(size * inner).filter_map(|block| block.get(i * inner..(i + 1) * inner));

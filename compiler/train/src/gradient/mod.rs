@@ -15,6 +15,7 @@
 //! | `operator` | which operator computes what a node says, and which have no derivative |
 //! | `conv`, `window`, `product` | convolutions, their windows, products of matrices |
 //! | `depthwise`, `phases` | convolutions of single channels, and the runs that a plane is cut into for them |
+//! | `vectors` | loops over runs of numbers, for the processor's vectors |
 //! | `elementwise`, `normalise`, `pools`, `reduce`, `moves` | the other families |
 
 pub mod bind;
@@ -29,10 +30,11 @@ mod phases;
 mod pools;
 mod product;
 mod reduce;
+mod vectors;
 mod window;
 
 pub use network::{Mode, Network};
-pub(crate) use window::add;
+pub(crate) use vectors::add;
 
 use thiserror::Error;
 

@@ -101,7 +101,7 @@ impl Operator for Concat {
         for (operand, &run) in self.runs.iter().enumerate() {
             if let Some(dx) = dx.of(operand).filter(|_| run > 0) {
                 for (dx, dy) in dx.chunks_mut(run).zip(dy.chunks(row)) {
-                    super::window::add(dx, &dy[start..start + run]);
+                    super::vectors::add(dx, &dy[start..start + run]);
                 }
             }
             start += run;

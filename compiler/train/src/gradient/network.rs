@@ -310,7 +310,7 @@ impl Network {
     pub fn backward(&mut self, seeds: &[Vec<f32>]) {
         self.gradients.par_iter_mut().for_each(|gradient| gradient.fill(0.0));
         for (&slot, seed) in self.outputs.iter().zip(seeds) {
-            super::window::add(&mut self.gradients[slot], seed);
+            super::vectors::add(&mut self.gradients[slot], seed);
         }
         let mut steps = take(&mut self.steps);
         for step in steps.iter_mut().rev().filter(|step| step.differentiated) {
@@ -336,7 +336,7 @@ impl Network {
             for (gradient, &slot) in taken.into_iter().zip(&step.operands) {
                 match self.gradients[slot].is_empty() {
                     true => self.gradients[slot] = gradient,
-                    false => super::window::add(&mut self.gradients[slot], &gradient),
+                    false => super::vectors::add(&mut self.gradients[slot], &gradient),
                 }
             }
             self.gradients[result] = dy;

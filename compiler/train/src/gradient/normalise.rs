@@ -1,7 +1,7 @@
 //! Batch norm, with the statistics of the batch or with those it has; and softmax.
 
 use super::operator::{Gradients, Operator, Statistics};
-use super::window::vectors;
+use super::vectors::vectors;
 use rayon::prelude::*;
 
 /// Channels that are one piece of work, where they lie side by side.

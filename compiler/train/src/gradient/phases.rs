@@ -4,7 +4,8 @@
 //! many elements more as taps reach. So the windows, laid out with rows of that length, read under each tap the numbers from one place on.
 //! Between the rows of windows are numbers that mean nothing: [`Phases::spread`] makes them 0, and [`Phases::gather`] leaves them out.
 
-use super::window::{Windows, add, vectors};
+use super::vectors::{add, vectors};
+use super::window::Windows;
 
 /// See the module.
 pub struct Phases {

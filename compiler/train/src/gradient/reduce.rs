@@ -2,7 +2,7 @@
 
 use super::operator::{Gradients, Operator};
 use super::product::broadcast_index;
-use super::window::vectors;
+use super::vectors::vectors;
 use rayon::prelude::*;
 use twnc_ir::ReduceKind;
 
@@ -12,8 +12,8 @@ const ROWS: usize = 16;
 /// A reduction.
 pub struct Reduce {
     kind: ReduceKind,
-    /// Which result each element takes part in; empty where results are those of rows, one behind the other.
-    into: Vec<u32>,
+    /// Which result each element takes part in; `None` where results are those of rows, one behind the other.
+    into: Option<Vec<u32>>,
     /// Elements of a result.
     count: usize,
     /// Which element each result is, of the largest and smallest.
@@ -29,8 +29,8 @@ impl Reduce {
         let count = axes.iter().filter_map(|&axis| shape.get(axis)).product();
         let is_row = |axis: &usize| kept[*axis..].iter().all(|&size| size == 1);
         let into = match kind {
-            ReduceKind::Sum | ReduceKind::Mean if count > 0 && axes.iter().all(is_row) => vec![],
-            _ => (0..elements).map(|i| broadcast_index(i, shape, &kept) as u32).collect(),
+            ReduceKind::Sum | ReduceKind::Mean if count > 0 && axes.iter().all(is_row) => None,
+            _ => Some((0..elements).map(|i| broadcast_index(i, shape, &kept) as u32).collect()),
         };
         Reduce { kind, into, count, chosen: vec![] }
     }
@@ -41,19 +41,19 @@ impl Operator for Reduce {
         match self.kind {
             ReduceKind::Sum | ReduceKind::Mean => {
                 let divisor = if self.kind == ReduceKind::Mean { self.count as f64 } else { 1.0 };
-                if self.into.is_empty() {
+                let Some(into) = &self.into else {
                     let rows = y.par_iter_mut().zip(x[0].par_chunks(self.count)).with_min_len(ROWS);
                     return rows.for_each(|(y, row)| *y = (sum(row) / divisor) as f32);
-                }
+                };
                 let mut sums = vec![0.0f64; y.len()];
-                self.into.iter().zip(x[0]).for_each(|(&i, &x)| sums[i as usize] += f64::from(x));
+                into.iter().zip(x[0]).for_each(|(&i, &x)| sums[i as usize] += f64::from(x));
                 y.iter_mut().zip(sums).for_each(|(y, sum)| *y = (sum / divisor) as f32);
             }
             ReduceKind::Max | ReduceKind::Min => {
                 let largest = self.kind == ReduceKind::Max;
                 y.fill(if largest { f32::NEG_INFINITY } else { f32::INFINITY });
                 self.chosen = vec![u32::MAX; y.len()];
-                for (element, (&i, &x)) in self.into.iter().zip(x[0]).enumerate() {
+                for (element, (&i, &x)) in self.into.iter().flatten().zip(x[0]).enumerate() {
                     let (y, chosen) = (&mut y[i as usize], &mut self.chosen[i as usize]);
                     if y.is_nan() {
                         continue;
@@ -71,11 +71,11 @@ impl Operator for Reduce {
         match self.kind {
             ReduceKind::Sum | ReduceKind::Mean => {
                 let factor = if self.kind == ReduceKind::Mean { 1.0 / self.count as f32 } else { 1.0 };
-                if self.into.is_empty() {
+                let Some(into) = &self.into else {
                     let rows = dx.par_chunks_mut(self.count).zip(dy).with_min_len(ROWS);
                     return rows.for_each(|(dx, d)| dx.iter_mut().for_each(|dx| *dx += factor * d));
-                }
-                self.into.iter().zip(dx).for_each(|(&i, dx)| *dx += factor * dy[i as usize]);
+                };
+                into.iter().zip(dx).for_each(|(&i, dx)| *dx += factor * dy[i as usize]);
             }
             ReduceKind::Max | ReduceKind::Min => {
                 for (&element, &d) in self.chosen.iter().zip(dy) {

@@ -1,5 +1,6 @@
 //! Windows over one to three spatial axes, as three; and the columns of a convolution: the elements under each window.
 
+use super::vectors::add;
 use std::ops::Range;
 use twnc_ir::Geometry;
 
@@ -161,35 +162,4 @@ impl Axis {
         let extent = self.begin + self.size + self.end;
         extent.saturating_sub(window * self.stride).div_ceil(self.dilation).min(self.kernel)
     }
-}
-
-/// Runs a loop compiled for the vectors that this processor has. It does the same operations in the same order as any other.
-#[inline(always)]
-pub fn vectors<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
-}
-
-/// `a += b`.
-pub fn add(a: &mut [f32], b: &[f32]) {
-    vectors(|| a.iter_mut().zip(b).for_each(|(a, &b)| *a += b));
-}
-
-/// The sum of products, so many at a time that they are taken in vectors.
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    let mut lanes = [0.0f32; LANES];
-    vectors(|| {
-        for (a, b) in a.iter().zip(b) {
-            for k in 0..LANES {
-                lanes[k] += a[k] * b[k];
-            }
-        }
-    });
-    lanes.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
-}
-
-/// `a += factor·b`.
-pub fn add_scaled(a: &mut [f32], factor: f32, b: &[f32]) {
-    vectors(|| a.iter_mut().zip(b).for_each(|(a, &b)| *a += factor * b));
 }
