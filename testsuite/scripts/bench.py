@@ -85,6 +85,7 @@ NETWORKS = [
         zoo=True,
         options=tuple(f"--keep=kind:{kind}" for kind in ("depthwise", "first", "last")),
     ),
+    Row("MiniLM, 3 layers, 128 tokens", "minilm_l3.onnx", ("batch_size=1", "sequence_length=128"), zoo=True),
 ]
 GROWTH = {
     "channels, 3x3 at 14²": [Row(f"{c}→{c}", f"conv3x3-{c}-{c}-14") for c in (64, 128, 256, 512, 1024)],

@@ -278,6 +278,11 @@ pub(crate) fn bind(
             let spec = MapSpec { output: shapes.of(s.output), inputs, code: &s.code };
             operands.bind(jit.map(&spec), None, step.outputs())
         }
+        StepKind::Softmax(s) => {
+            let mut operands = Operands::new(program);
+            operands.source(Operand::Buffer(s.input));
+            operands.bind(jit.softmax(shapes.of(s.input), &s.axes), None, step.outputs())
+        }
         StepKind::Pool(s) => {
             let mut operands = Operands::new(program);
             operands.source(Operand::Buffer(s.input));

@@ -179,6 +179,12 @@ instructions! {
     add_i8(to: v, a: v, b: v) = vpaddb | vpaddb;
     /// `to = a - b`, of i8.
     subtract_i8(to: v, a: v, b: v) = vpsubb | vpsubb;
+    /// The square root, of f32.
+    root_f32(to: v, from: v) = vsqrtps | vsqrtps;
+    /// `to = a << bits`, of u32.
+    shift_left_u32(to: v, a: v, bits: i) = vpslld | vpslld;
+    /// `to = a >> bits`, of i32.
+    shift_right_i32(to: v, a: v, bits: i) = vpsrad | vpsrad;
     /// `to = a >> bits`, of u32.
     shift_right_u32(to: v, a: v, bits: i) = vpsrld | vpsrld;
     /// `to = a >> bits`, of u16.
@@ -187,6 +193,57 @@ instructions! {
     shift_left_u16(to: v, a: v, bits: i) = vpsllw | vpsllw;
     /// Each byte of `to` becomes the byte of its 16 bytes of `table` that the byte of `index`, at most 15, says.
     look_up_bytes(to: v, table: v, index: v) = vpshufb | vpshufb;
+}
+
+/// A vector register or memory.
+#[derive(Clone, Copy)]
+pub(crate) enum Operand {
+    Register(usize),
+    Memory(AsmMemoryOperand),
+}
+
+/// Methods that emit an instruction each, whose last operand is a register or memory.
+macro_rules! instructions_of_either {
+    ($($(#[$doc:meta])* $name:ident = $narrow:ident | $wide:ident;)*) => {
+        impl Assembler {
+            $(
+                $(#[$doc])*
+                pub fn $name(&mut self, to: usize, a: usize, b: Operand) -> Emitted {
+                    match (self.width, b) {
+                        (Width::Bits256, Operand::Register(b)) => self.code.$narrow(YMM[to], YMM[a], YMM[b]),
+                        (Width::Bits256, Operand::Memory(b)) => self.code.$narrow(YMM[to], YMM[a], b),
+                        (Width::Bits512, Operand::Register(b)) => self.code.$wide(ZMM[to], ZMM[a], ZMM[b]),
+                        (Width::Bits512, Operand::Memory(b)) => self.code.$wide(ZMM[to], ZMM[a], b),
+                    }
+                }
+            )*
+        }
+    };
+}
+
+instructions_of_either! {
+    /// `to = a + b`, of f32.
+    add_f32_of = vaddps | vaddps;
+    /// `to = a - b`, of f32.
+    subtract_f32_of = vsubps | vsubps;
+    /// `to = a * b`, of f32.
+    multiply_f32_of = vmulps | vmulps;
+    /// `to = a / b`, of f32.
+    divide_f32_of = vdivps | vdivps;
+    /// The larger of `a` and `b`, of f32; `b` if either is NaN or both are equal.
+    larger_f32_of = vmaxps | vmaxps;
+    /// The smaller of `a` and `b`, of f32; `b` if either is NaN or both are equal.
+    smaller_f32_of = vminps | vminps;
+    /// `to = a & b`, of all bits.
+    and_bits_of = vandps | vandps;
+    /// `to = a | b`, of all bits.
+    or_bits_of = vorps | vorps;
+    /// `to = a ^ b`, of all bits.
+    exclusive_or_of = vxorps | vxorps;
+    /// `to = a + b`, of i32.
+    add_i32_of = vpaddd | vpaddd;
+    /// `to = a - b`, of i32.
+    subtract_i32_of = vpsubd | vpsubd;
 }
 
 /// Which numbers of 32 bits of a vector an instruction is about.
@@ -255,6 +312,34 @@ impl Assembler {
             self.code.vpmovd2m(k1, ZMM[mask])?;
         }
         Ok(Mask::In(mask))
+    }
+
+    /// Says for [`Self::choose_compared`], in register `mask` or `k2`, where a comparison of f32 holds: `predicate` is that of the instruction.
+    pub fn compare_f32(&mut self, mask: usize, a: usize, b: Operand, predicate: u32) -> Emitted {
+        match (self.width, b) {
+            (Width::Bits256, Operand::Register(b)) => self.code.vcmpps(YMM[mask], YMM[a], YMM[b], predicate),
+            (Width::Bits256, Operand::Memory(b)) => {
+                self.code.vcmpps(YMM[mask], YMM[a], ymmword_ptr(b), predicate)
+            }
+            (Width::Bits512, Operand::Register(b)) => self.code.vcmpps(k2, ZMM[a], ZMM[b], predicate),
+            (Width::Bits512, Operand::Memory(b)) => self.code.vcmpps(k2, ZMM[a], zmmword_ptr(b), predicate),
+        }
+    }
+
+    /// `yes` where what was compared last holds, `no` elsewhere.
+    pub fn choose_compared(&mut self, to: usize, yes: Operand, no: usize, mask: usize) -> Emitted {
+        match (self.width, yes) {
+            (Width::Bits256, Operand::Register(yes)) => {
+                self.code.vblendvps(YMM[to], YMM[no], YMM[yes], YMM[mask])
+            }
+            (Width::Bits256, Operand::Memory(yes)) => {
+                self.code.vblendvps(YMM[to], YMM[no], ymmword_ptr(yes), YMM[mask])
+            }
+            (Width::Bits512, Operand::Register(yes)) => self.code.vblendmps(ZMM[to].k2(), ZMM[no], ZMM[yes]),
+            (Width::Bits512, Operand::Memory(yes)) => {
+                self.code.vblendmps(ZMM[to].k2(), ZMM[no], zmmword_ptr(yes))
+            }
+        }
     }
 
     /// `to` becomes the chosen numbers at `memory`, and 0 where others are, which are not read.

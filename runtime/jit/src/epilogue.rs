@@ -118,8 +118,6 @@ impl Epilogue {
                 sum.wait(output);
             });
         }
-        // Only the last of several planes adds the step's residual.
-        let residual = residual.filter(|_| self.residual);
         // One loop for each operation: what is constant is decided outside, and each becomes one of vectors.
         let carry = |output: &mut f32, x: f32| {
             *output = if self.before == Before::Value { *output + x } else { x };
@@ -139,6 +137,35 @@ impl Epilogue {
                 places.for_each(|(output, sum)| carry(output, sum * factor));
             }
         }
+        self.behind_factors(first, residual, output);
+    }
+
+    /// As [`Self::position`] with sums that are in the outputs' places.
+    pub(crate) fn in_place(
+        &self,
+        first: usize,
+        sample_scale: Option<f32>,
+        residual: Option<&[f32]>,
+        output: &mut [f32],
+    ) {
+        match (self.scale.as_deref(), sample_scale) {
+            (Some(scale), sample_scale) if scale.len() > 1 => {
+                let factors = scale[first..].iter().map(|&s| sample_scale.map_or(s, |factor| s * factor));
+                output.iter_mut().zip(factors).for_each(|(sum, factor)| *sum *= factor);
+            }
+            (None, None) => {}
+            _ => {
+                let factor = self.factor(first, sample_scale).unwrap_or(1.0);
+                output.iter_mut().for_each(|sum| *sum *= factor);
+            }
+        }
+        self.behind_factors(first, residual, output);
+    }
+
+    /// Bias, residual and activation.
+    fn behind_factors(&self, first: usize, residual: Option<&[f32]>, output: &mut [f32]) {
+        // Only the last of several planes adds the step's residual.
+        let residual = residual.filter(|_| self.residual);
         if let Some(bias) = &self.bias {
             output.iter_mut().zip(&bias[first..]).for_each(|(x, bias)| *x += bias);
         }

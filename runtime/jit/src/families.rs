@@ -107,6 +107,10 @@ fn map(jit: &Jit, code: &[MapInstruction]) -> Box<dyn Kernel> {
     Box::new(jit.map(&MapSpec { output: &[2, 9], inputs, code }).unwrap())
 }
 
+fn softmax(jit: &Jit) -> Box<dyn Kernel> {
+    Box::new(jit.softmax(&[2, 9], &[1]).unwrap())
+}
+
 fn matrices(jit: &Jit) -> Box<dyn Kernel> {
     let (left, right) = (Source::Input(0), Source::Input(1));
     let (left_shape, right_shape) = (&[7, 5][..], &[5, 9][..]);
@@ -174,6 +178,7 @@ fn what_cranelift_is_given() {
     let mean = PoolKind::Average { count_padding: false };
     insta::assert_snapshot!("scaled_means_of_rows", written(|jit| pool(jit, mean, 3, true)));
     insta::assert_snapshot!("quantize", written(quantize));
+    insta::assert_snapshot!("softmax", written(softmax));
 }
 
 /// All functions of a kernel stand by themselves, and those of sums only add and subtract, as far as this crate can read code.
@@ -229,9 +234,13 @@ fn other_kernels_stand_by_themselves() {
     let binary = [B::Add, B::Sub, B::Mul, B::Div, B::Min, B::Max, B::PRelu, B::Less, B::Equal, B::Keep];
     let unary = unary.map(|function| MapInstruction::Unary(function, 0));
     let binary = binary.map(|function| MapInstruction::Binary(function, 0, 1));
-    for code in unary.into_iter().chain(binary) {
-        let jit = jit();
-        check(&jit, &*map(&jit, &[code]), false);
+    for isa in Isa::available() {
+        for code in unary.into_iter().chain(binary) {
+            let jit = Jit::new(isa).unwrap();
+            check(&jit, &*map(&jit, &[code]), false);
+        }
+        let jit = Jit::new(isa).unwrap();
+        check(&jit, &*softmax(&jit), false);
     }
     let means = [false, true].map(|count_padding| PoolKind::Average { count_padding });
     for kind in [PoolKind::Max].into_iter().chain(means) {

@@ -2,7 +2,7 @@
 //!
 //! A [`Jit`] turns one step of a [`twnc_program::Program`], its concrete shapes and its constants into a [`Kernel`] for
 //! the processor that it runs on: accumulations of ternary weights ([`accumulate`]), which only add and subtract; element-wise
-//! maps ([`map`]); pools ([`pool`]); layers that stay float ([`float`]).
+//! maps ([`map`]); pools ([`pool`]); [`softmax`]; layers that stay float ([`float`]).
 //! Kernels are immutable, `Send` and `Sync`; running one allocates nothing and takes its scratch memory from the caller.
 //! Where there is no kernel for a step, or no executable memory at all, the error says so and the interpreter of
 //! `twnc-program` does the work.
@@ -38,7 +38,9 @@ mod measure;
 mod number;
 pub mod pool;
 pub mod quantize;
+pub mod softmax;
 pub mod threads;
+mod transpose;
 
 pub use accumulate::{
     AccumulateKernel, AccumulateSpec, Counts, IntegerRange, Layout, PlaneSpec, PooledKernel,
@@ -54,6 +56,7 @@ pub use map::{MapKernel, MapSpec};
 pub use measure::Measured;
 pub use pool::{PoolKernel, PoolSpec};
 pub use quantize::QuantizeKernel;
+pub use softmax::SoftmaxKernel;
 pub use threads::Threads;
 
 /// Generates kernels for this machine. One per process is enough: layers share functions.

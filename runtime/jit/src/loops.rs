@@ -132,24 +132,15 @@ pub(crate) fn zero(b: &mut FunctionBuilder<'_>, ty: Type) -> Value {
 
 /// A number in every lane.
 pub(crate) fn splat(b: &mut FunctionBuilder<'_>, number: f32) -> Value {
-    constant(b, types::F32X4, number.to_bits())
-}
-
-/// A whole number in every lane.
-pub(crate) fn splat_integer(b: &mut FunctionBuilder<'_>, number: i32) -> Value {
-    constant(b, types::I32X4, number as u32)
+    let bytes: Vec<u8> = std::iter::repeat_n(number.to_bits().to_le_bytes(), LANES).flatten().collect();
+    let constant = b.func.dfg.constants.insert(bytes.into());
+    b.ins().vconst(types::F32X4, constant)
 }
 
 /// The number at an address, in every lane.
 pub(crate) fn splat_from(b: &mut FunctionBuilder<'_>, address: Value) -> Value {
     let number = load(b, types::F32, address, 0);
     b.ins().splat(types::F32X4, number)
-}
-
-fn constant(b: &mut FunctionBuilder<'_>, ty: Type, bits: u32) -> Value {
-    let bytes: Vec<u8> = std::iter::repeat_n(bits.to_le_bytes(), LANES).flatten().collect();
-    let constant = b.func.dfg.constants.insert(bytes.into());
-    b.ins().vconst(ty, constant)
 }
 
 /// A vector's bytes as a vector of another type.

@@ -107,6 +107,18 @@ impl Element {
     }
 }
 
+/// What functions with wide vectors read of which lanes are meant; nothing where there are no such functions.
+pub(crate) fn masks() -> *const u8 {
+    #[cfg(all(target_arch = "x86_64", unix))]
+    {
+        (&raw const crate::assemble::MASKS).cast()
+    }
+    #[cfg(not(all(target_arch = "x86_64", unix)))]
+    {
+        std::ptr::null()
+    }
+}
+
 /// Bytes of the first-level data cache; what is common if the processor does not say.
 pub(crate) fn first_level_cache() -> usize {
     const COMMON: usize = 32 * 1024;

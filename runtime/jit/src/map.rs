@@ -1,7 +1,10 @@
 //! Maps: a fused element-wise expression of f32, one pass over memory.
 //!
 //! The axes of the output are merged as far as every input walks over them evenly; the innermost run is generated code,
-//! four elements at a time, the others are counted outside. Exact functions give the interpreter's bits.
+//! the others are counted outside. Exact functions give the interpreter's bits.
+
+#[cfg(all(target_arch = "x86_64", unix))]
+mod wide;
 
 use crate::Jit;
 use crate::compile::{Code, Function};
@@ -10,6 +13,7 @@ use crate::error::JitError;
 use crate::float::Source;
 use crate::kernel::{Interface, Io, Kernel, Line, Slot, sealed};
 use crate::loops::{load, run, splat_from};
+use crate::machine::masks;
 use cranelift_codegen::ir::{Value, types};
 use cranelift_frontend::FunctionBuilder;
 use std::ops::Range;
@@ -49,16 +53,18 @@ struct Axis {
     strides: Vec<usize>,
 }
 
-/// `run(inputs, output, numbers)`: the map over a run of the innermost axis, along which inputs move by `strides`, 1 or 0.
-/// `inputs` is an address for each input.
+/// `run(inputs, output, numbers, masks)`: the map over a run of the innermost axis, along which inputs move by `strides`, 1 or 0.
+/// `inputs` is an address for each input; the output may be in the place of one that moves.
 #[derive(Debug)]
-struct Run<'a> {
-    code: &'a [MapInstruction],
-    strides: &'a [usize],
+pub(crate) struct Run<'a> {
+    pub code: &'a [MapInstruction],
+    pub strides: &'a [usize],
+    /// Bytes of a vector.
+    pub vector: usize,
 }
 
 /// The type of [`Run`]'s function.
-type RunFunction = unsafe extern "C" fn(*const *const f32, *mut f32, usize);
+pub(crate) type RunFunction = unsafe extern "C" fn(*const *const f32, *mut f32, usize, *const u8);
 
 impl Jit {
     /// The kernel of a map.
@@ -101,7 +107,11 @@ impl Jit {
         Ok(MapKernel {
             sources: spec.inputs.iter().map(|(_, source)| source.clone()).collect(),
             outer,
-            function: self.compiler.function(&Run { code: spec.code, strides: &inner.strides })?,
+            function: self.compiler.function(&Run {
+                code: spec.code,
+                strides: &inner.strides,
+                vector: self.isa.bytes(),
+            })?,
             inner,
             interface,
         })
@@ -110,12 +120,12 @@ impl Jit {
 
 impl Code for Run<'_> {
     fn parameters(&self) -> usize {
-        3
+        4
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let &[inputs, output, numbers] = arguments else { return };
-        let Run { code, strides } = *self;
+        let &[inputs, output, numbers, _] = arguments else { return };
+        let Run { code, strides, .. } = *self;
         let sources: Vec<Value> = (0..strides.len()).map(|i| load(b, types::I64, inputs, i * 8)).collect();
         let still: Vec<Value> = sources.iter().map(|&address| splat_from(b, address)).collect();
         let mut moving: Vec<(Value, usize)> =
@@ -128,19 +138,15 @@ impl Code for Run<'_> {
                     *value = part.load(b, address);
                 }
             }
-            for instruction in code {
-                let mut emit = Elementwise(b);
-                values.push(match *instruction {
-                    MapInstruction::Unary(f, a) => emit.unary(f, values[usize::from(a)]),
-                    MapInstruction::Binary(f, a, c) => {
-                        emit.binary(f, values[usize::from(a)], values[usize::from(c)])
-                    }
-                });
-            }
-            if let (Some(&result), Some(&output)) = (values.last(), addresses.last()) {
+            if let (Some(result), Some(&output)) = (Elementwise(b).code(code, values), addresses.last()) {
                 part.store(b, result, output);
             }
         });
+    }
+
+    #[cfg(all(target_arch = "x86_64", unix))]
+    fn assemble(&self) -> Option<Result<Vec<u8>, String>> {
+        wide::run(self)
     }
 }
 
@@ -174,7 +180,7 @@ impl sealed::Execute for MapKernel {
             // SAFETY: the caller's promise: these elements are this unit's.
             let output = unsafe { io.output(to..to + count) };
             // SAFETY: there is an address for each input, of `count` numbers or of one that is still, and `output` has `count`.
-            unsafe { map(addresses.as_ptr(), output.as_mut_ptr(), count) };
+            unsafe { map(addresses.as_ptr(), output.as_mut_ptr(), count, masks()) };
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::error::JitError;
 use crate::geometry::Geometry;
 use crate::machine::Isa;
 use crate::number::Number;
+use crate::transpose::Transposer;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
@@ -84,6 +85,8 @@ impl Layout {
 pub(crate) struct Packing<S, T> {
     pub planes: Planes,
     phases: Vec<PackedPhase>,
+    /// Of matrices.
+    transposer: Option<Transposer>,
     numbers: PhantomData<(S, T)>,
 }
 
@@ -118,7 +121,7 @@ impl<T: Number> Packing<T, T> {
         planes: Planes,
     ) -> Result<Packing<T, T>, JitError> {
         let spread = |count, stride| Spread { element: T::ELEMENT, vector: isa.bytes(), count, stride };
-        Packing::by(compiler, geometry, phases, planes, spread)
+        Packing::by(compiler, isa, geometry, phases, planes, spread)
     }
 }
 
@@ -127,6 +130,7 @@ impl<S: Number, T: Number> Packing<S, T> {
     /// that of [`RowsFunction`]; it reads from the first to the last of the numbers of each row and writes exactly as many.
     pub fn by<C: Code>(
         compiler: &Compiler,
+        isa: Isa,
         geometry: &Geometry,
         phases: &[Phase],
         planes: Planes,
@@ -142,18 +146,24 @@ impl<S: Number, T: Number> Packing<S, T> {
             Ok(Part { first, column, count, rows: compiler.function(&function(count, stride))? })
         };
         // Rows of a matrix are not copied but transposed.
-        let phases = if geometry.input_strides.x == 1 { phases } else { &[] };
+        let transposer = match geometry.input_strides.x {
+            1 => None,
+            _ => Some(Transposer::new::<T>(compiler, isa)?),
+        };
+        let phases = if transposer.is_none() { phases } else { &[] };
         let phases = phases.iter().map(|phase| {
             let parts = [part(phase, others)?, part(phase, last)?];
             Ok(PackedPhase { phase: phase.clone(), parts })
         });
-        Ok(Packing { planes, phases: phases.collect::<Result<_, JitError>>()?, numbers: PhantomData })
+        let phases = phases.collect::<Result<_, JitError>>()?;
+        Ok(Packing { planes, phases, transposer, numbers: PhantomData })
     }
 
     /// The functions that make rows, each once.
     pub fn functions(&self) -> Vec<Arc<Function>> {
         let mut functions: Vec<Arc<Function>> =
             self.phases.iter().flat_map(|phase| &phase.parts).map(|part| part.rows.clone()).collect();
+        functions.extend(self.transposer.iter().flat_map(Transposer::functions));
         functions.sort_by(|a, b| a.name().cmp(b.name()));
         functions.dedup_by(|a, b| a.name() == b.name());
         functions
@@ -265,13 +275,16 @@ impl<T: Number> Packing<T, T> {
         for plane in packed.chunks_exact_mut(size).take(depth) {
             plane[inner.end..rows.end].fill(T::zeroed());
         }
-        // Blocks of rows keep both sides in the first-level cache.
-        for start in inner.clone().step_by(8) {
-            let end = (start + 8).min(inner.end);
-            for k in 0..depth {
-                for row in start..end {
-                    packed[k * size + row] = input[row * stride + k];
-                }
+        if inner.is_empty() || depth == 0 {
+            return;
+        }
+        let source = &input[inner.start * stride..][..(inner.len() - 1) * stride + depth];
+        let target = &mut packed[inner.start..][..(depth - 1) * size + inner.len()];
+        if let Some(transposer) = &self.transposer {
+            // SAFETY: the rows end with `source`, and as columns with `target`.
+            unsafe {
+                let rows = [inner.len(), depth];
+                transposer.transpose(rows, source.as_ptr(), stride, target.as_mut_ptr(), size);
             }
         }
     }

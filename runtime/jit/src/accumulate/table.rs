@@ -23,6 +23,7 @@ use crate::geometry::{Geometry, Strides};
 use crate::kernel::{Io, Line, lines};
 use crate::machine::Isa;
 use crate::number::Number;
+use crate::transpose::Transposer;
 use division::Division;
 use outputs::To;
 use std::ops::Range;
@@ -41,6 +42,8 @@ pub(crate) struct TableKernel<T> {
     build: Arc<Function>,
     /// One for each plane.
     finishes: Vec<Finish>,
+    /// For outputs that are neighbours where their sums are not.
+    transposer: Transposer,
     division: Division,
 }
 
@@ -74,7 +77,19 @@ impl<T: Number> TableKernel<T> {
         let layout = plan.layout(&geometry).map(Arc::new);
         let packing = Packing::new(compiler, isa, &geometry, packed, planes)?;
         let masks = Masks::new(&geometry, &plan);
-        Ok(TableKernel { geometry, packing, layout, masks, blocks, build, finishes, division, plan })
+        let transposer = Transposer::new::<f32>(compiler, isa)?;
+        Ok(TableKernel {
+            geometry,
+            packing,
+            layout,
+            masks,
+            blocks,
+            build,
+            finishes,
+            transposer,
+            division,
+            plan,
+        })
     }
 
     fn table_lines(&self) -> usize {

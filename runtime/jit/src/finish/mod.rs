@@ -12,7 +12,7 @@ use crate::epilogue::{Before, Epilogue};
 use crate::error::JitError;
 use crate::kernel::Io;
 use crate::loops::{count, flags, load, run, splat_from, store};
-use crate::machine::{Element, Isa, MAX_LANES};
+use crate::machine::{Element, Isa, MAX_LANES, masks};
 use crate::measure::{Lanes, Measured, greatest};
 use crate::number::Number;
 use bytemuck::{Pod, Zeroable};
@@ -94,7 +94,6 @@ struct Operands {
     pieces: *const Piece,
     count: usize,
     lanes: *mut Lanes,
-    #[cfg(all(target_arch = "x86_64", unix))]
     masks: *const u8,
 }
 
@@ -216,8 +215,7 @@ impl Finish {
             pieces: pieces.as_ptr(),
             count: pieces.len(),
             lanes: &mut lanes,
-            #[cfg(all(target_arch = "x86_64", unix))]
-            masks: (&raw const crate::assemble::MASKS).cast(),
+            masks: masks(),
         };
         // SAFETY: the function was emitted for exactly this type; `entry()` is its start. Every piece lies within the sums, the
         // outputs and, if there is one, the residual (checked above); only the pieces are written, which are the caller's.

@@ -92,7 +92,7 @@ impl Jit {
                 }
                 let vector = self.isa.bytes();
                 let rows = |count, stride| RoundRows { vector, smallest, largest, count, stride };
-                let packing = Packing::by(&self.compiler, geometry, phases, *planes, rows)?;
+                let packing = Packing::by(&self.compiler, self.isa, geometry, phases, *planes, rows)?;
                 To::Planes { layout: layout.clone(), packing, channel }
             }
         };

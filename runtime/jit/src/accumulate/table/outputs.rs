@@ -2,10 +2,12 @@
 
 use super::TableKernel;
 use crate::accumulate::plan::{Plan, Shape};
+use crate::epilogue::Before;
 use crate::finish::{Finish, Piece, Sums};
 use crate::geometry::Strides;
 use crate::kernel::Io;
-use crate::number::Number;
+use crate::machine::Element;
+use crate::number::{Number, Total};
 use std::ops::Range;
 
 /// Where outputs go.
@@ -95,6 +97,29 @@ impl<T: Number> TableKernel<T> {
     ) {
         let step = self.plan.shape.tile.positions() * self.finishes.len();
         let stride = self.geometry.output_strides.x;
+        if finish.epilogue.before == Before::Nothing && !finish.epilogue.partial && !outputs.is_empty() {
+            let row = |piece: &Piece, i: usize| {
+                let row = piece.to as usize + i * stride;
+                row + outputs.start..row + outputs.end
+            };
+            for piece in pieces.iter().filter(|piece| piece.count > 0) {
+                let (from, count) = (piece.from as usize, piece.count as usize);
+                let target = io.output_start(row(piece, 0).start..row(piece, count - 1).end);
+                // SAFETY: the outputs are those of the region and outputs that the caller gave over.
+                unsafe {
+                    let totals = totals.get(from..).unwrap_or(&[]);
+                    self.place([outputs.len(), count], &sums[from..], totals, step, target, stride);
+                }
+                for at in (0..count).map(|i| row(piece, i)) {
+                    let scale = finish.epilogue.sample_scale(at.start / stride / rows_of_a_sample, io);
+                    let residual = io.residual.map(|residual| &residual[at.clone()]);
+                    // SAFETY: as above.
+                    let output = unsafe { io.output(at) };
+                    finish.epilogue.in_place(outputs.start, scale, residual, output);
+                }
+            }
+            return;
+        }
         for (piece, i) in pieces.iter().flat_map(|p| (0..p.count as usize).map(move |i| (p, i))) {
             let row = piece.to as usize + i * stride;
             let scale = finish.epilogue.sample_scale(row / stride / rows_of_a_sample, io);
@@ -106,6 +131,53 @@ impl<T: Number> TableKernel<T> {
             let widened = |output: usize| totals.get(at(output)).copied().unwrap_or(0);
             let sums = (0..outputs.len()).map(|o| sums[at(o)].total(widened(o)));
             finish.epilogue.position(outputs.start, scale, sums, residual, output);
+        }
+    }
+
+    /// Puts sums, as f32, into their outputs' places: `count` positions of each of some outputs, whose sums are `step` numbers apart; a position's outputs are
+    /// neighbours, `stride` numbers behind those of the position before.
+    ///
+    /// # Safety
+    /// All these places can be written, and nobody else accesses them.
+    unsafe fn place(
+        &self,
+        [outputs, count]: [usize; 2],
+        sums: &[T],
+        totals: &[i32],
+        step: usize,
+        target: *mut f32,
+        stride: usize,
+    ) {
+        if T::ELEMENT == Element::F32 {
+            let sums = bytemuck::cast_slice(&sums[..(outputs - 1) * step + count]);
+            // SAFETY: the sums end with `sums`; the caller answers for the target.
+            return unsafe {
+                self.transposer.transpose([outputs, count], sums.as_ptr(), step, target, stride);
+            };
+        }
+        /// Outputs and positions at a time.
+        const BLOCK: [usize; 2] = [8, 64];
+        let mut block = [[0f32; BLOCK[1]]; BLOCK[0]];
+        for (output, position) in
+            (0..outputs).step_by(BLOCK[0]).flat_map(|o| (0..count).step_by(BLOCK[1]).map(move |p| (o, p)))
+        {
+            let [rows, columns] = [(outputs - output).min(BLOCK[0]), (count - position).min(BLOCK[1])];
+            for (i, row) in block[..rows].iter_mut().enumerate() {
+                let at = (output + i) * step + position;
+                let sums = row.iter_mut().zip(&sums[at..at + columns]);
+                match totals.get(at..at + columns) {
+                    Some(totals) => {
+                        sums.zip(totals).for_each(|((x, sum), &widened)| *x = sum.total(widened).to_f32());
+                    }
+                    None => sums.for_each(|(x, sum)| *x = sum.total(0).to_f32()),
+                }
+            }
+            let target = target.wrapping_add(position * stride + output);
+            // SAFETY: `block` has these rows and columns; the caller answers for the target.
+            unsafe {
+                let rows = [rows, columns];
+                self.transposer.transpose(rows, block.as_ptr().cast(), BLOCK[1], target, stride);
+            }
         }
     }
 

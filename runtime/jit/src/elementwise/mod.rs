@@ -1,14 +1,16 @@
-//! The element-wise functions of [`twnc_program::scalar`], emitted on vectors.
+//! The element-wise functions of [`twnc_program::scalar`], as operations on vectors, whatever their width.
 //!
 //! Those that are marked exact there give the same bits here, lane by lane. The others stay within 4 units in the last
-//! place of the true value wherever that is a normal number; polynomials have the coefficients of Cephes (Moshier,
-//! 1989), those of the error function are by N. Juffa (2013).
+//! place of the true value wherever that is a normal number, and give the same bits with every kind of [`Vectors`]; polynomials have the
+//! coefficients of Cephes (Moshier, 1989), those of the error function are by N. Juffa (2013).
 
-use crate::loops::{bytes, splat, splat_integer};
+mod portable;
+#[cfg(all(target_arch = "x86_64", unix))]
+pub(crate) mod registers;
+#[cfg(all(target_arch = "x86_64", unix))]
+pub(crate) mod wide;
+
 use crate::measure::Measured;
-use cranelift_codegen::ir::condcodes::FloatCC;
-use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
-use cranelift_frontend::FunctionBuilder;
 use std::f32::consts::{LOG2_E, SQRT_2};
 use twnc_program::scalar::{Binary, Unary};
 use twnc_program::step::MapInstruction;
@@ -18,8 +20,79 @@ const ROUND: f32 = 12_582_912.0;
 /// ln 2 in two parts, the first of which has so few bits that small multiples of it are exact.
 const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
-/// Emits functions of vectors of four f32.
-pub(crate) struct Elementwise<'a, 'f>(pub &'a mut FunctionBuilder<'f>);
+/// What code on vectors is written with: lanes of 32 bits, f32 or integers as an operation takes them.
+pub(crate) trait Vectors {
+    /// A vector.
+    type Vector: Copy;
+
+    /// These bits in every lane.
+    fn bits(&mut self, bits: u32) -> Self::Vector;
+
+    /// An operation on a vector.
+    fn one(&mut self, operation: One, x: Self::Vector) -> Self::Vector;
+
+    /// An operation on two vectors.
+    fn two(&mut self, operation: Two, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
+    /// `yes` where the comparison of f32 holds of `a` and `b`, elsewhere `no`.
+    fn choose(
+        &mut self,
+        compare: Compare,
+        between: [Self::Vector; 2],
+        yes_no: [Self::Vector; 2],
+    ) -> Self::Vector;
+}
+
+/// Operations on a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum One {
+    /// The square root, of f32.
+    Root,
+    /// The f32 of integers.
+    FromIntegers,
+    /// `x << bits`, of integers.
+    Left(u32),
+    /// `x >> bits`, of integers, zeros coming in.
+    Right(u32),
+    /// `x >> bits`, of integers, the sign coming in.
+    RightSigned(u32),
+}
+
+/// Operations on two vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Two {
+    /// `a + b`, of f32.
+    Add,
+    /// `a - b`, of f32.
+    Subtract,
+    /// `a * b`, of f32.
+    Multiply,
+    /// `a / b`, of f32.
+    Divide,
+    /// As [`Binary::Min`].
+    Smaller,
+    /// `a & b`, of bits.
+    And,
+    /// `a | b`, of bits.
+    Or,
+    /// `a ^ b`, of bits.
+    Differ,
+    /// `a + b`, of integers.
+    AddIntegers,
+    /// `a - b`, of integers.
+    SubtractIntegers,
+}
+
+/// Comparisons of f32; none holds of NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compare {
+    Less,
+    Greater,
+    Equal,
+}
+
+/// Writes functions with [`Vectors`].
+pub(crate) struct Elementwise<'a, V>(pub &'a mut V);
 
 /// Whether [`Elementwise`] can emit it.
 pub(crate) fn emits(instruction: &MapInstruction) -> bool {
@@ -29,9 +102,22 @@ pub(crate) fn emits(instruction: &MapInstruction) -> bool {
     }
 }
 
-impl Elementwise<'_, '_> {
+impl<V: Vectors> Elementwise<'_, V> {
+    /// The result of a map's code, all of which this module [`emits`]; `values` are its inputs.
+    pub fn code(&mut self, code: &[MapInstruction], mut values: Vec<V::Vector>) -> Option<V::Vector> {
+        for instruction in code {
+            values.push(match *instruction {
+                MapInstruction::Unary(f, a) => self.unary(f, values[usize::from(a)]),
+                MapInstruction::Binary(f, a, b) => {
+                    self.binary(f, values[usize::from(a)], values[usize::from(b)])
+                }
+            });
+        }
+        values.pop()
+    }
+
     /// `function(x)`, for one that this module [`emits`] (an activation always is); otherwise `x`.
-    pub fn unary(&mut self, function: Unary, x: Value) -> Value {
+    pub fn unary(&mut self, function: Unary, x: V::Vector) -> V::Vector {
         match function {
             Unary::Relu => {
                 let zero = self.number(0.0);
@@ -53,19 +139,19 @@ impl Elementwise<'_, '_> {
                 let gate = self.unary(Unary::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }, x);
                 self.mul(x, gate)
             }
-            Unary::Neg => self.0.ins().fneg(x),
-            Unary::Abs => self.0.ins().fabs(x),
-            Unary::Sqrt => self.0.ins().sqrt(x),
+            Unary::Neg => self.negative(x),
+            Unary::Abs => self.magnitude(x),
+            Unary::Sqrt => self.0.one(One::Root, x),
             Unary::Reciprocal => {
                 let one = self.number(1.0);
-                self.0.ins().fdiv(one, x)
+                self.0.two(Two::Divide, one, x)
             }
             Unary::Sigmoid => {
-                let negative = self.0.ins().fneg(x);
+                let negative = self.negative(x);
                 let exp = self.exp(negative);
                 let one = self.number(1.0);
                 let sum = self.add(one, exp);
-                self.0.ins().fdiv(one, sum)
+                self.0.two(Two::Divide, one, sum)
             }
             Unary::Tanh => self.tanh(x),
             Unary::Exp => self.exp(x),
@@ -78,14 +164,18 @@ impl Elementwise<'_, '_> {
     }
 
     /// `function(a, b)`, for one that this module [`emits`]; otherwise `a`.
-    pub fn binary(&mut self, function: Binary, a: Value, b: Value) -> Value {
+    pub fn binary(&mut self, function: Binary, a: V::Vector, b: V::Vector) -> V::Vector {
         match function {
             Binary::Add => self.add(a, b),
-            Binary::Sub => self.0.ins().fsub(a, b),
+            Binary::Sub => self.0.two(Two::Subtract, a, b),
             Binary::Mul => self.mul(a, b),
-            Binary::Div => self.0.ins().fdiv(a, b),
-            Binary::Min => self.0.ins().fmin(a, b),
-            Binary::Max => self.0.ins().fmax(a, b),
+            Binary::Div => self.0.two(Two::Divide, a, b),
+            Binary::Min => self.0.two(Two::Smaller, a, b),
+            Binary::Max => {
+                let (a, b) = (self.negative(a), self.negative(b));
+                let smaller = self.0.two(Two::Smaller, a, b);
+                self.negative(smaller)
+            }
             Binary::PRelu => {
                 let zero = self.number(0.0);
                 let scaled = self.mul(b, a);
@@ -93,61 +183,67 @@ impl Elementwise<'_, '_> {
             }
             Binary::Less => {
                 let (one, zero) = (self.number(1.0), self.number(0.0));
-                self.choose(FloatCC::LessThan, a, b, one, zero)
+                self.choose(Compare::Less, a, b, one, zero)
             }
             Binary::Equal => {
                 let (one, zero) = (self.number(1.0), self.number(0.0));
-                self.choose(FloatCC::Equal, a, b, one, zero)
+                self.choose(Compare::Equal, a, b, one, zero)
             }
             Binary::Keep => {
                 let zero = self.number(0.0);
-                self.choose(FloatCC::Equal, b, zero, zero, a)
+                self.choose(Compare::Equal, b, zero, zero, a)
             }
             Binary::Pow => a,
         }
     }
 
     /// The larger; `a` where either is NaN or both are equal.
-    pub fn larger(&mut self, a: Value, b: Value) -> Value {
-        self.choose(FloatCC::GreaterThan, b, a, b, a)
+    pub fn larger(&mut self, a: V::Vector, b: V::Vector) -> V::Vector {
+        self.choose(Compare::Greater, b, a, b, a)
     }
 
     /// The larger, lane by lane, of what was largest so far and of `x` as it is measured; what is not finite does not count.
-    pub fn largest_finite(&mut self, so_far: Value, x: Value, measured: Measured) -> Value {
-        let magnitude = self.0.ins().fabs(x);
+    pub fn largest_finite(&mut self, so_far: V::Vector, x: V::Vector, measured: Measured) -> V::Vector {
+        let magnitude = self.magnitude(x);
         let (infinity, zero) = (self.number(f32::INFINITY), self.number(0.0));
         let value = if measured == Measured::Magnitudes { magnitude } else { x };
-        let finite = self.choose(FloatCC::LessThan, magnitude, infinity, value, zero);
+        let finite = self.choose(Compare::Less, magnitude, infinity, value, zero);
         self.larger(so_far, finite)
     }
 
     /// The integers nearest to `x · inverse`, ties to even, from `low` to `high`, whose magnitudes are below 2^22; 0 for NaN,
     /// and the ends for infinite `x`.
-    pub fn rounded(&mut self, x: Value, inverse: Value, low: f32, high: f32) -> Value {
+    pub fn rounded(&mut self, x: V::Vector, inverse: V::Vector, low: f32, high: f32) -> V::Vector {
         let scaled = self.mul(x, inverse);
-        let magnitude = self.0.ins().fabs(x);
+        let magnitude = self.magnitude(x);
         let (infinity, zero) = (self.number(f32::INFINITY), self.number(0.0));
-        let scaled = self.choose(FloatCC::Equal, magnitude, infinity, x, scaled);
-        let scaled = self.choose(FloatCC::Equal, scaled, scaled, scaled, zero);
+        let scaled = self.choose(Compare::Equal, magnitude, infinity, x, scaled);
+        let scaled = self.choose(Compare::Equal, scaled, scaled, scaled, zero);
         let clipped = self.clip(scaled, low, high);
         let round = self.number(ROUND);
         let rounded = self.add(clipped, round);
         self.integer_of(rounded)
     }
 
+    /// `exp(x - y)`.
+    pub fn exp_of_difference(&mut self, x: V::Vector, y: V::Vector) -> V::Vector {
+        let difference = self.0.two(Two::Subtract, x, y);
+        self.exp(difference)
+    }
+
     /// To about 1 unit in the last place: 2^n · e^r with |r| at most ln 2 / 2.
-    fn exp(&mut self, x: Value) -> Value {
+    fn exp(&mut self, x: V::Vector) -> V::Vector {
         // Beyond these bounds the result is 0 or infinite.
         let x = self.clip(x, -104.0, 89.0);
         let (factor, round) = (self.number(LOG2_E), self.number(ROUND));
         let scaled = self.mul(x, factor);
         let rounded = self.add(scaled, round);
-        let n = self.0.ins().fsub(rounded, round);
+        let n = self.0.two(Two::Subtract, rounded, round);
         let mut r = x;
         for part in LN_2 {
             let part = self.number(part);
             let product = self.mul(n, part);
-            r = self.0.ins().fsub(r, product);
+            r = self.0.two(Two::Subtract, r, product);
         }
         let p = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
         let p = self.polynomial(r, &p);
@@ -158,58 +254,56 @@ impl Elementwise<'_, '_> {
         let p = self.add(p, one);
         // 2^n in two factors, since n reaches below the exponents of normal numbers and above those of finite ones.
         let n = self.integer_of(rounded);
-        let half = self.0.ins().sshr_imm_s(n, 1);
-        let rest = self.0.ins().isub(n, half);
+        let half = self.0.one(One::RightSigned(1), n);
+        let rest = self.0.two(Two::SubtractIntegers, n, half);
         let (half, rest) = (self.power_of_two(half), self.power_of_two(rest));
         let p = self.mul(p, half);
         self.mul(p, rest)
     }
 
     /// A polynomial near 0, elsewhere `1 - 2 / (e^2|x| + 1)` with the sign of `x`.
-    fn tanh(&mut self, x: Value) -> Value {
+    fn tanh(&mut self, x: V::Vector) -> V::Vector {
         let square = self.mul(x, x);
         let p = [-5.704_988_7e-3, 2.063_908_8e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
         let p = self.polynomial(square, &p);
         let p = self.mul(p, square);
         let p = self.mul(p, x);
         let near = self.add(p, x);
-        let magnitude = self.0.ins().fabs(x);
+        let magnitude = self.magnitude(x);
         let double = self.add(magnitude, magnitude);
         let exp = self.exp(double);
         let (one, two) = (self.number(1.0), self.number(2.0));
         let sum = self.add(exp, one);
-        let quotient = self.0.ins().fdiv(two, sum);
-        let far = self.0.ins().fsub(one, quotient);
+        let quotient = self.0.two(Two::Divide, two, sum);
+        let far = self.0.two(Two::Subtract, one, quotient);
         let far = self.with_sign_of(far, x);
         let bound = self.number(0.625);
-        self.choose(FloatCC::LessThan, magnitude, bound, near, far)
+        self.choose(Compare::Less, magnitude, bound, near, far)
     }
 
     /// `ln m + e ln 2` for `x = m 2^e` with `m` from √½ to √2.
-    fn log(&mut self, x: Value) -> Value {
+    fn log(&mut self, x: V::Vector) -> V::Vector {
         // Subnormal numbers are scaled up first.
         let (least, up, none) = (self.number(f32::MIN_POSITIVE), self.number(8_388_608.0), self.number(1.0));
-        let factor = self.choose(FloatCC::LessThan, x, least, up, none);
+        let factor = self.choose(Compare::Less, x, least, up, none);
         let (lower, zero) = (self.number(-23.0), self.number(0.0));
-        let shift = self.choose(FloatCC::LessThan, x, least, lower, zero);
-        let scaled = self.mul(x, factor);
-        let bits = self.bits(scaled, types::I32X4);
-        let exponent = self.0.ins().ushr_imm_u(bits, 23);
-        let bias = splat_integer(self.0, 127);
-        let exponent = self.0.ins().isub(exponent, bias);
-        let exponent = self.0.ins().fcvt_from_sint(types::F32X4, exponent);
+        let shift = self.choose(Compare::Less, x, least, lower, zero);
+        let bits = self.mul(x, factor);
+        let exponent = self.0.one(One::Right(23), bits);
+        let bias = self.0.bits(127);
+        let exponent = self.0.two(Two::SubtractIntegers, exponent, bias);
+        let exponent = self.0.one(One::FromIntegers, exponent);
         let exponent = self.add(exponent, shift);
-        let (mask, one_bits) = (splat_integer(self.0, 0x7f_ffff), splat_integer(self.0, 0x3f80_0000));
-        let mantissa = self.0.ins().band(bits, mask);
-        let mantissa = self.0.ins().bor(mantissa, one_bits);
-        let mantissa = self.bits(mantissa, types::F32X4);
+        let (mask, one_bits) = (self.0.bits(0x7f_ffff), self.0.bits(0x3f80_0000));
+        let mantissa = self.0.two(Two::And, bits, mask);
+        let mantissa = self.0.two(Two::Or, mantissa, one_bits);
         // From 1..2 to √½..√2.
         let (root, half, one) = (self.number(SQRT_2), self.number(0.5), self.number(1.0));
         let halved = self.mul(mantissa, half);
         let next = self.add(exponent, one);
-        let m = self.choose(FloatCC::GreaterThan, mantissa, root, halved, mantissa);
-        let e = self.choose(FloatCC::GreaterThan, mantissa, root, next, exponent);
-        let r = self.0.ins().fsub(m, one);
+        let m = self.choose(Compare::Greater, mantissa, root, halved, mantissa);
+        let e = self.choose(Compare::Greater, mantissa, root, next, exponent);
+        let r = self.0.two(Two::Subtract, m, one);
         let square = self.mul(r, r);
         let p = [
             7.037_683_6e-2,
@@ -229,7 +323,7 @@ impl Elementwise<'_, '_> {
         let tail = self.mul(e, low);
         let p = self.add(p, tail);
         let halved = self.mul(square, half);
-        let p = self.0.ins().fsub(p, halved);
+        let p = self.0.two(Two::Subtract, p, halved);
         let p = self.add(r, p);
         let main = self.mul(e, high);
         let value = self.add(p, main);
@@ -237,13 +331,13 @@ impl Elementwise<'_, '_> {
         let infinity = self.number(f32::INFINITY);
         let minus_infinity = self.number(f32::NEG_INFINITY);
         let nan = self.number(f32::NAN);
-        let value = self.choose(FloatCC::LessThan, x, infinity, value, x);
-        let value = self.choose(FloatCC::Equal, x, zero, minus_infinity, value);
-        self.choose(FloatCC::LessThan, x, zero, nan, value)
+        let value = self.choose(Compare::Less, x, infinity, value, x);
+        let value = self.choose(Compare::Equal, x, zero, minus_infinity, value);
+        self.choose(Compare::Less, x, zero, nan, value)
     }
 
     /// A polynomial near 0, elsewhere `1 - e^q(|x|)` with the sign of `x`.
-    fn erf(&mut self, x: Value) -> Value {
+    fn erf(&mut self, x: V::Vector) -> V::Vector {
         let square = self.mul(x, x);
         let p =
             [-5.967_617e-4, 4.991_194_2e-3, -2.676_813_5e-2, 1.128_199_3e-1, -3.761_253_4e-1, 1.283_791_7e-1];
@@ -251,7 +345,7 @@ impl Elementwise<'_, '_> {
         let p = self.mul(p, x);
         let near = self.add(p, x);
         // Beyond 10 the result is 1, and powers must not overflow against each other.
-        let magnitude = self.0.ins().fabs(x);
+        let magnitude = self.magnitude(x);
         let t = self.clip(magnitude, 0.0, 10.0);
         let q = [
             -1.728_534_7e-5,
@@ -264,32 +358,32 @@ impl Elementwise<'_, '_> {
         ];
         let q = self.polynomial(t, &q);
         let q = self.mul(q, t);
-        let q = self.0.ins().fsub(q, t);
+        let q = self.0.two(Two::Subtract, q, t);
         let exp = self.exp(q);
         let one = self.number(1.0);
-        let far = self.0.ins().fsub(one, exp);
+        let far = self.0.two(Two::Subtract, one, exp);
         let far = self.with_sign_of(far, x);
         let bound = self.number(0.921_875);
-        self.choose(FloatCC::LessThan, magnitude, bound, near, far)
+        self.choose(Compare::Less, magnitude, bound, near, far)
     }
 
     /// Ties to even, with the sign of `x`: from 2^23 on every number is whole, and below adding it leaves no place for a fraction.
-    fn round(&mut self, x: Value) -> Value {
-        let (magnitude, whole) = (self.0.ins().fabs(x), self.number(8_388_608.0));
+    fn round(&mut self, x: V::Vector) -> V::Vector {
+        let (magnitude, whole) = (self.magnitude(x), self.number(8_388_608.0));
         let sum = self.add(magnitude, whole);
-        let rounded = self.0.ins().fsub(sum, whole);
+        let rounded = self.0.two(Two::Subtract, sum, whole);
         let rounded = self.with_sign_of(rounded, x);
-        self.choose(FloatCC::LessThan, magnitude, whole, rounded, x)
+        self.choose(Compare::Less, magnitude, whole, rounded, x)
     }
 
-    fn floor(&mut self, x: Value) -> Value {
+    fn floor(&mut self, x: V::Vector) -> V::Vector {
         let (rounded, one) = (self.round(x), self.number(1.0));
-        let below = self.0.ins().fsub(rounded, one);
-        self.choose(FloatCC::GreaterThan, rounded, x, below, rounded)
+        let below = self.0.two(Two::Subtract, rounded, one);
+        self.choose(Compare::Greater, rounded, x, below, rounded)
     }
 
     /// By Horner's rule, the highest coefficient first.
-    fn polynomial(&mut self, x: Value, coefficients: &[f32]) -> Value {
+    fn polynomial(&mut self, x: V::Vector, coefficients: &[f32]) -> V::Vector {
         let (first, rest) = coefficients.split_first().expect("a polynomial has coefficients");
         let mut sum = self.number(*first);
         for &coefficient in rest {
@@ -301,58 +395,67 @@ impl Elementwise<'_, '_> {
     }
 
     /// First `min` where `x < min`, then `max` where `x > max`.
-    fn clip(&mut self, x: Value, min: f32, max: f32) -> Value {
+    fn clip(&mut self, x: V::Vector, min: f32, max: f32) -> V::Vector {
         let (min, max) = (self.number(min), self.number(max));
         let x = self.replace_less(x, min, min);
-        self.choose(FloatCC::GreaterThan, x, max, max, x)
+        self.choose(Compare::Greater, x, max, max, x)
     }
 
     /// `other` where `x < bound`, elsewhere `x`.
-    fn replace_less(&mut self, x: Value, bound: Value, other: Value) -> Value {
-        self.choose(FloatCC::LessThan, x, bound, other, x)
+    fn replace_less(&mut self, x: V::Vector, bound: V::Vector, other: V::Vector) -> V::Vector {
+        self.choose(Compare::Less, x, bound, other, x)
     }
 
     /// `yes` where the condition holds of `a` and `b`, elsewhere `no`.
-    fn choose(&mut self, condition: FloatCC, a: Value, b: Value, yes: Value, no: Value) -> Value {
-        let mask = self.0.ins().fcmp(condition, a, b);
-        let mask = self.bits(mask, types::F32X4);
-        self.0.ins().bitselect(mask, yes, no)
+    fn choose(
+        &mut self,
+        compare: Compare,
+        a: V::Vector,
+        b: V::Vector,
+        yes: V::Vector,
+        no: V::Vector,
+    ) -> V::Vector {
+        self.0.choose(compare, [a, b], [yes, no])
     }
 
-    fn with_sign_of(&mut self, magnitude: Value, x: Value) -> Value {
+    fn with_sign_of(&mut self, magnitude: V::Vector, x: V::Vector) -> V::Vector {
         let sign = self.number(-0.0);
-        let sign = self.0.ins().band(sign, x);
-        self.0.ins().bor(magnitude, sign)
+        let sign = self.0.two(Two::And, sign, x);
+        self.0.two(Two::Or, magnitude, sign)
     }
 
     /// The integer that [`ROUND`] was added to.
-    fn integer_of(&mut self, rounded: Value) -> Value {
-        let bits = self.bits(rounded, types::I32X4);
-        let zero = splat_integer(self.0, ROUND.to_bits() as i32);
-        self.0.ins().isub(bits, zero)
+    fn integer_of(&mut self, rounded: V::Vector) -> V::Vector {
+        let zero = self.0.bits(ROUND.to_bits());
+        self.0.two(Two::SubtractIntegers, rounded, zero)
     }
 
     /// 2^n as a normal number, for `n` from -126 to 127.
-    fn power_of_two(&mut self, n: Value) -> Value {
-        let bias = splat_integer(self.0, 127);
-        let exponent = self.0.ins().iadd(n, bias);
-        let bits = self.0.ins().ishl_imm_u(exponent, 23);
-        self.bits(bits, types::F32X4)
+    fn power_of_two(&mut self, n: V::Vector) -> V::Vector {
+        let bias = self.0.bits(127);
+        let exponent = self.0.two(Two::AddIntegers, n, bias);
+        self.0.one(One::Left(23), exponent)
     }
 
-    fn bits(&mut self, x: Value, ty: Type) -> Value {
-        bytes(self.0, x, ty)
+    fn negative(&mut self, x: V::Vector) -> V::Vector {
+        let sign = self.number(-0.0);
+        self.0.two(Two::Differ, x, sign)
     }
 
-    fn number(&mut self, number: f32) -> Value {
-        splat(self.0, number)
+    fn magnitude(&mut self, x: V::Vector) -> V::Vector {
+        let rest = self.0.bits(u32::MAX >> 1);
+        self.0.two(Two::And, x, rest)
     }
 
-    fn add(&mut self, a: Value, b: Value) -> Value {
-        self.0.ins().fadd(a, b)
+    fn number(&mut self, number: f32) -> V::Vector {
+        self.0.bits(number.to_bits())
     }
 
-    fn mul(&mut self, a: Value, b: Value) -> Value {
-        self.0.ins().fmul(a, b)
+    fn add(&mut self, a: V::Vector, b: V::Vector) -> V::Vector {
+        self.0.two(Two::Add, a, b)
+    }
+
+    fn mul(&mut self, a: V::Vector, b: V::Vector) -> V::Vector {
+        self.0.two(Two::Multiply, a, b)
     }
 }
