@@ -5,8 +5,8 @@
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use twnc_ir::{
-    Binary, Conv, Data, Dim, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, ReduceKind, Slice,
-    Tensor, TensorType, Unary, ValueId, evaluate,
+    Binary, Conv, Data, Dim, ElementType, Geometry, Graph, GraphBuilder, Op, Pad, PadMode, Pool, ReduceKind,
+    Slice, Tensor, TensorType, Unary, ValueId, evaluate,
 };
 use twnc_train::gradient::{GradientError, Mode, Network};
 
@@ -290,6 +290,30 @@ fn a_value_that_is_read_twice_gets_both_gradients() {
     network.forward(&[], Mode::Inference).unwrap();
     network.backward(&[vec![1.0, 1.0]]);
     assert_eq!(network.gradient(0), [7.0, -3.0]);
+}
+
+/// What the reference evaluator runs reads constants beside inputs, each time others: indices into a table.
+#[test]
+fn rows_of_a_table_are_looked_up() {
+    let mut build = GraphBuilder::new("test");
+    let table = Tensor::from_f32(vec![4, 2], (0..8).map(|i| i as f32).collect()).unwrap();
+    let table = build.constant(table, "");
+    let ids = build.input("ids", TensorType { element: ElementType::I64, shape: vec![Dim::from(3)] });
+    let rows = build.node(Op::Gather { axis: 0 }, &[table, ids], "").unwrap();
+    let factor = build.constant(Tensor::from_f32(vec![2], vec![2.0, 3.0]).unwrap(), "");
+    let y = build.node(Op::Binary(Binary::Mul), &[rows, factor], "").unwrap();
+    build.output("y", y);
+    let mut network = Network::new(&build.finish(), &[factor], &[y], 1 << 20).unwrap();
+    for (ids, want, gradient) in [
+        ([0, 3, 1], [0.0, 3.0, 12.0, 21.0, 4.0, 9.0], [8.0, 11.0]),
+        ([2, 2, 0], [8.0, 15.0, 8.0, 15.0, 0.0, 3.0], [8.0, 11.0]),
+    ] {
+        let ids = Tensor::new(vec![3], Data::I64(ids.into())).unwrap();
+        network.forward(&[ids], Mode::Inference).unwrap();
+        assert_eq!(network.output(0), want);
+        network.backward(&[vec![1.0; 6]]);
+        assert_eq!(network.gradient(0), gradient);
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use twnc_ir::{ElementType, Graph, Tensor, ValueId};
 
 /// Samples of a step; where the network fixes how many it takes at a time, gradients of several runs are added up.
 const BATCH: usize = 64;
-/// Bytes that the values of a piece should take, about.
+/// Bytes that the values of a piece should take, about, or as many as the parameters take: their gradients are written and read once for each piece.
 const PIECE: usize = 1 << 22;
 /// Sums of gradients that are kept apart, at most.
 const GROUPS: usize = 8;
@@ -82,8 +82,10 @@ impl Team {
             Some(batch) => batch.max(1),
             None => {
                 let one = build(1, task.memory)?;
+                let parameters: usize = one.student.parameters().map(|p| 4 * p.len()).sum();
+                let piece = PIECE.max(parameters);
                 let most =
-                    (PIECE / one.student.varying_bytes().max(1)).clamp(1, BATCH.min(task.fitted).max(1));
+                    (piece / one.student.varying_bytes().max(1)).clamp(1, BATCH.min(task.fitted).max(1));
                 // So that pieces make up a step.
                 1 << most.ilog2()
             }

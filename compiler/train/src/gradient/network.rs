@@ -56,8 +56,8 @@ struct Step {
 
 enum Kind {
     Operator(Box<dyn Operator>),
-    /// Whatever the reference evaluator runs: a graph of this node alone.
-    Reference(Graph),
+    /// Whatever the reference evaluator runs: a graph of this node alone, and the slots of its inputs.
+    Reference(Graph, Vec<usize>),
 }
 
 impl Network {
@@ -156,10 +156,11 @@ impl Network {
             drop(described);
             let kind = match built {
                 Ok(operator) => Kind::Operator(operator),
-                Err(_) => Kind::Reference(
-                    alone(graph, &node.op, &node.operands)
-                        .map_err(|reason| GradientError::node(&name, reason))?,
-                ),
+                Err(_) => {
+                    let (alone, inputs) = alone(graph, &node.op, &node.operands, tensors)
+                        .map_err(|reason| GradientError::node(&name, reason))?;
+                    Kind::Reference(alone, inputs.into_iter().map(|i| operands[i]).collect())
+                }
             };
             let mut results = vec![];
             // Whole numbers have no derivative: what is computed of them is constant to a parameter.
@@ -378,8 +379,8 @@ impl Network {
                     *elements = y;
                 }
             }
-            Kind::Reference(graph) => {
-                let ports = graph.inputs().iter().zip(&step.operands);
+            Kind::Reference(graph, slots) => {
+                let ports = graph.inputs().iter().zip(&*slots);
                 let inputs = ports
                     .map(|(port, &slot)| (port.name.clone(), self.tensor(slot, graph.ty(port.value))))
                     .collect::<BTreeMap<_, _>>();
@@ -436,26 +437,36 @@ fn needed(graph: &Graph, values: &[ValueId]) -> HashSet<twnc_ir::NodeId> {
     needed
 }
 
-/// A node as a graph of its own; its operands are inputs.
-fn alone(graph: &Graph, op: &Op, operands: &[ValueId]) -> Result<Graph, String> {
+/// A node as a graph of its own, and which of its operands are inputs of it; the others are constants, so that a table need not be copied for each run.
+fn alone(
+    graph: &Graph,
+    op: &Op,
+    operands: &[ValueId],
+    known: Vec<Option<Tensor>>,
+) -> Result<(Graph, Vec<usize>), String> {
     let mut build = GraphBuilder::new("node");
-    let inputs: Vec<ValueId> = operands
-        .iter()
-        .enumerate()
-        .map(|(i, &value)| {
-            let mut ty = graph.ty(value).clone();
-            // Slots hold them as floats.
-            if ty.element == ElementType::Ternary {
-                ty.element = ElementType::F32;
+    let (mut values, mut inputs) = (vec![], vec![]);
+    for (i, (&value, known)) in operands.iter().zip(known).enumerate() {
+        let mut ty = graph.ty(value).clone();
+        // Slots hold them as floats.
+        if ty.element == ElementType::Ternary {
+            ty.element = ElementType::F32;
+        }
+        // The graph's own tensor shares its elements.
+        let own = graph.constant(value).filter(|tensor| tensor.ty() == ty).cloned();
+        values.push(match known.map(|known| own.unwrap_or(known)) {
+            Some(tensor) => build.constant(tensor, ""),
+            None => {
+                inputs.push(i);
+                build.input(&i.to_string(), ty)
             }
-            build.input(&i.to_string(), ty)
-        })
-        .collect();
-    let results = build.nodes(op.clone(), &inputs, "").map_err(|e| e.to_string())?;
+        });
+    }
+    let results = build.nodes(op.clone(), &values, "").map_err(|e| e.to_string())?;
     for (i, value) in results.into_iter().enumerate() {
         build.output(&format!("y{i}"), value);
     }
-    Ok(build.finish())
+    Ok((build.finish(), inputs))
 }
 
 /// A slot for a tensor; a ternary one as floats.
