@@ -9,7 +9,7 @@ use twnc_jit::{
     AccumulateKernel, AccumulateSpec, Before, ConvSpec, Epilogue, Function, IntegerRange, Jit, JitError,
     Kernel, Layout, MapSpec, MatMulSpec, Measured, PlaneSpec, PoolSpec, Source,
 };
-use twnc_program::step::{self, Accumulate, Quantize, Term};
+use twnc_program::step::{self, Accumulate, Move, MoveKind, Quantize, Term};
 use twnc_program::{
     BufferId, ConstantData, ConstantId, ElementType, MAX_MAP_INPUTS, Operand, Program, Shapes, Step, StepKind,
 };
@@ -278,6 +278,14 @@ pub(crate) fn bind(
             let spec = MapSpec { output: shapes.of(s.output), inputs, code: &s.code };
             operands.bind(jit.map(&spec), None, step.outputs())
         }
+        StepKind::Move(Move { kind: MoveKind::Transpose { perm }, inputs, output }) => match inputs[..] {
+            [Operand::Buffer(id)] if program.buffers[output.index()].element == ElementType::F32 => {
+                let mut operands = Operands::new(program);
+                operands.source(Operand::Buffer(id));
+                operands.bind(jit.transpose(shapes.of(id), perm), None, step.outputs())
+            }
+            _ => Ok(Execution::Interpret(Some(step.kind_name()))),
+        },
         StepKind::Softmax(s) => {
             let mut operands = Operands::new(program);
             operands.source(Operand::Buffer(s.input));

@@ -2,7 +2,7 @@
 //!
 //! A [`Jit`] turns one step of a [`twnc_program::Program`], its concrete shapes and its constants into a [`Kernel`] for
 //! the processor that it runs on: accumulations of ternary weights ([`accumulate`]), which only add and subtract; element-wise
-//! maps ([`map`]); pools ([`pool`]); [`softmax`]; layers that stay float ([`float`]).
+//! maps ([`map`]); pools ([`pool`]); [`softmax`]; transposes ([`movement`]); layers that stay float ([`float`]).
 //! Kernels are immutable, `Send` and `Sync`; running one allocates nothing and takes its scratch memory from the caller.
 //! Where there is no kernel for a step, or no executable memory at all, the error says so and the interpreter of
 //! `twnc-program` does the work.
@@ -35,6 +35,7 @@ mod loops;
 mod machine;
 pub mod map;
 mod measure;
+pub mod movement;
 mod number;
 pub mod pool;
 pub mod quantize;
@@ -54,6 +55,7 @@ pub use kernel::{Interface, Kernel, Line, Slot, run};
 pub use machine::Isa;
 pub use map::{MapKernel, MapSpec};
 pub use measure::Measured;
+pub use movement::TransposeKernel;
 pub use pool::{PoolKernel, PoolSpec};
 pub use quantize::QuantizeKernel;
 pub use softmax::SoftmaxKernel;

@@ -79,9 +79,10 @@ impl Transposer {
             }
             _ => [0, 0],
         };
-        // What is left, in parts that keep both sides in the first-level cache.
-        for first in (0..rows).step_by(BLOCK) {
-            let (end, done) = ((first + BLOCK).min(rows), if first < whole[0] { whole[1] } else { 0 });
+        // What is left, in parts that keep both sides in the first-level cache; of few columns, each in one go.
+        let part = if columns < BLOCK { rows.max(1) } else { BLOCK };
+        for first in (0..rows).step_by(part) {
+            let (end, done) = ((first + part).min(rows), if first < whole[0] { whole[1] } else { 0 });
             for column in done..columns {
                 for row in first..end {
                     // SAFETY: a place of the source and one of the target.

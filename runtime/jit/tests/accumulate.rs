@@ -95,6 +95,28 @@ fn large_depthwise() -> impl Strategy<Value = Case> {
     })
 }
 
+/// Depthwise layers of images so small that lanes are channels.
+fn small_depthwise() -> impl Strategy<Value = Case> {
+    let window = [1..=5usize, 1..=5, 1..=3, 1..=2, 0..=3, 0..=3];
+    ([1..=3usize, 2..=70, 1..=11, 1..=11], window, epilogue()).prop_filter_map(
+        "fits",
+        |([n, groups, h, w], [ky, kx, stride, dilation, before, behind], e)| {
+            let two = |n| vec![n; 2];
+            let window = Window {
+                kernel: vec![ky, kx],
+                strides: two(stride),
+                dilations: two(dilation),
+                pads_begin: two(before),
+                pads_end: two(behind),
+            };
+            let fits = window.output_size(0, h, false).and(window.output_size(1, w, false)).is_some();
+            let (input, weight) = (vec![n, groups, h, w], vec![groups, 1, ky, kx]);
+            let contraction = Contraction::Window { window, groups };
+            fits.then_some(Case { input, weight, contraction, rank: 0, integers: None, ..e })
+        },
+    )
+}
+
 fn products() -> impl Strategy<Value = Case> {
     let sizes =
         prop_oneof![(0..=40usize, 0..=200usize, 1..=70usize), (0..=70usize, 0..=300usize, 1..=300usize)];
@@ -169,6 +191,11 @@ proptest! {
     }
 
     #[test]
+    fn small_depthwise_windows_are_their_sums(case in small_depthwise()) {
+        check(&case);
+    }
+
+    #[test]
     fn products_are_their_sums(case in products()) {
         check(&case);
     }
@@ -232,6 +259,8 @@ fn no_family_multiplies_or_calls() {
     let range = IntegerRange { largest: 127, signed: true };
     let mut integers = layer_of(Some(range), &[1, 100], &[100, 70], &Contraction::MatMul);
     integers.truncate(registers.len());
+    let mut channels = layer(&[1, 64, 6, 6], &[64, 1, 3, 3], &square(3, 1, 1, 64));
+    channels.truncate(registers.len());
     let kernels = [
         ("tables: groups of", layer(&[1, 64, 56, 56], &[64, 64, 3, 3], &square(3, 1, 1, 1))),
         ("tables: groups of", layer(&[1, 3, 64, 64], &[64, 3, 7, 7], &square(7, 2, 3, 1))),
@@ -239,6 +268,7 @@ fn no_family_multiplies_or_calls() {
         ("tables in registers", registers),
         ("tables in registers", integers),
         ("scalar tables", scalars),
+        ("lanes of channels", channels),
         ("direct", layer(&[1, 64, 28, 28], &[64, 1, 3, 3], &square(3, 1, 1, 64))),
     ];
     let all = kernels.into_iter().flat_map(|(family, kernels)| kernels.into_iter().map(move |k| (family, k)));

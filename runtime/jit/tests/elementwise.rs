@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use twnc_jit::{Kernel, MapSpec, PoolSpec, Source};
 use twnc_program::interpret::{self, Functions, Operands, View, ViewMut};
 use twnc_program::scalar::{Binary, Unary};
-use twnc_program::step::{Epilogue, Map, MapInstruction, Pool, PoolKind, Quantize};
+use twnc_program::step::{Epilogue, Map, MapInstruction, Move, MoveKind, Pool, PoolKind, Quantize};
 use twnc_program::{
     Buffer, BufferId, Constant, ConstantData, ConstantId, Dim, ElementType, Operand, Port, Program, Step,
     StepKind, Window,
@@ -202,6 +202,25 @@ proptest! {
         let spec = MapSpec { output: &shapes[0], inputs: sources, code: &code };
         let all: Vec<Vec<f32>> = jits().iter().map(|jit| execute(&jit.map(&spec).unwrap(), &inputs, None)).collect();
         all.iter().for_each(|got| assert_same(got, &all[0]));
+    }
+
+    #[test]
+    fn transposes_move_every_element(
+        axes in prop::collection::vec((0..=11usize, any::<u16>()), 0..=5),
+        seed: u64,
+    ) {
+        let shape: Vec<usize> = axes.iter().map(|(size, _)| *size).collect();
+        let mut perm: Vec<usize> = (0..shape.len()).collect();
+        perm.sort_by_key(|&axis| axes[axis].1);
+        let moved: Vec<usize> = perm.iter().map(|&axis| shape[axis]).collect();
+        let x = numbers(seed, shape.iter().product());
+        let input = Operand::Buffer(BufferId(0));
+        let kind = MoveKind::Transpose { perm: perm.clone() };
+        let step = StepKind::Move(Move { kind, inputs: vec![input], output: BufferId(1) });
+        let want = interpret(&[shape.clone(), moved], &[], step, &[&x]);
+        for jit in jits() {
+            assert_same(&execute(&jit.transpose(&shape, &perm).expect("a permutation"), &[&x], None), &want);
+        }
     }
 
     /// Exponentials are off by about a unit in the last place, their sum and its inverse by less.

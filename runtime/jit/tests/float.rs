@@ -61,6 +61,7 @@ fn convolutions() -> impl Strategy<Value = Conv> {
         (1..=20usize, 1..=20usize, Just(1usize)),
         (1..=300usize, 1..=300usize, Just(1usize)),
         (1..=4usize, 1..=6usize, 1..=60usize),
+        (Just(1usize), Just(1usize), 2..=70usize),
     ];
     (0..=2usize, channels, spatial, any::<bool>(), any::<u64>()).prop_filter_map(
         "the window fits",

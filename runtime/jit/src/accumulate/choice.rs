@@ -1,6 +1,7 @@
 //! Which family a product takes, by a count of cycles.
 
 use super::blocks::IntegerRange;
+use super::channels::ChannelsKernel;
 use super::direct::{DirectKernel, Factors};
 use super::plan::Plan;
 use super::registers::{Passes, RegisterKernel};
@@ -11,8 +12,9 @@ use crate::Jit;
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
 use crate::geometry::Geometry;
-use crate::machine::Isa;
+use crate::machine::{Element, Isa};
 use crate::number::Number;
+use std::cmp::Ordering;
 
 /// A product of one input. With several epilogues it is several products in turns: each output of the geometry is one of as many
 /// planes.
@@ -33,6 +35,8 @@ pub(super) enum Choice {
     Tables(Box<Plan>),
     /// With what it should take, in cycles.
     Direct(f64),
+    /// Likewise.
+    Channels(f64),
 }
 
 impl Choice {
@@ -42,7 +46,7 @@ impl Choice {
             Choice::Rows => None,
             Choice::Registers(passes) => Some(passes.cycles),
             Choice::Tables(plan) => Some(plan.cycles),
-            Choice::Direct(cycles) => Some(*cycles),
+            Choice::Direct(cycles) | Choice::Channels(cycles) => Some(*cycles),
         }
     }
 }
@@ -73,12 +77,21 @@ impl Product {
                 rank.checked_sub(1).map_or(best, choose)
             }
         };
-        let direct = DirectKernel::<T>::cycles(geometry, weights, isa, *range).filter(|_| single);
-        match (plan, direct) {
-            (Some(plan), direct) if rank > 0 || direct.is_none_or(|direct| plan.cycles < direct) => {
+        let lookups = weights.nonzero();
+        let direct = DirectKernel::<T>::cycles(geometry, lookups, isa, *range).map(Choice::Direct);
+        let channels = match T::ELEMENT {
+            Element::F32 => ChannelsKernel::cycles(geometry, isa).map(Choice::Channels),
+            Element::I16 => None,
+        };
+        let simple = [channels, direct].into_iter().flatten().filter(|_| single);
+        let simple = simple.min_by(|a, b| a.cycles().partial_cmp(&b.cycles()).unwrap_or(Ordering::Equal));
+        match (plan, simple) {
+            (Some(plan), simple)
+                if rank > 0 || simple.as_ref().is_none_or(|simple| Some(plan.cycles) < simple.cycles()) =>
+            {
                 Ok(Choice::Tables(Box::new(plan)))
             }
-            (_, Some(cycles)) => Ok(Choice::Direct(cycles)),
+            (_, Some(simple)) => Ok(simple),
             (_, None) => Err(JitError::Unsupported("sums of integers that may overflow")),
         }
     }
@@ -104,6 +117,11 @@ impl Product {
                 let epilogue = single()?;
                 let (geometry, signs) = (self.geometry, Factors::Signs(&self.weights));
                 Box::new(DirectKernel::<T>::new(compiler, isa, geometry, cycles, signs, epilogue)?)
+            }
+            Choice::Channels(cycles) => {
+                let epilogue = single()?;
+                let (geometry, signs) = (self.geometry, Factors::Signs(&self.weights));
+                Box::new(ChannelsKernel::new(compiler, isa, geometry, cycles, signs, epilogue)?)
             }
             Choice::Registers(passes) => {
                 let (geometry, weights) = (self.geometry, &self.weights);

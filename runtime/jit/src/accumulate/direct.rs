@@ -72,13 +72,8 @@ impl Strips {
 }
 
 impl<T: Number> DirectKernel<T> {
-    /// What a run should take, in cycles. `None` if sums of integers in `range` could overflow.
-    pub fn cycles(
-        geometry: &Geometry,
-        weights: &Weights,
-        isa: Isa,
-        range: Option<IntegerRange>,
-    ) -> Option<f64> {
+    /// What a run should take, in cycles, with so many weights that are not zero. `None` if sums of integers in `range` could overflow.
+    pub fn cycles(geometry: &Geometry, lookups: usize, isa: Isa, range: Option<IntegerRange>) -> Option<f64> {
         if range.is_some_and(|range| geometry.depth() > range.inputs()) {
             return None;
         }
@@ -99,9 +94,9 @@ impl<T: Number> DirectKernel<T> {
         let sums = (strip * tall) as f64;
         let tiles = (height.div_ceil(tall) * vectors.div_ceil(strip)) as f64;
         // With few vectors the latency of additions shows.
-        let lookups = weights.nonzero() as f64 * ((sums * load).max(4.0) + 0.5);
+        let lookups = lookups as f64 * ((sums * load).max(4.0) + 0.5);
         let outputs = (geometry.groups * geometry.outputs) as f64 * (sums * 3.5 + 25.0);
-        let fill = geometry.groups as f64 * planes * (60.0 + 2.0 * (height * vectors) as f64);
+        let fill = geometry.groups as f64 * (planes * (60.0 + 2.0 * (height * vectors) as f64) + 65.0);
         Some(geometry.samples as f64 * (tiles * (lookups + outputs) + fill))
     }
 

@@ -8,6 +8,7 @@
 //! shifted rows for depthwise layers (`direct`).
 
 mod blocks;
+pub(crate) mod channels;
 mod choice;
 pub(crate) mod code;
 mod cost;

@@ -5,6 +5,7 @@ use super::Source;
 use super::product::{Matrix, Product};
 use crate::Jit;
 use crate::accumulate::Family;
+use crate::accumulate::channels::ChannelsKernel;
 use crate::accumulate::direct::{DirectKernel, Factors};
 use crate::compile::Function;
 use crate::epilogue::Epilogue;
@@ -49,8 +50,8 @@ pub struct ConvKernel {
 }
 
 enum Kind {
-    Columns(Columns),
-    Direct(DirectKernel<f32>),
+    Columns(Box<Columns>),
+    Rows(Box<dyn Family>),
 }
 
 /// Products of matrices.
@@ -103,11 +104,10 @@ impl Jit {
             && (geometry.outputs < FEW_OUTPUTS
                 || geometry.groups > 1 && geometry.outputs <= FEW_OUTPUTS_OF_SEVERAL)
         {
-            let (compiler, weights) = (&self.compiler, Factors::Floats(weights));
-            match DirectKernel::new(compiler, self.isa, geometry.clone(), 0.0, weights, epilogue.clone()) {
-                Ok(direct) => {
-                    let scratch = direct.scratch();
-                    return Ok((Kind::Direct(direct), scratch));
+            match self.of_rows(&geometry, Factors::Floats(weights), epilogue.clone()) {
+                Ok(family) => {
+                    let scratch = family.scratch();
+                    return Ok((Kind::Rows(family), scratch));
                 }
                 Err(JitError::Unsupported(_)) => {}
                 Err(error) => return Err(error),
@@ -123,7 +123,27 @@ impl Jit {
         let scratch = scratch + product.scratch(geometry.depth());
         let finish = Finish::new(&self.compiler, self.isa, Element::F32, false, epilogue)?;
         let columns = Columns { weight: spec.weight.clone(), product, finish, geometry, band };
-        Ok((Kind::Columns(columns), scratch))
+        Ok((Kind::Columns(Box::new(columns)), scratch))
+    }
+}
+
+impl Jit {
+    /// Sums of rows: those of the two kernels that should take less time.
+    fn of_rows(
+        &self,
+        geometry: &Geometry,
+        weights: Factors<'_>,
+        epilogue: Epilogue,
+    ) -> Result<Box<dyn Family>, JitError> {
+        let (compiler, isa, geometry) = (&self.compiler, self.isa, geometry.clone());
+        let all = geometry.groups * geometry.outputs * geometry.depth();
+        let direct = DirectKernel::<f32>::cycles(&geometry, all, isa, None).unwrap_or(0.0);
+        Ok(match ChannelsKernel::cycles(&geometry, isa) {
+            Some(cycles) if cycles < direct => {
+                Box::new(ChannelsKernel::new(compiler, isa, geometry, cycles, weights, epilogue)?)
+            }
+            _ => Box::new(DirectKernel::<f32>::new(compiler, isa, geometry, direct, weights, epilogue)?),
+        })
     }
 }
 
@@ -176,7 +196,7 @@ impl sealed::Execute for ConvKernel {
             // SAFETY: the caller's promise, passed on.
             Kind::Columns(columns) => unsafe { columns.execute(units, io, scratch) },
             // SAFETY: as above.
-            Kind::Direct(direct) => unsafe { direct.execute(units, View::F32(io.f32(0)), io, scratch) },
+            Kind::Rows(rows) => unsafe { rows.execute(units, View::F32(io.f32(0)), io, scratch) },
         }
     }
 }
@@ -238,9 +258,9 @@ impl Kernel for ConvKernel {
 
     fn units(&self, _: usize) -> usize {
         match &self.kind {
-            Kind::Columns(Columns { geometry, .. }) if geometry.output_len() == 0 => 0,
+            Kind::Columns(columns) if columns.geometry.output_len() == 0 => 0,
             Kind::Columns(columns) => columns.geometry.samples * columns.geometry.groups * columns.bands(),
-            Kind::Direct(direct) => direct.units(),
+            Kind::Rows(rows) => rows.units(),
         }
     }
 
@@ -249,17 +269,17 @@ impl Kernel for ConvKernel {
             Kind::Columns(columns) => {
                 [columns.product.functions(), &[columns.finish.function().clone()]].concat()
             }
-            Kind::Direct(direct) => direct.functions(),
+            Kind::Rows(rows) => rows.functions(),
         }
     }
 
     fn describe(&self) -> String {
         match &self.kind {
-            Kind::Columns(Columns { geometry, band, .. }) if geometry.is_pointwise() => {
-                format!("float: pointwise, {band} rows a band")
+            Kind::Columns(columns) if columns.geometry.is_pointwise() => {
+                format!("float: pointwise, {} rows a band", columns.band)
             }
             Kind::Columns(columns) => format!("float: im2col, {} rows a band", columns.band),
-            Kind::Direct(direct) => format!("float: {}", direct.describe()),
+            Kind::Rows(rows) => format!("float: {}", rows.describe()),
         }
     }
 }
