@@ -4,7 +4,8 @@ use crate::draw::{Agreement, Case, Draft, Random};
 use crate::{check, check_sums};
 use twnc_program::scalar::{Binary, Unary};
 use twnc_program::step::{
-    Accumulate, Contraction, Conv, Epilogue, Map, MapInstruction, MatMul, Plane, Pool, PoolKind, Term,
+    Accumulate, Contraction, Conv, Epilogue, Map, MapInstruction, MatMul, Move, MoveKind, Plane, Pool,
+    PoolKind, Softmax, Term,
 };
 use twnc_program::{BufferId, Operand, StepKind, Window};
 
@@ -43,6 +44,8 @@ families! { check =>
     float_products: &["products"], product;
     exact_maps: &["map"], exact_map;
     maps_of_other_functions: &["map"], other_map;
+    softmaxes: &["softmax"], softmax;
+    transposes: &["transpose"], transpose;
     maxima: &["rows, then windows"], |r| pool(r, PoolKind::Max, 5);
     maxima_of_small_windows: &["windows in registers"], |r| pool(r, PoolKind::Max, 2);
     means: &["rows, then windows"], |r| mean(r, 5);
@@ -334,6 +337,27 @@ fn map(
     let output = d.f32(&shape);
     d.push(StepKind::Map(Map { inputs, code, output }));
     d.end(&[output], if any { Agreement::Bits } else { Agreement::Units(5) })
+}
+
+fn softmax(random: &mut Random) -> Case {
+    let shape = [random.of(1, 20), random.of(1, 9), random.of(1, 60)];
+    let axes = (random.of(1, 2)..3).collect();
+    let mut d = Draft::new(random);
+    let (input, output) = (d.input(&shape, false), d.f32(&shape));
+    d.push(StepKind::Softmax(Softmax { input, axes, output }));
+    d.end(&[output], Agreement::Units(6))
+}
+
+fn transpose(random: &mut Random) -> Case {
+    let shape: Vec<usize> = (0..random.of(1, 4)).map(|_| random.of(1, 20)).collect();
+    let mut perm: Vec<usize> = (0..shape.len()).collect();
+    (1..perm.len()).for_each(|last| perm.swap(last, random.of(0, last)));
+    let moved: Vec<usize> = perm.iter().map(|&axis| shape[axis]).collect();
+    let mut d = Draft::new(random);
+    let (input, output) = (d.input(&shape, true), d.f32(&moved));
+    let kind = MoveKind::Transpose { perm };
+    d.push(StepKind::Move(Move { kind, inputs: vec![Operand::Buffer(input)], output }));
+    d.end(&[output], Agreement::Bits)
 }
 
 fn exact_map(random: &mut Random) -> Case {

@@ -23,7 +23,7 @@ const SHAPES: u64 = 3;
 const MANY: u64 = 20;
 
 /// Words of a kernel's description, the more telling first, and what kind of kernel it is then.
-const KERNELS: [(&str, &str); 15] = [
+const KERNELS: [(&str, &str); 19] = [
     ("pooled in bands", "pooled in bands"),
     ("tables in registers", "tables in registers"),
     ("scalar tables", "scalar tables"),
@@ -32,9 +32,13 @@ const KERNELS: [(&str, &str); 15] = [
     (" bands, ", "tables of bands"),
     ("; flat,", "flat tables"),
     ("direct", "shifted rows"),
+    ("lanes of channels", "lanes of channels"),
     ("im2col", "im2col"),
+    ("float: pointwise", "im2col"),
     ("products of", "products"),
     ("map", "map"),
+    ("softmax", "softmax"),
+    ("transpose", "transpose"),
     ("in registers", "windows in registers"),
     ("then windows", "rows, then windows"),
     (", in ", "quantize, laid out"),
