@@ -249,8 +249,8 @@ impl Expression {
             }
             for operand in self.operations[at].operands() {
                 allocation.uses[operand].pop();
+                allocation.forget(operand);
             }
-            allocation.forget();
         }
         for vector in 0..vectors {
             let register = allocation.register(vector, self.result)?;
@@ -388,16 +388,16 @@ impl Allocation<'_> {
         Some(position)
     }
 
-    /// Values that nothing uses any more leave their places.
-    fn forget(&mut self) {
+    /// A value that nothing uses any more leaves its places.
+    fn forget(&mut self, value: usize) {
+        if !self.uses[value].is_empty() {
+            return;
+        }
         for places in &mut self.places {
-            for (place, _) in places.iter_mut().zip(&self.uses).filter(|(_, uses)| uses.is_empty()) {
-                match *place {
-                    Place::Register(position) => self.contents[position] = Content::Nothing,
-                    Place::Slot(slot) => self.free_slots.push(slot),
-                    Place::Nowhere | Place::Number(_) | Place::Input(_) => {}
-                }
-                *place = Place::Nowhere;
+            match std::mem::replace(&mut places[value], Place::Nowhere) {
+                Place::Register(position) => self.contents[position] = Content::Nothing,
+                Place::Slot(slot) => self.free_slots.push(slot),
+                Place::Nowhere | Place::Number(_) | Place::Input(_) => {}
             }
         }
     }
