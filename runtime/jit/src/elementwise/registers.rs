@@ -409,8 +409,7 @@ mod tests {
     use crate::elementwise::Elementwise;
     use proptest::prelude::*;
     use std::collections::HashMap;
-    use twnc_program::scalar::{Binary, Unary};
-    use twnc_program::step::MapInstruction;
+    use twnc_program::scalar::Unary;
 
     /// What the results are, each value by the number of how it came about.
     fn run(expression: &Expression, schedule: &Schedule, known: &mut HashMap<String, usize>) -> Vec<usize> {
@@ -469,29 +468,26 @@ mod tests {
         #[test]
         fn values_survive_with_few_registers(
             moves in prop::collection::vec(any::<bool>(), 1..5),
-            code in prop::collection::vec((any::<u16>(), any::<u16>(), 0..9usize), 1..9),
+            code in prop::collection::vec((any::<[u16; 4]>(), 0..10usize), 1..12),
             vectors in 1..3usize,
         ) {
-            use MapInstruction::Binary as B;
-            let instruction = |(i, &(a, b, kind)): (usize, &(u16, u16, usize))| {
-                let values = (moves.len() + i) as u16;
-                let (a, b) = (a % values, b % values);
-                let unary = |f| MapInstruction::Unary(f, a);
-                match kind {
-                    0 => B(Binary::Sub, a, b),
-                    1 => B(Binary::Max, a, b),
-                    2 => B(Binary::PRelu, a, b),
-                    3 => unary(Unary::Erf),
-                    4 => unary(Unary::Clip { min: -1.0, max: 2.0 }),
-                    5 => unary(Unary::Reciprocal),
-                    6 => unary(Unary::Sqrt),
-                    _ => B(Binary::Mul, a, b),
+            let write = |expression: &mut Expression, mut values: Vec<usize>| {
+                for &(operands, kind) in &code {
+                    let [a, b, c, d] = operands.map(|operand| values[usize::from(operand) % values.len()]);
+                    values.push(match kind {
+                        0 => expression.two(Two::Subtract, a, b),
+                        1 => expression.two(Two::Smaller, a, b),
+                        2 => expression.two(Two::Multiply, a, b),
+                        3 => expression.one(One::Root, a),
+                        4 => Elementwise(expression).unary(Unary::Erf, a),
+                        5 => Elementwise(expression).unary(Unary::Clip { min: -1.0, max: 2.0 }, a),
+                        _ => expression.choose(Compare::Less, [a, b], [c, d]),
+                    });
                 }
+                values.pop()
             };
-            let code: Vec<MapInstruction> = code.iter().enumerate().map(instruction).collect();
-            let write = |expression: &mut Expression, inputs| Elementwise(expression).code(&code, inputs);
             let expression = Expression::new(moves.iter().copied(), write).unwrap();
-            let many: Vec<usize> = (0..expression.operations.len() * vectors).collect();
+            let many: Vec<usize> = (0..expression.operations.len() * vectors + 4).collect();
             let want = expression.schedule(vectors, &many).unwrap();
             prop_assert_eq!(want.slots, 0);
             let few = expression.schedule(vectors, &[9, 3, 4, 7, 1]).unwrap();
