@@ -121,58 +121,16 @@ instructions! {
     store(memory: m, from: v) = vmovups | vmovups;
     /// Every lane of `to` becomes the f32 at `memory`.
     broadcast_f32(to: v, memory: m) = vbroadcastss | vbroadcastss;
-    /// `to = a + b`, of f32.
-    add_f32(to: v, a: v, b: v) = vaddps | vaddps;
-    /// `to = a - b`, of f32.
-    subtract_f32(to: v, a: v, b: v) = vsubps | vsubps;
-    /// `to = a + memory`, of f32.
-    add_f32_from(to: v, a: v, memory: m) = vaddps | vaddps;
-    /// `to = a - memory`, of f32.
-    subtract_f32_from(to: v, a: v, memory: m) = vsubps | vsubps;
-    /// `to += a * b`, of f32, rounded once.
-    multiply_add_f32(to: v, a: v, b: v) = vfmadd231ps | vfmadd231ps;
-    /// `to += a * memory`, of f32, rounded once.
-    multiply_add_f32_from(to: v, a: v, memory: m) = vfmadd231ps | vfmadd231ps;
-    /// `to = a + b`, of i16.
-    add_i16(to: v, a: v, b: v) = vpaddw | vpaddw;
-    /// `to = a - b`, of i16.
-    subtract_i16(to: v, a: v, b: v) = vpsubw | vpsubw;
-    /// `to = a + memory`, of i16.
-    add_i16_from(to: v, a: v, memory: m) = vpaddw | vpaddw;
-    /// `to = a - memory`, of i16.
-    subtract_i16_from(to: v, a: v, memory: m) = vpsubw | vpsubw;
-    /// `to = a + memory`, of i32.
-    add_i32_from(to: v, a: v, memory: m) = vpaddd | vpaddd;
-    /// `to = a + b`, of i32.
-    add_i32(to: v, a: v, b: v) = vpaddd | vpaddd;
-    /// `to = a - b`, of i32.
-    subtract_i32(to: v, a: v, b: v) = vpsubd | vpsubd;
     /// The larger of `a` and `b`, of i32.
     larger_i32(to: v, a: v, b: v) = vpmaxsd | vpmaxsd;
-    /// `to = a * b`, of f32.
-    multiply_f32(to: v, a: v, b: v) = vmulps | vmulps;
     /// In each part of 128 bits: two lanes of f32 of `a`, then two of `b`, where two bits of `lanes` say which.
     choose_lanes(to: v, a: v, b: v, lanes: i) = vshufps | vshufps;
-    /// The larger of `a` and `b`, of f32; `b` if either is NaN.
-    larger_f32(to: v, a: v, b: v) = vmaxps | vmaxps;
-    /// The smaller of `a` and `b`, of f32; `b` if either is NaN.
-    smaller_f32(to: v, a: v, b: v) = vminps | vminps;
     /// `to = from`.
     copy(to: v, from: v) = vmovaps | vmovaps;
-    /// `to = a / b`, of f32.
-    divide_f32(to: v, a: v, b: v) = vdivps | vdivps;
     /// f32 of i32, rounded.
     i32_to_f32(to: v, from: v) = vcvtdq2ps | vcvtdq2ps;
     /// The nearest i32 of f32, of two the even one.
     nearest_i32(to: v, from: v) = vcvtps2dq | vcvtps2dq;
-    /// `to = a & b`, of all bits.
-    and_bits(to: v, a: v, b: v) = vpand | vpandd;
-    /// `to = a ^ b`, of all bits.
-    exclusive_or(to: v, a: v, b: v) = vpxor | vpxord;
-    /// `to = a ^ memory`, of all bits.
-    exclusive_or_from(to: v, a: v, memory: m) = vpxor | vpxord;
-    /// `to = a & memory`, of all bits.
-    and_from(to: v, a: v, memory: m) = vpand | vpandd;
     /// Every lane of `to` becomes the i16 at `memory`.
     broadcast_i16(to: v, memory: m) = vpbroadcastw | vpbroadcastw;
     /// `to = a + b`, of i8.
@@ -195,11 +153,23 @@ instructions! {
     look_up_bytes(to: v, table: v, index: v) = vpshufb | vpshufb;
 }
 
-/// A vector register or memory.
+/// A vector register, by its number, or memory.
 #[derive(Clone, Copy)]
 pub(crate) enum Operand {
     Register(usize),
     Memory(AsmMemoryOperand),
+}
+
+impl From<usize> for Operand {
+    fn from(register: usize) -> Operand {
+        Operand::Register(register)
+    }
+}
+
+impl From<AsmMemoryOperand> for Operand {
+    fn from(memory: AsmMemoryOperand) -> Operand {
+        Operand::Memory(memory)
+    }
 }
 
 /// Methods that emit an instruction each, whose last operand is a register or memory.
@@ -208,8 +178,8 @@ macro_rules! instructions_of_either {
         impl Assembler {
             $(
                 $(#[$doc])*
-                pub fn $name(&mut self, to: usize, a: usize, b: Operand) -> Emitted {
-                    match (self.width, b) {
+                pub fn $name(&mut self, to: usize, a: usize, b: impl Into<Operand>) -> Emitted {
+                    match (self.width, b.into()) {
                         (Width::Bits256, Operand::Register(b)) => self.code.$narrow(YMM[to], YMM[a], YMM[b]),
                         (Width::Bits256, Operand::Memory(b)) => self.code.$narrow(YMM[to], YMM[a], b),
                         (Width::Bits512, Operand::Register(b)) => self.code.$wide(ZMM[to], ZMM[a], ZMM[b]),
@@ -223,27 +193,33 @@ macro_rules! instructions_of_either {
 
 instructions_of_either! {
     /// `to = a + b`, of f32.
-    add_f32_of = vaddps | vaddps;
+    add_f32 = vaddps | vaddps;
     /// `to = a - b`, of f32.
-    subtract_f32_of = vsubps | vsubps;
+    subtract_f32 = vsubps | vsubps;
     /// `to = a * b`, of f32.
-    multiply_f32_of = vmulps | vmulps;
+    multiply_f32 = vmulps | vmulps;
+    /// `to += a * b`, of f32, rounded once.
+    multiply_add_f32 = vfmadd231ps | vfmadd231ps;
     /// `to = a / b`, of f32.
-    divide_f32_of = vdivps | vdivps;
+    divide_f32 = vdivps | vdivps;
     /// The larger of `a` and `b`, of f32; `b` if either is NaN or both are equal.
-    larger_f32_of = vmaxps | vmaxps;
+    larger_f32 = vmaxps | vmaxps;
     /// The smaller of `a` and `b`, of f32; `b` if either is NaN or both are equal.
-    smaller_f32_of = vminps | vminps;
-    /// `to = a & b`, of all bits.
-    and_bits_of = vandps | vandps;
-    /// `to = a | b`, of all bits.
-    or_bits_of = vorps | vorps;
-    /// `to = a ^ b`, of all bits.
-    exclusive_or_of = vxorps | vxorps;
+    smaller_f32 = vminps | vminps;
     /// `to = a + b`, of i32.
-    add_i32_of = vpaddd | vpaddd;
+    add_i32 = vpaddd | vpaddd;
     /// `to = a - b`, of i32.
-    subtract_i32_of = vpsubd | vpsubd;
+    subtract_i32 = vpsubd | vpsubd;
+    /// `to = a + b`, of i16.
+    add_i16 = vpaddw | vpaddw;
+    /// `to = a - b`, of i16.
+    subtract_i16 = vpsubw | vpsubw;
+    /// `to = a & b`, of all bits.
+    and_bits = vpand | vpandd;
+    /// `to = a | b`, of all bits.
+    or_bits = vpor | vpord;
+    /// `to = a ^ b`, of all bits.
+    exclusive_or = vpxor | vpxord;
 }
 
 /// Which numbers of 32 bits of a vector an instruction is about.

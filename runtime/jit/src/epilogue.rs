@@ -118,14 +118,41 @@ impl Epilogue {
                 sum.wait(output);
             });
         }
-        // One loop for each operation: what is constant is decided outside, and each becomes one of vectors.
-        let carry = |output: &mut f32, x: f32| {
-            *output = if self.before == Before::Value { *output + x } else { x };
-        };
         let places = output.iter_mut().zip(sums).map(|(output, sum)| {
             let sum = if self.before == Before::Sum { sum.plus(output) } else { sum };
             (output, sum.to_f32())
         });
+        self.scaled(first, sample_scale, places);
+        self.behind_factors(first, residual, output);
+    }
+
+    /// As [`Self::position`] with f32 sums that are in the outputs' places, before which there was nothing.
+    pub(crate) fn in_place(
+        &self,
+        first: usize,
+        sample_scale: Option<f32>,
+        residual: Option<&[f32]>,
+        output: &mut [f32],
+    ) {
+        let places = output.iter_mut().map(|place| {
+            let sum = *place;
+            (place, sum)
+        });
+        self.scaled(first, sample_scale, places);
+        self.behind_factors(first, residual, output);
+    }
+
+    /// Puts sums, by their factors, into their places. One loop for each operation: what is constant is decided outside, and each becomes one of
+    /// vectors.
+    fn scaled<'a>(
+        &self,
+        first: usize,
+        sample_scale: Option<f32>,
+        places: impl Iterator<Item = (&'a mut f32, f32)>,
+    ) {
+        let carry = |output: &mut f32, x: f32| {
+            *output = if self.before == Before::Value { *output + x } else { x };
+        };
         match (self.scale.as_deref(), sample_scale) {
             (Some(scale), sample_scale) if scale.len() > 1 => {
                 let factors = scale[first..].iter().map(|&s| sample_scale.map_or(s, |factor| s * factor));
@@ -137,29 +164,6 @@ impl Epilogue {
                 places.for_each(|(output, sum)| carry(output, sum * factor));
             }
         }
-        self.behind_factors(first, residual, output);
-    }
-
-    /// As [`Self::position`] with sums that are in the outputs' places.
-    pub(crate) fn in_place(
-        &self,
-        first: usize,
-        sample_scale: Option<f32>,
-        residual: Option<&[f32]>,
-        output: &mut [f32],
-    ) {
-        match (self.scale.as_deref(), sample_scale) {
-            (Some(scale), sample_scale) if scale.len() > 1 => {
-                let factors = scale[first..].iter().map(|&s| sample_scale.map_or(s, |factor| s * factor));
-                output.iter_mut().zip(factors).for_each(|(sum, factor)| *sum *= factor);
-            }
-            (None, None) => {}
-            _ => {
-                let factor = self.factor(first, sample_scale).unwrap_or(1.0);
-                output.iter_mut().for_each(|sum| *sum *= factor);
-            }
-        }
-        self.behind_factors(first, residual, output);
     }
 
     /// Bias, residual and activation.

@@ -46,6 +46,16 @@ impl Slot {
     pub fn f32(len: usize) -> Slot {
         Slot { element: ElementType::F32, len }
     }
+
+    /// As many f32 as a tensor of this shape has.
+    ///
+    /// # Errors
+    /// [`JitError::Shape`] if these are too many to address.
+    pub fn of_shape(shape: &[usize]) -> Result<Slot, JitError> {
+        let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        let fits = elements.filter(|&n| n < 1 << 40);
+        fits.map(Slot::f32).ok_or_else(|| JitError::Shape(format!("a tensor of shape {shape:?}")))
+    }
 }
 
 /// Everything that a kernel takes.

@@ -5,8 +5,7 @@
 pub enum Isa {
     /// Cranelift alone, 128-bit vectors.
     Portable,
-    /// x86-64 with AVX2 and FMA: accumulations and float products with 256-bit vectors, everything else as
-    /// [`Isa::Portable`].
+    /// x86-64 with AVX2 and FMA: 256-bit vectors, but for some small functions that are as by [`Isa::Portable`].
     Avx2,
     /// x86-64 with AVX-512 (F, BW, DQ and VL): as [`Isa::Avx2`] with 512-bit vectors.
     Avx512,

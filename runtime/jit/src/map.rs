@@ -90,13 +90,12 @@ impl Jit {
                 return Err(JitError::Shape(format!("instruction {i} of a map reads a later value")));
             }
         }
-        let mut interface =
-            Interface { outputs: vec![Slot::f32(product(spec.output)?)], ..Interface::default() };
+        let mut interface = Interface { outputs: vec![Slot::of_shape(spec.output)?], ..Interface::default() };
         for (shape, source) in &spec.inputs {
-            let elements = product(shape)?;
+            let slot = Slot::of_shape(shape)?;
             match source {
-                Source::Input(_) => interface.inputs.push(Slot::f32(elements)),
-                Source::Constant(constant) if constant.len() == elements => {}
+                Source::Input(_) => interface.inputs.push(slot),
+                Source::Constant(constant) if constant.len() == slot.len => {}
                 Source::Constant(constant) => {
                     return Err(JitError::Shape(format!("{} elements of shape {shape:?}", constant.len())));
                 }
@@ -227,9 +226,4 @@ fn axes(spec: &MapSpec<'_>) -> Result<Vec<Axis>, JitError> {
     }
     axes.reverse();
     Ok(axes)
-}
-
-fn product(shape: &[usize]) -> Result<usize, JitError> {
-    let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
-    elements.filter(|&n| n < 1 << 40).ok_or_else(|| JitError::Shape(format!("a tensor of shape {shape:?}")))
 }

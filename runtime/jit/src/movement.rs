@@ -42,13 +42,11 @@ impl Jit {
     /// # Errors
     /// [`JitError::Shape`] if `perm` is no permutation of the axes, or for a tensor too large to address.
     pub fn transpose(&self, shape: &[usize], perm: &[usize]) -> Result<TransposeKernel, JitError> {
-        let misfit = || JitError::Shape(format!("a tensor of shape {shape:?}, transposed by {perm:?}"));
-        let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
-        let elements = elements.filter(|&n| n < 1 << 40).ok_or_else(misfit)?;
+        let slot = Slot::of_shape(shape)?;
         let mut sorted = perm.to_vec();
         sorted.sort_unstable();
         if !sorted.into_iter().eq(0..shape.len()) {
-            return Err(misfit());
+            return Err(JitError::Shape(format!("a tensor of shape {shape:?}, transposed by {perm:?}")));
         }
         let distance = |axis: usize| shape[axis + 1..].iter().product::<usize>();
         let mut axes: Vec<Axis> = vec![];
@@ -76,11 +74,7 @@ impl Jit {
             columns,
             together: (UNIT / wide).next_multiple_of(8),
             transposer: Transposer::new::<f32>(&self.compiler, self.isa)?,
-            interface: Interface {
-                inputs: vec![Slot::f32(elements)],
-                outputs: vec![Slot::f32(elements)],
-                ..Interface::default()
-            },
+            interface: Interface { inputs: vec![slot], outputs: vec![slot], ..Interface::default() },
         })
     }
 }

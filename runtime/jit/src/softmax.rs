@@ -57,23 +57,16 @@ impl Jit {
         if axes.is_empty() || !axes.iter().copied().eq(first..shape.len()) {
             return Err(JitError::Unsupported("a softmax over axes that are not the innermost ones"));
         }
-        let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
-        let elements = elements
-            .filter(|&n| n < 1 << 40)
-            .ok_or_else(|| JitError::Shape(format!("a tensor of shape {shape:?}")))?;
+        let slot = Slot::of_shape(shape)?;
         let length = shape[first..].iter().product::<usize>().max(1);
         let vector = self.isa.bytes();
         let scale = [MapInstruction::Binary(Binary::Mul, 0, 1)];
         Ok(SoftmaxKernel {
             length,
-            rows: elements / length,
+            rows: slot.len / length,
             exponentials: self.compiler.function(&Exponentials { vector })?,
             scale: self.compiler.function(&Run { code: &scale, strides: &[1, 0], vector })?,
-            interface: Interface {
-                inputs: vec![Slot::f32(elements)],
-                outputs: vec![Slot::f32(elements)],
-                ..Interface::default()
-            },
+            interface: Interface { inputs: vec![slot], outputs: vec![slot], ..Interface::default() },
         })
     }
 }

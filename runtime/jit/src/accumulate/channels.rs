@@ -58,7 +58,9 @@ impl ChannelsKernel {
         let depthwise = geometry.channels == 1 && geometry.outputs == 1 && geometry.groups > 1;
         let lanes = isa.lanes(Element::F32);
         let [inputs, outputs] = numbers(geometry, lanes)?;
-        let near = (inputs + 2 * outputs) * size_of::<f32>() <= first_level_cache();
+        // Offsets are numbers of 4 bytes too.
+        let offsets = outputs / lanes * geometry.taps();
+        let near = (inputs + 2 * outputs + offsets) * size_of::<f32>() <= first_level_cache();
         let suits = isa != Isa::Portable && depthwise && geometry.rows_of_a_sample.is_none() && near;
         if !suits || geometry.output_len() == 0 || geometry.input_len() == 0 {
             return None;
@@ -239,7 +241,7 @@ fn assemble(_: &OfChannels) -> Option<Result<Vec<u8>, String>> {
 #[cfg(all(target_arch = "x86_64", unix))]
 mod wide {
     use super::{BLOCK, OfChannels};
-    use crate::assemble::{Assembled, Operand};
+    use crate::assemble::Assembled;
     use iced_x86::code_asm::*;
 
     /// Registers behind those of the sums: a tap's factors, and a value on its way.
@@ -268,9 +270,9 @@ mod wide {
             for sum in 0..BLOCK {
                 a.mov(eax, dword_ptr(offsets + 4 * sum))?;
                 match code.weighted {
-                    true => a.multiply_add_f32_from(sum, FACTORS[0], ptr(source + rax))?,
+                    true => a.multiply_add_f32(sum, FACTORS[0], ptr(source + rax))?,
                     false => {
-                        a.and_bits_of(VALUE, FACTORS[0], Operand::Memory(ptr(source + rax)))?;
+                        a.and_bits(VALUE, FACTORS[0], ptr(source + rax))?;
                         a.exclusive_or(VALUE, VALUE, FACTORS[1])?;
                         a.add_f32(sum, sum, VALUE)?;
                     }

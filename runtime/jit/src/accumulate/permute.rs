@@ -43,7 +43,7 @@ pub(crate) fn permute(code: &Permute) -> Assembled {
                 for (register, sum) in [(all, 2 * half), (odd, 2 * half + 1)] {
                     let sum = sums + sum * form.vector;
                     if !fresh {
-                        a.add_i16_from(register, register, ptr(sum))?;
+                        a.add_i16(register, register, ptr(sum))?;
                     }
                     a.store(ptr(sum), register)?;
                 }
@@ -74,22 +74,22 @@ fn build(a: &mut Assembler, form: &Form, group: usize, free: usize) -> Emitted {
     for table in first..first + form.table_numbers() {
         for member in 0..form.group {
             let to = if member == 0 { table } else { product };
-            a.and_from(to, free + member, constant())?;
+            a.and_bits(to, free + member, constant())?;
             if form.signed {
-                a.exclusive_or_from(to, to, constant())?;
+                a.exclusive_or(to, to, constant())?;
             }
             if member > 0 {
                 add(a, form.element, true, table, product)?;
             }
         }
         if form.signed && form.element == Element::I16 {
-            a.add_i16_from(table, table, constant())?;
+            a.add_i16(table, table, constant())?;
         }
     }
     if form.bytes() {
         a.shift_right_u16(first + 1, first, form.low)?;
-        a.and_from(first, first, ptr(CONSTANTS + split(form, 0)))?;
-        a.and_from(first + 1, first + 1, ptr(CONSTANTS + split(form, 1)))?;
+        a.and_bits(first, first, ptr(CONSTANTS + split(form, 0)))?;
+        a.and_bits(first + 1, first + 1, ptr(CONSTANTS + split(form, 1)))?;
         (first..first + 2).try_for_each(|table| a.narrow_to_both_halves(table))?;
     }
     Ok(())
@@ -200,7 +200,7 @@ pub(crate) fn combine(code: &Combine) -> Assembled {
         }
         for half in 0..4 {
             a.load_i16_as_i32(all, sums + half * vector / 2)?;
-            a.add_i32_from(all, all, ptr(totals + half * vector))?;
+            a.add_i32(all, all, ptr(totals + half * vector))?;
             a.store(ptr(totals + half * vector), all)?;
         }
         a.add(sums, (registers * vector) as i32)?;

@@ -160,7 +160,7 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
                             a.load_i16_as_i32(v, rsp + (half * vector / 2) as i32 - vector as i32)?;
                             let at = 2 * v * vector + half * vector;
                             if !fresh {
-                                a.add_i32_from(v, v, ptr(total + at))?;
+                                a.add_i32(v, v, ptr(total + at))?;
                             }
                             a.store(ptr(total + at), v)?;
                         }
@@ -189,7 +189,7 @@ pub(crate) fn widen(code: &Widen) -> Assembled {
         a.set_label(&mut next)?;
         for half in halves {
             a.load_i16_as_i32(half, sums + half * vector / 2)?;
-            a.add_i32_from(half, half, ptr(totals + half * vector))?;
+            a.add_i32(half, half, ptr(totals + half * vector))?;
             a.store(ptr(totals + half * vector), half)?;
         }
         a.add(sums, vector as i32)?;
@@ -203,9 +203,9 @@ pub(crate) fn widen(code: &Widen) -> Assembled {
 /// `sum += value` or `sum -= value`.
 fn add(a: &mut Assembler, element: Element, plus: bool, sum: usize, value: AsmMemoryOperand) -> Emitted {
     match (element, plus) {
-        (Element::F32, true) => a.add_f32_from(sum, sum, value),
-        (Element::F32, false) => a.subtract_f32_from(sum, sum, value),
-        (Element::I16, true) => a.add_i16_from(sum, sum, value),
-        (Element::I16, false) => a.subtract_i16_from(sum, sum, value),
+        (Element::F32, true) => a.add_f32(sum, sum, value),
+        (Element::F32, false) => a.subtract_f32(sum, sum, value),
+        (Element::I16, true) => a.add_i16(sum, sum, value),
+        (Element::I16, false) => a.subtract_i16(sum, sum, value),
     }
 }

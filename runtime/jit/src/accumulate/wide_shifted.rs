@@ -44,13 +44,11 @@ pub(crate) fn shifted(code: &Shifted) -> Assembled {
             for (sum, [row, column]) in sums() {
                 let value = ptr(source + offset + (row * pitches[0] + column) * bytes);
                 match (element, plus) {
-                    (Element::F32, true) if code.weighted => {
-                        a.multiply_add_f32_from(sum, TEMPORARY[0], value)?
-                    }
-                    (Element::F32, true) => a.add_f32_from(sum, sum, value)?,
-                    (Element::F32, false) => a.subtract_f32_from(sum, sum, value)?,
-                    (Element::I16, true) => a.add_i16_from(sum, sum, value)?,
-                    (Element::I16, false) => a.subtract_i16_from(sum, sum, value)?,
+                    (Element::F32, true) if code.weighted => a.multiply_add_f32(sum, TEMPORARY[0], value)?,
+                    (Element::F32, true) => a.add_f32(sum, sum, value)?,
+                    (Element::F32, false) => a.subtract_f32(sum, sum, value)?,
+                    (Element::I16, true) => a.add_i16(sum, sum, value)?,
+                    (Element::I16, false) => a.subtract_i16(sum, sum, value)?,
                 }
             }
             a.dec(left)?;

@@ -114,8 +114,8 @@ impl Vectorised {
                     a.compare_f32(SPARE, first, operand(b), predicate)?;
                 }
                 Step::Choose { to, yes, no } => a.choose_compared(to, operand(yes), no, SPARE)?,
-                Step::AtLeast { to, bound, x } => a.larger_f32_of(to, bound, operand(x))?,
-                Step::AtMost { to, bound, x } => a.smaller_f32_of(to, bound, operand(x))?,
+                Step::AtLeast { to, bound, x } => a.larger_f32(to, bound, operand(x))?,
+                Step::AtMost { to, bound, x } => a.smaller_f32(to, bound, operand(x))?,
             }
         }
         Ok(&schedule.results)
@@ -173,15 +173,15 @@ fn one(a: &mut Assembler, operation: One, to: usize, x: usize) -> Emitted {
 
 fn two(a: &mut Assembler, operation: Two, to: usize, first: usize, second: Operand) -> Emitted {
     match operation {
-        Two::Add => a.add_f32_of(to, first, second),
-        Two::Subtract => a.subtract_f32_of(to, first, second),
-        Two::Multiply => a.multiply_f32_of(to, first, second),
-        Two::Divide => a.divide_f32_of(to, first, second),
-        Two::And => a.and_bits_of(to, first, second),
-        Two::Or => a.or_bits_of(to, first, second),
-        Two::Differ => a.exclusive_or_of(to, first, second),
-        Two::AddIntegers => a.add_i32_of(to, first, second),
-        Two::SubtractIntegers => a.subtract_i32_of(to, first, second),
+        Two::Add => a.add_f32(to, first, second),
+        Two::Subtract => a.subtract_f32(to, first, second),
+        Two::Multiply => a.multiply_f32(to, first, second),
+        Two::Divide => a.divide_f32(to, first, second),
+        Two::And => a.and_bits(to, first, second),
+        Two::Or => a.or_bits(to, first, second),
+        Two::Differ => a.exclusive_or(to, first, second),
+        Two::AddIntegers => a.add_i32(to, first, second),
+        Two::SubtractIntegers => a.subtract_i32(to, first, second),
         Two::Smaller => {
             let second = match second {
                 Operand::Register(second) => second,
@@ -193,7 +193,7 @@ fn two(a: &mut Assembler, operation: Two, to: usize, first: usize, second: Opera
             // Where either is NaN or both are zeros, the instruction takes its second operand: together the bits of both.
             a.smaller_f32(SPARE, first, second)?;
             a.smaller_f32(to, second, first)?;
-            a.or_bits_of(to, to, Operand::Register(SPARE))
+            a.or_bits(to, to, SPARE)
         }
     }
 }
