@@ -62,6 +62,8 @@ fn check(op: &Op, tensors: &[Tensor], others: &[Tensor], seed: u64) {
     }
     assert_eq!(network.output(0).len(), expected.len());
     let weights: Vec<f32> = expected.iter().map(|_| random.away()).collect();
+    // What a run before has left counts for nothing.
+    network.backward(&[vec![f32::NAN; expected.len()]]);
     network.backward(std::slice::from_ref(&weights));
     for (number, tensor) in tensors.iter().enumerate() {
         let direction: Vec<f32> = (0..tensor.len()).map(|_| random.away()).collect();
@@ -152,6 +154,25 @@ proptest! {
         check(&op, &[x, w], &[], seed);
     }
 
+    /// Images of so many windows that they are unfolded some rows at a time.
+    #[test]
+    fn convolutions_of_large_images(
+        seed: u64, groups in 1usize..3, inputs in 2usize..4, outputs in 1usize..4,
+        size in prop::array::uniform2(28usize..40), stride in 1usize..3, dilation in 1usize..3, pad in 0usize..3, deep: bool,
+    ) {
+        let of = |a: usize, b: usize, c: usize| if deep { vec![a, b, c] } else { vec![b, c] };
+        let geometry = Geometry {
+            strides: of(1, 1, stride),
+            dilations: of(1, dilation, 1),
+            pads_begin: of(1, pad, 0),
+            pads_end: of(0, 1, pad),
+        };
+        let mut random = Random(seed);
+        let x = random.tensor(&[vec![1, groups * inputs], of(3, size[0], size[1])].concat(), false);
+        let w = random.tensor(&[vec![groups * outputs, inputs], of(2, 3, 2)].concat(), false);
+        check(&Op::Conv(Conv { geometry, groups }), &[x, w], &[], seed);
+    }
+
     #[test]
     fn products(seed: u64, batch in 1usize..4, heads in 1usize..3, rows in 1usize..6, inner in 1usize..6, columns in 1usize..6, kind in 0usize..4) {
         let (a, b) = match kind {
@@ -166,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn functions_of_two(seed: u64, a in 0usize..6, b in 0usize..6, which in 0usize..11, n in 1usize..3, c in 1usize..4, h in 1usize..5) {
+    fn functions_of_two(seed: u64, a in 0usize..6, b in 0usize..6, which in 0usize..11, n in 1usize..3, c in 1usize..4, h in prop::sample::select(vec![1usize, 2, 4, 40])) {
         let shapes = [vec![n, c, h], vec![], vec![c, 1], vec![h], vec![n, 1, h], vec![n, c, 1]];
         let function = Binary::ALL[which];
         let positive = function == Binary::Pow;
@@ -290,6 +311,38 @@ fn a_value_that_is_read_twice_gets_both_gradients() {
     network.forward(&[], Mode::Inference).unwrap();
     network.backward(&[vec![1.0, 1.0]]);
     assert_eq!(network.gradient(0), [7.0, -3.0]);
+}
+
+/// Numbers that would be subnormal a product later are none.
+#[test]
+fn what_is_saturated_has_no_derivative() {
+    for (op, x) in
+        [(Op::Unary(Unary::Sigmoid), [-60.0, -20.0]), (Op::Softmax { axes: vec![0] }, [-60.0, 0.0])]
+    {
+        let tensor = Tensor::from_f32(vec![2], x.to_vec()).unwrap();
+        let (graph, parameters, y) = graph(&op, &[tensor], &[]);
+        let mut network = Network::new(&graph, &parameters, &[y], 1 << 20).unwrap();
+        network.forward(&[], Mode::Inference).unwrap();
+        network.backward(&[vec![1.0, -1.0]]);
+        let gradient = network.gradient(0);
+        assert!(gradient[0] == 0.0, "{op:?}: {gradient:?}");
+    }
+}
+
+/// What no output's derivative reaches has the derivative 0, whatever a run before has left there.
+#[test]
+fn what_nothing_depends_on_has_no_derivative() {
+    let mut build = GraphBuilder::new("test");
+    let x = build.constant(Tensor::from_f32(vec![2], vec![3.0, -2.0]).unwrap(), "");
+    let w = build.constant(Tensor::from_f32(vec![2], vec![1.0, 1.0]).unwrap(), "");
+    let is_less = build.node(Op::Binary(Binary::Less), &[x, w], "").unwrap();
+    let y = build.node(Op::Binary(Binary::Mul), &[is_less, w], "").unwrap();
+    build.output("y", y);
+    let mut network = Network::new(&build.finish(), &[x, w], &[y], 1 << 20).unwrap();
+    network.forward(&[], Mode::Inference).unwrap();
+    network.backward(&[vec![f32::NAN; 2]]);
+    network.backward(&[vec![1.0, 2.0]]);
+    assert_eq!([network.gradient(0), network.gradient(1)], [[0.0, 0.0], [0.0, 2.0]]);
 }
 
 /// What the reference evaluator runs reads constants beside inputs, each time others: indices into a table.

@@ -62,11 +62,14 @@ impl Operator for Depthwise {
         if self.extent == 0 || of_plane == 0 {
             return;
         }
-        if let Some(dx) = dx.of(0) {
+        if let Some((dx, fresh)) = dx.place(0) {
             let planes = dx.par_chunks_mut(self.extent).zip(dy.par_chunks(of_plane)).enumerate();
             planes.for_each_init(<[Vec<f32>; 2]>::default, |[phases, run], (plane, (dx, dy))| {
                 phases.clear();
                 phases.resize(self.phases.len(), 0.0);
+                if fresh {
+                    dx.fill(0.0);
+                }
                 for (dy, w) in dy.chunks(self.count).zip(self.weights(w, plane)) {
                     self.phases.spread(dy, run);
                     for (&tap, &w) in taps.iter().zip(w) {

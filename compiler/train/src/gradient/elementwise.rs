@@ -2,12 +2,14 @@
 
 use super::operator::{Gradients, Operator};
 use super::product::broadcast_index;
-use super::vectors::vectors;
+use super::vectors::{flush, sum, vectors};
 use rayon::prelude::*;
 use twnc_ir::{Binary, Unary};
 
 /// Numbers that are one piece of work.
 pub const PIECE: usize = 1 << 14;
+/// So many results that read one number are worth a loop of their own.
+const RUN: usize = 32;
 
 /// A function of one number.
 pub struct Map(pub Unary);
@@ -34,13 +36,23 @@ fn map(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
     pieces.for_each(|(y, x)| vectors(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = f(x))));
 }
 
-/// `dx += dy·f(x, y)`.
-fn chain(x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync) {
+/// `dx += dy·f(x, y)`; of a fresh gradient, `dx = dy·f(x, y)`.
+fn chain(
+    x: &[f32],
+    y: &[f32],
+    dy: &[f32],
+    (dx, fresh): (&mut [f32], bool),
+    f: impl Fn(f32, f32) -> f32 + Sync,
+) {
     let pieces =
         dx.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).zip(y.par_chunks(PIECE)).zip(dy.par_chunks(PIECE));
     pieces.for_each(|(((dx, x), y), dy)| {
         let numbers = dx.iter_mut().zip(x).zip(y).zip(dy);
-        vectors(|| numbers.for_each(|(((dx, &x), &y), &dy)| *dx += dy * f(x, y)));
+        let d = |x: f32, y: f32, dy: f32| flush(dy * f(x, y));
+        vectors(|| match fresh {
+            true => numbers.for_each(|(((dx, &x), &y), &dy)| *dx = d(x, y, dy)),
+            false => numbers.for_each(|(((dx, &x), &y), &dy)| *dx += d(x, y, dy)),
+        });
     });
 }
 
@@ -90,7 +102,10 @@ impl Operator for Map {
 
     fn backward(&mut self, x: &[&[f32]], y: &[f32], dy: &[f32], dx: &mut Gradients<'_>) {
         let x = x[0];
-        let Some(dx) = dx.of(0) else { return };
+        if Map::is_flat(self.0) {
+            return;
+        }
+        let Some(dx) = dx.place(0) else { return };
         let step = |inside: bool| f32::from(u8::from(inside));
         match self.0 {
             Unary::Relu => chain(x, y, dy, dx, |x, _| step(x > 0.0)),
@@ -141,6 +156,15 @@ impl Spread {
         Spread::Indexed((0..count).map(|i| broadcast_index(i, result, &own) as u32).collect())
     }
 
+    /// Whether elements of the result that follow each other read one number for a while, or numbers that follow each other.
+    fn is_run(&self) -> bool {
+        match *self {
+            Spread::Same | Spread::Repeat { size: 1, .. } => true,
+            Spread::Repeat { inner, .. } => inner >= RUN,
+            Spread::Indexed(_) => false,
+        }
+    }
+
     /// The numbers that some elements of the result read, from `start` on.
     fn read(&self, x: &[f32], start: usize, into: &mut [f32]) {
         match self {
@@ -170,24 +194,43 @@ impl Spread {
         }
     }
 
-    /// Adds numbers of the result's shape to the elements that they come of.
-    fn gather(&self, d: &[f32], dx: &mut [f32]) {
+    /// Adds numbers of the result's shape to the elements that they come of; fresh ones are written.
+    fn gather(&self, d: &[f32], (dx, fresh): (&mut [f32], bool)) {
         match self {
             Spread::Same => {
-                dx.par_chunks_mut(PIECE)
-                    .zip(d.par_chunks(PIECE))
-                    .for_each(|(x, d)| super::vectors::add(x, d));
+                dx.par_chunks_mut(PIECE).zip(d.par_chunks(PIECE)).for_each(|(x, d)| match fresh {
+                    true => x.copy_from_slice(d),
+                    false => super::vectors::add(x, d),
+                });
             }
-            &Spread::Repeat { size, inner } if inner == 1 && size > 1 => {
-                d.chunks(size).for_each(|row| super::vectors::add(dx, row));
+            &Spread::Repeat { size, inner } if inner > 1 || size == 1 => {
+                dx.par_iter_mut().enumerate().for_each(|(i, dx)| {
+                    let block = |block| <[f32]>::get(block, i * inner..(i + 1) * inner);
+                    let d = d.chunks(size * inner).filter_map(block).map(sum).sum::<f64>() as f32;
+                    *dx = if fresh { d } else { *dx + d };
+                });
             }
-            &Spread::Repeat { size, inner } => dx.par_iter_mut().enumerate().for_each(|(i, dx)| {
-                let blocks = d.chunks(size * inner).filter_map(|block| block.get(i * inner..(i + 1) * inner));
-                *dx += blocks.map(|block| f64::from(block.iter().sum::<f32>())).sum::<f64>() as f32;
-            }),
-            Spread::Indexed(map) => d.iter().zip(map).for_each(|(d, &i)| dx[i as usize] += d),
+            spread => {
+                if fresh {
+                    dx.fill(0.0);
+                }
+                match spread {
+                    &Spread::Repeat { size, .. } => {
+                        d.chunks(size).for_each(|row| super::vectors::add(dx, row));
+                    }
+                    Spread::Indexed(map) => d.iter().zip(map).for_each(|(d, &i)| dx[i as usize] += d),
+                    Spread::Same => {}
+                }
+            }
         }
     }
+}
+
+/// What a run of results reads of an operand.
+#[derive(Clone, Copy)]
+enum Side<'s> {
+    Each(&'s [f32]),
+    One(f32),
 }
 
 impl Zip {
@@ -195,27 +238,78 @@ impl Zip {
         Zip { function, operands: [Spread::new(a, y), Spread::new(b, y)] }
     }
 
-    /// `out = f(a, b, d)`, where `d` is as long as `out`, or empty and not looked at.
-    fn pieces(&self, x: &[&[f32]], d: &[f32], out: &mut [f32], f: impl Fn(f32, f32, f32) -> f32 + Sync) {
+    /// `out = f(a, b)`.
+    fn map(&self, x: &[&[f32]], out: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync) {
+        self.runs(x, out, |a, b, out, _| {
+            vectors(|| match (a, b) {
+                (Side::Each(a), Side::Each(b)) => {
+                    out.iter_mut().zip(a).zip(b).for_each(|((out, &a), &b)| *out = f(a, b));
+                }
+                (Side::Each(a), Side::One(b)) => {
+                    out.iter_mut().zip(a).for_each(|(out, &a)| *out = f(a, b));
+                }
+                (Side::One(a), Side::Each(b)) => {
+                    out.iter_mut().zip(b).for_each(|(out, &b)| *out = f(a, b));
+                }
+                (Side::One(a), Side::One(b)) => out.fill(f(a, b)),
+            });
+        });
+    }
+
+    /// `out = f(a, b, d)`.
+    fn chain(&self, x: &[&[f32]], d: &[f32], out: &mut [f32], f: impl Fn(f32, f32, f32) -> f32 + Sync) {
+        self.runs(x, out, |a, b, out, start| {
+            let numbers = out.iter_mut().zip(&d[start..]);
+            vectors(|| match (a, b) {
+                (Side::Each(a), Side::Each(b)) => {
+                    numbers.zip(a).zip(b).for_each(|(((out, &d), &a), &b)| *out = f(a, b, d));
+                }
+                (Side::Each(a), Side::One(b)) => {
+                    numbers.zip(a).for_each(|((out, &d), &a)| *out = f(a, b, d));
+                }
+                (Side::One(a), Side::Each(b)) => {
+                    numbers.zip(b).for_each(|((out, &d), &b)| *out = f(a, b, d));
+                }
+                (Side::One(a), Side::One(b)) => numbers.for_each(|(out, &d)| *out = f(a, b, d)),
+            });
+        });
+    }
+
+    /// Walks runs of the result: what each reads of either operand, its place, and where it starts.
+    fn runs(
+        &self,
+        x: &[&[f32]],
+        out: &mut [f32],
+        run: impl Fn(Side<'_>, Side<'_>, &mut [f32], usize) + Sync,
+    ) {
         let pieces = out.par_chunks_mut(PIECE).enumerate();
-        pieces.for_each_init(<[Vec<f32>; 2]>::default, |[a, b], (i, out)| {
+        pieces.for_each_init(<[Vec<f32>; 2]>::default, |read, (i, out)| {
             let start = i * PIECE;
-            let mut sides = [None; 2];
-            for ((side, read), (spread, x)) in sides.iter_mut().zip([a, b]).zip(self.operands.iter().zip(x)) {
-                *side = Some(match spread {
-                    Spread::Same => &x[start..start + out.len()],
-                    _ => {
-                        read.resize(out.len(), 0.0);
-                        spread.read(x, start, read);
-                        read.as_slice()
-                    }
-                });
+            for ((read, spread), x) in read.iter_mut().zip(&self.operands).zip(x) {
+                if !spread.is_run() {
+                    read.resize(out.len(), 0.0);
+                    spread.read(x, start, read);
+                }
             }
-            let [Some(a), Some(b)] = sides else { return };
-            let numbers = out.iter_mut().zip(a).zip(b);
-            match d.get(start..start + numbers.len()) {
-                Some(d) => vectors(|| numbers.zip(d).for_each(|(((out, &a), &b), &d)| *out = f(a, b, d))),
-                None => vectors(|| numbers.for_each(|((out, &a), &b)| *out = f(a, b, 0.0))),
+            let length = out.len();
+            let side = |operand: usize, at: usize| {
+                let rest = length - at;
+                match self.operands[operand] {
+                    Spread::Same => (Side::Each(&x[operand][start + at..]), rest),
+                    Spread::Repeat { size: 1, .. } => (Side::One(x[operand][0]), rest),
+                    Spread::Repeat { size, inner } if inner >= RUN => {
+                        let i = start + at;
+                        (Side::One(x[operand][i / inner % size]), rest.min(inner - i % inner))
+                    }
+                    _ => (Side::Each(&read[operand][at..]), rest),
+                }
+            };
+            let mut at = 0;
+            while at < length {
+                let ((a, of_a), (b, of_b)) = (side(0, at), side(1, at));
+                let next = at + of_a.min(of_b);
+                run(a, b, &mut out[at..next], start + at);
+                at = next;
             }
         });
     }
@@ -223,8 +317,6 @@ impl Zip {
 
 impl Operator for Zip {
     fn forward(&mut self, x: &[&[f32]], y: &mut [f32]) {
-        // The numbers that are handed through are not looked at.
-        let unused = &[];
         let total = |a: f32, b: f32, less: bool| match () {
             () if a.is_nan() || b.is_nan() => f32::NAN,
             () if (a.total_cmp(&b).is_lt()) == less => a,
@@ -232,54 +324,70 @@ impl Operator for Zip {
         };
         let step = |is: bool| f32::from(u8::from(is));
         match self.function {
-            Binary::Add => self.pieces(x, unused, y, |a, b, _| a + b),
-            Binary::Sub => self.pieces(x, unused, y, |a, b, _| a - b),
-            Binary::Mul => self.pieces(x, unused, y, |a, b, _| a * b),
-            Binary::Div => self.pieces(x, unused, y, |a, b, _| a / b),
-            Binary::Min => self.pieces(x, unused, y, |a, b, _| total(a, b, true)),
-            Binary::Max => self.pieces(x, unused, y, |a, b, _| total(a, b, false)),
-            Binary::Pow => self.pieces(x, unused, y, |a, b, _| f64::from(a).powf(f64::from(b)) as f32),
-            Binary::PRelu => self.pieces(x, unused, y, |a, b, _| if a < 0.0 { b * a } else { a }),
-            Binary::Less => self.pieces(x, unused, y, |a, b, _| step(a < b)),
-            Binary::Equal => self.pieces(x, unused, y, |a, b, _| step(a == b)),
-            Binary::Keep => self.pieces(x, unused, y, |a, b, _| if b != 0.0 { a } else { 0.0 }),
+            Binary::Add => self.map(x, y, |a, b| a + b),
+            Binary::Sub => self.map(x, y, |a, b| a - b),
+            Binary::Mul => self.map(x, y, |a, b| a * b),
+            Binary::Div => self.map(x, y, |a, b| a / b),
+            Binary::Min => self.map(x, y, |a, b| total(a, b, true)),
+            Binary::Max => self.map(x, y, |a, b| total(a, b, false)),
+            Binary::Pow => self.map(x, y, |a, b| f64::from(a).powf(f64::from(b)) as f32),
+            Binary::PRelu => self.map(x, y, |a, b| if a < 0.0 { b * a } else { a }),
+            Binary::Less => self.map(x, y, |a, b| step(a < b)),
+            Binary::Equal => self.map(x, y, |a, b| step(a == b)),
+            Binary::Keep => self.map(x, y, |a, b| if b != 0.0 { a } else { 0.0 }),
         }
     }
 
     fn backward(&mut self, x: &[&[f32]], _: &[f32], dy: &[f32], dx: &mut Gradients<'_>) {
-        let mut scratch = vec![0.0; dy.len()];
+        let mut scratch = vec![];
+        for (side, spread) in self.operands.iter().enumerate() {
+            match (self.function, side) {
+                (Binary::Keep, 1) | (Binary::Less | Binary::Equal, _) => {}
+                (Binary::Add, _) | (Binary::Sub, 0) => {
+                    if let Some(place) = dx.place(side) {
+                        spread.gather(dy, place);
+                    }
+                }
+                _ => match (dx.place(side), spread) {
+                    (Some((dx, true)), Spread::Same) => self.derivative(side, x, dy, dx),
+                    (Some(place), _) => {
+                        scratch.resize(dy.len(), 0.0);
+                        self.derivative(side, x, dy, &mut scratch);
+                        spread.gather(&scratch, place);
+                    }
+                    (None, _) => {}
+                },
+            }
+        }
+    }
+}
+
+impl Zip {
+    /// `out = d·∂f/∂a` or `d·∂f/∂b`, of each result.
+    fn derivative(&self, side: usize, x: &[&[f32]], d: &[f32], out: &mut [f32]) {
         let step = |is: bool| f32::from(u8::from(is));
         // Of equals, each has half.
-        let side = |a: f32, b: f32| if a == b { 0.5 } else { f32::from(u8::from(a < b)) };
-        for side_of in 0..2 {
-            let Some(dx) = dx.of(side_of) else { continue };
-            let left = side_of == 0;
-            let d = &mut scratch;
-            match (self.function, left) {
-                (Binary::Add, _) | (Binary::Sub, true) => {
-                    self.operands[side_of].gather(dy, dx);
-                    continue;
-                }
-                (Binary::Sub, false) => self.pieces(x, dy, d, |_, _, d| -d),
-                (Binary::Mul, true) => self.pieces(x, dy, d, |_, b, d| d * b),
-                (Binary::Mul, false) => self.pieces(x, dy, d, |a, _, d| d * a),
-                (Binary::Div, true) => self.pieces(x, dy, d, |_, b, d| d / b),
-                (Binary::Div, false) => self.pieces(x, dy, d, |a, b, d| -d * a / (b * b)),
-                (Binary::Min, true) | (Binary::Max, false) => self.pieces(x, dy, d, |a, b, d| d * side(a, b)),
-                (Binary::Min, false) | (Binary::Max, true) => self.pieces(x, dy, d, |a, b, d| d * side(b, a)),
-                (Binary::Pow, true) => self.pieces(x, dy, d, |a, b, d| {
-                    if b == 0.0 { 0.0 } else { d * b * f64::from(a).powf(f64::from(b) - 1.0) as f32 }
-                }),
-                (Binary::Pow, false) => self.pieces(x, dy, d, |a, b, d| {
-                    let (a, b) = (f64::from(a), f64::from(b));
-                    if a <= 0.0 { 0.0 } else { d * (a.powf(b) * a.ln()) as f32 }
-                }),
-                (Binary::PRelu, true) => self.pieces(x, dy, d, |a, b, d| if a < 0.0 { d * b } else { d }),
-                (Binary::PRelu, false) => self.pieces(x, dy, d, |a, _, d| if a < 0.0 { d * a } else { 0.0 }),
-                (Binary::Keep, true) => self.pieces(x, dy, d, |_, b, d| d * step(b != 0.0)),
-                (Binary::Keep, false) | (Binary::Less | Binary::Equal, _) => continue,
-            }
-            self.operands[side_of].gather(&scratch, dx);
+        let less = |a: f32, b: f32| if a == b { 0.5 } else { f32::from(u8::from(a < b)) };
+        match (self.function, side) {
+            (Binary::Sub, 1) => self.chain(x, d, out, |_, _, d| -d),
+            (Binary::Mul, 0) => self.chain(x, d, out, |_, b, d| d * b),
+            (Binary::Mul, _) => self.chain(x, d, out, |a, _, d| d * a),
+            (Binary::Div, 0) => self.chain(x, d, out, |_, b, d| d / b),
+            (Binary::Div, _) => self.chain(x, d, out, |a, b, d| -d * a / (b * b)),
+            (Binary::Min, 0) | (Binary::Max, 1) => self.chain(x, d, out, |a, b, d| d * less(a, b)),
+            (Binary::Min | Binary::Max, _) => self.chain(x, d, out, |a, b, d| d * less(b, a)),
+            (Binary::Pow, 0) => self.chain(x, d, out, |a, b, d| {
+                if b == 0.0 { 0.0 } else { d * b * f64::from(a).powf(f64::from(b) - 1.0) as f32 }
+            }),
+            (Binary::Pow, _) => self.chain(x, d, out, |a, b, d| {
+                let (a, b) = (f64::from(a), f64::from(b));
+                if a <= 0.0 { 0.0 } else { d * (a.powf(b) * a.ln()) as f32 }
+            }),
+            (Binary::PRelu, 0) => self.chain(x, d, out, |a, b, d| if a < 0.0 { d * b } else { d }),
+            (Binary::PRelu, _) => self.chain(x, d, out, |a, _, d| if a < 0.0 { d * a } else { 0.0 }),
+            (Binary::Keep, _) => self.chain(x, d, out, |_, b, d| d * step(b != 0.0)),
+            (Binary::Add | Binary::Sub, _) => out.copy_from_slice(d),
+            (Binary::Less | Binary::Equal, _) => out.fill(0.0),
         }
     }
 }

@@ -64,12 +64,19 @@ impl Operator for Move {
     }
 
     fn backward(&mut self, _: &[&[f32]], _: &[f32], dy: &[f32], dx: &mut Gradients<'_>) {
-        let Some(dx) = dx.of(0) else { return };
         match &self.to {
-            Some(to) => dx.par_chunks_mut(PIECE).zip(to.par_chunks(PIECE)).for_each(|(dx, to)| {
-                dx.iter_mut().zip(to).for_each(|(dx, &i)| *dx += dy.get(i as usize).copied().unwrap_or(0.0));
-            }),
+            Some(to) => {
+                let Some((dx, fresh)) = dx.place(0) else { return };
+                dx.par_chunks_mut(PIECE).zip(to.par_chunks(PIECE)).for_each(|(dx, to)| {
+                    let d = |&i: &u32| dy.get(i as usize).copied().unwrap_or(0.0);
+                    match fresh {
+                        true => dx.iter_mut().zip(to).for_each(|(dx, i)| *dx = d(i)),
+                        false => dx.iter_mut().zip(to).for_each(|(dx, i)| *dx += d(i)),
+                    }
+                });
+            }
             None => {
+                let Some(dx) = dx.of(0) else { return };
                 self.from.iter().zip(dy).filter(|(i, _)| **i != FILL).for_each(|(&i, d)| dx[i as usize] += d)
             }
         }
@@ -99,9 +106,14 @@ impl Operator for Concat {
         let row: usize = self.runs.iter().sum();
         let mut start = 0;
         for (operand, &run) in self.runs.iter().enumerate() {
-            if let Some(dx) = dx.of(operand).filter(|_| run > 0) {
+            if run > 0
+                && let Some((dx, fresh)) = dx.place(operand)
+            {
                 for (dx, dy) in dx.chunks_mut(run).zip(dy.chunks(row)) {
-                    super::vectors::add(dx, &dy[start..start + run]);
+                    match fresh {
+                        true => dx.copy_from_slice(&dy[start..start + run]),
+                        false => super::vectors::add(dx, &dy[start..start + run]),
+                    }
                 }
             }
             start += run;

@@ -2,7 +2,6 @@
 
 use super::GradientError;
 use super::operator::{Gradients, Operand, Operator, flat, operator};
-use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::mem::take;
 use twnc_ir::{Data, ElementType, Graph, GraphBuilder, Op, Tensor, TensorType, ValueId, evaluate};
@@ -24,6 +23,8 @@ pub struct Network {
     slots: Vec<Slot>,
     /// Of each slot on the way from a parameter to an output, the gradient; else empty.
     gradients: Vec<Vec<f32>>,
+    /// Of each slot, whether something was added to its gradient since a run backward began; before that it means nothing.
+    reached: Vec<bool>,
     steps: Vec<Step>,
     inputs: Vec<usize>,
     outputs: Vec<usize>,
@@ -73,6 +74,7 @@ impl Network {
         let mut network = Network {
             slots: vec![],
             gradients: vec![],
+            reached: vec![],
             steps: vec![],
             inputs: vec![],
             outputs: vec![],
@@ -309,45 +311,58 @@ impl Network {
 
     /// Takes the gradients of `Σ seed·output` by the parameters. `forward` has run.
     pub fn backward(&mut self, seeds: &[Vec<f32>]) {
-        self.gradients.par_iter_mut().for_each(|gradient| gradient.fill(0.0));
+        self.reached = vec![false; self.slots.len()];
         for (&slot, seed) in self.outputs.iter().zip(seeds) {
-            super::vectors::add(&mut self.gradients[slot], seed);
+            match std::mem::replace(&mut self.reached[slot], true) {
+                true => super::vectors::add(&mut self.gradients[slot], seed),
+                false if self.gradients[slot].is_empty() => {}
+                false => self.gradients[slot].copy_from_slice(seed),
+            }
         }
         let mut steps = take(&mut self.steps);
         for step in steps.iter_mut().rev().filter(|step| step.differentiated) {
             let (Kind::Operator(operator), &[result]) = (&mut step.kind, step.results.as_slice()) else {
                 continue;
             };
+            if !self.reached[result] {
+                continue;
+            }
             let dy = take(&mut self.gradients[result]);
             // A value that is two operands has two gradients, which are added below.
-            let mut taken: Vec<Vec<f32>> = vec![];
+            let mut taken: Vec<(Vec<f32>, bool)> = vec![];
             for (i, &slot) in step.operands.iter().enumerate() {
                 taken.push(
                     match step.operands[..i].contains(&slot)
                         && self.is_moving(&step.operands[..i], slot, &taken)
                     {
-                        true => vec![0.0; self.floats(slot).len()],
-                        false => take(&mut self.gradients[slot]),
+                        true => (vec![0.0; self.floats(slot).len()], false),
+                        false => (take(&mut self.gradients[slot]), !self.reached[slot]),
                     },
                 );
             }
             let x: Vec<&[f32]> = step.operands.iter().map(|&slot| self.floats(slot)).collect();
-            let wanted = taken.iter_mut().map(|d| (!d.is_empty()).then_some(d.as_mut_slice())).collect();
-            operator.backward(&x, self.floats(result), &dy, &mut Gradients(wanted));
-            for (gradient, &slot) in taken.into_iter().zip(&step.operands) {
+            let wanted = taken.iter_mut().map(|(d, fresh)| (!d.is_empty()).then_some((&mut d[..], *fresh)));
+            let mut gradients = Gradients::new(wanted);
+            operator.backward(&x, self.floats(result), &dy, &mut gradients);
+            gradients.finish();
+            for ((gradient, _), &slot) in taken.into_iter().zip(&step.operands) {
                 match self.gradients[slot].is_empty() {
                     true => self.gradients[slot] = gradient,
                     false => super::vectors::add(&mut self.gradients[slot], &gradient),
                 }
+                self.reached[slot] = true;
             }
             self.gradients[result] = dy;
         }
         self.steps = steps;
+        for &slot in self.parameters.iter().filter(|slot| !self.reached[**slot]) {
+            self.gradients[slot].fill(0.0);
+        }
     }
 
     /// Whether an operand before has a gradient for this slot.
-    fn is_moving(&self, before: &[usize], slot: usize, taken: &[Vec<f32>]) -> bool {
-        before.iter().zip(taken).any(|(&other, gradient)| other == slot && !gradient.is_empty())
+    fn is_moving(&self, before: &[usize], slot: usize, taken: &[(Vec<f32>, bool)]) -> bool {
+        before.iter().zip(taken).any(|(&other, (gradient, _))| other == slot && !gradient.is_empty())
     }
 
     fn floats(&self, slot: usize) -> &[f32] {

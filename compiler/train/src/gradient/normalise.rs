@@ -1,7 +1,7 @@
 //! Batch norm, with the statistics of the batch or with those it has; and softmax.
 
 use super::operator::{Gradients, Operator, Statistics};
-use super::vectors::vectors;
+use super::vectors::{flush, vectors};
 use rayon::prelude::*;
 
 /// Channels that are one piece of work, where they lie side by side.
@@ -134,17 +134,18 @@ impl Operator for BatchNorm {
         if let Some(d) = dx.of(2) {
             d.iter_mut().zip(&sums).for_each(|(d, sum)| *d += sum[0] as f32);
         }
-        let Some(dx) = dx.of(0) else { return };
+        let Some((dx, fresh)) = dx.place(0) else { return };
         let count = self.count.max(1) as f32;
         self.each(dx, |c, start, dx| {
             let factor = scale[c] * inverse[c];
             let (x, dy) = (&x[start..start + dx.len()], &dy[start..start + dx.len()]);
             let [a, b] = if self.live { sums[c].map(|s| s as f32 / count) } else { [0.0; 2] };
             let (mean, inverse) = (mean[c], inverse[c]);
-            vectors(|| {
-                for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
-                    *dx += factor * (dy - a - (x - mean) * inverse * b);
-                }
+            let d = |x: f32, dy: f32| factor * (dy - a - (x - mean) * inverse * b);
+            let numbers = dx.iter_mut().zip(x).zip(dy);
+            vectors(|| match fresh {
+                true => numbers.for_each(|((dx, &x), &dy)| *dx = d(x, dy)),
+                false => numbers.for_each(|((dx, &x), &dy)| *dx += d(x, dy)),
             });
         });
     }
@@ -195,7 +196,7 @@ impl Operator for Softmax {
                     let line = || y.iter().zip(dy).skip(i).step_by(inner);
                     let dot = line().map(|(y, d)| f64::from(y * d)).sum::<f64>() as f32;
                     let dx = dx.iter_mut().skip(i).step_by(inner);
-                    dx.zip(line()).for_each(|(dx, (y, d))| *dx += y * (d - dot));
+                    dx.zip(line()).for_each(|(dx, (y, d))| *dx += flush(y * (d - dot)));
                 }
             },
         );

@@ -16,7 +16,8 @@ pub trait Operator: Send {
     /// Computes the result.
     fn forward(&mut self, x: &[&[f32]], y: &mut [f32]);
 
-    /// Adds to the gradients by the operands what `dy`, the gradient by the result, makes of them. `forward` has run on the same numbers.
+    /// Adds to the gradients by the operands, or writes, what `dy`, the gradient by the result, makes of them. `forward` has run on the same
+    /// numbers.
     fn backward(&mut self, x: &[&[f32]], y: &[f32], dy: &[f32], dx: &mut Gradients<'_>);
 
     /// Whether statistics are those of the batch.
@@ -37,17 +38,46 @@ pub struct Statistics<'s> {
 }
 
 /// The gradients that are asked for, by operand.
-pub struct Gradients<'g>(pub Vec<Option<&'g mut [f32]>>);
+pub struct Gradients<'g>(Vec<Option<Place<'g>>>);
 
-impl Gradients<'_> {
-    /// The gradient by an operand, if it is asked for.
+/// Where a gradient goes.
+struct Place<'g> {
+    elements: &'g mut [f32],
+    /// Whether nothing was added to it so far: what is there means nothing.
+    fresh: bool,
+}
+
+impl<'g> Gradients<'g> {
+    /// Of each operand, where its gradient goes, if it is asked for, and whether nothing was added to that so far.
+    pub fn new(operands: impl Iterator<Item = Option<(&'g mut [f32], bool)>>) -> Gradients<'g> {
+        let place = |(elements, fresh)| Place { elements, fresh };
+        Gradients(operands.map(|operand| operand.map(place)).collect())
+    }
+
+    /// The gradient by an operand, if it is asked for, to add to.
     pub fn of(&mut self, operand: usize) -> Option<&mut [f32]> {
-        self.0.get_mut(operand)?.as_deref_mut()
+        let (elements, fresh) = self.place(operand)?;
+        if fresh {
+            elements.fill(0.0);
+        }
+        Some(elements)
+    }
+
+    /// The gradient by an operand, if it is asked for, and whether each of its elements is to be written instead of added to.
+    pub fn place(&mut self, operand: usize) -> Option<(&mut [f32], bool)> {
+        let place = self.0.get_mut(operand)?.as_mut()?;
+        Some((place.elements, std::mem::take(&mut place.fresh)))
     }
 
     /// Whether it is asked for.
     pub fn wants(&self, operand: usize) -> bool {
         self.0.get(operand).is_some_and(Option::is_some)
+    }
+
+    /// Makes those that nobody has asked for since zeros.
+    pub fn finish(&mut self) {
+        let untouched = self.0.iter_mut().flatten().filter(|place| place.fresh);
+        untouched.for_each(|place| place.elements.fill(0.0));
     }
 }
 

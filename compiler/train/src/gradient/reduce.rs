@@ -2,7 +2,7 @@
 
 use super::operator::{Gradients, Operator};
 use super::product::broadcast_index;
-use super::vectors::vectors;
+use super::vectors::sum;
 use rayon::prelude::*;
 use twnc_ir::ReduceKind;
 
@@ -67,17 +67,22 @@ impl Operator for Reduce {
     }
 
     fn backward(&mut self, _: &[&[f32]], _: &[f32], dy: &[f32], dx: &mut Gradients<'_>) {
-        let Some(dx) = dx.of(0) else { return };
         match self.kind {
             ReduceKind::Sum | ReduceKind::Mean => {
                 let factor = if self.kind == ReduceKind::Mean { 1.0 / self.count as f32 } else { 1.0 };
                 let Some(into) = &self.into else {
+                    let Some((dx, fresh)) = dx.place(0) else { return };
                     let rows = dx.par_chunks_mut(self.count).zip(dy).with_min_len(ROWS);
-                    return rows.for_each(|(dx, d)| dx.iter_mut().for_each(|dx| *dx += factor * d));
+                    return rows.for_each(|(dx, d)| match fresh {
+                        true => dx.fill(factor * d),
+                        false => dx.iter_mut().for_each(|dx| *dx += factor * d),
+                    });
                 };
+                let Some(dx) = dx.of(0) else { return };
                 into.iter().zip(dx).for_each(|(&i, dx)| *dx += factor * dy[i as usize]);
             }
             ReduceKind::Max | ReduceKind::Min => {
+                let Some(dx) = dx.of(0) else { return };
                 for (&element, &d) in self.chosen.iter().zip(dy) {
                     if let Some(dx) = dx.get_mut(element as usize) {
                         *dx += d;
@@ -86,13 +91,4 @@ impl Operator for Reduce {
             }
         }
     }
-}
-
-/// The sum of a row, so many partial sums at a time that they are taken in vectors.
-fn sum(row: &[f32]) -> f64 {
-    const LANES: usize = 8;
-    let (parts, rest) = row.as_chunks::<LANES>();
-    let mut lanes = [0.0f64; LANES];
-    vectors(|| parts.iter().for_each(|part| (0..LANES).for_each(|k| lanes[k] += f64::from(part[k]))));
-    lanes.iter().sum::<f64>() + rest.iter().map(|&x| f64::from(x)).sum::<f64>()
 }

@@ -64,9 +64,20 @@ impl Windows {
         self.axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.begin == 0 && a.end == 0)
     }
 
-    /// Walks the rows of windows that see something under one tap: `(first window, how many, first element)`, the last counted along
-    /// the last axis from a plane's start. Elements are `stride` apart.
-    pub fn rows(&self, tap: usize, mut row: impl FnMut(usize, usize, usize)) {
+    /// Rows of windows.
+    pub fn lines(&self) -> usize {
+        let [depth, height, _] = self.axes;
+        depth.out * height.out
+    }
+
+    /// Windows of a row.
+    pub fn line(&self) -> usize {
+        self.axes[2].out
+    }
+
+    /// Walks the rows of windows, of these, that see something under one tap: `(first window, how many, first element)`, the first counted from these
+    /// rows' start, the last along the last axis from a plane's start. Elements are `stride` apart.
+    fn rows(&self, tap: usize, lines: &Range<usize>, mut row: impl FnMut(usize, usize, usize)) {
         let [depth, height, width] = self.axes;
         let kx = tap % width.kernel;
         let ky = tap / width.kernel % height.kernel;
@@ -78,9 +89,11 @@ impl Windows {
         let x = inside.start * width.stride + kx * width.dilation - width.begin;
         for oz in depth.inside(kz) {
             let z = oz * depth.stride + kz * depth.dilation - depth.begin;
-            for oy in height.inside(ky) {
+            let (seen, first) = (height.inside(ky), oz * height.out);
+            let [start, end] = [lines.start, lines.end].map(|line| line.saturating_sub(first));
+            for oy in seen.start.max(start)..seen.end.min(end) {
                 let y = oy * height.stride + ky * height.dilation - height.begin;
-                let window = (oz * height.out + oy) * width.out + inside.start;
+                let window = (first + oy - lines.start) * width.out + inside.start;
                 row(window, inside.len(), (z * height.size + y) * width.size + x);
             }
         }
@@ -91,9 +104,19 @@ impl Windows {
         self.axes[2].stride
     }
 
-    /// Writes the elements of `channels` planes under each window: row `channel·taps + tap`, `columns` numbers apart, from `offset` on.
-    pub fn unfold(&self, x: &[f32], channels: usize, into: &mut [f32], columns: usize, offset: usize) {
-        let (extent, taps, count, stride) = (self.extent(), self.taps(), self.count(), self.stride());
+    /// Writes the elements of `channels` planes under each window of some rows: row `channel·taps + tap`, `columns` numbers apart, from
+    /// `offset` on.
+    pub fn unfold(
+        &self,
+        x: &[f32],
+        channels: usize,
+        lines: &Range<usize>,
+        into: &mut [f32],
+        columns: usize,
+        offset: usize,
+    ) {
+        let (extent, taps, stride) = (self.extent(), self.taps(), self.stride());
+        let count = lines.len() * self.line();
         let padded = self.axes.iter().any(|a| a.begin > 0 || a.end > 0);
         for channel in 0..channels {
             let plane = &x[channel * extent..(channel + 1) * extent];
@@ -103,7 +126,7 @@ impl Windows {
                 if padded {
                     out.fill(0.0);
                 }
-                self.rows(tap, |window, length, element| {
+                self.rows(tap, lines, |window, length, element| {
                     let out = &mut out[window..window + length];
                     match stride {
                         1 => out.copy_from_slice(&plane[element..element + length]),
@@ -118,14 +141,23 @@ impl Windows {
     }
 
     /// Adds what stands where [`Windows::unfold`] writes to the elements that it reads.
-    pub fn fold(&self, x: &mut [f32], channels: usize, from: &[f32], columns: usize, offset: usize) {
-        let (extent, taps, count, stride) = (self.extent(), self.taps(), self.count(), self.stride());
+    pub fn fold(
+        &self,
+        x: &mut [f32],
+        channels: usize,
+        lines: &Range<usize>,
+        from: &[f32],
+        columns: usize,
+        offset: usize,
+    ) {
+        let (extent, taps, stride) = (self.extent(), self.taps(), self.stride());
+        let count = lines.len() * self.line();
         for channel in 0..channels {
             let plane = &mut x[channel * extent..(channel + 1) * extent];
             for tap in 0..taps {
                 let start = (channel * taps + tap) * columns + offset;
                 let from = &from[start..start + count];
-                self.rows(tap, |window, length, element| {
+                self.rows(tap, lines, |window, length, element| {
                     let from = &from[window..window + length];
                     match stride {
                         1 => add(&mut plane[element..element + length], from),
