@@ -458,7 +458,8 @@ fn what_is_not_finite_is_not_measured() {
 /// Groups of so many weights would take more memory to compare than the layer itself; the kernel without tables takes such layers.
 #[test]
 fn outputs_of_very_many_weights_have_no_tables() {
-    for (side, tables) in [(5, true), (200, false)] {
+    // Those of 170 are counted: displacements by displacements would take minutes.
+    for (side, tables) in [(5, Some(true)), (170, None), (200, Some(false))] {
         let (input, weight_shape) = ([1, 8, side + 1, side + 1], [2, 8, side, side]);
         let count = 8 * side * side;
         let trits: Vec<i8> = (0..2 * count).map(|i| [1, -1, 1, 0, 0, 0, 0, 0, -1, 1, 1][i % 11]).collect();
@@ -475,7 +476,8 @@ fn outputs_of_very_many_weights_have_no_tables() {
         for jit in jits() {
             let spec = plain(&input, &weight_shape, &weight, &contraction, None);
             let kernel = jit.accumulate(&spec).expect("a kernel");
-            assert_eq!(kernel.describe().contains("table"), tables, "{}", kernel.describe());
+            let has_tables = kernel.describe().contains("table");
+            assert_eq!(has_tables, tables.unwrap_or(has_tables), "{}", kernel.describe());
             assert_eq!(run(&kernel, &[View::F32(&x)], None)[0], expected, "{}", kernel.describe());
         }
     }

@@ -10,6 +10,7 @@ use super::plan::{Image, Shape};
 use super::reads::Reads;
 use crate::geometry::Geometry;
 use crate::machine::{Isa, first_level_cache};
+use std::collections::BTreeMap;
 
 /// How many things of each kind there are: of work, or of cycles for one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -230,21 +231,18 @@ pub(crate) fn passes(lookups: usize, most: usize) -> usize {
 
 /// How many lookups of an output are displaced by how many rows and columns.
 struct Shifts {
-    counts: Vec<([usize; 2], u32)>,
+    counts: BTreeMap<[usize; 2], u32>,
 }
 
 impl Shifts {
     fn new(groups: &[Group], image: Image) -> Shifts {
-        let mut counts: Vec<([usize; 2], u32)> = Vec::new();
+        let mut counts = BTreeMap::new();
         for [down, right] in groups.iter().flat_map(|g| g.lookups.iter().map(|l| l.shift)) {
             let shift = match image {
                 Image::Bands { .. } => [down, right],
                 Image::Flat { pitch } => [0, down * pitch + right],
             };
-            match counts.iter_mut().find(|(other, _)| *other == shift) {
-                Some((_, count)) => *count += 1,
-                None => counts.push((shift, 1)),
-            }
+            *counts.entry(shift).or_insert(0) += 1;
         }
         Shifts { counts }
     }

@@ -149,6 +149,9 @@ impl Plan {
                         let table_rows = tiles[0] * tile.rows + reach[0];
                         let entry = (table_rows * tile.pitch).next_multiple_of(line);
                         let most = budget / (entry * entries * element.bytes());
+                        if most == 0 {
+                            continue;
+                        }
                         let (lookups, crossing) = (limits.lookups(tile), counter.crossing(tile));
                         for block in 1..=most.min(groups.len()).min(MOST_LOOKUPS) {
                             let shape = Shape { tile, tiles, table_rows, entry, entries, block };
