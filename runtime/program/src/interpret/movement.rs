@@ -105,9 +105,9 @@ fn typed<'a, T: Copy + 'a>(
 /// Rows and columns of the blocks in which matrices are transposed, so that a block's lines stay in the cache.
 const BLOCK: usize = 16;
 
-/// `out[index] = from[base + Σ indexᵢ · strideᵢ]` for every index of `shape`.
-fn copy_strided<T: Copy>(from: &[T], base: isize, strides: &[isize], shape: &[usize], out: &mut [T]) {
-    // Axes that are walked as one are made one, so that runs are as long as they can be.
+/// The axes of a shape that has elements, with a stride for each, of which those that are walked as one are made one, so that runs are as long as
+/// they can be; how many are left, of sizes other than 1.
+fn merged(shape: &[usize], strides: &[isize]) -> (PerAxis, [isize; MAX_RANK], usize) {
     let (mut sizes, mut steps, mut rank) = ([1; MAX_RANK], [0isize; MAX_RANK], 0usize);
     for (&size, &stride) in shape.iter().zip(strides).filter(|&(&size, _)| size != 1) {
         match rank.checked_sub(1) {
@@ -121,12 +121,25 @@ fn copy_strided<T: Copy>(from: &[T], base: isize, strides: &[isize], shape: &[us
             }
         }
     }
+    (sizes, steps, rank)
+}
+
+/// `out[index] = from[base + Σ indexᵢ · strideᵢ]` for every index of `shape`.
+fn copy_strided<T: Copy>(from: &[T], base: isize, strides: &[isize], shape: &[usize], out: &mut [T]) {
+    let (sizes, steps, rank) = merged(shape, strides);
     let place = |index: &PerAxis, rank: usize| {
         base + index.iter().zip(&steps).take(rank).map(|(&i, stride)| i as isize * stride).sum::<isize>()
     };
+    let line = |first: isize, stride: isize, out: &mut [T]| match stride {
+        1 => out.copy_from_slice(&from[first as usize..][..out.len()]),
+        0 => out.fill(from[first as usize]),
+        _ => {
+            out.iter_mut().enumerate().for_each(|(i, to)| *to = from[(first + i as isize * stride) as usize])
+        }
+    };
     let mut index: PerAxis = [0; MAX_RANK];
     match (&sizes[..rank], &steps[..rank]) {
-        ([outer @ .., rows, columns], [.., 1, stride]) => {
+        ([outer @ .., rows, columns], [.., 1, stride]) if *stride != 0 => {
             for matrix in out.chunks_mut(rows * columns) {
                 let first = place(&index, outer.len());
                 let element = |row: usize, column: usize| {
@@ -136,21 +149,54 @@ fn copy_strided<T: Copy>(from: &[T], base: isize, strides: &[isize], shape: &[us
                 advance(&mut index, outer);
             }
         }
-        ([outer @ .., row], [.., stride]) => {
-            for line in out.chunks_mut(*row) {
-                let first = place(&index, outer.len());
-                match stride {
-                    1 => line.copy_from_slice(&from[first as usize..][..*row]),
-                    0 => line.fill(from[first as usize]),
-                    _ => line
-                        .iter_mut()
-                        .enumerate()
-                        .for_each(|(i, to)| *to = from[(first + i as isize * stride) as usize]),
+        // Each element some times: an image that is made larger.
+        ([outer @ .., rows, times], [.., 1, 0]) => {
+            for matrix in out.chunks_mut(rows * times) {
+                let row = &from[place(&index, outer.len()) as usize..][..*rows];
+                match times {
+                    2 => repeat::<T, 2>(row, matrix),
+                    3 => repeat::<T, 3>(row, matrix),
+                    4 => repeat::<T, 4>(row, matrix),
+                    _ => matrix.chunks_mut(*times).zip(row).for_each(|(to, &x)| to.fill(x)),
                 }
                 advance(&mut index, outer);
             }
         }
+        ([outer @ .., rows, row], [.., down, stride]) => {
+            for matrix in out.chunks_mut(rows * row) {
+                let first = place(&index, outer.len());
+                for (i, to) in matrix.chunks_mut(*row).enumerate() {
+                    line(first + i as isize * down, *stride, to);
+                }
+                advance(&mut index, outer);
+            }
+        }
+        ([_], [stride]) => line(base, *stride, out),
         _ => out.fill(from[base as usize]),
+    }
+}
+
+/// Each of some elements `N` times.
+fn repeat<T: Copy, const N: usize>(from: &[T], out: &mut [T]) {
+    out.as_chunks_mut::<N>().0.iter_mut().zip(from).for_each(|(to, &x)| *to = [x; N]);
+}
+
+/// Puts elements where those of an output are that are the given strides apart, the first at `base`.
+fn place_strided<T: Copy>(from: &[T], shape: &[usize], base: usize, strides: &[isize], out: &mut [T]) {
+    let (sizes, steps, rank) = merged(shape, strides);
+    let Some((outer, row)) = rank.checked_sub(1).map(|last| (&sizes[..last], sizes[last])) else {
+        return out[base..=base].copy_from_slice(from);
+    };
+    let stride = steps[outer.len()] as usize;
+    let mut index: PerAxis = [0; MAX_RANK];
+    for line in from.chunks(row) {
+        let places = index.iter().zip(&steps).take(outer.len());
+        let first = base + places.map(|(&i, &stride)| i * stride as usize).sum::<usize>();
+        match stride {
+            1 => out[first..first + row].copy_from_slice(line),
+            _ => out[first..].iter_mut().step_by(stride).zip(line).for_each(|(to, &x)| *to = x),
+        }
+        advance(&mut index, outer);
     }
 }
 
@@ -177,21 +223,25 @@ fn pad<T: Copy>(
     out: &mut [T],
     convert: &dyn Fn(f32) -> T,
 ) {
+    if let PadMode::Constant(value) = mode {
+        out.fill(convert(value));
+        let to = strides(shape);
+        let base = begin.iter().zip(&to).map(|(&begin, stride)| begin * stride).sum();
+        if !from.is_empty() {
+            place_strided(from, from_shape, base, &to.map(|stride| stride as isize), out);
+        }
+        return;
+    }
     let own = strides(from_shape);
-    let fill = match mode {
-        PadMode::Constant(value) => Some(convert(value)),
-        PadMode::Reflect | PadMode::Edge => None,
-    };
-    // The place on an axis of the input that a place on the output's comes from; none for a constant.
+    // The place on an axis of the input that a place on the output's comes from.
     let source = |axis: usize, i: usize| {
-        let size = from_shape[axis];
-        match (i.checked_sub(begin[axis]), mode) {
-            (Some(i), _) if i < size => Some(i),
-            (_, PadMode::Constant(_)) => None,
-            (None, PadMode::Reflect) => Some(begin[axis] - i),
-            (None, PadMode::Edge) => Some(0),
-            (Some(i), PadMode::Reflect) => Some(2 * (size - 1) - i),
-            (Some(_), PadMode::Edge) => Some(size - 1),
+        let (size, reflects) = (from_shape[axis], mode == PadMode::Reflect);
+        match i.checked_sub(begin[axis]) {
+            Some(i) if i < size => i,
+            None if reflects => begin[axis] - i,
+            None => 0,
+            Some(i) if reflects => 2 * (size - 1) - i,
+            Some(_) => size - 1,
         }
     };
     let Some((&row, outer)) = shape.split_last() else {
@@ -200,18 +250,11 @@ fn pad<T: Copy>(
     let (last, width) = (outer.len(), from_shape[outer.len()]);
     let mut index: PerAxis = [0; MAX_RANK];
     for line in out.chunks_mut(row) {
-        let first = (0..last).try_fold(0, |sum, axis| Some(sum + source(axis, index[axis])? * own[axis]));
+        let first: usize = (0..last).map(|axis| source(axis, index[axis]) * own[axis]).sum();
         let inner = begin[last]..begin[last] + width;
-        match (first, fill) {
-            (Some(first), _) => {
-                line[inner.clone()].copy_from_slice(&from[first..][..width]);
-                for i in (0..inner.start).chain(inner.end..row) {
-                    let place = source(last, i).map(|place| from[first + place]);
-                    line[i] = place.or(fill).unwrap_or(line[i]);
-                }
-            }
-            (None, Some(fill)) => line.fill(fill),
-            (None, None) => {}
+        line[inner.clone()].copy_from_slice(&from[first..][..width]);
+        for i in (0..inner.start).chain(inner.end..row) {
+            line[i] = from[first + source(last, i)];
         }
         advance(&mut index, outer);
     }

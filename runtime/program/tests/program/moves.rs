@@ -190,7 +190,7 @@ fn dims() {
 
 /// A shape of up to four axes, and one number per axis.
 fn shapes() -> impl Strategy<Value = Vec<(usize, u32)>> {
-    proptest::collection::vec((1usize..5, any::<u32>()), 0..5)
+    proptest::collection::vec((1usize..6, any::<u32>()), 0..5)
 }
 
 /// The index along each axis of every element, in row-major order.
@@ -244,6 +244,28 @@ proptest! {
         check_places(&shape, MoveKind::Broadcast, &to, &|index| {
             index[more..].iter().zip(&shape).map(|(&i, &size)| if size == 1 { 0 } else { i }).collect()
         });
+    }
+
+    #[test]
+    fn pads_by_a_number_are_as_defined(axes in shapes(), none: bool) {
+        let mut shape: Vec<_> = axes.iter().map(|&(size, _)| size).collect();
+        if let (true, Some(last)) = (none, shape.last_mut()) {
+            *last = 0;
+        }
+        // Every second axis is padded, so that some lie together.
+        let width = |n: u32| if n % 2 == 0 { 0 } else { (n / 2 % 4) as usize };
+        let begin: Vec<_> = axes.iter().map(|&(_, n)| width(n)).collect();
+        let end: Vec<_> = axes.iter().map(|&(_, n)| width(n / 16)).collect();
+        let to: Vec<_> = (0..shape.len()).map(|axis| begin[axis] + shape[axis] + end[axis]).collect();
+        let element = |index: Vec<usize>| {
+            let place = index.iter().zip(&begin).zip(&shape).try_fold(0, |place, ((&i, &begin), &size)| {
+                Some(place * size + i.checked_sub(begin).filter(|&i| i < size)?)
+            });
+            place.map_or(-2.5, |place| (place + 1) as f32)
+        };
+        let expected: Vec<f32> = indices(&to).into_iter().map(element).collect();
+        let kind = pad(&begin, &end, PadMode::Constant(-2.5));
+        check(&[count_up(&shape)], &[], step(kind, 1), &f32s(&to, &expected));
     }
 
     #[test]

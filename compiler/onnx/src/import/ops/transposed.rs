@@ -26,8 +26,8 @@ fn conv_transpose(call: &mut Call<'_, '_>) -> Translated {
     let extra = list(a, "output_padding", spatial, 0)?;
     let pads = pads(call, &call.shape(x)[2..], &kernel, &strides, &dilations, &extra)?;
     let mut geometry = Geometry { dilations: dilations.clone(), ..Geometry::unit(spatial) };
+    x = spread(call, x, &strides)?;
     for i in 0..spatial {
-        x = spread(call, x, i + 2, strides[i])?;
         let reach = reach(kernel[i], dilations[i])?;
         let trailing = number(strides[i] - 1)?;
         let begin = reach.checked_sub(pads[i].0).ok_or_else(overflow)?;
@@ -149,21 +149,27 @@ fn weight(call: &mut Call<'_, '_>, rank: usize, groups: usize) -> Result<(ValueI
     Ok((call.reshape(turned, shape)?, kernel))
 }
 
-/// The operand with `stride - 1` zeros after each element along an axis.
-fn spread(call: &mut Call<'_, '_>, x: ValueId, axis: usize, stride: usize) -> Result<ValueId, Reason> {
-    if stride == 1 {
+/// The operand with `stride - 1` zeros after each element along each spatial axis.
+fn spread(call: &mut Call<'_, '_>, x: ValueId, strides: &[usize]) -> Result<ValueId, Reason> {
+    if strides.iter().all(|&stride| stride == 1) {
         return Ok(x);
     }
-    let mut shape = call.shape(x);
-    let size = shape[axis].checked_mul(&Dim::from(stride)).ok_or_else(overflow)?;
-    shape.insert(axis + 1, Dim::from(1));
-    let split = call.reshape(x, shape.clone())?;
-    let (begin, mut end) = (vec![0; shape.len()], vec![0; shape.len()]);
-    end[axis + 1] = stride - 1;
+    let shape = call.shape(x);
+    let (mut split, mut joined) = (shape[..2].to_vec(), shape[..2].to_vec());
+    let mut end = vec![0, 0];
+    for (size, &stride) in shape[2..].iter().zip(strides) {
+        split.push(size.clone());
+        end.push(0);
+        if stride > 1 {
+            split.push(Dim::from(1));
+            end.push(stride - 1);
+        }
+        joined.push(size.checked_mul(&Dim::from(stride)).ok_or_else(overflow)?);
+    }
+    let split = call.reshape(x, split)?;
+    let begin = vec![0; end.len()];
     let spread = call.op(Op::Pad(Pad { begin, end, mode: PadMode::Constant(0.0) }), &[split])?;
-    shape.remove(axis + 1);
-    shape[axis] = size;
-    call.reshape(spread, shape)
+    call.reshape(spread, joined)
 }
 
 /// A weight `[C,M/groups,k...]` as the convolution that goes the other way has it: `[M,C/groups,k...]`, its spatial axes mirrored.
