@@ -85,6 +85,12 @@ NETWORKS = [
         zoo=True,
         options=tuple(f"--keep=kind:{kind}" for kind in ("depthwise", "first", "last")),
     ),
+    Row(
+        "PP-OCR text detector, 224²",
+        "ppocr_det.onnx",
+        tuple(f"p2o.DynamicDimension.{axis}={size}" for axis, size in enumerate((1, 224, 224))),
+        zoo=True,
+    ),
     Row("MiniLM, 3 layers, 128 tokens", "minilm_l3.onnx", ("batch_size=1", "sequence_length=128"), zoo=True),
 ]
 GROWTH = {
