@@ -253,7 +253,7 @@ proptest! {
             *last = 0;
         }
         // Every second axis is padded, so that some lie together.
-        let width = |n: u32| if n % 2 == 0 { 0 } else { (n / 2 % 4) as usize };
+        let width = |n: u32| if n.is_multiple_of(2) { 0 } else { (n / 2 % 4) as usize };
         let begin: Vec<_> = axes.iter().map(|&(_, n)| width(n)).collect();
         let end: Vec<_> = axes.iter().map(|&(_, n)| width(n / 16)).collect();
         let to: Vec<_> = (0..shape.len()).map(|axis| begin[axis] + shape[axis] + end[axis]).collect();
