@@ -458,7 +458,7 @@ fn what_is_not_finite_is_not_measured() {
 /// Groups of so many weights would take more memory to compare than the layer itself; the kernel without tables takes such layers.
 #[test]
 fn outputs_of_very_many_weights_have_no_tables() {
-    // Those of 170 are counted: displacements by displacements would take minutes.
+    // Those of 170 still have their displacements counted, of which there are very many.
     for (side, tables) in [(5, Some(true)), (170, None), (200, Some(false))] {
         let (input, weight_shape) = ([1, 8, side + 1, side + 1], [2, 8, side, side]);
         let count = 8 * side * side;

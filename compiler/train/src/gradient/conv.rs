@@ -26,11 +26,11 @@ pub struct Conv {
     lines: usize,
 }
 
-/// What is unfolded together.
-struct Part<'p> {
+/// What is unfolded together: some rows of windows, of a group of channels, of some images.
+struct Part {
     group: usize,
     images: usize,
-    lines: &'p Range<usize>,
+    lines: Range<usize>,
 }
 
 impl Conv {
@@ -53,10 +53,12 @@ impl Conv {
         [inputs * self.groups * self.windows.extent(), outputs * self.groups * self.windows.count()]
     }
 
-    /// The rows of windows that are unfolded together.
-    fn parts(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+    /// The parts of some images that lie together.
+    fn parts(&self, images: usize) -> impl Iterator<Item = Part> + use<> {
         let (lines, together) = (self.windows.lines(), self.lines);
-        (0..lines).step_by(together).map(move |first| first..(first + together).min(lines))
+        let rows =
+            move || (0..lines).step_by(together).map(move |first| first..(first + together).min(lines));
+        (0..self.groups).flat_map(move |group| rows().map(move |lines| Part { group, images, lines }))
     }
 
     /// The windows of some rows.
@@ -65,9 +67,9 @@ impl Conv {
     }
 
     /// The columns of a part: `[C·taps, images·windows]`. Where each window is an element, the image is its own.
-    fn columns<'s>(&self, x: &'s [f32], part: &Part<'_>, scratch: &'s mut Vec<f32>) -> MatRef<'s, f32> {
+    fn columns<'s>(&self, x: &'s [f32], part: &Part, scratch: &'s mut Vec<f32>) -> MatRef<'s, f32> {
         let ([inputs, _], [size, _]) = (self.channels, self.image());
-        let (extent, count) = (self.windows.extent(), self.of_lines(part.lines).len());
+        let (extent, count) = (self.windows.extent(), self.of_lines(&part.lines).len());
         let (start, inner) = (part.group * inputs * extent, inputs * self.windows.taps());
         if part.images == 1 && self.windows.is_pointwise() {
             return matrix(&x[start..start + inputs * extent], inner, count);
@@ -76,18 +78,18 @@ impl Conv {
         scratch.resize(inner * columns, 0.0);
         for image in 0..part.images {
             let x = &x[image * size + start..][..inputs * extent];
-            self.windows.unfold(x, inputs, part.lines, scratch, columns, image * count);
+            self.windows.unfold(x, inputs, &part.lines, scratch, columns, image * count);
         }
         matrix(scratch, inner, columns)
     }
 
     /// Results of a part, images side by side: `[M, images·windows]`; one image is its own.
-    fn gathered<'s>(&self, y: &'s [f32], part: &Part<'_>, scratch: &'s mut Vec<f32>) -> MatRef<'s, f32> {
+    fn gathered<'s>(&self, y: &'s [f32], part: &Part, scratch: &'s mut Vec<f32>) -> MatRef<'s, f32> {
         let ([_, outputs], [_, size]) = (self.channels, self.image());
         let count = self.windows.count();
         let start = part.group * outputs * count;
         if part.images == 1 {
-            let windows = self.of_lines(part.lines);
+            let windows = self.of_lines(&part.lines);
             let y = matrix(&y[start..start + outputs * count], outputs, count);
             return y.subcols(windows.start, windows.len());
         }
@@ -113,14 +115,14 @@ impl Operator for Conv {
         let pieces = y.par_chunks_mut(self.images * to).zip(x.par_chunks(self.images * from));
         pieces.for_each_init(<[Vec<f32>; 2]>::default, |[columns, results], (y, x)| {
             let images = y.len() / to;
-            for (group, lines) in (0..self.groups).flat_map(|group| self.parts().map(move |l| (group, l))) {
-                let part = Part { group, images, lines: &lines };
+            for part in self.parts(images) {
+                let group = part.group;
                 let weight = matrix(&w[group * outputs * inner..][..outputs * inner], outputs, inner);
                 let columns = self.columns(x, &part, columns);
                 let start = group * outputs * count;
                 if images == 1 {
                     let y = matrix_mut(&mut y[start..start + outputs * count], outputs, count);
-                    let windows = self.of_lines(&lines);
+                    let windows = self.of_lines(&part.lines);
                     multiply(y.subcols_mut(windows.start, windows.len()), false, weight, columns);
                     continue;
                 }
@@ -179,8 +181,8 @@ impl Conv {
                 dx[own.clone()].fill(0.0);
             }
             let x = &x[own.clone()];
-            for (group, lines) in (0..self.groups).flat_map(|group| self.parts().map(move |l| (group, l))) {
-                let part = Part { group, images, lines: &lines };
+            for part in self.parts(images) {
+                let group = part.group;
                 let of_group = group * outputs * inner..(group + 1) * outputs * inner;
                 let dy = self.gathered(dy, &part, &mut gathered);
                 if !dw.is_empty() {
@@ -196,12 +198,12 @@ impl Conv {
                     multiply(dx, !*fresh, weight, dy);
                     continue;
                 }
-                let count = self.of_lines(&lines).len();
+                let count = self.of_lines(&part.lines).len();
                 unfolded.resize(inner * images * count, 0.0);
                 multiply(matrix_mut(&mut unfolded, inner, images * count), false, weight, dy);
                 for image in 0..images {
                     let dx = &mut dx[image * from + start..][..inputs * extent];
-                    self.windows.fold(dx, inputs, &lines, &unfolded, images * count, image * count);
+                    self.windows.fold(dx, inputs, &part.lines, &unfolded, images * count, image * count);
                 }
             }
         }

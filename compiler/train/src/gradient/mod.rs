@@ -10,7 +10,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `network` | buffers, steps, forward and backward |
+//! | `network` | buffers, steps, forward and backward; `network::build`, what makes them of a graph |
 //! | `bind` | a graph with its sizes fixed |
 //! | `operator` | which operator computes what a node says, and which have no derivative |
 //! | `conv`, `window`, `product` | convolutions, their windows, products of matrices |
