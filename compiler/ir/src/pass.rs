@@ -53,6 +53,12 @@ pub enum PassError {
         /// What, and what to do.
         message: String,
     },
+    /// Somebody wanted it to end early.
+    #[error("{message}")]
+    Interrupted {
+        /// That it was, and how far it was.
+        message: String,
+    },
 }
 
 /// What a pass is handed, and where it leaves its remarks.

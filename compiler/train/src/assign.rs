@@ -15,6 +15,7 @@
 mod basis;
 
 use crate::factor::{Factor, dot, row};
+use crate::gradient::vectors::vectors;
 use crate::moments::Moments;
 use crate::parallel;
 use crate::solution::Freedom;
@@ -37,8 +38,9 @@ pub(crate) struct Problem {
     /// H, with columns in order of their diagonal, the largest last.
     h: Array2<f64>,
     factor: Factor,
-    /// Of each column, those before it that are most like it, up or down.
-    partners: Vec<Vec<usize>>,
+    diagonal: Vec<f64>,
+    /// Of each column, those before it that are most like it, up or down, with the element of H that is theirs.
+    partners: Vec<Vec<(usize, f64)>>,
     /// Which input a column is.
     order: Vec<usize>,
     lambda: f64,
@@ -97,8 +99,8 @@ impl Problem {
             });
             match Factor::new(h.clone()) {
                 Some(factor) => {
-                    let partners = partners(&h);
-                    return Problem { h, factor, partners, order, lambda };
+                    let (partners, diagonal) = (partners(&h), h.diag().to_vec());
+                    return Problem { h, factor, diagonal, partners, order, lambda };
                 }
                 // Rounding has made it indefinite; with λ large enough it is not.
                 None => lambda *= 10.0,
@@ -269,13 +271,13 @@ impl Problem {
     /// Goes through the trits once, and changes each where that lowers E; whether any was.
     fn change_one(&self, b: &[f64], state: &mut State, alpha: Option<f64>) -> bool {
         let mut changed = false;
-        for k in 0..b.len() {
-            let now = state.t[k];
-            let mut best = Change::none(state, alpha);
-            for t in [-1i8, 0, 1].into_iter().filter(|&t| t != now) {
-                best.consider(self.change(b, state, &[(k, t - now)]), alpha);
+        for (k, (&b, &h)) in b.iter().zip(&self.diagonal).enumerate() {
+            let (from, u) = (Moved::none(state), state.u[k]);
+            let mut best = Best::new(from, alpha);
+            for by in steps(state.t[k]) {
+                best.consider(from.one(by, b, u, h), [(k, by), (k, 0)]);
             }
-            changed |= self.apply(state, best);
+            changed |= self.apply(state, &best);
         }
         changed
     }
@@ -284,47 +286,35 @@ impl Problem {
     fn change_two(&self, b: &[f64], state: &mut State, alpha: Option<f64>) -> bool {
         let mut changed = false;
         for (k, partners) in self.partners.iter().enumerate() {
-            let mut best = Change::none(state, alpha);
-            for &j in partners {
-                for by_k in [-2i8, -1, 1, 2].into_iter().filter(|d| (state.t[k] + d).abs() <= 1) {
-                    for by_j in [-2i8, -1, 1, 2].into_iter().filter(|d| (state.t[j] + d).abs() <= 1) {
-                        best.consider(self.change(b, state, &[(k, by_k), (j, by_j)]), alpha);
+            let from = Moved::none(state);
+            let mut best = Best::new(from, alpha);
+            for by_k in steps(state.t[k]) {
+                let first = from.one(by_k, b[k], state.u[k], self.diagonal[k]);
+                for &(j, h) in partners {
+                    for by_j in steps(state.t[j]) {
+                        let both = first.one(by_j, b[j], state.u[j], self.diagonal[j]);
+                        best.consider(both.together(by_k, by_j, h), [(k, by_k), (j, by_j)]);
                     }
                 }
             }
-            changed |= self.apply(state, best);
+            changed |= self.apply(state, &best);
         }
         changed
     }
 
-    /// p and q behind changes of one trit or of two.
-    fn change(&self, b: &[f64], state: &State, changes: &[(usize, i8)]) -> Change {
-        let mut change = Change { value: 0.0, p: state.p, q: state.q, trits: [None; 2] };
-        for (i, &(k, by)) in changes.iter().enumerate() {
-            let d = f64::from(by);
-            change.p += d * b[k];
-            change.q += d * (2.0 * state.u[k] + d * self.h[[k, k]]);
-            if let [Some((j, other)), _] = change.trits {
-                let (row, column) = if j > k { (j, k) } else { (k, j) };
-                change.q += 2.0 * d * f64::from(other) * self.h[[row, column]];
-            }
-            change.trits[i] = Some((k, by));
-        }
-        change
-    }
-
-    fn apply(&self, state: &mut State, change: Change) -> bool {
-        for (k, by) in change.trits.into_iter().flatten() {
+    /// Makes the best change, if there is one.
+    fn apply(&self, state: &mut State, best: &Best) -> bool {
+        for (k, by) in best.trits.into_iter().filter(|(_, by)| *by != 0) {
             state.t[k] += by;
             self.add_column(&mut state.u, k, f64::from(by));
         }
-        (state.p, state.q) = (change.p, change.q);
-        change.trits[0].is_some()
+        (state.p, state.q) = (best.moved.p, best.moved.q);
+        best.trits[0].1 != 0
     }
 
     /// `u += factor·H[.., k]`
     fn add_column(&self, u: &mut [f64], k: usize, factor: f64) {
-        u.iter_mut().zip(row(self.h.view(), k)).for_each(|(u, h)| *u += factor * h);
+        vectors(|| u.iter_mut().zip(row(self.h.view(), k)).for_each(|(u, h)| *u += factor * h));
     }
 
     fn finish(&self, state: State, alpha: Option<f64>) -> Channel {
@@ -335,30 +325,65 @@ impl Problem {
     }
 }
 
-/// A change of trits, with what p and q are behind it.
-#[derive(Clone, Copy, Debug)]
-struct Change {
-    /// By how much E is less than that of no trits.
-    value: f64,
-    p: f64,
-    q: f64,
-    trits: [Option<(usize, i8)>; 2],
+/// The two changes that a trit has left.
+fn steps(trit: i8) -> [i8; 2] {
+    match trit {
+        0 => [-1, 1],
+        1 => [-2, -1],
+        _ => [1, 2],
+    }
 }
 
-impl Change {
-    fn none(state: &State, alpha: Option<f64>) -> Change {
-        let mut none = Change { value: 0.0, p: state.p, q: state.q, trits: [None; 2] };
-        none.value = value(none.p, none.q, alpha);
-        none
+/// p and q behind changes of trits.
+#[derive(Clone, Copy, Debug)]
+struct Moved {
+    p: f64,
+    q: f64,
+}
+
+impl Moved {
+    fn none(state: &State) -> Moved {
+        Moved { p: state.p, q: state.q }
     }
 
-    /// Takes the other one, if it is better by more than what rounding alone makes of equals.
-    fn consider(&mut self, mut other: Change, alpha: Option<f64>) {
-        other.value = value(other.p, other.q, alpha);
-        if other.value > self.value + 1e-12 * self.value.abs() {
-            *self = other;
+    /// Behind the change of one trit more, of a column with these b and u and this element of the diagonal.
+    fn one(self, by: i8, b: f64, u: f64, h: f64) -> Moved {
+        let d = f64::from(by);
+        Moved { p: self.p + d * b, q: self.q + d * (2.0 * u + d * h) }
+    }
+
+    /// What two changes have of each other, by the element of H that columns share.
+    fn together(self, one: i8, other: i8, h: f64) -> Moved {
+        Moved { q: self.q + 2.0 * f64::from(one) * f64::from(other) * h, ..self }
+    }
+}
+
+/// The best change so far; a step of 0 is none.
+#[derive(Debug)]
+struct Best {
+    /// What the next one has to be above: by how much E is less than that of no trits, and what rounding alone makes of equals.
+    bar: f64,
+    moved: Moved,
+    trits: [(usize, i8); 2],
+    alpha: Option<f64>,
+}
+
+impl Best {
+    fn new(moved: Moved, alpha: Option<f64>) -> Best {
+        let value = value(moved.p, moved.q, alpha);
+        Best { bar: bar(value), moved, trits: [(0, 0); 2], alpha }
+    }
+
+    fn consider(&mut self, moved: Moved, trits: [(usize, i8); 2]) {
+        let value = value(moved.p, moved.q, self.alpha);
+        if value > self.bar {
+            (self.bar, self.moved, self.trits) = (bar(value), moved, trits);
         }
     }
+}
+
+fn bar(value: f64) -> f64 {
+    value + 1e-12 * value.abs()
 }
 
 /// By how much E is less than that of no trits: with the α that is given, or with the best.
@@ -370,8 +395,8 @@ fn value(p: f64, q: f64, alpha: Option<f64>) -> f64 {
     }
 }
 
-/// Of each column, those before it that are most like it, up or down.
-fn partners(h: &Array2<f64>) -> Vec<Vec<usize>> {
+/// Of each column, those before it that are most like it, up or down, with the element of H that is theirs.
+fn partners(h: &Array2<f64>) -> Vec<Vec<(usize, f64)>> {
     let of = |k: usize| {
         let likeness = |j: usize| h[[k, j]].abs() / h[[j, j]].sqrt();
         let mut found: Vec<usize> = (0..k).collect();
@@ -381,7 +406,7 @@ fn partners(h: &Array2<f64>) -> Vec<Vec<usize>> {
             });
             found.truncate(PARTNERS);
         }
-        found
+        found.into_iter().map(|j| (j, h[[k, j]])).collect()
     };
     parallel::map((0..h.nrows()).collect(), |_, k| of(k))
 }

@@ -15,7 +15,7 @@ use crate::RepairError;
 use crate::activations::Activations;
 use crate::loss::Head;
 use crate::repair::{Fitted, Setting, Stage, replaced};
-use crate::solution::{Form, Solution};
+use crate::solution::{Form, Freedom, Solution};
 use crate::target::Target;
 use std::collections::BTreeMap;
 use twnc_ir::{Layer, PassContext, PassError, Topic, ValueId};
@@ -34,7 +34,6 @@ pub(crate) struct Task<'a> {
     pub form: Form,
     pub limits: &'a Limits,
     pub bytes: &'a Bytes,
-    pub progress: &'a dyn Fn(Stage, usize, usize),
 }
 
 /// A form that a layer may have.
@@ -174,36 +173,61 @@ impl Task<'_> {
         let (mut all, mut usual) = (vec![], vec![]);
         // In the order of the graph, so that values are let go behind their last layer.
         for (done, layer) in layers.iter().enumerate() {
-            (self.progress)(Stage::Measuring, done, layers.len());
+            self.setting.journal.reach(Stage::Measuring, done, layers.len());
             let fail = |e: RepairError| e.at(&layer.name);
             let weight = layer.float(graph).unwrap_or_default();
             // Refuses a weight that is not finite.
             self.rounding.round(graph, layer, weight)?;
             let target = Target::of(graph, layer, |_| false);
-            let fit = work.sums(graph, layer, &target, self.form.freedom(graph, layer)).map_err(fail)?;
+            // One of groups is one of channels where a channel is no larger.
+            let is_tried = |form: Form, freedom: Freedom| {
+                !matches!(form, Form::Scaled(Scale::Group(_))) || freedom.parts > 1 || form == self.form
+            };
+            let tried: Vec<(Form, Freedom)> = forms
+                .iter()
+                .filter_map(|&form| Some((form, form.freedom(graph, layer)?)))
+                .filter(|&(form, freedom)| is_tried(form, freedom))
+                .collect();
+            let sound = |weighed: &Vec<(Solution, f64)>| {
+                let all = || weighed.iter().zip(&tried);
+                weighed.len() == tried.len()
+                    && all().all(|((s, _), (_, freedom))| s.fits(layer, Some(*freedom)))
+            };
+            let known = self.setting.journal.recall(sound).map_err(fail)?;
             before.compute(&graph.node(layer.node).operands[..1]).map_err(fail)?;
             before.release(&[]);
-            let mut found = vec![];
-            for &form in &forms {
-                let Some(freedom) = form.freedom(graph, layer) else { continue };
-                if matches!(form, Form::Scaled(Scale::Group(_))) && freedom.parts == 1 && form != self.form {
-                    continue;
+            let weighed = match known {
+                Some(weighed) => {
+                    work.reach(graph, layer, &target).map_err(fail)?;
+                    weighed
                 }
-                // What it costs shows before it is fitted to what is clipped behind it, which takes most of the time.
-                let solution = fit.solution(Some(freedom), None);
-                let error = self.error(&before, &float, &heads, layer, &solution).map_err(fail)?;
+                None => {
+                    let fit =
+                        work.sums(graph, layer, &target, self.form.freedom(graph, layer)).map_err(fail)?;
+                    let mut weighed = vec![];
+                    for &(_, freedom) in &tried {
+                        // What it costs shows before it is fitted to what is clipped behind it, which takes most of the time.
+                        let solution = fit.solution(Some(freedom), None);
+                        let error = self.error(&before, &float, &heads, layer, &solution).map_err(fail)?;
+                        weighed.push((solution, error));
+                    }
+                    self.setting.journal.add(&weighed).map_err(fail)?;
+                    weighed
+                }
+            };
+            let mut found = vec![];
+            for ((form, _), (solution, error)) in tried.into_iter().zip(weighed) {
                 if form == self.form {
                     usual.push(solution.clone());
                 }
                 let bytes = bytes(&solution, target.has_channels());
                 found.push(Candidate { form, bytes, error, solution: Some(solution) });
             }
-            drop(fit);
             work.release();
             found.push(Candidate { form: Form::Float, bytes: 4 * weight.len(), error: 0.0, solution: None });
             all.push(hull(found));
         }
-        (self.progress)(Stage::Measuring, layers.len(), layers.len());
+        self.setting.journal.reach(Stage::Measuring, layers.len(), layers.len());
         Ok((all, usual))
     }
 
@@ -311,7 +335,7 @@ impl Task<'_> {
             .zip(&course.choices[point])
             .map(|((layer, candidates), &choice)| (layer.clone(), candidates[choice].form))
             .collect();
-        let fitted = self.setting.fit(&chosen, self.rounding, self.progress)?;
+        let fitted = self.setting.fit(&chosen, self.rounding)?;
         self.exact(course, point)?;
         let graph = self.setting.graph;
         let values: Vec<ValueId> = graph.outputs().iter().map(|port| port.value).collect();

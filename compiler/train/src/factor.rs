@@ -1,5 +1,6 @@
 //! The Cholesky factor of a symmetric matrix, and what is solved by it.
 
+use crate::gradient::vectors::vectors;
 use crate::parallel;
 use crate::part::part;
 use ndarray::linalg::general_mat_mul;
@@ -105,11 +106,13 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let (a_parts, b_parts) = (a.chunks_exact(8), b.chunks_exact(8));
     let rest: f64 = a_parts.remainder().iter().zip(b_parts.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a_parts.zip(b_parts) {
-        for i in 0..8 {
-            sums[i] += x[i] * y[i];
+    vectors(|| {
+        for (x, y) in a_parts.zip(b_parts) {
+            for i in 0..8 {
+                sums[i] += x[i] * y[i];
+            }
         }
-    }
+    });
     sums.iter().sum::<f64>() + rest
 }
 

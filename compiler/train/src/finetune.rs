@@ -11,8 +11,10 @@ mod team;
 
 use crate::augment::Augment;
 use crate::gradient::GradientError;
+use crate::journal::Journal;
 use crate::optimiser::{Optimiser, Rule, Schedule};
 use crate::random::Random;
+use crate::repair::Stage;
 use crate::samples::Samples;
 use crate::solution::{Solution, bias_tensor};
 use crate::trained::Trained;
@@ -72,7 +74,12 @@ pub(crate) struct Task<'a> {
     pub steps: FineTune,
     /// `None`: what is safe for the shape of each input.
     pub augment: Option<Augment>,
+    pub journal: &'a Journal<'a>,
 }
+
+/// How far it has come: the step, those of the optimiser, the best one with its loss and, unless it is the beginning, its solutions; and all that
+/// is learnt.
+type State = (usize, u64, (usize, f64, Option<Vec<Solution>>), Vec<Vec<f32>>);
 
 /// A graph with the layers as they are trained: its weights and biases.
 struct Student {
@@ -85,11 +92,7 @@ struct Student {
 
 impl Task<'_> {
     /// Trains the layers from these solutions on, which stay where nothing is better.
-    pub fn tune(
-        &self,
-        solved: &mut [(Layer, Solution)],
-        progress: &dyn Fn(usize, usize),
-    ) -> Result<Tuning, RepairError> {
+    pub fn tune(&self, solved: &mut [(Layer, Solution)]) -> Result<Tuning, RepairError> {
         let layers = solved.iter().zip(&self.means);
         let mut trained: Vec<Trained> = layers
             .map(|((layer, solution), means)| Trained::new(self.graph, layer, solution, means))
@@ -116,17 +119,24 @@ impl Task<'_> {
             return Err(RepairError::NotFinite(self.graph.name().to_owned()));
         }
         let mut tuning = Tuning { steps, best: 0, loss: [before; 2], augment };
-        let (mut order, mut next, mut epoch) = (vec![], 0, 0);
-        for step in 0..steps {
-            progress(step, steps);
+        let begun = match self.journal.recall_open()? {
+            Some(state) => self.take_up(state, &mut trained, &mut optimiser, solved, &mut tuning)?,
+            None => 0,
+        };
+        let (mut order, mut drawn) = (vec![], begun * team.step());
+        for step in begun..steps {
+            self.journal.reach(Stage::Tuning, step, steps);
+            if step > begun {
+                self.journal.pause(|| Some(state(step, &trained, &optimiser, solved, &tuning)))?;
+            }
             let mut chosen = vec![];
             while chosen.len() < team.step() {
-                if next == order.len() {
-                    order = Random::of(self.seed, &[0, epoch]).permutation(self.fitted);
-                    (next, epoch) = (0, epoch + 1);
+                let (epoch, next) = (drawn / self.fitted, drawn % self.fitted);
+                if next == 0 || order.is_empty() {
+                    order = Random::of(self.seed, &[0, epoch as u64]).permutation(self.fitted);
                 }
                 chosen.push(order[next]);
-                next += 1;
+                drawn += 1;
             }
             // All of a step together, so that images meet others however few run at a time.
             let changed = |tensor: &Tensor| augment.apply(tensor, self.seed, |i| [1 + step as u64, i as u64]);
@@ -154,8 +164,40 @@ impl Task<'_> {
                 }
             }
         }
-        progress(steps, steps);
+        self.journal.reach(Stage::Tuning, steps, steps);
         Ok(tuning)
+    }
+
+    /// Goes on from a state: the step to begin with.
+    fn take_up(
+        &self,
+        (step, steps, (best, loss, solutions), vectors): State,
+        trained: &mut [Trained],
+        optimiser: &mut Optimiser,
+        solved: &mut [(Layer, Solution)],
+        tuning: &mut Tuning,
+    ) -> Result<usize, RepairError> {
+        let mut into: Vec<&mut Vec<f32>> =
+            trained.iter_mut().flat_map(Trained::state_mut).chain(optimiser.state_mut()).collect();
+        let sound = into.len() == vectors.len()
+            && into.iter().zip(&vectors).all(|(a, b)| a.len() == b.len() && b.iter().all(|x| x.is_finite()))
+            && best <= step
+            && step <= tuning.steps;
+        if !sound {
+            return Err(self.journal.foreign());
+        }
+        into.iter_mut().zip(vectors).for_each(|(into, from)| **into = from);
+        optimiser.set_steps(steps);
+        if let Some(solutions) = solutions {
+            let mut pairs = solutions.iter().zip(&*solved);
+            let sound = pairs.all(|(best, (layer, solution))| best.fits(layer, solution.freedom()));
+            if !sound || solutions.len() != solved.len() {
+                return Err(self.journal.foreign());
+            }
+            solved.iter_mut().zip(solutions).for_each(|((_, solution), best)| *solution = best);
+            (tuning.best, tuning.loss[1]) = (best, loss);
+        }
+        Ok(step)
     }
 
     /// The graph whose layers have weights and biases that may be written.
@@ -192,6 +234,20 @@ impl Task<'_> {
         }
         Ok(Student { graph, weights, biases, features })
     }
+}
+
+/// What is needed to go on with a step.
+fn state(
+    step: usize,
+    trained: &[Trained],
+    optimiser: &Optimiser,
+    solved: &[(Layer, Solution)],
+    tuning: &Tuning,
+) -> State {
+    let best = (tuning.best > 0).then(|| solved.iter().map(|(_, solution)| solution.clone()).collect());
+    let vectors = trained.iter().flat_map(Trained::state).chain(optimiser.state());
+    let vectors = vectors.map(<[f32]>::to_vec).collect();
+    (step, optimiser.steps(), (tuning.best, tuning.loss[1], best), vectors)
 }
 
 impl Student {

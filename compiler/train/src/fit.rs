@@ -52,7 +52,15 @@ pub(crate) struct Fit<'a> {
 }
 
 impl Work<'_> {
-    /// Computes what the layer reads and what it should give, and adds up its rows, to be solved in this form or others.
+    /// Computes what the layer reads, which it returns, and what it should give.
+    pub fn reach(&mut self, graph: &Graph, layer: &Layer, target: &Target) -> Result<ValueId, RepairError> {
+        let x = graph.node(layer.node).operands[0];
+        self.float.compute(&[Some(layer.result), target.other].into_iter().flatten().collect::<Vec<_>>())?;
+        self.ternary.compute(&[Some(x), target.other].into_iter().flatten().collect::<Vec<_>>())?;
+        Ok(x)
+    }
+
+    /// [Reaches](Work::reach) a layer, and adds up its rows, to be solved in this form or others.
     pub fn sums<'l>(
         &mut self,
         graph: &Graph,
@@ -68,9 +76,7 @@ impl Work<'_> {
             let (layer, limit) = (layer.name.clone(), self.options.memory);
             return Err(RepairError::Sums { layer, needed, limit });
         }
-        let x = graph.node(layer.node).operands[0];
-        self.float.compute(&[Some(layer.result), target.other].into_iter().flatten().collect::<Vec<_>>())?;
-        self.ternary.compute(&[Some(x), target.other].into_iter().flatten().collect::<Vec<_>>())?;
+        let x = self.reach(graph, layer, target)?;
         let mut sums = vec![Moments::new(inputs, outputs); groups];
         let mut rest = sums.clone();
         self.visit(&rows, layer, x, target, &mut |batch, x, seen| {

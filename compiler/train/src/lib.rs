@@ -18,7 +18,8 @@
 //! | `schedule`, `target` | the order of layers; what each is fitted to |
 //! | [`finetune`], `trained` | all layers trained together; what is trained of each |
 //! | [`train`], [`method`], `data` | training from weights that are kept, each step with what they are rounded to |
-//! | `parameters`, `checkpoint`, `random` | what is trained; a training on disk; numbers by a seed |
+//! | [`journal`], `checkpoint` | a repair that is taken up again; work on disk |
+//! | `parameters`, `random` | what is trained; numbers by a seed |
 //! | `measure` | what a repair came to, on samples held out |
 //! | [`augment`] | images changed, for both |
 //! | [`gradient`], [`optimiser`], `loss` | what both learn by |
@@ -38,6 +39,7 @@ mod factor;
 pub mod finetune;
 mod fit;
 pub mod gradient;
+pub mod journal;
 mod loss;
 mod measure;
 pub mod method;
@@ -61,6 +63,7 @@ pub use budget::{Frontier, Limits, Point, SizeLimit};
 pub use data::Data;
 pub use execute::{Execute, Prepared, Reference};
 pub use finetune::{FineTune, Tuning};
+pub use journal::{Due, Keeper};
 pub use measure::{LayerAccuracy, OutputAccuracy, Summary};
 pub use method::Method;
 pub use repair::{Repair, RepairOptions};
@@ -110,6 +113,19 @@ pub enum RepairError {
     /// The network cannot be fine-tuned.
     #[error("{0}")]
     Gradient(gradient::GradientError),
+    /// A checkpoint cannot be taken up, or cannot be kept.
+    #[error("{0}")]
+    Checkpoint(String),
+    /// Whoever keeps checkpoints wanted it to end.
+    #[error("interrupted while {}, behind {done} of {all}", .stage.word())]
+    Interrupted {
+        /// What it was at.
+        stage: repair::Stage,
+        /// So many layers or steps were done.
+        done: usize,
+        /// Of so many.
+        all: usize,
+    },
     /// The network cannot be run.
     #[error("the network cannot be run on the samples: {0}")]
     Execute(String),
@@ -136,6 +152,7 @@ impl RepairError {
             | RepairError::Gradient(gradient::GradientError::Memory { .. }) => {
                 PassError::Limit { node, message }
             }
+            RepairError::Interrupted { .. } => PassError::Interrupted { message },
             _ => PassError::Refused { node, message },
         }
     }

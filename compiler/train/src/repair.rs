@@ -9,20 +9,23 @@
 //! statistics, for scale and bias are fitted in front of them, and fold into one with them. A weight that several layers
 //! share gives each a T of its own. All layers have one form, or, with [`Limits`], each the one that these leave it.
 //!
-//! The same samples and seed give the same network, on any number of processors.
+//! The same samples and seed give the same network, on any number of processors, and where it was [interrupted](crate::journal) too.
 
 use crate::RepairError;
 use crate::activations::Activations;
 use crate::augment::Augment;
 use crate::budget::{self, Bytes, Limits};
+use crate::checkpoint;
 use crate::execute::Execute;
 use crate::finetune::{FineTune, Task, Tuning};
 use crate::fit::Work;
+use crate::journal::{Journal, Keeper};
 use crate::measure::{Distance, LayerAccuracy, OutputAccuracy, Summary};
 use crate::samples::{Batches, Samples};
 use crate::schedule::Schedule;
-use crate::solution::{Form, Plane, Solution};
+use crate::solution::{Form, Freedom, Plane, Solution};
 use crate::target::Target;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use twnc_ir::{
@@ -57,6 +60,17 @@ pub enum Stage {
     Tuning,
 }
 
+impl Stage {
+    /// As what a user reads.
+    pub fn word(self) -> &'static str {
+        match self {
+            Stage::Measuring => "weighing layers",
+            Stage::Fitting => "fitting layers",
+            Stage::Tuning => "fine-tuning",
+        }
+    }
+}
+
 /// The pass.
 pub struct Repair {
     rounding: Ternarise,
@@ -66,6 +80,11 @@ pub struct Repair {
     options: RepairOptions,
     budget: Option<(Limits, Bytes)>,
     progress: Option<Progress>,
+    keeper: Option<Box<dyn Keeper>>,
+    /// What it is taken up from.
+    from: Option<Vec<u8>>,
+    /// All choices of passes: what is weighed is what they make of a graph.
+    choices: String,
     summary: Arc<Mutex<Option<Summary>>>,
 }
 
@@ -77,6 +96,7 @@ pub(crate) struct Setting<'a> {
     pub execute: &'a dyn Execute,
     pub batches: &'a Batches,
     pub options: RepairOptions,
+    pub journal: &'a Journal<'a>,
 }
 
 /// A layer that was fitted.
@@ -91,6 +111,14 @@ pub(crate) struct Fitted {
     pub means: Vec<Vec<f32>>,
     /// Relative squared errors of what comes of its result: rounded, and solved.
     pub errors: [f64; 2],
+}
+
+/// What fitting a layer came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Piece {
+    solution: Solution,
+    means: Vec<Vec<f32>>,
+    errors: [f64; 2],
 }
 
 impl Default for RepairOptions {
@@ -108,13 +136,30 @@ impl Repair {
         options: RepairOptions,
     ) -> Result<Repair, OptionsError> {
         let (rounding, form) = (Ternarise::new(passes)?, Form::Scaled(passes.scale));
-        let summary = Arc::default();
-        Ok(Repair { rounding, form, samples, execute, options, budget: None, progress: None, summary })
+        let choices = format!("{passes:?}");
+        Ok(Repair {
+            rounding,
+            form,
+            samples,
+            execute,
+            options,
+            budget: None,
+            progress: None,
+            keeper: None,
+            from: None,
+            choices,
+            summary: Arc::default(),
+        })
     }
 
     /// Lets somebody watch.
     pub fn progress(self, progress: Progress) -> Repair {
         Repair { progress: Some(progress), ..self }
+    }
+
+    /// Lets somebody interrupt it and keep checkpoints, and takes it up from one of them, that was made on the same processor.
+    pub fn keeper(self, keeper: Box<dyn Keeper>, from: Option<Vec<u8>>) -> Repair {
+        Repair { keeper: Some(keeper), from, ..self }
     }
 
     /// Lets each layer have the form that limits leave it, where a graph becomes a file of so many `bytes`.
@@ -137,24 +182,18 @@ impl Repair {
     ) -> Result<Vec<(Layer, Solution)>, PassError> {
         let refuse = |e: RepairError| e.at(graph.name());
         let batches = self.samples.batches(graph).map_err(refuse)?;
-        let setting =
-            Setting { graph, order, execute: &*self.execute, batches: &batches, options: self.options };
-        let progress =
-            |stage, done, all| self.progress.iter().for_each(|progress| progress(stage, done, all));
+        let (keeper, from) = (self.keeper.as_deref(), self.from.as_deref());
+        let identity = self.identity(graph, &layers);
+        let journal = Journal::new(keeper, self.progress.as_ref(), identity, from).map_err(refuse)?;
+        let (execute, batches, journal, options) = (&*self.execute, &batches, &journal, self.options);
+        let setting = Setting { graph, order, execute, batches, options, journal };
         let (fitted, frontier) = match &self.budget {
             None => {
                 let chosen: Vec<(Layer, Form)> = layers.into_iter().map(|layer| (layer, self.form)).collect();
-                (setting.fit(&chosen, &self.rounding, &progress)?, None)
+                (setting.fit(&chosen, &self.rounding)?, None)
             }
             Some((limits, bytes)) => {
-                let task = budget::Task {
-                    setting,
-                    rounding: &self.rounding,
-                    form: self.form,
-                    limits,
-                    bytes,
-                    progress: &progress,
-                };
+                let task = budget::Task { setting, rounding: &self.rounding, form: self.form, limits, bytes };
                 let (fitted, frontier) = task.choose(layers, cx)?;
                 (fitted, Some(frontier))
             }
@@ -181,7 +220,7 @@ impl Repair {
         }
         let mut solved: Vec<(Layer, Solution)> =
             fitted.iter().map(|fit| (fit.layer.clone(), fit.solution.clone())).collect();
-        let tuning = self.tune(graph, &batches, &fitted, &mut solved, cx).map_err(refuse)?;
+        let tuning = self.tune(&setting, &fitted, &mut solved, cx).map_err(refuse)?;
         let rounded = fitted.iter().filter_map(|fit| Some((&fit.layer, fit.rounded.as_ref()?))).collect();
         let repaired = solved.iter().map(|(layer, solution)| (layer, solution)).collect();
         let labels = self.budget.as_ref().and_then(|(limits, _)| limits.labels.as_deref());
@@ -216,29 +255,45 @@ impl Repair {
         Ok(solved)
     }
 
+    /// What a repair is, in words: two of the same go the same way.
+    fn identity(&self, graph: &Graph, layers: &[Layer]) -> String {
+        let limits = self.budget.as_ref().map(|(limits, _)| limits);
+        let labels = limits.and_then(|limits| limits.labels.as_deref());
+        let mut names = crc32fast::Hasher::new();
+        layers.iter().for_each(|layer| names.update(format!("{} {};", layer.node, layer.name).as_bytes()));
+        let limits = limits.map_or("no limits".to_owned(), |Limits { size, drop, labels }| {
+            format!("limits {size:?}, {drop:?}, {}", if labels.is_some() { "labels" } else { "no labels" })
+        });
+        format!(
+            "a repair by twnc {}: {:?}; {limits}; {}; {} samples; {} layers {:08x}; network and data {:08x}",
+            env!("CARGO_PKG_VERSION"),
+            self.options,
+            self.choices,
+            self.samples.count(),
+            layers.len(),
+            names.finalize(),
+            checkpoint::origin(graph, &self.samples, labels),
+        )
+    }
+
     /// Trains the layers together, if that is asked for and the network has gradients.
     fn tune(
         &self,
-        graph: &Graph,
-        batches: &Batches,
+        setting: &Setting<'_>,
         fits: &[Fitted],
         solved: &mut [(Layer, Solution)],
         cx: &mut PassContext<'_>,
     ) -> Result<Option<Tuning>, RepairError> {
         let RepairOptions { memory, seed, fine_tune: steps, augment } = self.options;
+        let Setting { graph, batches, journal, .. } = *setting;
         if matches!(steps, FineTune::None | FineTune::Steps(0)) || solved.is_empty() {
             return Ok(None);
         }
         let (fitted, held_out) = (batches.fitted_samples, batches.held_out_samples);
         let means = fits.iter().map(|fit| fit.means.as_slice()).collect();
-        let task =
-            Task { graph, means, samples: &self.samples, fitted, held_out, memory, seed, steps, augment };
-        let progress = |done, all| {
-            if let Some(progress) = &self.progress {
-                progress(Stage::Tuning, done, all);
-            }
-        };
-        match task.tune(solved, &progress) {
+        let samples = &*self.samples;
+        let task = Task { graph, means, samples, fitted, held_out, memory, seed, steps, augment, journal };
+        match task.tune(solved) {
             Ok(tuning) => Ok(Some(tuning)),
             // The fit stands without it.
             Err(RepairError::Gradient(error)) => {
@@ -264,12 +319,7 @@ impl<'a> Setting<'a> {
     }
 
     /// Fits layers in given forms, one after the other. Those that stay float are fitted too, where they read what is not what it was.
-    pub fn fit(
-        &self,
-        chosen: &[(Layer, Form)],
-        rounding: &Ternarise,
-        progress: &dyn Fn(Stage, usize, usize),
-    ) -> Result<Vec<Fitted>, PassError> {
+    pub fn fit(&self, chosen: &[(Layer, Form)], rounding: &Ternarise) -> Result<Vec<Fitted>, PassError> {
         let graph = self.graph;
         let forms: HashMap<NodeId, Form> =
             chosen.iter().filter(|(_, f)| *f != Form::Float).map(|(l, form)| (l.node, *form)).collect();
@@ -280,7 +330,7 @@ impl<'a> Setting<'a> {
         let (mut fitted, count) = (vec![], layers.len());
         let mut schedule = Schedule::new(graph, self.order, layers);
         while let Some(layer) = schedule.next() {
-            progress(Stage::Fitting, fitted.len(), count);
+            self.journal.reach(Stage::Fitting, fitted.len(), count);
             let Some(weight) = layer.float(graph) else { continue };
             let form = forms.get(&layer.node).copied().unwrap_or(Form::Float);
             let freedom = form.freedom(graph, &layer);
@@ -290,17 +340,29 @@ impl<'a> Setting<'a> {
             };
             let target = Target::of(graph, &layer, |value| schedule.settled(value));
             let fail = |e: RepairError| e.at(&layer.name);
-            let mut fit = work.sums(graph, &layer, &target, freedom).map_err(fail)?;
-            let solution = work.solve(&mut fit, freedom).map_err(fail)?;
-            let own = fit.own();
-            let errors = work.errors(&fit, &[rounded.as_ref().unwrap_or(&own), &solution]).map_err(fail)?;
-            let means = fit.means();
-            drop(fit);
+            let known = self.journal.recall(|piece: &Piece| piece.fits(&layer, freedom)).map_err(fail)?;
+            let piece = match known {
+                Some(piece) => {
+                    work.reach(graph, &layer, &target).map_err(fail)?;
+                    piece
+                }
+                None => {
+                    let mut fit = work.sums(graph, &layer, &target, freedom).map_err(fail)?;
+                    let solution = work.solve(&mut fit, freedom).map_err(fail)?;
+                    let own = fit.own();
+                    let compared = [rounded.as_ref().unwrap_or(&own), &solution];
+                    let errors = work.errors(&fit, &compared).map_err(fail)?;
+                    let piece = Piece { means: fit.means(), errors: [errors[0], errors[1]], solution };
+                    self.journal.add(&piece).map_err(fail)?;
+                    piece
+                }
+            };
+            let Piece { solution, means, errors } = piece;
             work.ternary.substitute(&layer, solution.clone());
-            fitted.push(Fitted { layer, form, rounded, solution, means, errors: [errors[0], errors[1]] });
+            fitted.push(Fitted { layer, form, rounded, solution, means, errors });
             work.release();
         }
-        progress(Stage::Fitting, count, count);
+        self.journal.reach(Stage::Fitting, count, count);
         Ok(fitted)
     }
 
@@ -375,6 +437,16 @@ impl<'a> Setting<'a> {
             sample += count;
         }
         Ok(distances)
+    }
+}
+
+impl Piece {
+    fn fits(&self, layer: &Layer, freedom: Option<Freedom>) -> bool {
+        let groups = self.means.len();
+        groups > 0
+            && layer.channels.is_multiple_of(groups)
+            && self.means.iter().all(|means| means.len() == layer.fan_in)
+            && self.solution.fits(layer, freedom)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::assign::{self, Channel};
 use crate::moments::Moments;
 use crate::parallel;
 use ndarray::Array2;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use twnc_ir::{Binary, Graph, Layer, Op, PerChannel, Rewriter, Tensor, TypeError, ValueId, parts};
 use twnc_passes::Scale;
@@ -24,7 +25,7 @@ pub enum Form {
 }
 
 /// A layer, repaired.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Solution {
     /// One or more, whose sum is the layer; none where it stays float.
     pub planes: Vec<Plane>,
@@ -35,7 +36,7 @@ pub struct Solution {
 }
 
 /// Trits with their scales.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plane {
     /// T, by output channel.
     pub rows: Vec<Vec<i8>>,
@@ -153,6 +154,37 @@ impl Solution {
             assign::bias(&sums[channel / outputs], channel % outputs, weight) as f32
         };
         (0..self.count()).map(bias).collect()
+    }
+
+    /// How it was solved.
+    pub(crate) fn freedom(&self) -> Option<Freedom> {
+        let plane = self.planes.first()?;
+        Some(Freedom { shared: plane.scales.len() == 1, planes: self.planes.len(), parts: plane.parts })
+    }
+
+    /// Whether it is one of a layer, with this freedom.
+    pub(crate) fn fits(&self, layer: &Layer, freedom: Option<Freedom>) -> bool {
+        let finite = |numbers: &[f32]| numbers.iter().all(|x| x.is_finite());
+        fn are_rows<T>(rows: &[Vec<T>], layer: &Layer) -> bool {
+            rows.len() == layer.channels && rows.iter().all(|row| row.len() == layer.fan_in)
+        }
+        let plane = |plane: &Plane, freedom: Freedom| {
+            let scales = if freedom.shared { 1 } else { layer.channels * freedom.parts };
+            are_rows(&plane.rows, layer)
+                && plane.rows.iter().flatten().all(|t| (-1..=1).contains(t))
+                && (plane.scales.len(), plane.parts) == (scales, freedom.parts)
+                && finite(&plane.scales)
+        };
+        let weight = match (freedom, &self.float) {
+            (Some(freedom), None) => {
+                self.planes.len() == freedom.planes && self.planes.iter().all(|p| plane(p, freedom))
+            }
+            (None, Some(float)) => {
+                self.planes.is_empty() && are_rows(float, layer) && float.iter().all(|row| finite(row))
+            }
+            _ => false,
+        };
+        weight && self.bias.as_ref().is_none_or(|bias| bias.len() == layer.channels && finite(bias))
     }
 
     /// Output channels.

@@ -9,6 +9,7 @@
 mod resume;
 
 use crate::augment::Augment;
+use crate::checkpoint;
 use crate::data::{self, Data};
 use crate::gradient::bind::{self, Bound};
 use crate::gradient::{GradientError, Mode, Network};
@@ -17,7 +18,8 @@ use crate::method::{Method, Rounded};
 use crate::optimiser::{Optimiser, Rule, Schedule};
 use crate::parameters::{self, Kept, Parameter, Role};
 use crate::random::Random;
-use crate::samples::{gather, hash};
+use crate::samples::gather;
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use thiserror::Error;
 use twnc_ir::{ElementType, Graph, Layer, Pass, PassContext, Tensor, TypeError, ValueId};
@@ -56,7 +58,7 @@ pub struct TrainOptions {
 }
 
 /// What an epoch came to.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Its number, from 1.
     pub number: usize,
@@ -279,7 +281,7 @@ impl Trainer {
         let sizes: Vec<usize> = latents.iter().chain(&scales).map(Vec::len).collect();
         Ok(Trainer {
             optimiser: Optimiser::new(options.rule, sizes),
-            origin: origin(&graph, data),
+            origin: checkpoint::origin(&graph, &data.samples, data.labels.as_deref()),
             graph,
             options,
             network,
@@ -520,15 +522,6 @@ fn unit(
         count += batch;
     }
     Ok(deviation(&rows, count))
-}
-
-/// A checksum of a network's constants and of the data that it is trained on.
-fn origin(graph: &Graph, data: &Data) -> u32 {
-    let mut sum = crc32fast::Hasher::new();
-    graph.value_ids().filter_map(|value| graph.constant(value)).for_each(|tensor| hash(tensor, &mut sum));
-    sum.update(&data.samples.checksum().to_le_bytes());
-    data.labels.iter().flatten().for_each(|&label| sum.update(&(label as u64).to_le_bytes()));
-    sum.finalize()
 }
 
 /// The values that a value depends on.

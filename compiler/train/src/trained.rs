@@ -121,6 +121,20 @@ impl Trained {
         planes.chain(self.float.iter().map(|[weight, _]| weight.len())).chain([self.bias.len()])
     }
 
+    /// All that is trained, in the same order.
+    pub fn state(&self) -> impl Iterator<Item = &[f32]> {
+        let planes = self.planes.iter().flat_map(|plane| [&plane.latents, &plane.logarithms]);
+        let float = self.float.iter().map(|[weight, _]| weight);
+        planes.chain(float).chain([&self.bias]).map(Vec::as_slice)
+    }
+
+    /// The same, to be taken up again.
+    pub fn state_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
+        let planes = self.planes.iter_mut().flat_map(|plane| [&mut plane.latents, &mut plane.logarithms]);
+        let float = self.float.iter_mut().map(|[weight, _]| weight);
+        planes.chain(float).chain([&mut self.bias])
+    }
+
     /// Moves along the gradients by the weight and the bias; `group` counts what is trained.
     pub fn step(
         &mut self,

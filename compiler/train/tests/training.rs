@@ -249,7 +249,7 @@ fn checkpoints_of_other_trainings_and_damaged_ones_are_refused() {
     let new = |options| Trainer::new(&network(), &data, &Options::default(), options).unwrap();
     let checkpoint = new(options()).checkpoint();
     let said = new(TrainOptions { seed: 8, ..options() }).resume(&checkpoint).unwrap_err().to_string();
-    assert!(said.contains("of another training"), "{said}");
+    assert!(said.contains("of other work"), "{said}");
     for cut in [0, 3, 16, 40, checkpoint.len() / 2, checkpoint.len() - 1] {
         assert!(new(options()).resume(&checkpoint[..cut]).is_err(), "{cut}");
     }
@@ -391,6 +391,6 @@ fn a_checkpoint_is_of_one_network_one_data_set_and_one_choice_of_scales() {
     ];
     for (i, mut other) in others.into_iter().enumerate() {
         let said = other.resume(&checkpoint).unwrap_err().to_string();
-        assert!(said.contains("of another training"), "{i}: {said}");
+        assert!(said.contains("of other work"), "{i}: {said}");
     }
 }

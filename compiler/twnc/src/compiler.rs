@@ -12,7 +12,7 @@ use twnc_lower::LowerError;
 use twnc_onnx::{Arrival, Import, ImportOptions, OnnxError};
 use twnc_passes::{Activations, Mode, OptionsError};
 use twnc_program::{Program, ProgramError, StepKind};
-use twnc_train::{Limits, Repair, RepairOptions, Samples, Summary};
+use twnc_train::{Keeper, Limits, Repair, RepairOptions, Samples, Summary};
 
 /// Turns networks into programs, as its [builder](Compiler::builder) was told.
 pub struct Compiler {
@@ -34,7 +34,11 @@ pub struct CompilerBuilder {
     repair: Option<(Samples, RepairOptions)>,
     budget: Option<Limits>,
     progress: Option<twnc_train::repair::Progress>,
+    keeper: Option<Kept>,
 }
+
+/// Who keeps the checkpoints of a repair, and the one that it is taken up from.
+type Kept = (Box<dyn Keeper>, Option<Vec<u8>>);
 
 /// A pass of the user's, and where it goes.
 struct Placed {
@@ -185,6 +189,11 @@ impl CompilerBuilder {
         CompilerBuilder { progress: Some(Box::new(progress)), ..self }
     }
 
+    /// Lets a [repair](CompilerBuilder::repair) be interrupted and keep checkpoints; with one of them, the same repair goes on from there.
+    pub fn keeper(self, keeper: impl Keeper + 'static, from: Option<Vec<u8>>) -> CompilerBuilder {
+        CompilerBuilder { keeper: Some((Box::new(keeper), from)), ..self }
+    }
+
     /// How the pipeline is run: what is printed, skipped, verified.
     pub fn run(self, run: RunOptions) -> CompilerBuilder {
         CompilerBuilder { run, ..self }
@@ -222,6 +231,9 @@ impl CompilerBuilder {
             let mut pass = Repair::new(&self.passes, Arc::new(samples), Arc::new(Generated), options)?;
             if let Some(progress) = self.progress {
                 pass = pass.progress(progress);
+            }
+            if let Some((keeper, from)) = self.keeper {
+                pass = pass.keeper(keeper, from);
             }
             if let Some(limits) = self.budget {
                 pass = pass.budget(limits, bytes);

@@ -28,6 +28,7 @@ pub use twnc_train::gradient::GradientError;
 pub use twnc_train::optimiser::{Rule, Schedule};
 pub use twnc_train::repair::Stage;
 pub use twnc_train::{
-    Augment, Data, Epoch, FineTune, Form, Frontier, LayerAccuracy, Limits, Method, OutputAccuracy, Point,
-    RepairOptions, Samples, SizeLimit, Summary, TrainError, TrainOptions, Trainer, Tuning,
+    Augment, Data, Due, Epoch, FineTune, Form, Frontier, Keeper, LayerAccuracy, Limits, Method,
+    OutputAccuracy, Point, RepairOptions, Samples, SizeLimit, Summary, TrainError, TrainOptions, Trainer,
+    Tuning,
 };

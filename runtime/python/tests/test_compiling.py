@@ -76,6 +76,29 @@ class Compiling(unittest.TestCase):
         with self.assertRaises(Enough):
             twnc.train(FLOAT, {"image": pixels}, classes, epochs=50, progress=stop)
 
+    def test_a_repair_stops_and_goes_on(self):
+        pixels = images()[:40]
+        repair = lambda **options: twnc.calibrate(FLOAT, {"image": pixels}, fine_tune=8, **options)
+        expected = repair().model
+
+        class Enough(Exception):
+            pass
+
+        def stop(what, done, total):
+            if what == "fine-tuning" and done == 4:
+                raise Enough
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "run.ckpt"
+            with self.assertRaises(Enough):
+                repair(checkpoint=path, progress=stop)
+            heard = []
+            resumed = repair(checkpoint=path, resume=True, progress=lambda *what: heard.append(what))
+            self.assertEqual(resumed.model, expected)
+            self.assertNotIn(("fine-tuning", 3, 8), heard)
+            with self.assertRaisesRegex(twnc.OptionError, "is there already"):
+                repair(checkpoint=path)
+
     def test_errors_name_file_and_remedy(self):
         with self.assertRaisesRegex(twnc.OptionError, "frobnicate"):
             twnc.compile(FLOAT, frobnicate=True)

@@ -146,7 +146,7 @@ impl Problem {
             for (k, options) in options.iter().enumerate() {
                 let lowered = |value: f64| {
                     let d = value - state.w[k];
-                    d * (2.0 * (state.u[k] - b[k]) + d * self.h[[k, k]])
+                    d * (2.0 * (state.u[k] - b[k]) + d * self.diagonal[k])
                 };
                 let best = options.iter().map(|option| (lowered(option.1), option));
                 let Some((gain, (trits, value))) = best.min_by(|a, b| a.0.total_cmp(&b.0)) else { continue };

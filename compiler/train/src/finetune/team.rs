@@ -346,6 +346,7 @@ fn filled(samples: &[usize], part: &[usize], batch: usize) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::finetune::FineTune;
+    use crate::journal::Journal;
     use crate::samples::Samples;
     use crate::solution::{Plane, Solution};
     use twnc_ir::{Dim, GraphBuilder, Layer, Op, TensorType, Unary};
@@ -381,6 +382,7 @@ mod tests {
         let means: Vec<Vec<Vec<f32>>> =
             solved.iter().map(|(layer, _)| vec![vec![0.5; layer.fan_in]]).collect();
         let samples = Samples::new([("x".to_owned(), tensor(&[100, 200, 24]))]);
+        let journal = Journal::new(None, None, String::new(), None).unwrap();
         let task = Task {
             graph: &graph,
             means: means.iter().map(Vec::as_slice).collect(),
@@ -391,6 +393,7 @@ mod tests {
             seed: 0,
             steps: FineTune::Auto,
             augment: None,
+            journal: &journal,
         };
         let trained: Vec<Trained> = solved
             .iter()

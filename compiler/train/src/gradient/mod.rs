@@ -30,7 +30,7 @@ mod phases;
 mod pools;
 mod product;
 mod reduce;
-mod vectors;
+pub(crate) mod vectors;
 mod window;
 
 pub use network::{Mode, Network};

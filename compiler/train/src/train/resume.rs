@@ -1,8 +1,11 @@
 //! A training that is taken up again: all that it needs, and whether it is the same.
 
-use super::{TrainError, Trainer};
+use super::{Epoch, TrainError, Trainer};
 use crate::checkpoint;
 use twnc_ir::ValueId;
+
+/// Of the training: epochs and steps that were made, the sum of the epoch's losses in bits, steps of the optimiser; what epochs came to; and all that is learnt.
+type State = ([u64; 4], Vec<Epoch>, Vec<Vec<f32>>);
 
 impl Trainer {
     /// Everything that is needed to go on from here.
@@ -18,15 +21,16 @@ impl Trainer {
             .chain(self.optimiser.state())
             .collect();
         let numbers = [self.epoch as u64, self.step as u64, self.sum.to_bits(), self.optimiser.steps()];
-        checkpoint::write(&self.identity(), &numbers, &self.history, &vectors)
+        checkpoint::write(&self.identity(), &(numbers, &self.history, vectors))
     }
 
     /// Goes on from a checkpoint of a training of the same network and data with the same options.
     pub fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
-        let read = checkpoint::read(bytes, &self.identity()).map_err(TrainError::Checkpoint)?;
+        let (numbers, history, vectors): State =
+            checkpoint::read(bytes, &self.identity()).map_err(TrainError::Checkpoint)?;
         let damaged =
             || TrainError::Checkpoint("the checkpoint does not hold this network's weights".to_owned());
-        let [epoch, step, sum, steps] = read.numbers;
+        let [epoch, step, sum, steps] = numbers;
         let statistics: Vec<ValueId> = self
             .kept
             .means
@@ -35,7 +39,7 @@ impl Trainer {
             .filter_map(|value| self.bound.get(value).copied())
             .filter(|value| self.network.value(*value).is_some())
             .collect();
-        let mut vectors = read.vectors.into_iter();
+        let mut vectors = vectors.into_iter();
         let mut fill = |into: &mut [f32]| -> Result<(), TrainError> {
             let from = vectors.next().filter(|from| from.len() == into.len()).ok_or_else(damaged)?;
             into.copy_from_slice(&from);
@@ -56,7 +60,7 @@ impl Trainer {
             return Err(damaged());
         }
         self.optimiser.set_steps(steps);
-        (self.epoch, self.step, self.sum, self.history) = (epoch, step, f64::from_bits(sum), read.history);
+        (self.epoch, self.step, self.sum, self.history) = (epoch, step, f64::from_bits(sum), history);
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! The command line.
 
+use super::calibrate::Calibration;
 use super::data;
 use super::failure::Failure;
-use super::training::{AugmentChoice, Train, parse_augment, parse_fine_tune};
-use crate::{CompileError, Compiler, CompilerBuilder, FineTune, SizeLimit};
+use super::training::Train;
+use crate::{CompileError, Compiler, CompilerBuilder};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -76,36 +77,8 @@ pub struct Compile {
     pub target: Option<PathBuf>,
     #[command(flatten)]
     pub options: CompileOptions,
-    /// Samples without labels (FILE.npz, or a folder of NAME.npy; the first axis counts them). Layers that become ternary are fitted to what
-    /// the float network computes on them; and --activations int finds a constant scale for each value, where without it each sample has its own.
-    #[arg(long, value_name = "X.npz")]
-    pub calibrate: Option<PathBuf>,
-    /// How long the layers are trained together after they were fitted, still without labels, to give the float network's outputs: auto (by
-    /// the size of the network, 100 to 1,000 steps of 64 samples), none, or a number of steps.
-    #[arg(long, value_name = "STEPS", default_value = "auto", requires = "calibrate", value_parser = parse_fine_tune)]
-    pub fine_tune: FineTune,
-    /// How images are changed meanwhile: auto (moved by an eighth of their side, mixed and, in three colours, mirrored), none, or some of flip,
-    /// shift=PIXELS and cutmix (rectangles of other images).
-    #[arg(long, value_name = "HOW", default_value = "auto", requires = "calibrate", value_parser = parse_augment)]
-    pub augment: AugmentChoice,
-    /// What the samples of a step and changes of images are drawn by.
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "calibrate")]
-    pub seed: u64,
-    /// The largest model.bin, for which each layer has the form that brings most (a scale for the layer, for each channel or for groups of weights, two
-    /// ternary planes, or float): bytes (90000, 90KB, 2MB), a share of the float network's model.bin (15%), or what may be added to the one whose layers
-    /// are all ternary (+15%).
-    #[arg(long, value_name = "SIZE", requires = "calibrate", value_parser = size_limit)]
-    pub max_size: Option<SizeLimit>,
-    /// By how many percentage points the share of samples held out that are right may fall (with --labels; else that of those with the float network's
-    /// class): the smallest model.bin that keeps to it.
-    #[arg(long, value_name = "PERCENT", requires = "calibrate", value_parser = percent)]
-    pub max_drop: Option<f64>,
-    /// The classes of the samples (FILE.npy of whole numbers, or idx), by which accuracy is measured; nothing is fitted to them.
-    #[arg(long, value_name = "Y.npy", requires = "calibrate")]
-    pub labels: Option<PathBuf>,
-    /// Draw what was weighed for --max-size and --max-drop: size against error.
-    #[arg(long, value_name = "FILE.svg", requires = "calibrate")]
-    pub frontier: Option<PathBuf>,
+    #[command(flatten)]
+    pub calibration: Calibration,
     /// The most bytes that a run of the model may take for inputs whose open sizes are 1, and that values of all samples of --calibrate may take
     /// at a time; those 8 GiB without it.
     #[arg(long, value_name = "BYTES")]
@@ -412,36 +385,6 @@ impl CompileOptions {
             explain: vec![],
         })
     }
-}
-
-/// A size in bytes, of the float network's file, or beyond the ternary one's.
-fn size_limit(text: &str) -> Result<SizeLimit, String> {
-    let wrong = || {
-        format!(
-            "`{text}` is no size; write 90KB, 15% (of the float network) or +15% (beyond the ternary one)"
-        )
-    };
-    let number =
-        |text: &str| text.parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0).ok_or_else(wrong);
-    if let Some(share) = text.strip_suffix('%') {
-        return Ok(match share.strip_prefix('+') {
-            Some(share) => SizeLimit::Beyond(number(share)? / 100.0),
-            None => SizeLimit::OfFloat(number(share)? / 100.0),
-        });
-    }
-    let units = [("KB", 1e3), ("MB", 1e6), ("GB", 1e9)];
-    let unit = units.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
-    let (amount, unit) = unit.unwrap_or((text, 1.0));
-    Ok(SizeLimit::Bytes((number(amount)? * unit) as usize))
-}
-
-/// A number of percentage points, as a share.
-fn percent(text: &str) -> Result<f64, String> {
-    let points = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
-    let points = points.filter(|points| (0.0..=100.0).contains(points));
-    points
-        .map(|points| points / 100.0)
-        .ok_or_else(|| format!("`{text}` is no number of percentage points from 0 to 100"))
 }
 
 fn parse_bits(text: &str) -> Result<usize, String> {

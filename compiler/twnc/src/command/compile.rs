@@ -3,11 +3,9 @@
 use super::arguments::{Activations, Compile, CompileOptions, Emit, OnnxFormat, Ternarise};
 use super::failure::{Failure, Kind};
 use super::host::Host;
-use super::progress::Progress;
-use super::{calibrate, caution, compare, counted, err, frontier, inspect, out, report};
-use crate::{Compiled, Limits, RepairOptions, Stage, Summary, synthetic};
+use super::{calibrate, caution, checkpoint, compare, counted, err, frontier, inspect, out, report};
+use crate::{CompileError, Compiled, Summary, synthetic};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use twnc_ir::{CountingCost, Flow, PrintAfter, RemarkKind, RunOptions, dot, text};
 use twnc_onnx::TernaryFormat;
 use twnc_program::interpret::Functions;
@@ -36,19 +34,13 @@ pub fn run(host: &Host, options: &Compile, json: bool) -> Result<(), Failure> {
             Failure::usage("--onnx-format says how ONNX is written, and none is").help("add --emit onnx")
         );
     }
-    if options.frontier.is_some() && options.max_size.is_none() && options.max_drop.is_none() {
-        return Err(Failure::usage("--frontier draws what was weighed for a limit, and there is none")
-            .help("add --max-size or --max-drop"));
-    }
-    if options.labels.is_some() && options.max_size.is_none() && options.max_drop.is_none() {
-        return Err(Failure::usage("--labels judge what a limit costs, and there is none")
-            .help("add --max-size or --max-drop; `twnc compare --labels` measures a compiled model"));
-    }
-    let outputs = options.target.iter().chain(&options.report).chain(&options.frontier);
+    let calibration = &options.calibration;
+    calibration.check()?;
+    let outputs = options.target.iter().chain(&options.report).chain(calibration.outputs());
     let outputs: Vec<&Path> = outputs.map(PathBuf::as_path).collect();
     host.check_outputs(
         &outputs,
-        &std::iter::once(model).chain(options.labels.as_deref()).collect::<Vec<_>>(),
+        &std::iter::once(model).chain(calibration.labels.as_deref()).collect::<Vec<_>>(),
     )?;
     let print_after = match options.print_after.as_slice() {
         [] => PrintAfter::Nothing,
@@ -62,55 +54,23 @@ pub fn run(host: &Host, options: &Compile, json: bool) -> Result<(), Failure> {
         verify: options.verify,
     };
     let mut chosen = options.options.clone();
-    if options.calibrate.is_some() {
+    if calibration.calibrate.is_some() {
         chosen.scale.get_or_insert(twnc_passes::Scale::Channel);
     }
     let mut compiler = chosen.compiler(settings.clone())?;
     let import = host.import(model, &chosen.import())?;
-    if let Some(path) = &options.calibrate {
-        let samples = calibrate::samples(host, &import.graph, path)?;
-        let (progress, listener) = (Mutex::new(None), host.listener());
-        let progress = move |stage: Stage, done: usize, all: usize| {
-            if let Ok(mut bar) = progress.lock() {
-                if done == 0 {
-                    let what = match stage {
-                        Stage::Measuring => "weighing layers",
-                        Stage::Fitting => "fitting layers",
-                        Stage::Tuning => "fine-tuning",
-                    };
-                    *bar = Some(Progress::new(listener.clone(), what, all as u64));
-                } else {
-                    bar.iter_mut().for_each(|bar: &mut Progress| bar.reach(done as u64));
-                }
-            }
-        };
-        let default = RepairOptions::default();
-        let repair = RepairOptions {
-            memory: options.max_memory.unwrap_or(default.memory),
-            seed: options.seed,
-            fine_tune: options.fine_tune,
-            augment: options.augment.chosen(),
-        };
-        let mut builder = chosen.builder(settings)?.progress(progress);
-        if options.max_size.is_some() || options.max_drop.is_some() {
-            let labels = options
-                .labels
-                .as_deref()
-                .map(|path| compare::labels(host, path, samples.count()))
-                .transpose()?;
-            builder = builder.budget(Limits { size: options.max_size, drop: options.max_drop, labels });
-        }
-        let builder = builder.repair(samples, repair);
-        compiler = builder.build().map_err(|error| chosen.refused(error))?;
+    if let Some(samples) = &calibration.calibrate {
+        let memory = options.max_memory;
+        compiler = calibration.compiler(host, &import.graph, samples, &chosen, settings, memory)?;
     }
     import.notes.iter().for_each(|note| err!(host, "note: {note}"));
     let compiled = compiler
         .compile(import.graph, &mut |pass, text| err!(host, "// after {pass}\n{text}"))
-        .map_err(|e| Failure::from(e).in_file(model.display()))?;
+        .map_err(|e| failed(e, model, calibration.checkpoint.as_deref()))?;
     let compiled = Compiled { notes: import.notes, arrivals: import.arrivals, ..compiled };
     // What was repaired and sums floats has no scale to find.
     let finds_scales = options.options.activations == Activations::Int || compiled.repair.is_none();
-    let compiled = match options.calibrate.as_ref().filter(|_| finds_scales) {
+    let compiled = match calibration.calibrate.as_ref().filter(|_| finds_scales) {
         Some(samples) => calibrate::scales(host, compiled, samples)?,
         None => compiled,
     };
@@ -119,7 +79,7 @@ pub fn run(host: &Host, options: &Compile, json: bool) -> Result<(), Failure> {
     }
     if let Some(summary) = &compiled.repair {
         check_size(&compiled, summary).map_err(|failure| failure.in_file(model.display()))?;
-        if let (Some(path), Some(found)) = (&options.frontier, &summary.frontier) {
+        if let (Some(path), Some(found)) = (&calibration.frontier, &summary.frontier) {
             host.write(path, frontier::svg(found).into_bytes())?;
         }
     }
@@ -137,7 +97,7 @@ pub fn run(host: &Host, options: &Compile, json: bool) -> Result<(), Failure> {
         Some(Emit::Dot) => write_text(host, options, dot::print(&compiled.graph))?,
         Some(Emit::Onnx) => {
             let bytes = twnc_onnx::export_as(&compiled.graph, ternary_format(options.onnx_format))
-                .map_err(crate::CompileError::from)?;
+                .map_err(CompileError::from)?;
             host.write(target(options), bytes)?;
         }
         None => {
@@ -145,6 +105,15 @@ pub fn run(host: &Host, options: &Compile, json: bool) -> Result<(), Failure> {
         }
     }
     summarise(host, options, model, &compiled, json)
+}
+
+/// Why a model is not compiled; of a repair that was interrupted, how it goes on.
+fn failed(error: CompileError, model: &Path, checkpoint: Option<&Path>) -> Failure {
+    let failure = Failure::from(error).in_file(model.display());
+    match failure.kind {
+        Kind::Interrupted => checkpoint::interrupted(failure.message, checkpoint),
+        _ => failure,
+    }
 }
 
 /// Refuses a file that has become larger than what was weighed.

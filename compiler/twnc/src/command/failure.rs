@@ -124,6 +124,9 @@ impl From<CompileError> for Failure {
             CompileError::Pipeline(PipelineError::UnknownPass { .. }) => Kind::Usage,
             CompileError::Pipeline(PipelineError::Pass { source, .. }) if is_unknown(source) => Kind::Usage,
             CompileError::Pipeline(PipelineError::Pass { source, .. }) if is_limit(source) => Kind::Limit,
+            CompileError::Pipeline(PipelineError::Pass { source, .. }) if is_interrupted(source) => {
+                Kind::Interrupted
+            }
             CompileError::Onnx(OnnxError::Import { problem, .. }) => match problem {
                 ImportProblem::Option { .. } => Kind::Usage,
                 ImportProblem::TooLarge { .. } => Kind::Limit,
@@ -149,6 +152,9 @@ impl From<CompileError> for Failure {
                 Failure::new(kind, source.to_string()).help(
                     "`twnc opt FILE` prints all values with their numbers and names; a pass before may have replaced one",
                 )
+            }
+            CompileError::Pipeline(PipelineError::Pass { source, .. }) if is_interrupted(&source) => {
+                Failure::new(kind, source.to_string())
             }
             CompileError::Options(error @ OptionsError::Rules(_)) => {
                 Failure::new(kind, error.to_string()).help(RULES)
@@ -208,6 +214,11 @@ fn is_unknown(error: &PassError) -> bool {
 /// Whether a pass would take more than it may.
 fn is_limit(error: &PassError) -> bool {
     matches!(error, PassError::Limit { .. })
+}
+
+/// Whether a pass was told to end early.
+fn is_interrupted(error: &PassError) -> bool {
+    matches!(error, PassError::Interrupted { .. })
 }
 
 /// What helps where nodes cannot be imported.

@@ -4,7 +4,7 @@
 //! place for a result. Such names never reach the file system, and everything else is a file as on the terminal.
 
 use super::data;
-use super::failure::Failure;
+use super::failure::{Failure, Kind};
 use crate::arrays::Arrays;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use twnc_runtime::{Module, Output};
 /// Where a command finds things and leaves them.
 #[derive(Default)]
 pub struct Host {
-    memory: BTreeMap<PathBuf, Mutex<Content>>,
+    memory: BTreeMap<PathBuf, Arc<Mutex<Content>>>,
     listener: Option<Listener>,
     /// What was printed as a result, where it does not go to the terminal.
     results: Mutex<String>,
@@ -28,6 +28,9 @@ pub struct Host {
 
 /// Is told what happens, from any thread; whether the command should go on. Those that can stop early (training) do.
 pub type Listener = Arc<dyn Fn(Event<'_>) -> bool + Send + Sync>;
+
+/// Writes one thing whole or not at all, as often as it is called.
+pub(super) type Writer = Box<dyn Fn(Vec<u8>) -> Result<(), Failure> + Send + Sync>;
 
 /// What happens while a command works.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +85,7 @@ impl Host {
 
     /// Lets a name stand for something. A result that is written under a name takes the place of what it stood for.
     pub fn give(&mut self, name: impl Into<PathBuf>, content: Content) {
-        self.memory.insert(name.into(), Mutex::new(content));
+        self.memory.insert(name.into(), Arc::new(Mutex::new(content)));
     }
 
     /// What a name stands for now.
@@ -96,6 +99,11 @@ impl Host {
         self.results.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether somebody hears of what happens, other than a terminal.
+    pub(super) fn is_heard(&self) -> bool {
+        self.listener.is_some()
+    }
+
     pub(super) fn listener(&self) -> Option<Listener> {
         let (listener, stop) = (self.listener.clone()?, Arc::clone(&self.stop));
         Some(Arc::new(move |event| {
@@ -107,12 +115,17 @@ impl Host {
         }))
     }
 
-    /// Set when whoever waits for the command wants it to stop.
+    /// Set when whoever waits for the command wants it to stop. On a terminal, whoever wants it twice does not wait for it.
     pub(super) fn interruption(&self) -> Result<Arc<AtomicBool>, Failure> {
         let stop = Arc::clone(&self.stop);
         if self.listener.is_none() {
             let asked = Arc::clone(&stop);
-            ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed))
+            let handler = move || {
+                if asked.swap(true, Ordering::Relaxed) {
+                    std::process::exit(Kind::Interrupted as i32);
+                }
+            };
+            ctrlc::set_handler(handler)
                 .map_err(|e| Failure::unacceptable(format!("an interruption cannot be waited for: {e}")))?;
         }
         Ok(stop)
@@ -192,12 +205,20 @@ impl Host {
 
     /// Writes bytes whole or not at all.
     pub(super) fn write(&self, path: &Path, bytes: Vec<u8>) -> Result<(), Failure> {
-        match self.memory.get(path) {
-            Some(place) => {
+        self.writer(path)(bytes)
+    }
+
+    /// What writes bytes as [`Host::write`] does, from any thread.
+    pub(super) fn writer(&self, path: &Path) -> Writer {
+        match self.memory.get(path).cloned() {
+            Some(place) => Box::new(move |bytes| {
                 *place.lock().unwrap_or_else(PoisonError::into_inner) = Content::Bytes(Arc::new(bytes));
                 Ok(())
+            }),
+            None => {
+                let path = path.to_owned();
+                Box::new(move |bytes| data::write(&path, &bytes))
             }
-            None => data::write(path, &bytes),
         }
     }
 

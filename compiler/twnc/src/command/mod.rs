@@ -4,6 +4,7 @@
 mod arguments;
 mod bench;
 mod calibrate;
+mod checkpoint;
 mod compare;
 mod compile;
 mod curve;

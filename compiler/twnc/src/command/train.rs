@@ -5,16 +5,13 @@ use super::failure::{Failure, Kind};
 use super::host::Host;
 use super::progress::Progress;
 use super::training::{Method, Train};
-use super::{counted, curve, err, out};
+use super::{checkpoint, counted, curve, err, out};
 use crate::{Augment, Data, Epoch, GradientError, TrainError, TrainOptions, Trainer};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use twnc_ir::Graph;
 use twnc_passes as passes;
-
-/// How often a checkpoint is written, at least, beside the ends of epochs.
-const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Trains a network and writes it.
 pub fn run(host: &Host, options: &Train, json: bool) -> Result<(), Failure> {
@@ -64,8 +61,11 @@ pub fn run(host: &Host, options: &Train, json: bool) -> Result<(), Failure> {
     if let Some(validation) = &validation {
         trainer.check(validation).map_err(|e| failure_of(e, options, Part::Validation))?;
     }
-    if let Some(path) = &options.checkpoint {
-        take_up(host, &mut trainer, path, options)?;
+    if let Some(path) = &options.checkpoint
+        && let Some(bytes) = checkpoint::found(path, options.resume)?
+    {
+        trainer.resume(&bytes).map_err(|e| fail(e).in_file(path.display()))?;
+        err!(host, "taken up {}", place(&trainer));
     }
     if !options.quiet {
         let (layers, steps) = (counted(trainer.rounded_layers(), "layer"), trainer.steps());
@@ -122,24 +122,6 @@ fn samples(host: &Host, options: &Train, graph: &Graph) -> Result<(Data, Option<
     }
 }
 
-/// Goes on from a checkpoint, if there is one and it is asked for.
-fn take_up(host: &Host, trainer: &mut Trainer, path: &Path, options: &Train) -> Result<(), Failure> {
-    match (path.exists(), options.resume) {
-        (true, true) => {
-            let bytes = std::fs::read(path)
-                .map_err(|e| Failure::unacceptable(format!("cannot be read: {e}")).in_file(path.display()))?;
-            trainer.resume(&bytes).map_err(|e| failure(e, options).in_file(path.display()))?;
-            let (epoch, step) = trainer.place();
-            err!(host, "taken up behind {} and {}", counted(epoch, "epoch"), counted(step, "step"));
-            Ok(())
-        }
-        (true, false) => Err(Failure::usage(format!("{} is there already", path.display()))
-            .help("go on from it with --resume, or give another file")),
-        // So that the same command line serves to begin and to go on.
-        (false, _) => Ok(()),
-    }
-}
-
 /// Trains an epoch; whether it came to its end.
 fn epoch(
     host: &Host,
@@ -157,7 +139,7 @@ fn epoch(
         let found = trainer.epoch(training, validation, &mut |step, steps| {
             let progress = progress.get_or_insert_with(|| host.progress("training", steps as u64));
             progress.reach(step as u64);
-            let due = options.checkpoint.is_some() && since.elapsed() > INTERVAL;
+            let due = options.checkpoint.is_some() && since.elapsed() > checkpoint::INTERVAL;
             !stop.load(Ordering::Relaxed) && !due
         });
         match found.map_err(fail)? {
@@ -190,15 +172,13 @@ fn curves(host: &Host, epochs: &[Epoch], options: &Train) -> Result<(), Failure>
 /// What was done so far is kept, if there is a place for it.
 fn interrupted(host: &Host, trainer: &Trainer, options: &Train) -> Result<(), Failure> {
     save(host, trainer, options)?;
+    Err(checkpoint::interrupted(format!("interrupted {}", place(trainer)), options.checkpoint.as_deref()))
+}
+
+/// How far a training is.
+fn place(trainer: &Trainer) -> String {
     let (epoch, step) = trainer.place();
-    let message = format!("interrupted behind {} and {}", counted(epoch, "epoch"), counted(step, "step"));
-    let failure = Failure::new(Kind::Interrupted, message);
-    Err(match &options.checkpoint {
-        Some(path) => {
-            failure.help(format!("go on with the same options and --resume; {} has it", path.display()))
-        }
-        None => failure.help("with --checkpoint FILE, nothing is lost"),
-    })
+    format!("behind {} and {}", counted(epoch, "epoch"), counted(step, "step"))
 }
 
 fn summarise(host: &Host, options: &Train, epochs: &[Epoch], layers: usize, json: bool) {

@@ -2,7 +2,8 @@
 
 use crate::networks::shared;
 use ndarray::ArrayD;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 use twnc::{Compiler, RepairOptions};
 use twnc_ir::{CountingCost, Layer, Pass, PassContext, RemarkKind, Topic};
 use twnc_passes::{FoldConstants, Mode, Options, Scale};
@@ -128,6 +129,61 @@ fn what_is_repaired_can_be_written_and_read_again() {
         serde_json::from_str(&std::fs::read_to_string(file("a.json")).unwrap()).unwrap();
     assert_eq!(report["repair"]["layers"], 4);
     assert!(report["repair"]["outputs"][0]["sqnr_db"].as_f64().is_some());
+}
+
+#[test]
+fn a_repair_that_is_interrupted_goes_on_to_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    float_network(folder.path());
+    let file = |name: &str| folder.path().join(name);
+    put(&file("x"), "image", &images());
+    let command = |arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twnc"));
+        command.args(arguments.split_whitespace()).current_dir(folder.path());
+        command
+    };
+    let repair = "float.onnx --calibrate x --fine-tune 20 -o";
+    assert!(command(&format!("{repair} whole.bin")).output().unwrap().status.success());
+    let resumed = format!("{repair} parts.bin --checkpoint run.ckpt --resume");
+    let mut interrupted = 0;
+    for wait in (300..).step_by(500) {
+        let child = command(&resumed).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => break,
+            Some(130) => {
+                assert!(said.contains("interrupted while ") && said.contains("run.ckpt has it"), "{said}");
+                assert!(file("run.ckpt").exists() && !file("parts.bin").exists());
+                interrupted += 1;
+            }
+            // Before it listens.
+            None => {}
+            Some(code) => panic!("{code}: {said}"),
+        }
+    }
+    assert!(interrupted > 0);
+    assert!(std::fs::read(file("parts.bin")).unwrap() == std::fs::read(file("whole.bin")).unwrap());
+    // Without --resume, what is there is not overwritten; of another repair, and damaged, it is refused.
+    std::fs::write(file("bad.ckpt"), b"This is no checkpoint.").unwrap();
+    let cases = [
+        ("-o x.bin --checkpoint run.ckpt", 2, "run.ckpt is there already"),
+        ("-o x.bin --checkpoint run.ckpt --resume --seed 1", 3, "run.ckpt: the checkpoint is of other work"),
+        ("-o x.bin --checkpoint bad.ckpt --resume", 3, "bad.ckpt: it is no checkpoint"),
+        ("-o x.bin --checkpoint x.bin", 2, "x.bin would be written twice"),
+        ("-o x.bin --resume", 2, "--checkpoint"),
+    ];
+    for (options, code, words) in cases {
+        let line = format!("float.onnx --calibrate x --fine-tune 20 {options}");
+        let output = command(&line).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).replace(['│', '×'], " ");
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(output.status.code(), Some(code), "`twnc {line}`: {said}");
+        assert!(said.contains(words), "`twnc {line}` does not say `{words}`: {said}");
+        assert!(!file("x.bin").exists());
+    }
 }
 
 /// A folder with one array, as `.npy`.
