@@ -210,7 +210,12 @@ fn summarise(
             ratio if ratio < 1.1 => format!("{} has {from}", model.display()),
             ratio => format!("{ratio:.1} times smaller than {}", model.display()),
         };
-        out!(host, "{}: {to} bytes, {beside}; {}", path.display(), counted(ternary, "ternary layer"));
+        let merged = match rounded {
+            // Products that are added or concatenated, of one input, become one.
+            rounded if rounded > ternary => format!(", into which {rounded} were merged"),
+            _ => String::new(),
+        };
+        out!(host, "{}: {to} bytes, {beside}; {}{merged}", path.display(), counted(ternary, "ternary layer"));
     }
     Ok(())
 }

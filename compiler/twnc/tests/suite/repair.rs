@@ -1,12 +1,11 @@
 //! `--calibrate` on a float network: by the command and by the library, with generated code.
 
-use crate::networks::shared;
 use ndarray::ArrayD;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use twnc::{Compiler, RepairOptions};
-use twnc_ir::{CountingCost, Layer, Pass, PassContext, RemarkKind, Topic};
-use twnc_passes::{FoldConstants, Mode, Options, Scale};
+use twnc_ir::{Conv, Dim, Geometry, GraphBuilder, Op, RemarkKind, Tensor, TensorType, Topic, Unary};
+use twnc_passes::{Options, Scale};
 use twnc_runtime::Output;
 
 /// 60 smooth images of one channel.
@@ -17,32 +16,39 @@ fn images() -> ArrayD<f32> {
     })
 }
 
-/// The first layer of LeNet-5 with float weights: all its weights, a tenth of a scale apart from what they were.
+/// Two convolutions of images that halve them, and two linear layers.
 fn float_network(folder: &std::path::Path) -> std::path::PathBuf {
-    let options = Options { ternarise: Mode::None, ..Options::default() };
-    let mut graph = Compiler::builder()
-        .passes(options)
-        .build()
-        .unwrap()
-        .import_file(shared("models/lenet5_twn.onnx"))
-        .unwrap()
-        .graph;
-    FoldConstants.run(&mut graph, &mut PassContext::new(&CountingCost)).unwrap();
-    let layers: Vec<Layer> =
-        graph.order().unwrap().into_iter().filter_map(|id| Layer::at(&graph, id)?.ok()).collect();
-    let mut rewriter = twnc_ir::Rewriter::new(&mut graph);
-    for layer in layers {
-        let weight = layer.float(rewriter.graph()).unwrap().to_vec();
-        let largest = weight.iter().fold(0f32, |a, w| a.max(w.abs()));
-        let moved = weight.iter().enumerate().map(|(i, w)| w + largest * ((i as f32 * 0.731).sin() * 0.4));
-        let weight = rewriter.constant(layer.float_tensor(moved.collect()), &layer.weight_name);
-        let result = layer.insert(&mut rewriter, weight).unwrap();
-        rewriter.replace(layer.result, result, "a float weight").unwrap();
+    // Numbers that look drawn, between -1 and 1 (SplitMix64).
+    let number = |i: usize, seed: u64| {
+        let z = (i as u64 + (seed << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    let tensor = |shape: &[usize], seed: u64| {
+        let elements = (0..shape.iter().product()).map(|i| number(i, seed)).collect();
+        Tensor::from_f32(shape.to_vec(), elements).unwrap()
+    };
+    let mut build = GraphBuilder::new("float");
+    let shape = [Dim::symbol("N"), Dim::from(1), Dim::from(28), Dim::from(28)];
+    let mut x = build.input("image", TensorType::f32(shape.to_vec()));
+    for (seed, shape) in [(1, [8, 1, 5, 5]), (2, [16, 8, 5, 5])] {
+        let [strides, pads_begin, pads_end] = [(); 3].map(|()| vec![2, 2]);
+        let geometry = Geometry { strides, dilations: vec![1, 1], pads_begin, pads_end };
+        let name = format!("conv{seed}");
+        let w = build.constant(tensor(&shape, seed), &format!("{name}.weight"));
+        x = build.node(Op::Conv(Conv { geometry, groups: 1 }), &[x, w], &name).unwrap();
+        x = build.node(Op::Unary(Unary::Relu), &[x], "").unwrap();
     }
-    rewriter.remove_dead("a float weight");
-    drop(rewriter.finish());
+    x = build.node(Op::Reshape { shape: vec![Dim::symbol("N"), Dim::from(784)] }, &[x], "").unwrap();
+    for (seed, shape) in [(3, [784, 32]), (4, [32, 10])] {
+        let name = format!("fc{seed}");
+        let w = build.constant(tensor(&shape, seed), &format!("{name}.weight"));
+        x = build.node(Op::MatMul, &[x, w], &name).unwrap();
+    }
+    build.output("logits", x);
     let path = folder.join("float.onnx");
-    std::fs::write(&path, twnc_onnx::export(&graph).unwrap()).unwrap();
+    std::fs::write(&path, twnc_onnx::export(&build.finish()).unwrap()).unwrap();
     path
 }
 
@@ -146,7 +152,7 @@ fn a_repair_that_is_interrupted_goes_on_to_the_same_model() {
     assert!(command(&format!("{repair} whole.bin")).output().unwrap().status.success());
     let resumed = format!("{repair} parts.bin --checkpoint run.ckpt --resume");
     let mut interrupted = 0;
-    for wait in (300..).step_by(500) {
+    for wait in (100..).step_by(100) {
         let child = command(&resumed).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(wait));
         let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
