@@ -55,7 +55,11 @@ fn tensor(output: Output) -> Result<Tensor, String> {
         ($array:expr, $variant:ident) => {{
             let array: ArrayD<_> = $array;
             let shape = array.shape().to_vec();
-            Tensor::new(shape, Data::$variant(array.iter().copied().collect())).map_err(|e| e.to_string())
+            let elements = match array.as_slice() {
+                Some(elements) => elements.into(),
+                None => array.iter().copied().collect(),
+            };
+            Tensor::new(shape, Data::$variant(elements)).map_err(|e| e.to_string())
         }};
     }
     match output {
