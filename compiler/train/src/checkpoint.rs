@@ -11,8 +11,7 @@ const MAGIC: &[u8; 16] = b"twnc-checkpoint2";
 
 /// Work that `identity` tells from all other, with its state.
 pub(crate) fn write(identity: &str, state: &impl Serialize) -> Vec<u8> {
-    let bytes = postcard::to_extend(&(identity, state), MAGIC.to_vec());
-    let mut out = bytes.expect("numbers, text and lists of them have a form, and memory takes them");
+    let mut out = [MAGIC.as_slice(), &encode(&(identity, state))].concat();
     let sum = crc32fast::hash(&out);
     out.extend(sum.to_le_bytes());
     out
@@ -53,7 +52,7 @@ pub(crate) fn origin(graph: &Graph, samples: &Samples, labels: Option<&[usize]>)
 
 /// A piece of a state, in bytes.
 pub(crate) fn encode(piece: &impl Serialize) -> Vec<u8> {
-    postcard::to_stdvec(piece).expect("numbers, text and lists of them have a form, and memory takes them")
+    postcard::to_stdvec(piece).expect("numbers, text and lists of them have a form, and memory takes all")
 }
 
 /// The piece that bytes are, all of them.

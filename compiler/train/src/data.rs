@@ -1,5 +1,6 @@
 //! What a network is trained on, and whether labels fit it.
 
+use crate::random::Random;
 use crate::samples::Samples;
 use crate::train::TrainError;
 
@@ -10,6 +11,30 @@ pub struct Data {
     pub samples: Samples,
     /// The classes.
     pub labels: Option<Vec<usize>>,
+}
+
+impl Data {
+    /// Divides the samples: those to train on, and a share, drawn by a seed, to measure on; nothing, where that is no sample.
+    pub fn split(self, share: f64, seed: u64) -> Result<(Data, Option<Data>), TrainError> {
+        let samples = self.samples.count();
+        let held = (samples as f64 * share) as usize;
+        if let Some(labels) = self.labels.as_ref().filter(|labels| labels.len() != samples) {
+            return Err(TrainError::Labels(format!("{} labels for {samples} samples", labels.len())));
+        }
+        if held == 0 {
+            return Ok((self, None));
+        }
+        if held == samples {
+            return Err(TrainError::Samples(format!("of {samples} samples, none would be left to train on")));
+        }
+        let order = Random::of(seed, &[5]).permutation(samples);
+        let part = |chosen: &[usize]| Data {
+            samples: self.samples.part(chosen),
+            labels: self.labels.as_ref().map(|labels| chosen.iter().map(|&i| labels[i]).collect()),
+        };
+        let (held, rest) = order.split_at(held);
+        Ok((part(rest), Some(part(held))))
+    }
 }
 
 /// Whether there is a class for each row of what a batch gives.

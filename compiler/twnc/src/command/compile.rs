@@ -210,12 +210,9 @@ fn summarise(
             ratio if ratio < 1.1 => format!("{} has {from}", model.display()),
             ratio => format!("{ratio:.1} times smaller than {}", model.display()),
         };
-        let merged = match rounded {
-            // Products that are added or concatenated, of one input, become one.
-            rounded if rounded > ternary => format!(", into which {rounded} were merged"),
-            _ => String::new(),
-        };
-        out!(host, "{}: {to} bytes, {beside}; {}{merged}", path.display(), counted(ternary, "ternary layer"));
+        // Products of one input that are added or concatenated become one.
+        let origin = if rounded > ternary { format!(", made of {rounded}") } else { String::new() };
+        out!(host, "{}: {to} bytes, {beside}; {}{origin}", path.display(), counted(ternary, "ternary layer"));
     }
     Ok(())
 }
