@@ -9,7 +9,7 @@ use crate::Jit;
 use crate::compile::Function;
 use crate::error::JitError;
 use crate::kernel::{Interface, Io, Kernel, Line, lines, sealed};
-use crate::pool::{PoolKernel, PoolSpec};
+use crate::pool::{Planes, PoolKernel, PoolSpec};
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::interpret::View;
@@ -219,11 +219,11 @@ impl sealed::Execute for PooledKernel {
                 Some(above) => (0, above),
                 None => ((self.carried - first) * self.bands.width, 0),
             };
-            for (channel, plane) in numbers.chunks_exact(self.plane()).enumerate() {
-                let number = sample * self.bands.channels + channel;
-                // SAFETY: rows of the pool belong to the band in which their windows end, which is this unit's.
-                unsafe { self.pool.make(number, &plane[skipped..], above, rows.clone(), io, pool) };
-            }
+            let first = sample * self.bands.channels;
+            let planes =
+                Planes { numbers: &numbers[skipped.min(numbers.len())..], step: self.plane(), above };
+            // SAFETY: rows of the pool belong to the band in which their windows end, which is this unit's.
+            unsafe { self.pool.make(first..first + self.bands.channels, planes, rows, io, pool) };
             self.carry(band, numbers);
         }
     }

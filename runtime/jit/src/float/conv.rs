@@ -116,7 +116,8 @@ impl Jit {
         let row = (geometry.depth() * geometry.output[1]).max(1);
         let band = (BAND_ELEMENTS / row).clamp(1, geometry.output[0].max(1));
         let positions = band * geometry.output[1];
-        let product = Product::new(&self.compiler, self.isa)?;
+        let widths = [positions, geometry.output[0] % band * geometry.output[1]];
+        let product = Product::new(&self.compiler, self.isa, &[geometry.outputs], &widths)?;
         // A pointwise layer's input is unfolded as it is.
         let unfolded = if geometry.is_pointwise() { 0 } else { geometry.depth() };
         let scratch = lines::<f32>((unfolded + geometry.outputs) * positions);
@@ -229,7 +230,8 @@ impl Columns {
             };
             let weights = &weights[group * g.outputs * depth..][..g.outputs * depth];
             let sums = &mut sums[..g.outputs * positions];
-            self.product.multiply(Matrix::new(weights, g.outputs, depth, depth), right, sums, products);
+            let left = Matrix::new(weights, g.outputs, depth, depth);
+            self.product.multiply(left, right, None, sums, products);
             let piece = Piece { from: 0, to: 0, count: positions as u32 };
             for (output, sums) in sums.chunks(positions.max(1)).enumerate() {
                 let channel = group * g.outputs + output;
@@ -267,7 +269,7 @@ impl Kernel for ConvKernel {
     fn functions(&self) -> Vec<Arc<Function>> {
         match &self.kind {
             Kind::Columns(columns) => {
-                [columns.product.functions(), &[columns.finish.function().clone()]].concat()
+                [columns.product.functions(), vec![columns.finish.function().clone()]].concat()
             }
             Kind::Rows(rows) => rows.functions(),
         }

@@ -1,7 +1,7 @@
 //! Float products of matrices with leading axes that broadcast.
 
 use super::Source;
-use super::product::{Matrix, Product};
+use super::product::{Matrix, Panels, Product};
 use crate::Jit;
 use crate::compile::Function;
 use crate::epilogue::Epilogue;
@@ -32,6 +32,8 @@ pub struct MatMulSpec<'a> {
 pub struct MatMulKernel {
     left: Source,
     right: Source,
+    /// Of each right matrix, if they are constant.
+    panels: Vec<Panels>,
     /// For each product of two matrices where its operands start.
     pairs: Vec<(usize, usize)>,
     rows: usize,
@@ -71,7 +73,15 @@ impl Jit {
                 }
             }
         }
-        let product = Product::new(&self.compiler, self.isa)?;
+        let heights = [rows.min(BAND), rows % BAND];
+        let product = Product::new(&self.compiler, self.isa, &heights, &[columns])?;
+        let panels = match &spec.right {
+            Source::Constant(numbers) if inner * columns > 0 => numbers
+                .chunks_exact(inner * columns)
+                .map(|matrix| product.panels(Matrix::new(matrix, inner, columns, columns)))
+                .collect(),
+            _ => vec![],
+        };
         let interface = Interface {
             inputs,
             residual: spec.epilogue.residual,
@@ -83,6 +93,7 @@ impl Jit {
         Ok(MatMulKernel {
             left,
             right,
+            panels,
             pairs,
             rows,
             inner,
@@ -107,7 +118,8 @@ impl sealed::Execute for MatMulKernel {
             let sums = &mut scratch[..rows.len() * columns];
             let left = Matrix::new(&left[l + rows.start * inner..], rows.len(), inner, inner);
             let right = Matrix::new(&right[r..], inner, columns, columns);
-            self.product.multiply(left, right, sums, products);
+            let panels = self.panels.get(r / (inner * columns).max(1));
+            self.product.multiply(left, right, panels, sums, products);
             for (row, sums) in rows.zip(sums.chunks(columns.max(1))) {
                 let start = (pair * self.rows + row) * columns;
                 let range = start..start + columns;
@@ -130,7 +142,7 @@ impl Kernel for MatMulKernel {
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
-        self.product.functions().to_vec()
+        self.product.functions()
     }
 
     fn describe(&self) -> String {

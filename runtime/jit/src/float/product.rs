@@ -1,8 +1,8 @@
 //! A product of two matrices of f32, from tiles whose sums are in registers.
 //!
-//! `out = left · right`, all row-major. Columns of the right matrix are taken a panel at a time, which is copied to scratch
-//! memory if many rows will read it; then each tile of rows runs down the panel. Every sum is taken in the order of the inner
-//! index, whatever the division of the work.
+//! `out = left · right`, all row-major. Columns of the right matrix are taken a panel at a time, which is copied ahead if the matrix is constant, or to
+//! scratch memory if many rows will read it; then each tile of rows runs down the panel. The last panel has as many vectors as its columns need. Every
+//! sum is taken in the order of the inner index, whatever the division of the work.
 
 use crate::compile::{Code, Compiler, Function};
 use crate::error::JitError;
@@ -28,12 +28,24 @@ pub(crate) struct Tile {
 /// The type of [`Tile`]'s function.
 type TileFunction = unsafe extern "C" fn(*const f32, usize, *const f32, usize, usize, *mut f32, usize);
 
-/// The code for products of matrices.
+/// Numbers of a constant right matrix up to which all of its panels are copied when the kernel is made, which takes memory once more; of a larger
+/// one only the panel that has no room to be read in place is.
+const COPIED_AHEAD: usize = 1 << 22;
+
+/// The code for products of matrices of some sizes.
 pub(crate) struct Product {
-    /// Columns of a panel.
-    panel: usize,
-    /// By the number of rows, from 1.
-    tiles: Vec<Arc<Function>>,
+    lanes: usize,
+    /// Vectors of a panel, but of the last.
+    vectors: usize,
+    /// Those that are needed, by the vectors of a panel and the rows of a tile, both from 1.
+    tiles: Vec<Option<Arc<Function>>>,
+}
+
+/// Panels of a right matrix, one behind the other.
+pub(crate) struct Panels {
+    numbers: Vec<f32>,
+    /// The first column of theirs; what is before is read in place.
+    first: usize,
 }
 
 /// A matrix in a slice: its first element and the distance from row to row; columns are neighbours.
@@ -54,66 +66,125 @@ impl<'a> Matrix<'a> {
         );
         Matrix { elements, rows, columns, stride }
     }
+
+    /// Copies `width` columns from the `first` on to rows of `size` numbers, of which the last may be zeros.
+    fn copy(&self, first: usize, width: usize, size: usize, to: &mut [f32]) {
+        for (k, line) in to.chunks_exact_mut(size).take(self.rows).enumerate() {
+            line[..width].copy_from_slice(&self.elements[k * self.stride + first..][..width]);
+            line[width..].fill(0.0);
+        }
+    }
 }
 
 impl Product {
-    pub fn new(compiler: &Compiler, isa: Isa) -> Result<Product, JitError> {
+    /// For left matrices of these numbers of rows, and right ones of these numbers of columns.
+    pub fn new(
+        compiler: &Compiler,
+        isa: Isa,
+        rows: &[usize],
+        columns: &[usize],
+    ) -> Result<Product, JitError> {
         let lanes = isa.lanes(Element::F32);
         // As many as there are registers for, beside those of the panel and a factor.
         let vectors = if isa.registers() >= 32 { 4 } else { 2 };
-        let tiles = (1..=ROWS).map(|rows| compiler.function(&Tile { lanes, rows, vectors }));
-        Ok(Product { panel: vectors * lanes, tiles: tiles.collect::<Result<_, _>>()? })
+        let mut product = Product { lanes, vectors, tiles: vec![None; vectors * ROWS] };
+        let parts = |all: usize, whole: usize| [all.min(whole), all % whole].into_iter().filter(|&n| n > 0);
+        let panel = product.panel();
+        for width in columns.iter().flat_map(|&columns| parts(columns, panel)) {
+            for rows in rows.iter().flat_map(|&rows| parts(rows, ROWS)) {
+                let tile = Tile { lanes, rows, vectors: width.div_ceil(lanes) };
+                let place = product.place(tile.vectors, rows);
+                product.tiles[place] = Some(compiler.function(&tile)?);
+            }
+        }
+        Ok(product)
     }
 
-    pub fn functions(&self) -> &[Arc<Function>] {
-        &self.tiles
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        self.tiles.iter().flatten().cloned().collect()
+    }
+
+    /// Columns of a panel, but of the last.
+    fn panel(&self) -> usize {
+        self.vectors * self.lanes
+    }
+
+    fn place(&self, vectors: usize, rows: usize) -> usize {
+        (vectors - 1) * ROWS + rows - 1
     }
 
     /// Lines of scratch memory for products over so many terms: a panel, and a tile for columns that do not fill one.
     pub fn scratch(&self, inner: usize) -> usize {
-        lines::<f32>((inner + ROWS) * self.panel)
+        lines::<f32>((inner + ROWS) * self.panel())
     }
 
-    /// `out = left · right`, dense.
-    pub fn multiply(&self, left: Matrix<'_>, right: Matrix<'_>, out: &mut [f32], scratch: &mut [Line]) {
+    /// Panels of a constant right matrix, so that no product has to copy them.
+    pub fn panels(&self, right: Matrix<'_>) -> Panels {
+        let last = right.columns / self.panel() * self.panel();
+        let first = if right.rows * right.columns <= COPIED_AHEAD { 0 } else { last };
+        let width = (right.columns - first).next_multiple_of(self.lanes);
+        let mut panels = Panels { numbers: vec![0.0; right.rows * width], first };
+        for column in (first..right.columns).step_by(self.panel()) {
+            let (panel, _) = self.width(right.columns - column);
+            let numbers = &mut panels.numbers[(column - first) * right.rows..];
+            right.copy(column, self.panel().min(right.columns - column), panel, numbers);
+        }
+        panels
+    }
+
+    /// Columns of a panel that begins so many columns before the end, in whole vectors, and how many vectors these are.
+    fn width(&self, left: usize) -> (usize, usize) {
+        let vectors = left.div_ceil(self.lanes).min(self.vectors);
+        (vectors * self.lanes, vectors)
+    }
+
+    /// `out = left · right`, dense, of sizes that it was made for. If the right matrix is constant, some panels of it are there.
+    pub fn multiply(
+        &self,
+        left: Matrix<'_>,
+        right: Matrix<'_>,
+        panels: Option<&Panels>,
+        out: &mut [f32],
+        scratch: &mut [Line],
+    ) {
         let (rows, columns, inner) = (left.rows, right.columns, left.columns);
         assert!(right.rows == inner && out.len() >= rows * columns, "matrices that multiply, and room");
         let scratch: &mut [f32] = bytemuck::cast_slice_mut(scratch);
-        let (packed, partial) = scratch.split_at_mut(inner * self.panel);
-        for first in (0..columns).step_by(self.panel) {
-            let width = self.panel.min(columns - first);
-            // Few rows read a panel too seldom to pay for a copy; one that is not full has no room to be read in place.
-            let copy = width < self.panel || rows > ROWS;
-            if copy {
-                for (k, line) in packed.chunks_exact_mut(self.panel).enumerate() {
-                    line[..width].copy_from_slice(&right.elements[k * right.stride + first..][..width]);
-                    line[width..].fill(0.0);
+        let (copied, partial) = scratch.split_at_mut(inner * self.panel());
+        for first in (0..columns).step_by(self.panel()) {
+            let (size, vectors) = self.width(columns - first);
+            let width = size.min(columns - first);
+            let whole = width == size;
+            let (panel, step) = match panels.filter(|panels| panels.first <= first) {
+                Some(panels) => (&panels.numbers[(first - panels.first) * inner..][..inner * size], size),
+                // Few rows read a panel too seldom to pay for a copy; one that is not full has no room to be read in place.
+                None if whole && rows <= ROWS => (right.elements.get(first..).unwrap_or(&[]), right.stride),
+                None => {
+                    right.copy(first, width, size, copied);
+                    (&*copied, size)
                 }
-            }
-            let (panel, step) = match copy {
-                true => (&*packed, self.panel),
-                false => (right.elements.get(first..).unwrap_or(&[]), right.stride),
             };
             for row in (0..rows).step_by(ROWS) {
                 let count = ROWS.min(rows - row);
                 let left_rows = left.elements.get(row * left.stride..).unwrap_or(&[]);
-                let whole = width == self.panel;
                 let (target, target_step) = match whole {
                     true => (&mut out[row * columns + first..], columns),
-                    false => (&mut partial[..ROWS * self.panel], self.panel),
+                    false => (&mut partial[..ROWS * size], size),
                 };
-                // SAFETY: the function was emitted for exactly this type and `count` rows. `left` has `count` rows of `inner`
-                // elements from there; the panel has `inner` rows of `panel` elements, `step` apart; the target has `count` such
-                // rows, `target_step` apart.
+                let tile = self.tiles[self.place(vectors, count)].as_ref();
+                let tile = tile.expect("a product is of sizes that it was made for").entry();
+                // SAFETY: the function was emitted for exactly this type, `count` rows and a panel of `size` columns. `left` has `count`
+                // rows of `inner` elements from there; the panel has `inner` rows of `size` elements, `step` apart; the target has
+                // `count` such rows, `target_step` apart.
                 unsafe {
-                    let tile = std::mem::transmute::<*const u8, TileFunction>(self.tiles[count - 1].entry());
+                    let tile = std::mem::transmute::<*const u8, TileFunction>(tile);
                     let (rows_of_left, right, out) =
                         (left_rows.as_ptr(), panel.as_ptr(), target.as_mut_ptr());
                     tile(rows_of_left, left.stride * 4, right, step * 4, inner, out, target_step * 4);
                 }
                 if !whole {
                     for i in 0..count {
-                        let from = &partial[i * self.panel..][..width];
+                        let from = &partial[i * size..][..width];
                         out[(row + i) * columns + first..][..width].copy_from_slice(from);
                     }
                 }

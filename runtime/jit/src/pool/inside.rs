@@ -6,8 +6,8 @@ use crate::loops::{LANES, VECTOR, bytes, count, load, splat, store};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 
-/// `inside(source, output, rows)`: `rows` rows of `columns` outputs, each the maximum or mean of a window, the first of which starts at `source`.
-/// There are at least `lanes` columns.
+/// `inside(source, output, rows, planes, source_plane_bytes, output_plane_bytes)`: in each of `planes` planes, one or more, `rows` rows of `columns` outputs,
+/// each the maximum or mean of a window, the first of which starts at `source`. There are at least `lanes` columns.
 #[derive(Debug)]
 pub(super) struct Inside {
     pub fold: Fold,
@@ -23,7 +23,7 @@ pub(super) struct Inside {
 }
 
 /// The type of [`Inside`]'s function.
-pub(super) type InsideFunction = unsafe extern "C" fn(*const f32, *mut f32, usize);
+pub(super) type InsideFunction = unsafe extern "C" fn(*const f32, *mut f32, usize, usize, usize, usize);
 
 impl Inside {
     /// What sums are divided by.
@@ -94,24 +94,28 @@ fn choose(b: &mut FunctionBuilder<'_>, vectors: [Value; 2], lanes: [usize; LANES
 
 impl Code for Inside {
     fn parameters(&self) -> usize {
-        3
+        6
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let &[source, output, rows] = arguments else { return };
+        let &[source, output, rows, planes, source_plane, output_plane] = arguments else { return };
         let step = self.strides[1] * VECTOR;
-        count(b, rows, &[source, output], |b, state| {
-            let vectors = b.ins().iconst(types::I64, (self.columns / LANES) as i64);
-            count(b, vectors, state, |b, state| {
-                self.vector(b, state[0], state[1], 0);
-                vec![b.ins().iadd_imm_s(state[0], step as i64), b.ins().iadd_imm_s(state[1], VECTOR as i64)]
+        count(b, planes, &[source, output], |b, plane| {
+            count(b, rows, plane, |b, state| {
+                let vectors = b.ins().iconst(types::I64, (self.columns / LANES) as i64);
+                count(b, vectors, state, |b, state| {
+                    self.vector(b, state[0], state[1], 0);
+                    let steps = [step, VECTOR];
+                    (0..2).map(|i| b.ins().iadd_imm_s(state[i], steps[i] as i64)).collect()
+                });
+                if !self.columns.is_multiple_of(LANES) {
+                    // The last vector ends with the row and overlaps the one before.
+                    self.vector(b, state[0], state[1], self.columns - LANES);
+                }
+                let down = [self.strides[0] * self.pitch, self.out_pitch];
+                (0..2).map(|i| b.ins().iadd_imm_s(state[i], (down[i] * 4) as i64)).collect()
             });
-            if !self.columns.is_multiple_of(LANES) {
-                // The last vector ends with the row and overlaps the one before.
-                self.vector(b, state[0], state[1], self.columns - LANES);
-            }
-            let down = [self.strides[0] * self.pitch, self.out_pitch];
-            (0..2).map(|i| b.ins().iadd_imm_s(state[i], (down[i] * 4) as i64)).collect()
+            vec![b.ins().iadd(plane[0], source_plane), b.ins().iadd(plane[1], output_plane)]
         });
     }
 

@@ -5,20 +5,22 @@
 //! needs no borders. The largest element does not depend on the order (of zeros of both signs either may be it); a mean's sum is taken in f32.
 
 mod inside;
+mod make;
 mod rows;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod wide;
 
-use inside::{Inside, InsideFunction};
-use rows::{Horizontal, HorizontalFunction, Vertical, VerticalFunction};
+use inside::Inside;
+pub(crate) use make::Planes;
+use rows::{Horizontal, Vertical};
 
 use crate::Jit;
 use crate::compile::Function;
 use crate::elementwise::Elementwise;
 use crate::epilogue::Epilogue;
 use crate::error::JitError;
-use crate::finish::{Finish, Piece, Sums};
-use crate::kernel::{Interface, Io, Kernel, LINE, Line, Slot, sealed};
+use crate::finish::Finish;
+use crate::kernel::{Interface, Kernel, LINE, Slot};
 use crate::loops::{LANES, splat};
 use crate::machine::Element;
 use crate::measure::Measure;
@@ -290,207 +292,6 @@ impl Fold {
         match self {
             Fold::Maximum => Elementwise(b).larger(so_far, next),
             Fold::Sum => b.ins().fadd(so_far, next),
-        }
-    }
-}
-
-impl PoolKernel {
-    /// Rows of a plane of outputs.
-    pub(crate) fn height(&self) -> usize {
-        self.output[0]
-    }
-
-    /// The rows of the input that a row of outputs reads, from the first to behind the last.
-    pub(crate) fn reads(&self, y: usize) -> Range<usize> {
-        let down = self.axes[0];
-        let taps = down.taps(y);
-        let at =
-            |tap: usize| (y * down.stride + tap * down.dilation).saturating_sub(down.begin).min(down.size);
-        match taps.is_empty() {
-            true => at(0)..at(0),
-            false => at(taps.start)..at(taps.end - 1) + 1,
-        }
-    }
-
-    /// Prepares scratch memory.
-    pub(crate) fn clear(&self, scratch: &mut [Line]) {
-        let column: &mut [f32] = bytemuck::cast_slice_mut(&mut scratch[..self.column]);
-        column.fill(self.fold.identity());
-    }
-
-    /// Makes some rows of a plane of outputs, row by row; as [`Self::some_rows`].
-    fn rows(&self, plane: &[f32], above: usize, rows: Range<usize>, output: &mut [f32], column: &mut [f32]) {
-        let ([_, width], [_, out_width], [down, across]) = (self.input, self.output, self.axes);
-        // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
-        let (vertical, horizontal) = unsafe {
-            (
-                std::mem::transmute::<*const u8, VerticalFunction>(self.vertical.entry()),
-                std::mem::transmute::<*const u8, HorizontalFunction>(self.horizontal.entry()),
-            )
-        };
-        for (y, output) in rows.zip(output.chunks_exact_mut(out_width.max(1))) {
-            let taps = down.taps(y);
-            let first = (y * down.stride + taps.start * down.dilation).saturating_sub(down.begin);
-            let rows = first.checked_sub(above).and_then(|row| plane.get(row * width..)).unwrap_or(&[]);
-            let needed = taps.len().checked_sub(1).map_or(0, |last| (last * down.dilation + 1) * width);
-            assert!(rows.len() >= needed, "a window reads rows that are not in its band");
-            let middle = &mut column[across.begin..][..width];
-            // SAFETY: `taps` are those inside of the plane, so `taps.len()` rows of `width` numbers are at `rows`, a
-            // dilation apart; `middle` has `width` numbers.
-            unsafe {
-                let step = down.dilation * width * 4;
-                vertical(rows.as_ptr(), middle.as_mut_ptr(), width, taps.len(), step);
-            }
-            let divisors = self.divisors.get(y).map_or(&[][..], |row| row);
-            // SAFETY: the scratch memory reaches as far as the windows of all outputs; a mean has a divisor for each
-            // output of each row, a maximum reads none.
-            unsafe {
-                horizontal(
-                    column.as_ptr(),
-                    output.as_mut_ptr(),
-                    out_width,
-                    across.kernel,
-                    across.dilation * 4,
-                    divisors.as_ptr(),
-                );
-            }
-        }
-    }
-
-    /// An output by itself.
-    fn single(&self, plane: &[f32], above: usize, y: usize, x: usize) -> f32 {
-        let [down, across] = self.axes;
-        let (rows, columns) = (down.taps(y), across.taps(x));
-        let at = |axis: Axis, position, tap| position * axis.stride + tap * axis.dilation - axis.begin;
-        let column = |tap| {
-            let x = at(across, x, tap);
-            let numbers = rows.clone().map(|tap| plane[(at(down, y, tap) - above) * self.input[1] + x]);
-            numbers.fold(self.fold.identity(), |so_far, next| self.fold.of_two(so_far, next))
-        };
-        let folded =
-            columns.map(column).fold(self.fold.identity(), |so_far, next| self.fold.of_two(so_far, next));
-        self.divisors.get(y).map_or(folded, |row| folded / row[x])
-    }
-}
-
-impl PoolKernel {
-    /// Makes the maxima or means of some rows of a plane. `plane` has the rows of the input that they read, without those `above`.
-    fn some_rows(
-        &self,
-        plane: &[f32],
-        above: usize,
-        rows: Range<usize>,
-        output: &mut [f32],
-        column: &mut [f32],
-    ) {
-        let ([_, width], [_, out_width], [down, across]) = (self.input, self.output, self.axes);
-        let Some(([inner, columns], inside)) = &self.inside else {
-            return self.rows(plane, above, rows, output, column);
-        };
-        let first = inner.start.clamp(rows.start, rows.end);
-        let inner = first..inner.end.clamp(first, rows.end);
-        let (before, output) = output.split_at_mut((inner.start - rows.start) * out_width);
-        let (output, behind) = output.split_at_mut(inner.len() * out_width);
-        self.rows(plane, above, rows.start..inner.start, before, column);
-        self.rows(plane, above, inner.end..rows.end, behind, column);
-        if inner.is_empty() {
-            return;
-        }
-        let from = (inner.start * down.stride - down.begin - above) * width + columns.start * across.stride
-            - across.begin;
-        // SAFETY: the function was emitted for exactly this type, these pitches and as many columns, whose windows, in these rows, lie
-        // inside of the plane.
-        unsafe {
-            let inside = std::mem::transmute::<*const u8, InsideFunction>(inside.entry());
-            inside(plane[from..].as_ptr(), output[columns.start..].as_mut_ptr(), inner.len());
-        }
-        for (y, output) in inner.zip(output.chunks_exact_mut(out_width)) {
-            for x in (0..columns.start).chain(columns.end..out_width) {
-                output[x] = self.single(plane, above, y, x);
-            }
-        }
-    }
-}
-
-impl PoolKernel {
-    /// Makes some rows of a plane of outputs, given by its number, as [`Self::some_rows`], does to them what is done to outputs, and measures
-    /// them.
-    ///
-    /// # Safety
-    /// Nobody else accesses these outputs. The scratch memory is the kernel's, and was [cleared](Self::clear).
-    pub(crate) unsafe fn make(
-        &self,
-        number: usize,
-        plane: &[f32],
-        above: usize,
-        rows: Range<usize>,
-        io: &Io<'_>,
-        scratch: &mut [Line],
-    ) {
-        let scratch: &mut [f32] = bytemuck::cast_slice_mut(scratch);
-        let (column, waiting) = scratch.split_at_mut(self.column * LINE);
-        let [height, width] = self.output;
-        let place = (number * height + rows.start) * width..(number * height + rows.end) * width;
-        match &self.finish {
-            // SAFETY: the caller's promise.
-            None => self.some_rows(plane, above, rows, unsafe { io.output(place.clone()) }, column),
-            // SAFETY: as above.
-            Some(finish) => unsafe { self.finish(finish, number, plane, above, rows, io, [column, waiting]) },
-        }
-        if let Some(measure) = &self.measure {
-            // SAFETY: as above.
-            io.raise(1, number / self.channels, measure.largest(unsafe { io.output(place) }));
-        }
-    }
-
-    /// As [`Self::make`], where something is done to outputs, before they are measured.
-    ///
-    /// # Safety
-    /// As [`Self::make`].
-    #[allow(clippy::too_many_arguments)] // Which rows of what, and the memory for them.
-    unsafe fn finish(
-        &self,
-        finish: &Finish,
-        number: usize,
-        plane: &[f32],
-        above: usize,
-        rows: Range<usize>,
-        io: &Io<'_>,
-        [column, waiting]: [&mut [f32]; 2],
-    ) {
-        let [height, width] = self.output;
-        let place = (number * height + rows.start) * width..(number * height + rows.end) * width;
-        let waiting = &mut waiting[..place.len()];
-        self.some_rows(plane, above, rows, waiting, column);
-        let sums = Sums {
-            sample: number / self.channels,
-            sums: &*waiting,
-            totals: &[],
-            step: place.len(),
-            pieces: &[Piece { from: 0, to: 0, count: place.len() as u32 }],
-            numbers: &[finish.epilogue.numbers(number % self.channels, None)],
-            origin: place.start,
-            stride: height * width,
-        };
-        // SAFETY: the caller's promise.
-        unsafe { finish.channels(&sums, io) };
-    }
-}
-
-impl sealed::Execute for PoolKernel {
-    fn prepare(&self, io: &Io<'_>) {
-        if self.measure.is_some() {
-            io.clear(1);
-        }
-    }
-
-    unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
-        self.clear(scratch);
-        let numbers = self.input[0] * self.input[1];
-        for unit in units {
-            let plane = &io.f32(0)[unit * numbers..][..numbers];
-            // SAFETY: the caller's promise: the output's plane is this unit's.
-            unsafe { self.make(unit, plane, 0, 0..self.output[0], io, scratch) };
         }
     }
 }

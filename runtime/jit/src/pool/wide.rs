@@ -95,13 +95,21 @@ pub(crate) fn inside(code: &Inside) -> Assembled {
     displaced((kernel[0] + 1) * pitch)?;
     let (down, out_down) = (displaced(strides[0] * pitch)?, displaced(out_pitch)?);
     assemble(lanes * 4, |a| {
-        let (source, output, rows) = (rdi, rsi, rdx);
+        let (first_of_source, first_of_output, rows, planes) = (rdi, rsi, rdx, rcx);
+        let (source_plane, output_plane) = (r8, r9);
         let (halves, number, odds, identity, divisor) = ([1, 2], 3, 4, 5, 6);
         let (at, last, from, vector) = (r10, r11, rax, 4 * lanes as i32);
-        let (mut row, mut next) = (a.create_label(), a.create_label());
+        let (source, output, left) = (rbx, rbp, r12);
+        let (mut plane, mut row, mut next) = (a.create_label(), a.create_label(), a.create_label());
+        let saved = [source, output, left];
+        saved.iter().try_for_each(|&register| a.push(register))?;
         a.splat(identity, fold.identity().to_bits())?;
         a.splat(divisor, code.divisor().to_bits())?;
         a.mov(last, (columns * 4) as i64 - i64::from(vector))?;
+        a.set_label(&mut plane)?;
+        a.mov(source, first_of_source)?;
+        a.mov(output, first_of_output)?;
+        a.mov(left, rows)?;
         a.set_label(&mut row)?;
         a.xor(r10d, r10d)?;
         a.set_label(&mut next)?;
@@ -141,9 +149,13 @@ pub(crate) fn inside(code: &Inside) -> Assembled {
         advance(a, at, last, vector, next)?;
         a.add(source, down)?;
         a.add(output, out_down)?;
-        a.dec(rows)?;
+        a.dec(left)?;
         a.jnz(row)?;
-        a.nop()
+        a.add(first_of_source, source_plane)?;
+        a.add(first_of_output, output_plane)?;
+        a.dec(planes)?;
+        a.jnz(plane)?;
+        saved.iter().rev().try_for_each(|&register| a.pop(register))
     })
 }
 

@@ -204,13 +204,16 @@ impl sealed::Execute for QuantizeKernel {
                 To::Planes { layout, packing, channel } => {
                     let sample = part.start / self.size;
                     let first = part.start % self.size / channel;
-                    for channel in first..first + part.len() / channel {
-                        let input = input_of(&layout.geometry, sample, channel, input);
-                        for phase in 0..layout.phases.len() {
-                            // SAFETY: all planes of the part's channels are the unit's.
-                            let plane =
-                                unsafe { io.output_of::<i16>(0, layout.plane(sample, phase, channel)) };
-                            plane.fill(0);
+                    let channels = first..first + part.len() / channel;
+                    for phase in 0..layout.phases.len() {
+                        // Planes of one phase lie one behind the other.
+                        let [start, end] =
+                            [channels.start, channels.end - 1].map(|c| layout.plane(sample, phase, c));
+                        // SAFETY: all planes of the part's channels are the unit's.
+                        let planes = unsafe { io.output_of::<i16>(0, start.start..end.end) };
+                        planes.fill(0);
+                        for (channel, plane) in channels.clone().zip(planes.chunks_exact_mut(start.len())) {
+                            let input = input_of(&layout.geometry, sample, channel, input);
                             let all = [0..layout.rows, 0..layout.planes.bands];
                             packing.plane(&layout.geometry, phase, 0, all, input, plane, &inverse);
                         }

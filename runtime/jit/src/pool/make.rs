@@ -1,0 +1,271 @@
+//! How outputs of a pool are made: of all planes of a sample in a call where their windows lie inside, else row by row and plane by plane, with
+//! what is done to them, and measured of them, behind.
+
+use super::inside::InsideFunction;
+use super::rows::{HorizontalFunction, VerticalFunction};
+use super::{Axis, PoolKernel};
+use crate::finish::{Finish, Piece, Sums};
+use crate::kernel::{Io, LINE, Line, sealed};
+use std::ops::Range;
+
+impl PoolKernel {
+    /// Rows of a plane of outputs.
+    pub(crate) fn height(&self) -> usize {
+        self.output[0]
+    }
+
+    /// The rows of the input that a row of outputs reads, from the first to behind the last.
+    pub(crate) fn reads(&self, y: usize) -> Range<usize> {
+        let down = self.axes[0];
+        let taps = down.taps(y);
+        let at =
+            |tap: usize| (y * down.stride + tap * down.dilation).saturating_sub(down.begin).min(down.size);
+        match taps.is_empty() {
+            true => at(0)..at(0),
+            false => at(taps.start)..at(taps.end - 1) + 1,
+        }
+    }
+
+    /// Prepares scratch memory.
+    pub(crate) fn clear(&self, scratch: &mut [Line]) {
+        let column: &mut [f32] = bytemuck::cast_slice_mut(&mut scratch[..self.column]);
+        column.fill(self.fold.identity());
+    }
+
+    /// Makes some rows of a plane of outputs, row by row; as [`Self::some_rows`].
+    fn rows(&self, plane: &[f32], above: usize, rows: Range<usize>, output: &mut [f32], column: &mut [f32]) {
+        let ([_, width], [_, out_width], [down, across]) = (self.input, self.output, self.axes);
+        // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
+        let (vertical, horizontal) = unsafe {
+            (
+                std::mem::transmute::<*const u8, VerticalFunction>(self.vertical.entry()),
+                std::mem::transmute::<*const u8, HorizontalFunction>(self.horizontal.entry()),
+            )
+        };
+        for (y, output) in rows.zip(output.chunks_exact_mut(out_width.max(1))) {
+            let taps = down.taps(y);
+            let first = (y * down.stride + taps.start * down.dilation).saturating_sub(down.begin);
+            let rows = first.checked_sub(above).and_then(|row| plane.get(row * width..)).unwrap_or(&[]);
+            let needed = taps.len().checked_sub(1).map_or(0, |last| (last * down.dilation + 1) * width);
+            assert!(rows.len() >= needed, "a window reads rows that are not in its band");
+            let middle = &mut column[across.begin..][..width];
+            // SAFETY: `taps` are those inside of the plane, so `taps.len()` rows of `width` numbers are at `rows`, a
+            // dilation apart; `middle` has `width` numbers.
+            unsafe {
+                let step = down.dilation * width * 4;
+                vertical(rows.as_ptr(), middle.as_mut_ptr(), width, taps.len(), step);
+            }
+            let divisors = self.divisors.get(y).map_or(&[][..], |row| row);
+            // SAFETY: the scratch memory reaches as far as the windows of all outputs; a mean has a divisor for each
+            // output of each row, a maximum reads none.
+            unsafe {
+                horizontal(
+                    column.as_ptr(),
+                    output.as_mut_ptr(),
+                    out_width,
+                    across.kernel,
+                    across.dilation * 4,
+                    divisors.as_ptr(),
+                );
+            }
+        }
+    }
+
+    /// An output by itself.
+    fn single(&self, plane: &[f32], above: usize, y: usize, x: usize) -> f32 {
+        let [down, across] = self.axes;
+        let (rows, columns) = (down.taps(y), across.taps(x));
+        let at = |axis: Axis, position, tap| position * axis.stride + tap * axis.dilation - axis.begin;
+        let column = |tap| {
+            let x = at(across, x, tap);
+            let numbers = rows.clone().map(|tap| plane[(at(down, y, tap) - above) * self.input[1] + x]);
+            numbers.fold(self.fold.identity(), |so_far, next| self.fold.of_two(so_far, next))
+        };
+        let folded =
+            columns.map(column).fold(self.fold.identity(), |so_far, next| self.fold.of_two(so_far, next));
+        self.divisors.get(y).map_or(folded, |row| folded / row[x])
+    }
+}
+
+impl PoolKernel {
+    /// Makes the maxima or means of some rows of a plane. `plane` has the rows of the input that they read, without those `above`.
+    fn some_rows(
+        &self,
+        plane: &[f32],
+        above: usize,
+        rows: Range<usize>,
+        output: &mut [f32],
+        column: &mut [f32],
+    ) {
+        let ([_, width], [_, out_width], [down, across]) = (self.input, self.output, self.axes);
+        let Some(([inner, columns], inside)) = &self.inside else {
+            return self.rows(plane, above, rows, output, column);
+        };
+        let first = inner.start.clamp(rows.start, rows.end);
+        let inner = first..inner.end.clamp(first, rows.end);
+        let (before, output) = output.split_at_mut((inner.start - rows.start) * out_width);
+        let (output, behind) = output.split_at_mut(inner.len() * out_width);
+        self.rows(plane, above, rows.start..inner.start, before, column);
+        self.rows(plane, above, inner.end..rows.end, behind, column);
+        if inner.is_empty() {
+            return;
+        }
+        let from = (inner.start * down.stride - down.begin - above) * width + columns.start * across.stride
+            - across.begin;
+        // SAFETY: the function was emitted for exactly this type, these pitches and as many columns, whose windows, in these rows, lie
+        // inside of the plane.
+        unsafe {
+            let inside = std::mem::transmute::<*const u8, InsideFunction>(inside.entry());
+            inside(plane[from..].as_ptr(), output[columns.start..].as_mut_ptr(), inner.len(), 1, 0, 0);
+        }
+        for (y, output) in inner.zip(output.chunks_exact_mut(out_width)) {
+            for x in (0..columns.start).chain(columns.end..out_width) {
+                output[x] = self.single(plane, above, y, x);
+            }
+        }
+    }
+}
+
+/// Planes that a pool reads, each from a row on, `step` numbers apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Planes<'a> {
+    pub numbers: &'a [f32],
+    pub step: usize,
+    /// Rows of each that are not there.
+    pub above: usize,
+}
+
+impl PoolKernel {
+    /// Makes some rows of consecutive planes of outputs of a sample, given by their numbers, does to them what is done to outputs, and measures them.
+    ///
+    /// # Safety
+    /// Nobody else accesses these outputs. The scratch memory is the kernel's, and was [cleared](Self::clear).
+    pub(crate) unsafe fn make(
+        &self,
+        numbers: Range<usize>,
+        planes: Planes<'_>,
+        rows: Range<usize>,
+        io: &Io<'_>,
+        scratch: &mut [Line],
+    ) {
+        let scratch: &mut [f32] = bytemuck::cast_slice_mut(scratch);
+        let (column, waiting) = scratch.split_at_mut(self.column * LINE);
+        let [height, width] = self.output;
+        let place =
+            |number: usize| (number * height + rows.start) * width..(number * height + rows.end) * width;
+        if rows.is_empty() || numbers.is_empty() {
+            return;
+        }
+        if self.all_inside(&rows) {
+            // SAFETY: the caller's promise.
+            unsafe { self.inside(numbers.clone(), planes, &rows, io) };
+        } else {
+            for number in numbers.clone() {
+                let plane = &planes.numbers[(number - numbers.start) * planes.step..];
+                let (above, rows) = (planes.above, rows.clone());
+                match &self.finish {
+                    // SAFETY: the caller's promise.
+                    None => self.some_rows(plane, above, rows, unsafe { io.output(place(number)) }, column),
+                    // SAFETY: as above.
+                    Some(finish) => unsafe {
+                        self.finish(finish, number, plane, above, rows, io, [column, waiting])
+                    },
+                }
+            }
+        }
+        let Some(measure) = &self.measure else { return };
+        // SAFETY: the caller's promise: these outputs.
+        let largest = |place: Range<usize>| measure.largest(unsafe { io.output(place) });
+        let largest = match rows == (0..height) {
+            true => largest(place(numbers.start).start..place(numbers.end - 1).end),
+            false => numbers.clone().map(|number| largest(place(number))).fold(0.0, f32::max),
+        };
+        io.raise(1, numbers.start / self.channels, largest);
+    }
+
+    /// Whether all of the windows of some rows lie inside of the plane, and what is made of them are the outputs.
+    fn all_inside(&self, rows: &Range<usize>) -> bool {
+        self.finish.is_none()
+            && self.inside.as_ref().is_some_and(|([inner, columns], _)| {
+                inner.start <= rows.start && rows.end <= inner.end && *columns == (0..self.output[1])
+            })
+    }
+
+    /// [`Self::make`] where that is so: all planes in a call.
+    ///
+    /// # Safety
+    /// As [`Self::make`].
+    unsafe fn inside(&self, numbers: Range<usize>, planes: Planes<'_>, rows: &Range<usize>, io: &Io<'_>) {
+        let Some((_, inside)) = &self.inside else { return };
+        let ([height, width], [_, pitch], [down, across]) = (self.output, self.input, self.axes);
+        let from = (rows.start * down.stride - down.begin - planes.above) * pitch - across.begin;
+        let reach = ((rows.len() - 1) * down.stride + down.kernel - 1) * pitch
+            + (width - 1) * across.stride
+            + across.kernel;
+        let source = &planes.numbers[from..][..(numbers.len() - 1) * planes.step + reach];
+        let plane = height * width;
+        let first = numbers.start * plane + rows.start * width;
+        let target = io.output_start(first..first + (numbers.len() - 1) * plane + rows.len() * width);
+        // SAFETY: the function was emitted for exactly this type, these pitches and as many columns, whose windows, in these rows, lie
+        // inside of the planes: `source` has what they read. What is written is there, and nobody else's, by the caller's promise.
+        unsafe {
+            let inside = std::mem::transmute::<*const u8, InsideFunction>(inside.entry());
+            inside(source.as_ptr(), target, rows.len(), numbers.len(), planes.step * 4, plane * 4);
+        }
+    }
+
+    /// As [`Self::make`], where something is done to outputs, before they are measured.
+    ///
+    /// # Safety
+    /// As [`Self::make`].
+    #[allow(clippy::too_many_arguments)] // Which rows of what, and the memory for them.
+    unsafe fn finish(
+        &self,
+        finish: &Finish,
+        number: usize,
+        plane: &[f32],
+        above: usize,
+        rows: Range<usize>,
+        io: &Io<'_>,
+        [column, waiting]: [&mut [f32]; 2],
+    ) {
+        let [height, width] = self.output;
+        let place = (number * height + rows.start) * width..(number * height + rows.end) * width;
+        let waiting = &mut waiting[..place.len()];
+        self.some_rows(plane, above, rows, waiting, column);
+        let sums = Sums {
+            sample: number / self.channels,
+            sums: &*waiting,
+            totals: &[],
+            step: place.len(),
+            pieces: &[Piece { from: 0, to: 0, count: place.len() as u32 }],
+            numbers: &[finish.epilogue.numbers(number % self.channels, None)],
+            origin: place.start,
+            stride: height * width,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { finish.channels(&sums, io) };
+    }
+}
+
+impl sealed::Execute for PoolKernel {
+    fn prepare(&self, io: &Io<'_>) {
+        if self.measure.is_some() {
+            io.clear(1);
+        }
+    }
+
+    unsafe fn execute(&self, _: usize, units: Range<usize>, io: &Io<'_>, scratch: &mut [Line]) {
+        self.clear(scratch);
+        let step = self.input[0] * self.input[1];
+        let mut first = units.start;
+        while first < units.end {
+            // What is left of a sample.
+            let numbers = first..units.end.min((first / self.channels + 1) * self.channels);
+            let planes = Planes { numbers: &io.f32(0)[first * step..], step, above: 0 };
+            first = numbers.end;
+            // SAFETY: the caller's promise: the outputs' planes are these units'.
+            unsafe { self.make(numbers, planes, 0..self.output[0], io, scratch) };
+        }
+    }
+}
