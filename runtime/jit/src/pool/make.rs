@@ -3,8 +3,8 @@
 
 use super::inside::InsideFunction;
 use super::rows::{HorizontalFunction, VerticalFunction};
-use super::{Axis, PoolKernel};
-use crate::finish::{Finish, Piece, Sums};
+use super::{Axis, Finishing, PoolKernel};
+use crate::finish::{Piece, Sums};
 use crate::kernel::{Io, LINE, Line, sealed};
 use std::ops::Range;
 
@@ -148,103 +148,95 @@ impl PoolKernel {
         io: &Io<'_>,
         scratch: &mut [Line],
     ) {
-        let scratch: &mut [f32] = bytemuck::cast_slice_mut(scratch);
-        let (column, waiting) = scratch.split_at_mut(self.column * LINE);
-        let [height, width] = self.output;
-        let place =
-            |number: usize| (number * height + rows.start) * width..(number * height + rows.end) * width;
         if rows.is_empty() || numbers.is_empty() {
             return;
         }
-        if self.all_inside(&rows) {
-            // SAFETY: the caller's promise.
-            unsafe { self.inside(numbers.clone(), planes, &rows, io) };
-        } else {
-            for number in numbers.clone() {
-                let plane = &planes.numbers[(number - numbers.start) * planes.step..];
-                let (above, rows) = (planes.above, rows.clone());
-                match &self.finish {
+        let scratch: &mut [f32] = bytemuck::cast_slice_mut(scratch);
+        let (column, waiting) = scratch.split_at_mut(self.column * LINE);
+        let [height, width] = self.output;
+        let (plane, some) = (height * width, rows.len() * width);
+        let start = |number: usize| number * plane + rows.start * width;
+        let place = |numbers: &Range<usize>| start(numbers.start)..start(numbers.end - 1) + some;
+        match &self.finish {
+            None => {
+                let target = io.output_start(place(&numbers));
+                // SAFETY: what is written are these rows of these planes, the caller's.
+                unsafe { self.fold(numbers.len(), planes, &rows, target, plane, column) };
+            }
+            Some(Finishing { finish, numbers: factors, together }) => {
+                for first in numbers.clone().step_by(*together) {
+                    let before = (first - numbers.start) * planes.step;
+                    let planes = Planes { numbers: &planes.numbers[before..], ..planes };
+                    let numbers = first..numbers.end.min(first + together);
+                    let waiting = &mut waiting[..numbers.len() * some];
+                    // SAFETY: there are so many rows of so many planes in this memory.
+                    unsafe {
+                        self.fold(numbers.len(), planes, &rows, waiting.as_mut_ptr(), some, column);
+                    }
+                    let sums = Sums {
+                        sample: first / self.channels,
+                        sums: &*waiting,
+                        totals: &[],
+                        step: some,
+                        pieces: &[Piece { from: 0, to: 0, count: some as u32 }],
+                        numbers: &factors[first % self.channels..][..numbers.len()],
+                        origin: start(first),
+                        stride: plane,
+                    };
                     // SAFETY: the caller's promise.
-                    None => self.some_rows(plane, above, rows, unsafe { io.output(place(number)) }, column),
-                    // SAFETY: as above.
-                    Some(finish) => unsafe {
-                        self.finish(finish, number, plane, above, rows, io, [column, waiting])
-                    },
+                    unsafe { finish.channels(&sums, io) };
                 }
             }
         }
         let Some(measure) = &self.measure else { return };
         // SAFETY: the caller's promise: these outputs.
-        let largest = |place: Range<usize>| measure.largest(unsafe { io.output(place) });
-        let largest = match rows == (0..height) {
-            true => largest(place(numbers.start).start..place(numbers.end - 1).end),
-            false => numbers.clone().map(|number| largest(place(number))).fold(0.0, f32::max),
+        let largest = |numbers: Range<usize>| measure.largest(unsafe { io.output(place(&numbers)) });
+        let largest = match some == plane {
+            true => largest(numbers.clone()),
+            false => numbers.clone().map(|number| largest(number..number + 1)).fold(0.0, f32::max),
         };
         io.raise(1, numbers.start / self.channels, largest);
     }
 
-    /// Whether all of the windows of some rows lie inside of the plane, and what is made of them are the outputs.
-    fn all_inside(&self, rows: &Range<usize>) -> bool {
-        self.finish.is_none()
-            && self.inside.as_ref().is_some_and(|([inner, columns], _)| {
-                inner.start <= rows.start && rows.end <= inner.end && *columns == (0..self.output[1])
-            })
-    }
-
-    /// [`Self::make`] where that is so: all planes in a call.
+    /// Folds the windows of some rows of so many planes, to rows that lie one behind the other from `target` on, `step` numbers from a plane to the
+    /// next.
     ///
     /// # Safety
-    /// As [`Self::make`].
-    unsafe fn inside(&self, numbers: Range<usize>, planes: Planes<'_>, rows: &Range<usize>, io: &Io<'_>) {
-        let Some((_, inside)) = &self.inside else { return };
-        let ([height, width], [_, pitch], [down, across]) = (self.output, self.input, self.axes);
+    /// These rows are there, and nobody else accesses them.
+    unsafe fn fold(
+        &self,
+        count: usize,
+        planes: Planes<'_>,
+        rows: &Range<usize>,
+        target: *mut f32,
+        step: usize,
+        column: &mut [f32],
+    ) {
+        let ([_, width], [_, pitch], [down, across]) = (self.output, self.input, self.axes);
+        let inside = self.inside.as_ref().filter(|([inner, columns], _)| {
+            inner.start <= rows.start && rows.end <= inner.end && *columns == (0..width)
+        });
+        let Some((_, inside)) = inside else {
+            for i in 0..count {
+                // SAFETY: the caller's promise.
+                let output =
+                    unsafe { std::slice::from_raw_parts_mut(target.add(i * step), rows.len() * width) };
+                let plane = &planes.numbers[i * planes.step..];
+                self.some_rows(plane, planes.above, rows.clone(), output, column);
+            }
+            return;
+        };
         let from = (rows.start * down.stride - down.begin - planes.above) * pitch - across.begin;
         let reach = ((rows.len() - 1) * down.stride + down.kernel - 1) * pitch
             + (width - 1) * across.stride
             + across.kernel;
-        let source = &planes.numbers[from..][..(numbers.len() - 1) * planes.step + reach];
-        let plane = height * width;
-        let first = numbers.start * plane + rows.start * width;
-        let target = io.output_start(first..first + (numbers.len() - 1) * plane + rows.len() * width);
+        let source = &planes.numbers[from..][..(count - 1) * planes.step + reach];
         // SAFETY: the function was emitted for exactly this type, these pitches and as many columns, whose windows, in these rows, lie
         // inside of the planes: `source` has what they read. What is written is there, and nobody else's, by the caller's promise.
         unsafe {
             let inside = std::mem::transmute::<*const u8, InsideFunction>(inside.entry());
-            inside(source.as_ptr(), target, rows.len(), numbers.len(), planes.step * 4, plane * 4);
+            inside(source.as_ptr(), target, rows.len(), count, planes.step * 4, step * 4);
         }
-    }
-
-    /// As [`Self::make`], where something is done to outputs, before they are measured.
-    ///
-    /// # Safety
-    /// As [`Self::make`].
-    #[allow(clippy::too_many_arguments)] // Which rows of what, and the memory for them.
-    unsafe fn finish(
-        &self,
-        finish: &Finish,
-        number: usize,
-        plane: &[f32],
-        above: usize,
-        rows: Range<usize>,
-        io: &Io<'_>,
-        [column, waiting]: [&mut [f32]; 2],
-    ) {
-        let [height, width] = self.output;
-        let place = (number * height + rows.start) * width..(number * height + rows.end) * width;
-        let waiting = &mut waiting[..place.len()];
-        self.some_rows(plane, above, rows, waiting, column);
-        let sums = Sums {
-            sample: number / self.channels,
-            sums: &*waiting,
-            totals: &[],
-            step: place.len(),
-            pieces: &[Piece { from: 0, to: 0, count: place.len() as u32 }],
-            numbers: &[finish.epilogue.numbers(number % self.channels, None)],
-            origin: place.start,
-            stride: height * width,
-        };
-        // SAFETY: the caller's promise.
-        unsafe { finish.channels(&sums, io) };
     }
 }
 

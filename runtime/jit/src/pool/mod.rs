@@ -33,6 +33,8 @@ use twnc_program::window::Window;
 
 /// Beyond any network; it bounds the scratch memory and keeps every coordinate in range.
 const FAR: usize = 1 << 24;
+/// Maxima or means that wait in scratch memory, of several planes together: what the first-level cache holds beside what they are made of.
+const WAITING: usize = 4096;
 /// Up to this many taps of a row a function has no loop over them.
 const UNROLLED: usize = 8;
 /// Up to this many taps a window is folded in registers, by its stride across: those of larger ones have too many numbers in common.
@@ -69,11 +71,20 @@ pub struct PoolKernel {
     horizontal: Arc<Function>,
     /// What the sums of each row of outputs are divided by; empty for a maximum.
     divisors: Vec<Vec<f32>>,
-    /// What makes outputs of a plane of maxima or means that waits in scratch memory, if they are not the outputs themselves.
-    finish: Option<Finish>,
+    /// What makes outputs of maxima or means, if these are not the outputs themselves.
+    finish: Option<Finishing>,
     /// What measures the outputs, if they are measured.
     measure: Option<Measure>,
     interface: Interface,
+}
+
+/// What makes outputs of planes of maxima or means that wait in scratch memory.
+struct Finishing {
+    finish: Finish,
+    /// Factor and bias of each channel.
+    numbers: Vec<[f32; 2]>,
+    /// Planes that wait at a time, at most.
+    together: usize,
 }
 
 /// What a window's elements are combined by.
@@ -174,15 +185,23 @@ impl Jit {
         let epilogue = Epilogue { measured: None, ..spec.epilogue.clone() };
         let finish = match epilogue == Epilogue::default() {
             true => None,
-            false => Some(Finish::new(&self.compiler, self.isa, Element::F32, false, epilogue)?),
+            // Of channels without an output there may be more than memory holds.
+            false => Some(Finishing {
+                numbers: (0..if size == 0 { 0 } else { spec.input[1] })
+                    .map(|channel| epilogue.numbers(channel, None))
+                    .collect(),
+                together: (WAITING / size.max(1)).clamp(1, spec.input[1].max(1)),
+                finish: Finish::new(&self.compiler, self.isa, Element::F32, false, epilogue)?,
+            }),
         };
+        let waiting = finish.as_ref().map_or(0, |finishing| finishing.together * size);
         let samples = measured.map(|_| Slot::f32(spec.input[0]));
         let column = (axes[1].reach(output[1]) + 1).max(axes[1].padded).div_ceil(LINE);
         let interface = Interface {
             inputs: vec![Slot::f32(planes * input[0] * input[1])],
             residual: spec.epilogue.residual,
             outputs: std::iter::once(Slot::f32(planes * size)).chain(samples).collect(),
-            scratch: column + if finish.is_some() { size.div_ceil(LINE) } else { 0 },
+            scratch: column + waiting.div_ceil(LINE),
             ..Interface::default()
         };
         let divisors = match spec.kind {
@@ -302,12 +321,12 @@ impl Kernel for PoolKernel {
     }
 
     fn units(&self, _: usize) -> usize {
-        self.planes
+        if self.output.contains(&0) { 0 } else { self.planes }
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {
         let inside = self.inside.iter().map(|(_, function)| function.clone());
-        let finish = self.finish.iter().map(|finish| finish.function().clone());
+        let finish = self.finish.iter().map(|finishing| finishing.finish.function().clone());
         [self.vertical.clone(), self.horizontal.clone()].into_iter().chain(inside).chain(finish).collect()
     }
 
