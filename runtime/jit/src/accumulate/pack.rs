@@ -90,10 +90,24 @@ pub(crate) struct Packing<S, T> {
     numbers: PhantomData<(S, T)>,
 }
 
-/// `rows(source, target, rows, source_row_bytes, target_row_bytes, factor)`
-///
-/// The type of a function that makes rows of planes of rows of the input, by a factor if it takes one.
-pub(crate) type RowsFunction<S, T> = unsafe extern "C" fn(*const S, *mut T, usize, usize, usize, *const f32);
+/// What a function that makes rows of planes of rows of the input takes: where the first is, how many rows in how many planes, and how many bytes
+/// lie from one to the next.
+#[repr(C)]
+pub(crate) struct Rows<S, T> {
+    pub source: *const S,
+    pub target: *mut T,
+    pub planes: usize,
+    pub source_plane: usize,
+    pub target_plane: usize,
+    pub rows: usize,
+    pub source_row: usize,
+    pub target_row: usize,
+    /// What numbers are multiplied by, if they are.
+    pub factor: *const f32,
+}
+
+/// The type of such a function.
+type RowsFunction<S, T> = unsafe extern "C" fn(*const Rows<S, T>);
 
 /// A phase of the input, and how its rows are copied.
 struct PackedPhase {
@@ -126,8 +140,8 @@ impl<T: Number> Packing<T, T> {
 }
 
 impl<S: Number, T: Number> Packing<S, T> {
-    /// As [`Packing::new`], with rows made by the function that a count of numbers and the stride between them in the input call for. Its type is
-    /// that of [`RowsFunction`]; it reads from the first to the last of the numbers of each row and writes exactly as many.
+    /// As [`Packing::new`], with rows made by the function that a count of numbers and the stride between them in the input call for. It takes
+    /// [`Rows`], reads from the first to the last of the numbers of each row, and writes exactly as many.
     pub fn by<C: Code>(
         compiler: &Compiler,
         isa: Isa,
@@ -202,16 +216,16 @@ impl<S: Number, T: Number> Packing<S, T> {
         input: &[S],
         packed: &mut [T],
     ) {
-        let places = (0..self.phases.len()).flat_map(|phase| channels.clone().map(move |c| (phase, c)));
-        for ((phase, channel), target) in places.zip(packed.chunks_exact_mut(self.planes.plane)) {
-            let from = input_of(geometry, sample, channel, input);
-            self.plane(geometry, phase, origin, [rows.clone(), parts.clone()], from, target, &1.0);
+        let from = input_of(geometry, sample, channels.start, input);
+        let planes = packed.chunks_exact_mut((self.planes.plane * channels.len()).max(1));
+        for (phase, target) in (0..self.phases.len()).zip(planes) {
+            self.planes(geometry, phase, origin, [rows.clone(), parts.clone()], from, target, &1.0);
         }
     }
 
-    /// Makes a plane hold some rows and parts of rows of a phase of a channel; as [`Self::pack`].
+    /// Makes planes hold some rows and parts of rows of a phase of as many channels, the first of which `input` begins with; as [`Self::pack`].
     #[allow(clippy::too_many_arguments)] // What to copy, from where, to where.
-    pub fn plane(
+    pub fn planes(
         &self,
         geometry: &Geometry,
         phase: usize,
@@ -221,12 +235,13 @@ impl<S: Number, T: Number> Packing<S, T> {
         target: &mut [T],
         factor: &f32,
     ) {
-        let Planes { pitch, bands, band, lead, .. } = self.planes;
+        let Planes { pitch, bands, band, lead, plane, .. } = self.planes;
         let PackedPhase { phase, parts: kinds } = &self.phases[phase];
         let [stride, remainder, pad] = [geometry.strides[0], phase.remainder[0], geometry.pads[0]];
+        let channels = target.len().checked_div(plane).unwrap_or(0);
         for part in parts {
             let Part { first, column, count, rows: function } = &kinds[usize::from(part + 1 == bands)];
-            if *count == 0 {
+            if *count == 0 || channels == 0 {
                 continue;
             }
             // Of all rows of the phase in this band, those that are in the input.
@@ -239,7 +254,9 @@ impl<S: Number, T: Number> Packing<S, T> {
             let end = end.saturating_sub(above).clamp(from, rows.end);
             let place = |row: usize| lead + (row - origin) * pitch + part * band[1] + first;
             for row in (rows.start..from).chain(end..rows.end) {
-                target[place(row)..][..*count].fill(T::zeroed());
+                for target in target.chunks_exact_mut(plane) {
+                    target[place(row)..][..*count].fill(T::zeroed());
+                }
             }
             if from == end {
                 continue;
@@ -248,14 +265,23 @@ impl<S: Number, T: Number> Packing<S, T> {
             let start = ((from + above) * stride + remainder - pad) * row + column;
             let copied = end - from;
             let last = (copied - 1) * stride * row + (count - 1) * geometry.strides[1];
-            let source = &input[start..=start + last];
-            let target = &mut target[place(from)..][..(copied - 1) * pitch + count];
+            let source = &input[start..=start + (channels - 1) * geometry.input_strides.channel + last];
+            let target = &mut target[place(from)..][..(channels - 1) * plane + (copied - 1) * pitch + count];
+            let rows = Rows {
+                source: source.as_ptr(),
+                target: target.as_mut_ptr(),
+                planes: channels,
+                source_plane: geometry.input_strides.channel * size_of::<S>(),
+                target_plane: plane * size_of::<T>(),
+                rows: copied,
+                source_row: stride * row * size_of::<S>(),
+                target_row: pitch * size_of::<T>(),
+                factor,
+            };
             // SAFETY: the function was emitted for exactly these types; `entry()` is its start. The rows that it reads
             // end with `source`, those that it writes with `target`.
             unsafe {
-                let function = std::mem::transmute::<*const u8, RowsFunction<S, T>>(function.entry());
-                let (from, to) = (stride * row * size_of::<S>(), pitch * size_of::<T>());
-                function(source.as_ptr(), target.as_mut_ptr(), copied, from, to, factor);
+                std::mem::transmute::<*const u8, RowsFunction<S, T>>(function.entry())(&raw const rows);
             }
         }
     }

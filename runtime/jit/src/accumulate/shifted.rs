@@ -5,6 +5,7 @@
 //! subtractions of memory; what multiplies is the epilogue's, once for each vector of outputs.
 
 #[cfg(all(target_arch = "x86_64", unix))]
+use super::pack::Rows;
 use super::wide_shifted;
 use crate::compile::Code;
 use crate::finish::Finishing;
@@ -12,6 +13,7 @@ use crate::loops::{VECTOR, count, flags, load, splat_from, store, zero};
 use crate::machine::Element;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
+use std::mem::offset_of;
 
 /// Vector registers that hold no sums: factor, bias, up to four numbers of an activation, two for values on their way.
 pub(crate) const RESERVED: usize = 8;
@@ -166,10 +168,10 @@ fn store_first(
     }
 }
 
-/// `spread(source, target, rows, source_row_bytes, target_row_bytes, _)`
+/// `spread(rows)`
 ///
-/// For each of `rows` rows: numbers `0`, `stride`, `2 * stride`... of the source, `count` of them, to consecutive numbers of the target.
-/// Reads nothing behind the last and writes exactly `count`. A [`RowsFunction`](super::pack::RowsFunction).
+/// For each of the [`Rows`]: numbers `0`, `stride`, `2 * stride`... of the source, `count` of them, to consecutive numbers of the target.
+/// Reads nothing behind the last and writes exactly `count`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
     pub element: Element,
@@ -218,25 +220,36 @@ impl Spread {
     }
 }
 
-/// The loops of a [`RowsFunction`](super::pack::RowsFunction) with these arguments. `piece` makes a piece at a place of a row, of whose source and
-/// target so many bytes are one.
+/// The loops of a function that takes [`Rows`]. `piece` makes a piece at a place of a row, of whose source and target so many bytes are one.
 pub(crate) fn rows_in_pieces(
     b: &mut FunctionBuilder<'_>,
     pieces: &Pieces,
-    [source, target, rows, source_row, target_row]: [Value; 5],
+    operands: Value,
     [from, to]: [usize; 2],
     piece: impl Fn(&mut FunctionBuilder<'_>, Value, Value, usize),
 ) {
-    count(b, rows, &[source, target], |b, state| {
-        if pieces.looped > 0 {
-            let turns = b.ins().iconst(types::I64, pieces.looped as i64);
-            count(b, turns, state, |b, state| {
-                piece(b, state[0], state[1], 0);
-                vec![b.ins().iadd_imm_s(state[0], from as i64), b.ins().iadd_imm_s(state[1], to as i64)]
-            });
-        }
-        pieces.straight.iter().for_each(|&at| piece(b, state[0], state[1], at));
-        vec![b.ins().iadd(state[0], source_row), b.ins().iadd(state[1], target_row)]
+    let mut field = |offset: usize| load(b, types::I64, operands, offset);
+    let [source, target] =
+        [offset_of!(Rows<f32, f32>, source), offset_of!(Rows<f32, f32>, target)].map(&mut field);
+    let [planes, rows] =
+        [offset_of!(Rows<f32, f32>, planes), offset_of!(Rows<f32, f32>, rows)].map(&mut field);
+    let [source_plane, target_plane] =
+        [offset_of!(Rows<f32, f32>, source_plane), offset_of!(Rows<f32, f32>, target_plane)].map(&mut field);
+    let [source_row, target_row] =
+        [offset_of!(Rows<f32, f32>, source_row), offset_of!(Rows<f32, f32>, target_row)].map(&mut field);
+    count(b, planes, &[source, target], |b, plane| {
+        count(b, rows, plane, |b, state| {
+            if pieces.looped > 0 {
+                let turns = b.ins().iconst(types::I64, pieces.looped as i64);
+                count(b, turns, state, |b, state| {
+                    piece(b, state[0], state[1], 0);
+                    vec![b.ins().iadd_imm_s(state[0], from as i64), b.ins().iadd_imm_s(state[1], to as i64)]
+                });
+            }
+            pieces.straight.iter().for_each(|&at| piece(b, state[0], state[1], at));
+            vec![b.ins().iadd(state[0], source_row), b.ins().iadd(state[1], target_row)]
+        });
+        vec![b.ins().iadd(plane[0], source_plane), b.ins().iadd(plane[1], target_plane)]
     });
 }
 
@@ -252,11 +265,11 @@ pub(crate) fn every_second(b: &mut FunctionBuilder<'_>, address: Value, offset: 
 
 impl Code for Spread {
     fn parameters(&self) -> usize {
-        6
+        1
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let &[source, target, rows, source_row, target_row, _] = arguments else { return };
+        let &[operands] = arguments else { return };
         let pieces = self.pieces(VECTOR);
         let (size, stride) = (pieces.size, self.stride);
         let piece = |b: &mut FunctionBuilder<'_>, source, target, at: usize| {
@@ -271,7 +284,7 @@ impl Code for Spread {
             store(b, value, target, at);
         };
         let steps = [size * stride, size];
-        rows_in_pieces(b, &pieces, [source, target, rows, source_row, target_row], steps, piece);
+        rows_in_pieces(b, &pieces, operands, steps, piece);
     }
 
     #[cfg(all(target_arch = "x86_64", unix))]

@@ -1,10 +1,12 @@
 //! Sums of shifted rows for x86-64, with vectors of 256 or 512 bits: the functions that `shifted` describes.
 
+use super::pack::Rows;
 use super::shifted::{Pieces, RESERVED, Shifted, Spread};
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use crate::finish::wide::{TEMPORARY, constants, factor_and_bias, finished};
 use crate::machine::Element;
 use iced_x86::code_asm::*;
+use std::mem::offset_of;
 
 /// [`Shifted`]: sums are in the registers from [`RESERVED`] on.
 pub(crate) fn shifted(code: &Shifted) -> Assembled {
@@ -96,7 +98,7 @@ pub(crate) fn spread(code: &Spread) -> Assembled {
     })
 }
 
-/// The loops of a [`RowsFunction`](super::pack::RowsFunction). `piece` makes a piece at a place of a row, of whose source and target so many
+/// The loops of a function that takes [`Rows`]. `piece` makes a piece at a place of a row, of whose source and target so many
 /// bytes are one; it may change `rax`.
 pub(crate) fn rows_in_pieces(
     a: &mut Assembler,
@@ -104,11 +106,29 @@ pub(crate) fn rows_in_pieces(
     [from_step, to_step]: [usize; 2],
     piece: impl Fn(&mut Assembler, AsmRegister64, AsmRegister64, usize) -> Emitted,
 ) -> Emitted {
-    let (source, target, rows, source_row, target_row) = (rdi, rsi, rdx, rcx, r8);
+    let (operands, planes) = (rdi, r12);
+    let (first_source, first_target, source, target) = (rbx, rbp, rsi, rdx);
+    let (rows, source_row, target_row) = (rcx, r8, r13);
     let (from, to, left) = (r9, r10, r11);
-    let (mut row, mut end) = (a.create_label(), a.create_label());
-    a.test(rows, rows)?;
+    let (mut plane, mut row, mut end) = (a.create_label(), a.create_label(), a.create_label());
+    let saved = [rbx, rbp, r12, r13];
+    saved.iter().try_for_each(|&register| a.push(register))?;
+    for (register, offset) in [
+        (planes, offset_of!(Rows<f32, f32>, planes)),
+        (first_source, offset_of!(Rows<f32, f32>, source)),
+        (first_target, offset_of!(Rows<f32, f32>, target)),
+        (source_row, offset_of!(Rows<f32, f32>, source_row)),
+        (target_row, offset_of!(Rows<f32, f32>, target_row)),
+    ] {
+        a.mov(register, qword_ptr(operands + offset))?;
+    }
+    a.test(planes, planes)?;
     a.jz(end)?;
+    a.set_label(&mut plane)?;
+    a.mov(source, first_source)?;
+    a.mov(target, first_target)?;
+    // One row or more.
+    a.mov(rows, qword_ptr(operands + offset_of!(Rows<f32, f32>, rows)))?;
     a.set_label(&mut row)?;
     if pieces.looped > 0 {
         let mut next = a.create_label();
@@ -127,7 +147,12 @@ pub(crate) fn rows_in_pieces(
     a.add(target, target_row)?;
     a.dec(rows)?;
     a.jnz(row)?;
-    a.set_label(&mut end)
+    a.add(first_source, qword_ptr(operands + offset_of!(Rows<f32, f32>, source_plane)))?;
+    a.add(first_target, qword_ptr(operands + offset_of!(Rows<f32, f32>, target_plane)))?;
+    a.dec(planes)?;
+    a.jnz(plane)?;
+    a.set_label(&mut end)?;
+    saved.iter().rev().try_for_each(|&register| a.pop(register))
 }
 
 /// Copies numbers that make up `size` bytes at `target + at`.

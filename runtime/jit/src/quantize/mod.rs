@@ -212,11 +212,9 @@ impl sealed::Execute for QuantizeKernel {
                         // SAFETY: all planes of the part's channels are the unit's.
                         let planes = unsafe { io.output_of::<i16>(0, start.start..end.end) };
                         planes.fill(0);
-                        for (channel, plane) in channels.clone().zip(planes.chunks_exact_mut(start.len())) {
-                            let input = input_of(&layout.geometry, sample, channel, input);
-                            let all = [0..layout.rows, 0..layout.planes.bands];
-                            packing.plane(&layout.geometry, phase, 0, all, input, plane, &inverse);
-                        }
+                        let input = input_of(&layout.geometry, sample, channels.start, input);
+                        let all = [0..layout.rows, 0..layout.planes.bands];
+                        packing.planes(&layout.geometry, phase, 0, all, input, planes, &inverse);
                     }
                 }
             }

@@ -2,18 +2,20 @@
 
 #[cfg(all(target_arch = "x86_64", unix))]
 use super::wide;
+use crate::accumulate::pack::Rows;
 use crate::accumulate::shifted::{Pieces, every_second, rows_in_pieces};
 use crate::compile::Code;
 use crate::elementwise::Elementwise;
 use crate::loops::{LANES, bytes, load, splat_from, store};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
+use std::mem::offset_of;
 
-/// `round_rows(source, target, rows, source_row_bytes, target_row_bytes, inverse)`
+/// `round_rows(rows)`
 ///
-/// For each of `rows` rows: numbers `0`, `stride`, `2 * stride`... of the source, `count` of them, times the number at `inverse`, which is not 0,
+/// For each of the [`Rows`]: numbers `0`, `stride`, `2 * stride`... of the source, `count` of them, times the factor, which is not 0,
 /// rounded to integers from `smallest` to `largest`, as consecutive numbers of the target. Reads nothing behind the last and writes exactly
-/// `count`. A [`RowsFunction`](crate::accumulate::pack::RowsFunction).
+/// `count`.
 #[derive(Debug)]
 pub(super) struct RoundRows {
     /// Bytes of a vector: 16, or 32 and more.
@@ -34,11 +36,12 @@ impl RoundRows {
 
 impl Code for RoundRows {
     fn parameters(&self) -> usize {
-        6
+        1
     }
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
-        let &[source, target, rows, source_row, target_row, inverse] = arguments else { return };
+        let &[operands] = arguments else { return };
+        let inverse = load(b, types::I64, operands, offset_of!(Rows<f32, i16>, factor));
         let inverse = splat_from(b, inverse);
         let (low, high) = (f32::from(self.smallest), f32::from(self.largest));
         let pieces = self.pieces(&[2 * LANES, LANES]);
@@ -75,7 +78,7 @@ impl Code for RoundRows {
             store(b, stored, target, to);
         };
         let steps = [size * stride * 4, size * 2];
-        rows_in_pieces(b, &pieces, [source, target, rows, source_row, target_row], steps, piece);
+        rows_in_pieces(b, &pieces, operands, steps, piece);
     }
 
     #[cfg(all(target_arch = "x86_64", unix))]

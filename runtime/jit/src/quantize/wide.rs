@@ -2,9 +2,11 @@
 
 use super::Round;
 use super::rows::RoundRows;
+use crate::accumulate::pack::Rows;
 use crate::accumulate::wide_shifted::{load_numbers, rows_in_pieces};
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use iced_x86::code_asm::*;
+use std::mem::offset_of;
 
 /// Numbers that a turn of [`round`] rounds: what a vector of 512 bits holds, or two of 256.
 const ROUNDED: usize = 16;
@@ -78,6 +80,7 @@ pub(super) fn round_rows(code: &RoundRows) -> Assembled {
     assemble(vector.min(32), |a| {
         let pieces = code.pieces(&[16, 8, 4][usize::from(stride == 2)..]);
         let size = pieces.size;
+        a.mov(r9, qword_ptr(rdi + offset_of!(Rows<f32, i16>, factor)))?;
         bounds(a, r9, smallest, largest)?;
         rows_in_pieces(a, &pieces, [size * stride * 4, size * 2], |a, source, target, at| {
             load(a, size, stride, source + at * stride * 4)?;
