@@ -245,3 +245,26 @@ fn weights_that_are_not_finite_are_not_multiplied_with_padding() {
         }
     }
 }
+
+/// Of a matrix that large only the columns that do not fill a panel are copied ahead.
+#[test]
+fn a_large_constant_matrix_is_read_in_place() {
+    let [rows, inner, columns] = [2, 32_600, 130];
+    let (a, b) = (numbers(1, rows * inner), numbers(2, inner * columns));
+    let place = (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j)));
+    let sums: Vec<_> =
+        place.map(|(i, j)| sum((0..inner).map(|k| (a[i * inner + k], b[k * columns + j])))).collect();
+    let none = vec![0.0; sums.len()];
+    for jit in jits() {
+        let kernel = jit.matmul(&MatMulSpec {
+            left_shape: &[rows, inner],
+            left: Source::Input(0),
+            right_shape: &[inner, columns],
+            right: Source::Constant(b.clone().into()),
+            epilogue: Epilogue::default(),
+        });
+        let kernel = kernel.expect("matrices that multiply");
+        let outputs = execute(&"a large matrix", &kernel, &[View::F32(&a)], None, 1, Edge::End);
+        assert_sums(outputs[0].f32(), &sums, |_| 0.0, &none);
+    }
+}
