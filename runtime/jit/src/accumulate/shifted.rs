@@ -211,10 +211,10 @@ impl Spread {
     pub fn pieces(&self, most: usize) -> Pieces {
         let bytes = self.element.bytes();
         let row = self.count * bytes;
-        let alternate = self.stride == 2 && self.element == Element::F32;
         let size = match self.stride {
             1 => [64, 32, 16, 8, 4].into_iter().find(|&size| size <= row.min(self.vector)),
-            _ => [32, 16].into_iter().find(|&size| alternate && size <= row.min(most)),
+            2 => [32, 16].into_iter().find(|&size| size <= row.min(most)),
+            _ => None,
         };
         Pieces::of(row, size.unwrap_or(bytes))
     }
@@ -253,13 +253,19 @@ pub(crate) fn rows_in_pieces(
     });
 }
 
-/// Of the numbers of 4 bytes at an address, every second one, until there are four: the bytes of a vector. Reads nothing behind the last.
-pub(crate) fn every_second(b: &mut FunctionBuilder<'_>, address: Value, offset: usize) -> Value {
-    // Numbers 0, 2 of the first vector, and 1, 3 of one that starts a number early, to end with the last.
+/// Of the numbers of so many bytes at an address, every second one, until they fill a vector: its bytes. Reads nothing behind the last.
+pub(crate) fn every_second(
+    b: &mut FunctionBuilder<'_>,
+    address: Value,
+    offset: usize,
+    bytes: usize,
+) -> Value {
+    // Of four, 0 and 2 of the first vector, and 1 and 3 of one that starts a number early, to end with the last.
     let low = load(b, types::I8X16, address, offset);
-    let high = load(b, types::I8X16, address, offset + VECTOR - 4);
-    let lanes = [0u8, 8, 20, 28].into_iter().flat_map(|start| start..start + 4);
-    let mask = b.func.dfg.immediates.push(lanes.collect::<Vec<u8>>().into());
+    let high = load(b, types::I8X16, address, offset + VECTOR - bytes);
+    let starts = (0..VECTOR / bytes).map(|i| 2 * i * bytes + if i < VECTOR / bytes / 2 { 0 } else { bytes });
+    let lanes: Vec<u8> = starts.flat_map(|start| start..start + bytes).map(|byte| byte as u8).collect();
+    let mask = b.func.dfg.immediates.push(lanes.into());
     b.ins().shuffle(low, high, mask)
 }
 
@@ -275,7 +281,7 @@ impl Code for Spread {
         let piece = |b: &mut FunctionBuilder<'_>, source, target, at: usize| {
             let from = at * stride;
             let value = match (size, stride) {
-                (VECTOR, 2) => every_second(b, source, from),
+                (VECTOR, 2) => every_second(b, source, from, self.element.bytes()),
                 (VECTOR, _) => load(b, types::I8X16, source, from),
                 (8, _) => load(b, types::I64, source, from),
                 (4, _) => load(b, types::I32, source, from),

@@ -93,7 +93,7 @@ pub(crate) fn spread(code: &Spread) -> Assembled {
         let pieces = code.pieces(32);
         let (size, stride) = (pieces.size, code.stride);
         rows_in_pieces(a, &pieces, [size * stride, size], |a, source, target, at| {
-            piece(a, size, stride, source, target, at)
+            piece(a, code.element, size, stride, source, target, at)
         })
     })
 }
@@ -158,6 +158,7 @@ pub(crate) fn rows_in_pieces(
 /// Copies numbers that make up `size` bytes at `target + at`.
 fn piece(
     a: &mut Assembler,
+    element: Element,
     size: usize,
     stride: usize,
     source: AsmRegister64,
@@ -170,13 +171,12 @@ fn piece(
             a.vmovups(zmm0, zmmword_ptr(from))?;
             a.vmovups(zmmword_ptr(to), zmm0)
         }
-        (32, _) => {
-            load_numbers(a, size, stride, from)?;
-            a.vmovups(ymmword_ptr(to), ymm0)
-        }
-        (16, _) => {
-            load_numbers(a, size, stride, from)?;
-            a.vmovups(xmmword_ptr(to), xmm0)
+        (32 | 16, _) => {
+            match (element, stride) {
+                (Element::I16, 2) => load_every_second_i16(a, size, from)?,
+                _ => load_numbers(a, size, stride, from)?,
+            }
+            if size == 32 { a.vmovups(ymmword_ptr(to), ymm0) } else { a.vmovups(xmmword_ptr(to), xmm0) }
         }
         (8, _) => {
             a.mov(rax, qword_ptr(from))?;
@@ -212,5 +212,24 @@ pub(crate) fn load_numbers(a: &mut Assembler, size: usize, stride: usize, from: 
             a.vmovups(xmm0, xmmword_ptr(from))?;
             a.vshufps(xmm0, xmm0, xmmword_ptr(early), ALTERNATE)
         }
+    }
+}
+
+/// As [`load_numbers`], of numbers of 2 bytes every second one; changes registers 1 and 2.
+fn load_every_second_i16(a: &mut Assembler, size: usize, from: AsmMemoryOperand) -> Emitted {
+    // The lower halves of the doublewords of a vector, and the upper ones of a vector that starts a number early.
+    let early = from + (size - 2);
+    a.vpxor(ymm1, ymm1, ymm1)?;
+    if size == 32 {
+        a.vpblendw(ymm0, ymm1, ymmword_ptr(from), 0b0101_0101)?;
+        a.vmovups(ymm2, ymmword_ptr(early))?;
+        a.vpsrld(ymm2, ymm2, 16)?;
+        a.vpackusdw(ymm0, ymm0, ymm2)?;
+        a.vpermq(ymm0, ymm0, 0b11_01_10_00)
+    } else {
+        a.vpblendw(xmm0, xmm1, xmmword_ptr(from), 0b0101_0101)?;
+        a.vmovups(xmm2, xmmword_ptr(early))?;
+        a.vpsrld(xmm2, xmm2, 16)?;
+        a.vpackusdw(xmm0, xmm0, xmm2)
     }
 }

@@ -50,7 +50,7 @@ impl Code for RoundRows {
         let four = |b: &mut FunctionBuilder<'_>, source, from: usize| match stride {
             1 => load(b, types::F32X4, source, from),
             _ => {
-                let even = every_second(b, source, from);
+                let even = every_second(b, source, from, 4);
                 bytes(b, even, types::F32X4)
             }
         };
