@@ -77,8 +77,9 @@ impl Product {
                 rank.checked_sub(1).map_or(best, choose)
             }
         };
-        let lookups = weights.nonzero();
-        let direct = DirectKernel::<T>::cycles(geometry, lookups, isa, *range).map(Choice::Direct);
+        let cycles = |()| Choice::Direct(DirectKernel::<T>::cycles(geometry, weights.nonzero(), isa));
+        let direct =
+            range.is_none_or(|range| weights.never_overflow(geometry, range)).then_some(()).map(cycles);
         let channels = match T::ELEMENT {
             Element::F32 => ChannelsKernel::cycles(geometry, isa).map(Choice::Channels),
             Element::I16 => None,

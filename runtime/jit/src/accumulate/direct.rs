@@ -5,7 +5,6 @@
 //! far, and images of no elements. A band of rows of a group's channels is copied into padded planes that the first-level cache holds;
 //! from there an output's sums go through registers straight to the output where its epilogue is simple ([`Finishing`]).
 
-use super::blocks::IntegerRange;
 use super::groups::{phases, reach};
 use super::pack::{Packing, Planes};
 use super::shifted::{RESERVED, Shifted, ShiftedFunction};
@@ -72,11 +71,8 @@ impl Strips {
 }
 
 impl<T: Number> DirectKernel<T> {
-    /// What a run should take, in cycles, with so many weights that are not zero. `None` if sums of integers in `range` could overflow.
-    pub fn cycles(geometry: &Geometry, lookups: usize, isa: Isa, range: Option<IntegerRange>) -> Option<f64> {
-        if range.is_some_and(|range| geometry.depth() > range.inputs()) {
-            return None;
-        }
+    /// What a run should take, in cycles, with so many weights that are not zero. No sum of integers may overflow.
+    pub fn cycles(geometry: &Geometry, lookups: usize, isa: Isa) -> f64 {
         let (lanes, bytes) = (isa.lanes(T::ELEMENT), T::ELEMENT.bytes());
         let [height, width] = geometry.output;
         let Tiles { strip, tall } = Tiles::of(geometry.output, lanes, isa);
@@ -96,8 +92,8 @@ impl<T: Number> DirectKernel<T> {
         // With few vectors the latency of additions shows.
         let lookups = lookups as f64 * ((sums * load).max(4.0) + 0.5);
         let outputs = (geometry.groups * geometry.outputs) as f64 * (sums * 3.5 + 25.0);
-        let fill = geometry.groups as f64 * (planes * (60.0 + 2.0 * (height * vectors) as f64) + 65.0);
-        Some(geometry.samples as f64 * (tiles * (lookups + outputs) + fill))
+        let fill = geometry.groups as f64 * (planes * (35.0 + 2.0 * (height * vectors) as f64) + 90.0);
+        geometry.samples as f64 * (tiles * (lookups + outputs) + fill)
     }
 
     pub fn new(

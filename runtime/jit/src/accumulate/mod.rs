@@ -28,6 +28,7 @@ mod rows;
 pub(crate) mod shifted;
 mod stream;
 mod table;
+mod weights;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod wide;
 #[cfg(all(target_arch = "x86_64", unix))]
@@ -54,6 +55,7 @@ use twnc_program::constant::Trits;
 use twnc_program::interpret::View;
 use twnc_program::scalar::Unary;
 use twnc_program::step::Contraction;
+pub(crate) use weights::Weights;
 
 /// A plane of an accumulation, with concrete shapes and its constants.
 #[derive(Clone, Debug)]
@@ -371,68 +373,6 @@ impl AccumulateKernel {
     /// What a run of each phase does, where that is counted: with tables.
     pub fn counts(&self) -> Vec<Option<Counts>> {
         self.phases.iter().map(|phase| phase.family.counts()).collect()
-    }
-}
-
-/// The weights of a plane.
-pub(crate) struct Weights {
-    trits: Vec<i8>,
-    /// Whether they are `[K, M]` instead of `[M, C/groups, kernel...]`.
-    transposed: bool,
-}
-
-impl Weights {
-    /// Those of planes of one shape whose outputs take turns: output `o` of plane `p` of `n` is output `o·n + p`.
-    fn in_turns(planes: &[PlaneSpec<'_>]) -> Weights {
-        let transposed = planes.iter().all(|plane| *plane.contraction == Contraction::MatMul);
-        let of_part = |plane: &PlaneSpec<'_>| {
-            let [part, parts] = plane.part;
-            let len = plane.weight.len() / parts.max(1);
-            plane.weight.unpack_range(part * len..(part + 1) * len)
-        };
-        let mut each: Vec<Vec<i8>> = planes.iter().map(of_part).collect();
-        if let [trits] = each.as_mut_slice() {
-            return Weights { trits: std::mem::take(trits), transposed };
-        }
-        // Weights of an output that lie side by side.
-        let run = if transposed { 1 } else { planes[0].weight_shape[1..].iter().product() };
-        let count = each.first().map_or(0, |trits| trits.len().checked_div(run).unwrap_or(0));
-        let runs = (0..count).flat_map(|i| each.iter().flat_map(move |trits| &trits[i * run..][..run]));
-        Weights { trits: runs.copied().collect(), transposed }
-    }
-
-    /// That of an output and of a channel of its group, at a tap.
-    pub fn at(&self, g: &Geometry, output: usize, channel: usize, tap: [usize; 2]) -> i8 {
-        self.trits[self.place(g, output, channel, tap)]
-    }
-
-    /// Where [`Weights::at`] is among the weights: a sum of what each of the output, the channel and the tap contribute.
-    fn place(&self, g: &Geometry, output: usize, channel: usize, tap: [usize; 2]) -> usize {
-        if self.transposed {
-            channel * g.outputs + output
-        } else {
-            ((output * g.channels + channel) * g.kernel[0] + tap[0]) * g.kernel[1] + tap[1]
-        }
-    }
-
-    /// Those of all outputs for each of some channels of a matrix product, channel by channel; gathered into `buffer` if they
-    /// are not stored like that.
-    pub fn rows<'a>(&'a self, g: &Geometry, channels: Range<usize>, buffer: &'a mut Vec<i8>) -> &'a [i8] {
-        if self.transposed {
-            return &self.trits[channels.start * g.outputs..channels.end * g.outputs];
-        }
-        buffer.resize(channels.len() * g.outputs, 0);
-        for output in 0..g.outputs {
-            let trits = &self.trits[output * g.channels..][channels.clone()];
-            let places = buffer[output..].iter_mut().step_by(g.outputs);
-            places.zip(trits).for_each(|(place, &trit)| *place = trit);
-        }
-        buffer
-    }
-
-    /// How many are not zero.
-    pub fn nonzero(&self) -> usize {
-        self.trits.iter().filter(|&&t| t != 0).count()
     }
 }
 

@@ -138,7 +138,7 @@ impl Jit {
     ) -> Result<Box<dyn Family>, JitError> {
         let (compiler, isa, geometry) = (&self.compiler, self.isa, geometry.clone());
         let all = geometry.groups * geometry.outputs * geometry.depth();
-        let direct = DirectKernel::<f32>::cycles(&geometry, all, isa, None).unwrap_or(0.0);
+        let direct = DirectKernel::<f32>::cycles(&geometry, all, isa);
         Ok(match ChannelsKernel::cycles(&geometry, isa) {
             Some(cycles) if cycles < direct => {
                 Box::new(ChannelsKernel::new(compiler, isa, geometry, cycles, weights, epilogue)?)
