@@ -246,7 +246,7 @@ fn weights_that_are_not_finite_are_not_multiplied_with_padding() {
     }
 }
 
-/// Of a matrix that large only the columns that do not fill a panel are copied ahead.
+/// The panels of a matrix that large are not copied ahead.
 #[test]
 fn a_large_constant_matrix_is_read_in_place() {
     let [rows, inner, columns] = [2, 32_600, 130];

@@ -32,7 +32,7 @@ pub struct MatMulSpec<'a> {
 pub struct MatMulKernel {
     left: Source,
     right: Source,
-    /// Of each right matrix, if they are constant.
+    /// Of each right matrix, if they are there ahead.
     panels: Vec<Panels>,
     /// For each product of two matrices where its operands start.
     pairs: Vec<(usize, usize)>,
@@ -76,11 +76,8 @@ impl Jit {
         let heights = [rows.min(BAND), rows % BAND];
         let product = Product::new(&self.compiler, self.isa, &heights, &[columns])?;
         let panels = match &spec.right {
-            Source::Constant(numbers) if inner * columns > 0 => numbers
-                .chunks_exact(inner * columns)
-                .map(|matrix| product.panels(Matrix::new(matrix, inner, columns, columns)))
-                .collect(),
-            _ => vec![],
+            Source::Constant(numbers) => product.panels(numbers, [inner, columns]),
+            Source::Input(_) => vec![],
         };
         let interface = Interface {
             inputs,

@@ -28,8 +28,7 @@ pub(crate) struct Tile {
 /// The type of [`Tile`]'s function.
 type TileFunction = unsafe extern "C" fn(*const f32, usize, *const f32, usize, usize, *mut f32, usize);
 
-/// Numbers of a constant right matrix up to which all of its panels are copied when the kernel is made, which takes memory once more; of a larger
-/// one only the panel that has no room to be read in place is.
+/// Numbers of panels that are copied when a kernel is made, at most: they take memory once more, and those of narrow matrices several times.
 const COPIED_AHEAD: usize = 1 << 22;
 
 /// The code for products of matrices of some sizes.
@@ -41,12 +40,8 @@ pub(crate) struct Product {
     tiles: Vec<Option<Arc<Function>>>,
 }
 
-/// Panels of a right matrix, one behind the other.
-pub(crate) struct Panels {
-    numbers: Vec<f32>,
-    /// The first column of theirs; what is before is read in place.
-    first: usize,
-}
+/// The panels of a right matrix, one behind the other.
+pub(crate) struct Panels(Vec<f32>);
 
 /// A matrix in a slice: its first element and the distance from row to row; columns are neighbours.
 #[derive(Clone, Copy)]
@@ -118,18 +113,24 @@ impl Product {
         lines::<f32>((inner + ROWS) * self.panel())
     }
 
-    /// Panels of a constant right matrix, so that no product has to copy them.
-    pub fn panels(&self, right: Matrix<'_>) -> Panels {
-        let last = right.columns / self.panel() * self.panel();
-        let first = if right.rows * right.columns <= COPIED_AHEAD { 0 } else { last };
-        let width = (right.columns - first).next_multiple_of(self.lanes);
-        let mut panels = Panels { numbers: vec![0.0; right.rows * width], first };
-        for column in (first..right.columns).step_by(self.panel()) {
-            let (panel, _) = self.width(right.columns - column);
-            let numbers = &mut panels.numbers[(column - first) * right.rows..];
-            right.copy(column, self.panel().min(right.columns - column), panel, numbers);
+    /// The panels of constant right matrices of so many rows and columns, which lie one behind the other, so that no product has to copy them; nothing if
+    /// these are too many numbers.
+    pub fn panels(&self, numbers: &[f32], [rows, columns]: [usize; 2]) -> Vec<Panels> {
+        let of_a_matrix = rows.saturating_mul(columns.next_multiple_of(self.lanes));
+        let count = numbers.len().checked_div(rows * columns).unwrap_or(0);
+        if count.saturating_mul(of_a_matrix) > COPIED_AHEAD {
+            return vec![];
         }
-        panels
+        let panels = |numbers| {
+            let right = Matrix::new(numbers, rows, columns, columns);
+            let mut panels = vec![0.0; of_a_matrix];
+            for first in (0..columns).step_by(self.panel()) {
+                let (size, _) = self.width(columns - first);
+                right.copy(first, size.min(columns - first), size, &mut panels[first * rows..]);
+            }
+            Panels(panels)
+        };
+        numbers.chunks_exact((rows * columns).max(1)).map(panels).collect()
     }
 
     /// Columns of a panel that begins so many columns before the end, in whole vectors, and how many vectors these are.
@@ -138,7 +139,7 @@ impl Product {
         (vectors * self.lanes, vectors)
     }
 
-    /// `out = left · right`, dense, of sizes that it was made for. If the right matrix is constant, some panels of it are there.
+    /// `out = left · right`, dense, of sizes that it was made for; `panels` are the right matrix's, if there are any.
     pub fn multiply(
         &self,
         left: Matrix<'_>,
@@ -155,8 +156,8 @@ impl Product {
             let (size, vectors) = self.width(columns - first);
             let width = size.min(columns - first);
             let whole = width == size;
-            let (panel, step) = match panels.filter(|panels| panels.first <= first) {
-                Some(panels) => (&panels.numbers[(first - panels.first) * inner..][..inner * size], size),
+            let (panel, step) = match panels {
+                Some(Panels(numbers)) => (&numbers[first * inner..][..inner * size], size),
                 // Few rows read a panel too seldom to pay for a copy; one that is not full has no room to be read in place.
                 None if whole && rows <= ROWS => (right.elements.get(first..).unwrap_or(&[]), right.stride),
                 None => {
