@@ -106,8 +106,19 @@ pub(crate) struct Rows<S, T> {
     pub factor: *const f32,
 }
 
-/// The type of such a function.
-type RowsFunction<S, T> = unsafe extern "C" fn(*const Rows<S, T>);
+impl<S, T> Rows<S, T> {
+    /// Makes them.
+    ///
+    /// # Safety
+    /// The function takes such rows, what it reads of them is there, and what it writes, which nobody else accesses.
+    pub unsafe fn make(&self, function: &Function) {
+        // SAFETY: the function was emitted for exactly this type, by the caller's promise; `entry()` is its start.
+        unsafe {
+            let rows = std::mem::transmute::<*const u8, unsafe extern "C" fn(*const Self)>(function.entry());
+            rows(self);
+        }
+    }
+}
 
 /// A phase of the input, and how its rows are copied.
 struct PackedPhase {
@@ -278,11 +289,9 @@ impl<S: Number, T: Number> Packing<S, T> {
                 target_row: pitch * size_of::<T>(),
                 factor,
             };
-            // SAFETY: the function was emitted for exactly these types; `entry()` is its start. The rows that it reads
-            // end with `source`, those that it writes with `target`.
-            unsafe {
-                std::mem::transmute::<*const u8, RowsFunction<S, T>>(function.entry())(&raw const rows);
-            }
+            // SAFETY: the function makes rows of `T` of rows of `S`; those that it reads end with `source`, those that it writes
+            // with `target`.
+            unsafe { rows.make(function) };
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::Source;
 use super::product::{Matrix, Product};
+use super::unfold::Unfold;
 use crate::Jit;
 use crate::accumulate::Family;
 use crate::accumulate::channels::ChannelsKernel;
@@ -60,6 +61,8 @@ struct Columns {
     weight: Source,
     finish: Finish,
     product: Product,
+    /// Of an image that is not columns already.
+    unfold: Option<Unfold>,
     /// Output rows of a band.
     band: usize,
 }
@@ -119,11 +122,14 @@ impl Jit {
         let widths = [positions, geometry.output[0] % band * geometry.output[1]];
         let product = Product::new(&self.compiler, self.isa, &[geometry.outputs], &widths)?;
         // A pointwise layer's input is unfolded as it is.
-        let unfolded = if geometry.is_pointwise() { 0 } else { geometry.depth() };
+        let (unfold, unfolded) = match geometry.is_pointwise() {
+            true => (None, 0),
+            false => (Some(Unfold::new(&self.compiler, self.isa, &geometry)?), geometry.depth()),
+        };
         let scratch = lines::<f32>((unfolded + geometry.outputs) * positions);
         let scratch = scratch + product.scratch(geometry.depth());
         let finish = Finish::new(&self.compiler, self.isa, Element::F32, false, epilogue)?;
-        let columns = Columns { weight: spec.weight.clone(), product, finish, geometry, band };
+        let columns = Columns { weight: spec.weight.clone(), product, unfold, finish, geometry, band };
         Ok((Kind::Columns(Box::new(columns)), scratch))
     }
 }
@@ -152,43 +158,6 @@ impl Columns {
     fn bands(&self) -> usize {
         self.geometry.output[0].div_ceil(self.band)
     }
-
-    /// Unfolds the output rows `rows` of a group: a row of `columns` for each input channel and tap, a column for each position.
-    fn unfold(&self, input: &[f32], sample: usize, group: usize, rows: Range<usize>, columns: &mut [f32]) {
-        let g = &self.geometry;
-        let ([height, width], [_, out_width], [_, kernel_width]) = (g.input, g.output, g.kernel);
-        let positions = rows.len() * out_width;
-        for (k, line) in columns.chunks_mut(positions.max(1)).enumerate() {
-            let (channel, tap) = (k / g.taps(), k % g.taps());
-            let (ky, kx) = (tap / kernel_width, tap % kernel_width);
-            let plane = ((sample * g.groups + group) * g.channels + channel) * height;
-            // The positions whose tap falls on an element and not on padding.
-            let shift = kx * g.dilations[1];
-            let first = g.pads[1].saturating_sub(shift).div_ceil(g.strides[1]).min(out_width);
-            let end =
-                (width + g.pads[1]).saturating_sub(shift).div_ceil(g.strides[1]).clamp(first, out_width);
-            for (y, out) in rows.clone().zip(line.chunks_mut(out_width.max(1))) {
-                let place = (y * g.strides[0] + ky * g.dilations[0]).checked_sub(g.pads[0]);
-                let Some(place) = place.filter(|&place| place < height) else {
-                    out.fill(0.0);
-                    continue;
-                };
-                out[..first].fill(0.0);
-                out[end..].fill(0.0);
-                if first < end {
-                    let source = &input[(plane + place) * width..][..width];
-                    let source = &source[first * g.strides[1] + shift - g.pads[1]..];
-                    match g.strides[1] {
-                        1 => out[first..end].copy_from_slice(&source[..end - first]),
-                        stride => {
-                            let taken = source.iter().step_by(stride);
-                            out[first..end].iter_mut().zip(taken).for_each(|(o, &x)| *o = x);
-                        }
-                    }
-                }
-            }
-        }
-    }
 }
 
 impl sealed::Execute for ConvKernel {
@@ -216,15 +185,13 @@ impl Columns {
             let (sample, group) = (part / g.groups, part % g.groups);
             let rows = band * self.band..((band + 1) * self.band).min(g.output[0]);
             let positions = rows.len() * g.output[1];
-            let pointwise = g.is_pointwise();
-            let (columns, sums) = scratch.split_at_mut(if pointwise { 0 } else { depth * positions });
-            let right = match pointwise {
-                true => {
-                    let first = part * g.channels * plane + rows.start * g.output[1];
-                    Matrix::new(&io.f32(0)[first..], depth, positions, plane)
-                }
-                false => {
-                    self.unfold(io.f32(0), sample, group, rows.clone(), columns);
+            let input = &io.f32(0)[part * g.channels * g.input[0] * g.input[1]..];
+            let unfolded = if self.unfold.is_some() { depth * positions } else { 0 };
+            let (columns, sums) = scratch.split_at_mut(unfolded);
+            let right = match &self.unfold {
+                None => Matrix::new(&input[rows.start * g.output[1]..], depth, positions, plane),
+                Some(unfold) => {
+                    unfold.unfold(g, input, rows.clone(), columns);
                     Matrix::new(columns, depth, positions, positions)
                 }
             };
@@ -269,7 +236,9 @@ impl Kernel for ConvKernel {
     fn functions(&self) -> Vec<Arc<Function>> {
         match &self.kind {
             Kind::Columns(columns) => {
-                [columns.product.functions(), vec![columns.finish.function().clone()]].concat()
+                let unfold = columns.unfold.iter().flat_map(Unfold::functions).cloned();
+                let finish = columns.finish.function().clone();
+                columns.product.functions().into_iter().chain(unfold).chain([finish]).collect()
             }
             Kind::Rows(rows) => rows.functions(),
         }

@@ -6,6 +6,7 @@
 mod conv;
 mod matmul;
 pub(crate) mod product;
+mod unfold;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod wide;
 
