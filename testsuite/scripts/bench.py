@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The benchmark: single layers and networks with other engines and with twnc, side by side in one run.
 
-    bench.py [--only SUBSTRING]... [--rounds 7] [--threads 1] [--quick] [--engines a,b] [--zoo DIR]
+    bench.py [--only SUBSTRING]... [--rounds 15] [--threads 1] [--quick] [--engines a,b] [--zoo DIR]
     bench.py --scaling        ResNet-18 on one thread and on two
     bench.py --growth         time against channels, image size and batch
     bench.py --load           ResNet-18 from file to first result, memory, compile times, file sizes
@@ -12,9 +12,9 @@
     ... [--json FILE] [--write docs/performance.md]
 
 All engines run the same networks on inputs of the same sizes, with ternary weights (which cost the other engines what
-any weights cost). A round measures every engine once, one after the other, so that what else the machine does meets all
-of them; the figure is the median over rounds of each round's median. The order of the engines turns with every round.
-The first round warms up and is not counted. A layer runs alone again and again, its code and data in cache; a network
+any weights cost). A round measures every engine once, for a quarter of a second, one after the other, so that what else
+the machine does meets all of them; the figure is the median over rounds of each round's median, and a ratio the median of
+each round's. The order of the engines turns with every round. The first round warms up and is not counted. A layer runs alone again and again, its code and data in cache; a network
 is the truth.
 
 Printed are Markdown tables: milliseconds, and for each column of ours how many times faster it is than the fastest peer
@@ -190,10 +190,14 @@ class Bench:
         return cells
 
     def faster(self, cells, column, floats_only):
-        """How many times faster a column is than the fastest peer of its row."""
+        """How many times faster a column is than the fastest peer of its row: the median over rounds."""
         peers = [name for name, peer in self.peers.items() if peer.floats or not floats_only]
-        best = [cells[name]["median_ms"] for name in peers if "median_ms" in cells.get(name, {})]
-        return min(best) / cells[column]["median_ms"] if best and "median_ms" in cells[column] else None
+        found = [name for name in peers if "median_ms" in cells.get(name, {})]
+        if not found or "median_ms" not in cells[column]:
+            return None
+        best = min(found, key=lambda name: cells[name]["median_ms"])
+        pairs = zip(cells[best]["rounds"], cells[column]["rounds"], strict=True)
+        return statistics.median(theirs["median_ms"] / ours["median_ms"] for theirs, ours in pairs)
 
 
 def figure(cell):
@@ -335,7 +339,7 @@ def main():
     for name in list(TABLES)[1:]:
         tables.add_argument(f"--{name}", dest="table", action="store_const", const=name, default="speed")
     arguments.add_argument("--only", action="append", default=[], help="rows whose name or file holds this")
-    arguments.add_argument("--rounds", type=int, default=7)
+    arguments.add_argument("--rounds", type=int, default=15)
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument("--quick", action="store_true", help="3 rounds of a tenth of a second")
     arguments.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all that was measured")
@@ -344,7 +348,7 @@ def main():
     arguments.add_argument("--as", dest="machine", choices=machine.LEFT, help="measure as on such a processor")
     arguments.add_argument("--zoo", type=pathlib.Path, default=REPOSITORY / "testsuite/zoo", help="what zoo.sh fetched")
     options = arguments.parse_args()
-    options.seconds = 0.1 if options.quick else 0.7
+    options.seconds = 0.1 if options.quick else 0.25
     options.rounds = 3 if options.quick else options.rounds
     if options.rounds < 1 or options.threads < 1:
         arguments.error("--rounds and --threads are 1 or more")
