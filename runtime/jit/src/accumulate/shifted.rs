@@ -4,8 +4,8 @@
 //! Emitted twice, as all functions of accumulations: by Cranelift here, with wider vectors in `wide_shifted`. The sums are additions and
 //! subtractions of memory; what multiplies is the epilogue's, once for each vector of outputs.
 
-#[cfg(all(target_arch = "x86_64", unix))]
 use super::pack::Rows;
+#[cfg(all(target_arch = "x86_64", unix))]
 use super::wide_shifted;
 use crate::compile::Code;
 use crate::finish::Finishing;
