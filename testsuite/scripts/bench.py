@@ -14,8 +14,8 @@
 All engines run the same networks on inputs of the same sizes, with ternary weights (which cost the other engines what
 any weights cost). A round measures every engine once, for a quarter of a second, one after the other, so that what else
 the machine does meets all of them; the figure is the median over rounds of each round's median, and a ratio the median of
-each round's. The order of the engines turns with every round. The first round warms up and is not counted. A layer runs alone again and again, its code and data in cache; a network
-is the truth.
+each round's. The order of the engines turns with every round. The first round warms up and is not counted. A layer runs
+alone again and again, its code and data in cache; a network is the truth.
 
 Printed are Markdown tables: milliseconds, and for each column of ours how many times faster it is than the fastest peer
 of the row, among those that compute in float32 and among all. A peer whose package is missing is `absent`; `-` is what

@@ -77,9 +77,9 @@ impl Product {
                 rank.checked_sub(1).map_or(best, choose)
             }
         };
-        let cycles = |()| Choice::Direct(DirectKernel::<T>::cycles(geometry, weights.nonzero(), isa));
+        let fits = range.is_none_or(|range| weights.never_overflow(geometry, range));
         let direct =
-            range.is_none_or(|range| weights.never_overflow(geometry, range)).then_some(()).map(cycles);
+            fits.then(|| Choice::Direct(DirectKernel::<T>::cycles(geometry, weights.nonzero(), isa)));
         let channels = match T::ELEMENT {
             Element::F32 => ChannelsKernel::cycles(geometry, isa).map(Choice::Channels),
             Element::I16 => None,

@@ -1,5 +1,5 @@
-//! How outputs of a pool are made: of all planes of a sample in a call where their windows lie inside, else row by row and plane by plane, with
-//! what is done to them, and measured of them, behind.
+//! How outputs of a pool are made: those whose windows lie inside of the planes of all planes of a sample in a call, the others row by row or one by one,
+//! with what is done to them, and measured of them, behind.
 
 use super::inside::InsideFunction;
 use super::rows::{HorizontalFunction, VerticalFunction};
@@ -32,7 +32,7 @@ impl PoolKernel {
         column.fill(self.fold.identity());
     }
 
-    /// Makes some rows of a plane of outputs, row by row; as [`Self::some_rows`].
+    /// Makes some rows of a plane of outputs, row by row. `plane` has the rows of the input that they read, without those `above`.
     fn rows(&self, plane: &[f32], above: usize, rows: Range<usize>, output: &mut [f32], column: &mut [f32]) {
         let ([_, width], [_, out_width], [down, across]) = (self.input, self.output, self.axes);
         // SAFETY: the functions were emitted for exactly these types; `entry()` is their start.
@@ -84,45 +84,6 @@ impl PoolKernel {
         let folded =
             columns.map(column).fold(self.fold.identity(), |so_far, next| self.fold.of_two(so_far, next));
         self.divisors.get(y).map_or(folded, |row| folded / row[x])
-    }
-}
-
-impl PoolKernel {
-    /// Makes the maxima or means of some rows of a plane. `plane` has the rows of the input that they read, without those `above`.
-    fn some_rows(
-        &self,
-        plane: &[f32],
-        above: usize,
-        rows: Range<usize>,
-        output: &mut [f32],
-        column: &mut [f32],
-    ) {
-        let ([_, width], [_, out_width], [down, across]) = (self.input, self.output, self.axes);
-        let Some(([inner, columns], inside)) = &self.inside else {
-            return self.rows(plane, above, rows, output, column);
-        };
-        let first = inner.start.clamp(rows.start, rows.end);
-        let inner = first..inner.end.clamp(first, rows.end);
-        let (before, output) = output.split_at_mut((inner.start - rows.start) * out_width);
-        let (output, behind) = output.split_at_mut(inner.len() * out_width);
-        self.rows(plane, above, rows.start..inner.start, before, column);
-        self.rows(plane, above, inner.end..rows.end, behind, column);
-        if inner.is_empty() {
-            return;
-        }
-        let from = (inner.start * down.stride - down.begin - above) * width + columns.start * across.stride
-            - across.begin;
-        // SAFETY: the function was emitted for exactly this type, these pitches and as many columns, whose windows, in these rows, lie
-        // inside of the plane.
-        unsafe {
-            let inside = std::mem::transmute::<*const u8, InsideFunction>(inside.entry());
-            inside(plane[from..].as_ptr(), output[columns.start..].as_mut_ptr(), inner.len(), 1, 0, 0);
-        }
-        for (y, output) in inner.zip(output.chunks_exact_mut(out_width)) {
-            for x in (0..columns.start).chain(columns.end..out_width) {
-                output[x] = self.single(plane, above, y, x);
-            }
-        }
     }
 }
 
@@ -212,30 +173,46 @@ impl PoolKernel {
         step: usize,
         column: &mut [f32],
     ) {
-        let ([_, width], [_, pitch], [down, across]) = (self.output, self.input, self.axes);
-        let inside = self.inside.as_ref().filter(|([inner, columns], _)| {
-            inner.start <= rows.start && rows.end <= inner.end && *columns == (0..width)
-        });
-        let Some((_, inside)) = inside else {
-            for i in 0..count {
-                // SAFETY: the caller's promise.
-                let output =
-                    unsafe { std::slice::from_raw_parts_mut(target.add(i * step), rows.len() * width) };
-                let plane = &planes.numbers[i * planes.step..];
-                self.some_rows(plane, planes.above, rows.clone(), output, column);
+        let ([_, width], [_, pitch], [down, across], above) =
+            (self.output, self.input, self.axes, planes.above);
+        // The rows that have windows inside of the plane, and the columns of these windows.
+        let (mut inner, mut columns) = (rows.end..rows.end, 0..0);
+        if let Some(([all, across], _)) = &self.inside {
+            let first = all.start.clamp(rows.start, rows.end);
+            (inner, columns) = (first..all.end.clamp(first, rows.end), across.clone());
+        }
+        if let Some((_, inside)) = self.inside.as_ref().filter(|_| !inner.is_empty()) {
+            let from = (inner.start * down.stride - down.begin - above) * pitch
+                + columns.start * across.stride
+                - across.begin;
+            let reach = ((inner.len() - 1) * down.stride + down.kernel - 1) * pitch
+                + (columns.len() - 1) * across.stride
+                + across.kernel;
+            let source = &planes.numbers[from..][..(count - 1) * planes.step + reach];
+            // SAFETY: the function was emitted for exactly this type, these pitches and as many columns, whose windows, in these rows, lie
+            // inside of the planes: `source` has what they read. What is written is there, and nobody else's, by the caller's promise.
+            unsafe {
+                let inside = std::mem::transmute::<*const u8, InsideFunction>(inside.entry());
+                let first = target.add((inner.start - rows.start) * width + columns.start);
+                inside(source.as_ptr(), first, inner.len(), count, planes.step * 4, step * 4);
             }
+        }
+        if inner == *rows && columns == (0..width) {
             return;
-        };
-        let from = (rows.start * down.stride - down.begin - planes.above) * pitch - across.begin;
-        let reach = ((rows.len() - 1) * down.stride + down.kernel - 1) * pitch
-            + (width - 1) * across.stride
-            + across.kernel;
-        let source = &planes.numbers[from..][..(count - 1) * planes.step + reach];
-        // SAFETY: the function was emitted for exactly this type, these pitches and as many columns, whose windows, in these rows, lie
-        // inside of the planes: `source` has what they read. What is written is there, and nobody else's, by the caller's promise.
-        unsafe {
-            let inside = std::mem::transmute::<*const u8, InsideFunction>(inside.entry());
-            inside(source.as_ptr(), target, rows.len(), count, planes.step * 4, step * 4);
+        }
+        for i in 0..count {
+            // SAFETY: the caller's promise.
+            let output = unsafe { std::slice::from_raw_parts_mut(target.add(i * step), rows.len() * width) };
+            let plane = &planes.numbers[i * planes.step..];
+            let (before, output) = output.split_at_mut((inner.start - rows.start) * width);
+            let (output, behind) = output.split_at_mut(inner.len() * width);
+            self.rows(plane, above, rows.start..inner.start, before, column);
+            self.rows(plane, above, inner.end..rows.end, behind, column);
+            for (y, output) in inner.clone().zip(output.chunks_exact_mut(width.max(1))) {
+                for x in (0..columns.start).chain(columns.end..width) {
+                    output[x] = self.single(plane, above, y, x);
+                }
+            }
         }
     }
 }
