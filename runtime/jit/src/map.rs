@@ -8,7 +8,7 @@ mod wide;
 
 use crate::Jit;
 use crate::compile::{Code, Function};
-use crate::elementwise::{self, Elementwise};
+use crate::elementwise::{self, Elementwise, Quarters};
 use crate::error::JitError;
 use crate::float::Source;
 use crate::kernel::{Interface, Io, Kernel, Line, Slot, sealed};
@@ -19,6 +19,7 @@ use cranelift_frontend::FunctionBuilder;
 use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::MAX_MAP_INPUTS;
+use twnc_program::scalar::Binary;
 use twnc_program::step::MapInstruction;
 
 /// Elements of a run that are a unit of work: few enough to share a layer among threads.
@@ -59,6 +60,8 @@ struct Axis {
 pub(crate) struct Run<'a> {
     pub code: &'a [MapInstruction],
     pub strides: &'a [usize],
+    /// Of inputs that are known exponents.
+    pub exponents: &'a [Option<Quarters>],
     /// Bytes of a vector.
     pub vector: usize,
 }
@@ -71,14 +74,13 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::Shape`] if an input does not broadcast to the output or a constant does not fit its shape;
-    /// [`JitError::Unsupported`] for powers and for more than [`MAX_MAP_INPUTS`] inputs.
+    /// [`JitError::Unsupported`] for trigonometric functions and for more than [`MAX_MAP_INPUTS`] inputs.
     pub fn map(&self, spec: &MapSpec<'_>) -> Result<MapKernel, JitError> {
         if spec.inputs.is_empty() || spec.inputs.len() > MAX_MAP_INPUTS {
             return Err(JitError::Unsupported("a map of this many inputs"));
         }
-        let powers = |i: &MapInstruction| !elementwise::emits(i);
-        if spec.code.iter().any(powers) {
-            return Err(JitError::Unsupported("a power whose exponent is a tensor"));
+        if !spec.code.iter().all(elementwise::emits) {
+            return Err(JitError::Unsupported("a sine, cosine or arc tangent"));
         }
         for (i, instruction) in spec.code.iter().enumerate() {
             let before = |value: u16| usize::from(value) < spec.inputs.len() + i;
@@ -103,12 +105,22 @@ impl Jit {
         }
         let mut outer = axes(spec)?;
         let inner = outer.pop().unwrap_or(Axis { size: 1, strides: vec![0; spec.inputs.len()] });
+        // Nothing else of constants is in the code, so that maps share functions.
+        let exponent = |(input, (_, source)): (usize, &(&[usize], Source))| match source {
+            Source::Constant(numbers) if numbers.len() == 1 && is_exponent(spec.code, input) => {
+                Quarters::of(numbers[0])
+            }
+            _ => None,
+        };
+        let exponents: Vec<_> = spec.inputs.iter().enumerate().map(exponent).collect();
+        let exponents = if exponents.iter().all(Option::is_none) { &[][..] } else { &exponents };
         Ok(MapKernel {
             sources: spec.inputs.iter().map(|(_, source)| source.clone()).collect(),
             outer,
             function: self.compiler.function(&Run {
                 code: spec.code,
                 strides: &inner.strides,
+                exponents,
                 vector: self.isa.bytes(),
             })?,
             inner,
@@ -124,7 +136,7 @@ impl Code for Run<'_> {
 
     fn emit(&self, b: &mut FunctionBuilder<'_>, arguments: &[Value]) {
         let &[inputs, output, numbers, _] = arguments else { return };
-        let Run { code, strides, .. } = *self;
+        let Run { code, strides, exponents, .. } = *self;
         let sources: Vec<Value> = (0..strides.len()).map(|i| load(b, types::I64, inputs, i * 8)).collect();
         let still: Vec<Value> = sources.iter().map(|&address| splat_from(b, address)).collect();
         let mut moving: Vec<(Value, usize)> =
@@ -137,7 +149,9 @@ impl Code for Run<'_> {
                     *value = part.load(b, address);
                 }
             }
-            if let (Some(result), Some(&output)) = (Elementwise(b).code(code, values), addresses.last()) {
+            if let (Some(result), Some(&output)) =
+                (Elementwise(b).code(code, values, exponents), addresses.last())
+            {
                 part.store(b, result, output);
             }
         });
@@ -200,6 +214,12 @@ impl Kernel for MapKernel {
     fn describe(&self) -> String {
         format!("map: runs of {}", self.inner.size)
     }
+}
+
+/// Whether an input is what a number is raised to.
+fn is_exponent(code: &[MapInstruction], input: usize) -> bool {
+    let raises = |i: &MapInstruction| matches!(*i, MapInstruction::Binary(Binary::Pow, _, b) if usize::from(b) == input);
+    code.iter().any(raises)
 }
 
 /// The axes of the output, each merged with the next if no input has a break between them; without those of size 1.

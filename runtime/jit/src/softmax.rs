@@ -65,7 +65,7 @@ impl Jit {
             length,
             rows: slot.len / length,
             exponentials: self.compiler.function(&Exponentials { vector })?,
-            scale: self.compiler.function(&Run { code: &scale, strides: &[1, 0], vector })?,
+            scale: self.compiler.function(&Run { code: &scale, strides: &[1, 0], exponents: &[], vector })?,
             interface: Interface { inputs: vec![slot], outputs: vec![slot], ..Interface::default() },
         })
     }

@@ -402,3 +402,84 @@ fn transcendental_functions_are_within_four_units() {
         println!("{function:?}: {:.2} units at {:e}", worst.0, worst.1);
     }
 }
+
+/// Exponents of all kinds, and of each about as many bases as reach from the least to the largest power.
+fn bases_and_exponents() -> [Vec<f32>; 2] {
+    let special = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        2.0,
+        -2.0,
+        3.0,
+        -3.0,
+        0.5,
+        -0.5,
+        0.75,
+        1e-40,
+        -1e-40,
+        3e38,
+        -3e38,
+        8_388_609.0,
+        16_777_216.0,
+        4e9,
+        1e10,
+        f32::MIN_POSITIVE,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        1.0 + f32::EPSILON,
+        1.0 - f32::EPSILON / 2.0,
+    ];
+    let pairs = special.iter().flat_map(|&a| special.iter().map(move |&b| (a, b)));
+    let exponents = [0.75, 0.25, -0.5, 1.0 / 3.0, 2.2, -3.7, 3.0, -2.0, 17.0, 96.3, 300.0, -1234.5];
+    let sweep = exponents.into_iter().flat_map(|b: f32| {
+        let reach = (160.0 / b.abs()).min(150.0);
+        (0..60_000)
+            .map(move |i| (2f32.powf((i as f32 / 30_000.0 - 1.0) * reach) * (1.0 + i as f32 * 1e-7), b))
+    });
+    let (a, b) = pairs.chain(sweep).unzip();
+    [a, b]
+}
+
+/// The largest error of powers, in units in the last place; what is NaN, and signs, are right.
+fn worst_power(a: &[f32], b: &[f32], exponent: Source) -> (f64, f32, f32) {
+    let (shape, constant) = ([a.len()], matches!(exponent, Source::Constant(_)));
+    let exponents: &[usize] = if constant { &[1] } else { &shape };
+    let code = [MapInstruction::Binary(Binary::Pow, 0, 1)];
+    let sources = vec![(&shape[..], Source::Input(0)), (exponents, exponent)];
+    let spec = MapSpec { output: &shape, inputs: sources, code: &code };
+    let inputs: &[&[f32]] = if constant { &[a] } else { &[a, b] };
+    let all: Vec<Vec<f32>> =
+        jits().iter().map(|jit| execute(&jit.map(&spec).expect("supported"), inputs, None)).collect();
+    let got = &all[0];
+    all.iter().for_each(|other| assert_same(other, got));
+    let units = a.iter().zip(b).zip(got).map(|((&a, &b), &power)| {
+        let want = f64::from(a).powf(f64::from(b));
+        assert_eq!(power.is_nan(), want.is_nan(), "{a:e}^{b:e} = {power:e}, not {want:e}");
+        let sign = power.is_nan() || power.is_sign_negative() == want.is_sign_negative();
+        assert!(sign, "{a:e}^{b:e} = {power:e}, not {want:e}");
+        (ulps(power, want), a, b)
+    });
+    units.max_by(|a, b| a.0.total_cmp(&b.0)).expect("there are numbers")
+}
+
+#[test]
+fn powers_are_within_four_units() {
+    let [a, b] = bases_and_exponents();
+    let (units, x, y) = worst_power(&a, &b, Source::Input(1));
+    println!("{units:.2} units at {x:e}^{y:e}");
+    assert!(units <= 4.0, "{units} units at {x:e}^{y:e}");
+}
+
+#[test]
+fn powers_of_a_known_exponent_are_within_four_units() {
+    let bases: Vec<f32> = many_numbers().into_iter().step_by(7).collect();
+    for exponent in (-14..=14).map(|quarters| quarters as f32 / 4.0).chain([0.3, 1e10, f32::NAN]) {
+        let exponents = vec![exponent; bases.len()];
+        let (units, x, _) = worst_power(&bases, &exponents, Source::Constant([exponent].into()));
+        println!("{units:.2} units at {x:e}^{exponent}");
+        assert!(units <= 4.0, "{units} units at {x:e}^{exponent}");
+    }
+}

@@ -5,13 +5,15 @@
 //! coefficients of Cephes (Moshier, 1989), those of the error function are by N. Juffa (2013).
 
 mod portable;
+mod power;
 #[cfg(all(target_arch = "x86_64", unix))]
 pub(crate) mod registers;
 #[cfg(all(target_arch = "x86_64", unix))]
 pub(crate) mod wide;
 
 use crate::measure::Measured;
-use std::f32::consts::{LOG2_E, SQRT_2};
+pub(crate) use power::Quarters;
+use std::f32::consts::{LN_2 as LN_2_NEAREST, LOG2_E};
 use twnc_program::scalar::{Binary, Unary};
 use twnc_program::step::MapInstruction;
 
@@ -98,16 +100,29 @@ pub(crate) struct Elementwise<'a, V>(pub &'a mut V);
 pub(crate) fn emits(instruction: &MapInstruction) -> bool {
     match instruction {
         MapInstruction::Unary(f, _) => f.is_activation(),
-        MapInstruction::Binary(f, ..) => *f != Binary::Pow,
+        MapInstruction::Binary(..) => true,
     }
 }
 
 impl<V: Vectors> Elementwise<'_, V> {
-    /// The result of a map's code, all of which this module [`emits`]; `values` are its inputs.
-    pub fn code(&mut self, code: &[MapInstruction], mut values: Vec<V::Vector>) -> Option<V::Vector> {
+    /// The result of a map's code, all of which this module [`emits`]; `values` are its inputs, and `exponents` what is known of them.
+    pub fn code(
+        &mut self,
+        code: &[MapInstruction],
+        mut values: Vec<V::Vector>,
+        exponents: &[Option<Quarters>],
+    ) -> Option<V::Vector> {
         for instruction in code {
             values.push(match *instruction {
                 MapInstruction::Unary(f, a) => self.unary(f, values[usize::from(a)]),
+                MapInstruction::Binary(Binary::Pow, a, b) => {
+                    let exponent = exponents.get(usize::from(b)).copied().flatten();
+                    let (a, b) = (values[usize::from(a)], values[usize::from(b)]);
+                    match exponent {
+                        Some(exponent) => self.power_of_quarters(a, exponent),
+                        None => self.power(a, b),
+                    }
+                }
                 MapInstruction::Binary(f, a, b) => {
                     self.binary(f, values[usize::from(a)], values[usize::from(b)])
                 }
@@ -163,7 +178,7 @@ impl<V: Vectors> Elementwise<'_, V> {
         }
     }
 
-    /// `function(a, b)`, for one that this module [`emits`]; otherwise `a`.
+    /// `function(a, b)`.
     pub fn binary(&mut self, function: Binary, a: V::Vector, b: V::Vector) -> V::Vector {
         match function {
             Binary::Add => self.add(a, b),
@@ -193,7 +208,7 @@ impl<V: Vectors> Elementwise<'_, V> {
                 let zero = self.number(0.0);
                 self.choose(Compare::Equal, b, zero, zero, a)
             }
-            Binary::Pow => a,
+            Binary::Pow => self.power(a, b),
         }
     }
 
@@ -245,6 +260,11 @@ impl<V: Vectors> Elementwise<'_, V> {
             let product = self.mul(n, part);
             r = self.0.two(Two::Subtract, r, product);
         }
+        self.scaled_exp(r, rounded)
+    }
+
+    /// `e^r · 2^n` with |r| at most ln 2 / 2, for an integer `n` that [`ROUND`] was added to.
+    fn scaled_exp(&mut self, r: V::Vector, rounded: V::Vector) -> V::Vector {
         let p = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
         let p = self.polynomial(r, &p);
         let square = self.mul(r, r);
@@ -283,26 +303,8 @@ impl<V: Vectors> Elementwise<'_, V> {
 
     /// `ln m + e ln 2` for `x = m 2^e` with `m` from √½ to √2.
     fn log(&mut self, x: V::Vector) -> V::Vector {
-        // Subnormal numbers are scaled up first.
-        let (least, up, none) = (self.number(f32::MIN_POSITIVE), self.number(8_388_608.0), self.number(1.0));
-        let factor = self.choose(Compare::Less, x, least, up, none);
-        let (lower, zero) = (self.number(-23.0), self.number(0.0));
-        let shift = self.choose(Compare::Less, x, least, lower, zero);
-        let bits = self.mul(x, factor);
-        let exponent = self.0.one(One::Right(23), bits);
-        let bias = self.0.bits(127);
-        let exponent = self.0.two(Two::SubtractIntegers, exponent, bias);
-        let exponent = self.0.one(One::FromIntegers, exponent);
-        let exponent = self.add(exponent, shift);
-        let (mask, one_bits) = (self.0.bits(0x7f_ffff), self.0.bits(0x3f80_0000));
-        let mantissa = self.0.two(Two::And, bits, mask);
-        let mantissa = self.0.two(Two::Or, mantissa, one_bits);
-        // From 1..2 to √½..√2.
-        let (root, half, one) = (self.number(SQRT_2), self.number(0.5), self.number(1.0));
-        let halved = self.mul(mantissa, half);
-        let next = self.add(exponent, one);
-        let m = self.choose(Compare::Greater, mantissa, root, halved, mantissa);
-        let e = self.choose(Compare::Greater, mantissa, root, next, exponent);
+        let (m, e) = self.mantissa_and_exponent(x);
+        let (one, half, zero) = (self.number(1.0), self.number(0.5), self.number(0.0));
         let r = self.0.two(Two::Subtract, m, one);
         let square = self.mul(r, r);
         let p = [

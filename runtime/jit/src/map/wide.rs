@@ -10,7 +10,8 @@ use iced_x86::code_asm::*;
 /// [`Run`], where the stack has room for its numbers.
 pub(super) fn run(code: &Run<'_>) -> Assembled {
     let moves = code.strides.iter().map(|&stride| stride == 1);
-    let write = |expression: &mut Expression, inputs| Elementwise(expression).code(code.code, inputs);
+    let write =
+        |expression: &mut Expression, inputs| Elementwise(expression).code(code.code, inputs, code.exponents);
     let map = Vectorised::new(&Expression::new(moves, write)?, code.vector, 0)?;
     assemble(code.vector, |a| {
         let (inputs, output, numbers, masks, index, count) = (rdi, rsi, rdx, rcx, r8, r9);
