@@ -3,7 +3,7 @@
 
 use super::inside::InsideFunction;
 use super::rows::{HorizontalFunction, VerticalFunction};
-use super::{Axis, Finishing, PoolKernel};
+use super::{Finishing, PoolKernel};
 use crate::finish::{Piece, Sums};
 use crate::kernel::{Io, LINE, Line, sealed};
 use std::ops::Range;
@@ -71,19 +71,23 @@ impl PoolKernel {
         }
     }
 
-    /// An output by itself.
-    fn single(&self, plane: &[f32], above: usize, y: usize, x: usize) -> f32 {
-        let [down, across] = self.axes;
-        let (rows, columns) = (down.taps(y), across.taps(x));
-        let at = |axis: Axis, position, tap| position * axis.stride + tap * axis.dilation - axis.begin;
-        let column = |tap| {
-            let x = at(across, x, tap);
-            let numbers = rows.clone().map(|tap| plane[(at(down, y, tap) - above) * self.input[1] + x]);
-            numbers.fold(self.fold.identity(), |so_far, next| self.fold.of_two(so_far, next))
-        };
-        let folded =
-            columns.map(column).fold(self.fold.identity(), |so_far, next| self.fold.of_two(so_far, next));
-        self.divisors.get(y).map_or(folded, |row| folded / row[x])
+    /// A column of outputs, in rows whose windows lie inside: `output` has these rows.
+    fn column(&self, plane: &[f32], above: usize, rows: Range<usize>, x: usize, output: &mut [f32]) {
+        let ([_, pitch], [_, width], [down, across]) = (self.input, self.output, self.axes);
+        let taps = across.taps(x);
+        let first = (x * across.stride + taps.start * across.dilation).saturating_sub(across.begin);
+        let identity = self.fold.identity();
+        for (y, output) in rows.zip(output.chunks_exact_mut(width)) {
+            let window = &plane[(y * down.stride - down.begin - above) * pitch + first..];
+            let mut folded = identity;
+            for tap in 0..taps.len() {
+                let column = &window[tap * across.dilation..];
+                let numbers = column.iter().step_by(down.dilation * pitch).take(down.kernel);
+                let column = numbers.fold(identity, |so_far, &next| self.fold.of_two(so_far, next));
+                folded = self.fold.of_two(folded, column);
+            }
+            output[x] = self.divisors.get(y).map_or(folded, |row| folded / row[x]);
+        }
     }
 }
 
@@ -208,10 +212,8 @@ impl PoolKernel {
             let (output, behind) = output.split_at_mut(inner.len() * width);
             self.rows(plane, above, rows.start..inner.start, before, column);
             self.rows(plane, above, inner.end..rows.end, behind, column);
-            for (y, output) in inner.clone().zip(output.chunks_exact_mut(width.max(1))) {
-                for x in (0..columns.start).chain(columns.end..width) {
-                    output[x] = self.single(plane, above, y, x);
-                }
+            for x in (0..columns.start).chain(columns.end..width).filter(|_| !inner.is_empty()) {
+                self.column(plane, above, inner.clone(), x, output);
             }
         }
     }

@@ -37,8 +37,10 @@ const FAR: usize = 1 << 24;
 const WAITING: usize = 4096;
 /// Up to this many taps of a row a function has no loop over them.
 const UNROLLED: usize = 8;
-/// Up to this many taps a window is folded in registers, by its stride across: those of larger ones have too many numbers in common.
+/// Up to this many taps a window is folded in registers, by its stride across: those of larger ones have too many numbers in common,
+/// unless they are a column.
 const MOST_TAPS: [usize; 2] = [4, 9];
+const MOST_TAPS_OF_COLUMN: usize = 9;
 
 /// A pool with concrete shapes.
 #[derive(Clone, Debug)]
@@ -260,6 +262,7 @@ impl Jit {
         let [kernel, strides] = [axes.map(|axis| axis.kernel), axes.map(|axis| axis.stride)];
         let columns = inside[1].len();
         let most = *MOST_TAPS.get(strides[1].checked_sub(1)?)?;
+        let most = if kernel[1] == 1 { MOST_TAPS_OF_COLUMN } else { most };
         let few = kernel[0] * kernel[1] <= most && out_pitch - columns <= 2;
         let near = axes.iter().all(|axis| axis.dilation == 1);
         let lanes = self.lanes_of_rows(columns);
