@@ -11,6 +11,7 @@
 //! | [`decompose_custom`], [`fold_constants`], [`sink_transposes`], [`simplify`], [`dead_code`] | passes that prepare and clean |
 //! | [`detect_ternary`], [`ternarise`] | passes that make ternary layers |
 //! | [`fold_scales`], [`flip_signs`] | passes that order the scales behind them |
+//! | [`sub_pixel`] | the pass that takes the zeros out of transposed convolutions |
 //! | [`egraph`] | the pass that finds where scales cost least, and which accumulations become one |
 //! | [`drop_logits_scale`] | the pass that leaves out scales that no order of outputs depends on |
 //! | [`fix_point`] | the pass that lets ternary layers sum whole numbers |
@@ -36,6 +37,7 @@ pub mod options;
 pub mod pipeline;
 pub mod simplify;
 pub mod sink_transposes;
+pub mod sub_pixel;
 pub mod ternarise;
 pub mod threshold;
 mod walk;
@@ -53,6 +55,7 @@ pub use options::{Activations, Mode, Options, OptionsError, Scale, Threshold};
 pub use pipeline::{default_pipeline, pipeline_with};
 pub use simplify::Simplify;
 pub use sink_transposes::SinkTransposes;
+pub use sub_pixel::SubPixel;
 pub use ternarise::Ternarise;
 
 /// The page's example is compiled and run.

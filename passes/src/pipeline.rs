@@ -3,7 +3,7 @@
 use crate::options::{Activations, Options, OptionsError};
 use crate::{
     DeadCode, DecomposeCustom, DetectTernary, DropLogitsScale, FixPoint, FlipSigns, FoldConstants,
-    FoldScales, Saturate, Simplify, SinkTransposes, Ternarise,
+    FoldScales, Saturate, Simplify, SinkTransposes, SubPixel, Ternarise,
 };
 use twnc_ir::{CustomRegistry, Pipeline};
 
@@ -30,6 +30,10 @@ pub fn pipeline_with(options: &Options, registry: &CustomRegistry) -> Result<Pip
     list.push(Ternarise::new(options)?, "Before batch norm is folded, which would change what is rounded.")?;
     list.push(FoldScales, "Scales and batch norms behind a product become one scale and one bias.")?;
     list.push(FlipSigns, "Signs of scales are known once batch norm is folded; positive ones can move on.")?;
+    list.push(
+        SubPixel,
+        "Weights, scales and biases are what they will be, and move with the phases; before sums of whole numbers, which may be of fewer.",
+    )?;
     if options.activations == Activations::Int {
         list.push(
             FixPoint::new(options)?,

@@ -195,7 +195,7 @@ fn it_runs_when_asked_for_and_with_bits_that_there_are() {
             .map(|p| p.entries().iter().nth_back(1).unwrap().pass.name().to_owned())
             .map_err(|e| e.to_string())
     };
-    assert_eq!(before_last(&Options::default()), Ok("flip_signs".to_owned()));
+    assert_eq!(before_last(&Options::default()), Ok("sub_pixel".to_owned()));
     for (bits, expected) in [
         (3, Err("3 bits of an activation are not possible; choose from 4 to 12")),
         (4, Ok("fix_point")),

@@ -12,6 +12,7 @@ mod random_graphs;
 mod rule_texts;
 mod rules;
 mod saturation;
+mod sub_pixel;
 mod swish;
 mod ternary;
 mod threshold;

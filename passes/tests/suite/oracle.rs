@@ -46,7 +46,7 @@ pub fn outputs(graph: &Graph, seed: u64) -> Tensors {
     evaluate(graph, &inputs(graph, seed)).unwrap()
 }
 
-fn inputs(graph: &Graph, seed: u64) -> Tensors {
+pub fn inputs(graph: &Graph, seed: u64) -> Tensors {
     let mut random = Random::new(seed);
     let inputs = graph.inputs().iter().map(|port| {
         let shape = graph.ty(port.value).shape.iter().map(|dim| dim.eval(&|_| Some(2)).unwrap() as usize);
