@@ -72,7 +72,7 @@ impl Jit {
             outer: axes,
             rows,
             columns,
-            together: (UNIT / wide).next_multiple_of(8),
+            together: (UNIT / wide).max(1).next_multiple_of(8),
             transposer: Transposer::new::<f32>(&self.compiler, self.isa)?,
             interface: Interface { inputs: vec![slot], outputs: vec![slot], ..Interface::default() },
         })

@@ -86,6 +86,25 @@ fn assert_same(got: &[f32], want: &[f32]) {
     }
 }
 
+fn assert_transposed(shape: &[usize], perm: &[usize], seed: u64) {
+    let moved: Vec<usize> = perm.iter().map(|&axis| shape[axis]).collect();
+    let x = numbers(seed, shape.iter().product());
+    let input = Operand::Buffer(BufferId(0));
+    let kind = MoveKind::Transpose { perm: perm.to_vec() };
+    let step = StepKind::Move(Move { kind, inputs: vec![input], output: BufferId(1) });
+    let want = interpret(&[shape.to_vec(), moved], &[], step, &[&x]);
+    for jit in jits() {
+        assert_same(&execute(&jit.transpose(shape, perm).expect("a permutation"), &[&x], None), &want);
+    }
+}
+
+#[test]
+fn transposes_of_long_rows_move_every_element() {
+    assert_transposed(&[2, 5000], &[1, 0], 1);
+    assert_transposed(&[5000, 3], &[1, 0], 2);
+    assert_transposed(&[2, 3, 4099], &[0, 2, 1], 3);
+}
+
 fn exact_unary() -> impl Strategy<Value = Unary> {
     prop_oneof![
         Just(Unary::Relu),
@@ -212,15 +231,7 @@ proptest! {
         let shape: Vec<usize> = axes.iter().map(|(size, _)| *size).collect();
         let mut perm: Vec<usize> = (0..shape.len()).collect();
         perm.sort_by_key(|&axis| axes[axis].1);
-        let moved: Vec<usize> = perm.iter().map(|&axis| shape[axis]).collect();
-        let x = numbers(seed, shape.iter().product());
-        let input = Operand::Buffer(BufferId(0));
-        let kind = MoveKind::Transpose { perm: perm.clone() };
-        let step = StepKind::Move(Move { kind, inputs: vec![input], output: BufferId(1) });
-        let want = interpret(&[shape.clone(), moved], &[], step, &[&x]);
-        for jit in jits() {
-            assert_same(&execute(&jit.transpose(&shape, &perm).expect("a permutation"), &[&x], None), &want);
-        }
+        assert_transposed(&shape, &perm, seed);
     }
 
     /// Exponentials are off by about a unit in the last place, their sum and its inverse by less.
