@@ -81,7 +81,7 @@ impl Axis {
         }
         // As many windows as all outputs need, or more where these are no whole number of phases.
         let beside = pad.checked_add(after)?.checked_add(1)?.checked_sub(k)?;
-        let windows = (beside + s - 1).div_euclid(s);
+        let windows = beside.checked_add(s - 1)?.div_euclid(s);
         let taps_left = last.checked_sub(first)?;
         Some(Axis {
             taps_left: usize::try_from(taps_left).ok()?,
@@ -131,7 +131,10 @@ impl Phases {
         let (x, strides) = spread(graph, input)?;
         let tensor = graph.constant(weight)?;
         let kernel = tensor.shape().get(2..)?;
-        if geometry.strides.iter().any(|&stride| stride != 1) {
+        // Phases are counted out, and there are no more than that is worth.
+        let most = kernel.iter().try_fold(MOST_TIMES, |most, &taps| most.checked_mul(taps))?;
+        let many = tensor.is_empty() || strides.iter().any(|&stride| stride > most);
+        if many || geometry.strides.iter().any(|&stride| stride != 1) {
             return None;
         }
         if strides.iter().zip(&geometry.dilations).any(|(&stride, &dilation)| stride > 1 && dilation > 1) {
@@ -145,7 +148,7 @@ impl Phases {
         let product = |of: fn(&Axis) -> usize| axes.iter().map(of).try_fold(1usize, usize::checked_mul);
         let (taps, left) = (product(|axis| axis.taps)?, product(|axis| axis.taps_left)?);
         let stored = product(|axis| axis.stride)?.checked_mul(left)?;
-        if left == 0 || left >= taps || stored > taps.checked_mul(MOST_TIMES)? {
+        if left == 0 || left >= taps || stored > most {
             return None;
         }
         let names = graph.definer(weight).map_or_else(String::new, |(_, node)| node.name.clone());

@@ -90,6 +90,25 @@ fn graph(case: &Case) -> Option<Graph> {
     Some(build.finish())
 }
 
+/// A stride or padding so large that counting its phases would not end, or overflow.
+#[test]
+fn vast_strides_and_paddings_are_left_alone() {
+    for axis in [(1, 1 << 50, 3, 1, 1), (1, 2, 3, 1 << 60, 1 << 60)] {
+        let case = Case {
+            axes: vec![axis],
+            groups: 1,
+            channels: 1,
+            filters: 1,
+            ternary: true,
+            open: false,
+            seed: 1,
+        };
+        let mut graph = graph(&case).unwrap();
+        let outcome = run(&mut graph, &["sub_pixel"], &Options::default());
+        assert!(axis.1 == 2 || outcome.edits == 0, "{axis:?}");
+    }
+}
+
 fn pads(graph: &Graph) -> usize {
     graph.node_ids().filter(|&id| matches!(graph.node(id).op, Op::Pad(_))).count()
 }
