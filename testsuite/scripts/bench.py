@@ -38,6 +38,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 
 import numpy as np
 
@@ -293,6 +294,13 @@ def commit():
         return "unknown"
 
 
+def settle():
+    """Waits for up to four minutes until half of the cores are idle: what ran before, such as another table, is no part of this one."""
+    end = time.monotonic() + 240
+    while os.getloadavg()[0] > os.cpu_count() / 2 - 0.2 and time.monotonic() < end:
+        time.sleep(5)
+
+
 def about(bench):
     """The machine, the versions and the settings; printed in a line before the tables."""
     options, host = bench.options, machine.describe()
@@ -361,6 +369,8 @@ def main():
         machine.pass_for(options.machine, build()[0].parent)
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(options, pathlib.Path(scratch))
+        if not options.quick:
+            settle()
         about(bench)
         TABLES[options.table](bench)
         busy(bench)
