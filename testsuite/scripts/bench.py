@@ -191,14 +191,13 @@ class Bench:
         return cells
 
     def faster(self, cells, column, floats_only):
-        """How many times faster a column is than the fastest peer of its row: the median over rounds."""
+        """How many times faster a column is than the peer that is the fastest in each round: the median over rounds."""
         peers = [name for name, peer in self.peers.items() if peer.floats or not floats_only]
         found = [name for name in peers if "median_ms" in cells.get(name, {})]
         if not found or "median_ms" not in cells[column]:
             return None
-        best = min(found, key=lambda name: cells[name]["median_ms"])
-        pairs = zip(cells[best]["rounds"], cells[column]["rounds"], strict=True)
-        return statistics.median(theirs["median_ms"] / ours["median_ms"] for theirs, ours in pairs)
+        rounds = zip(cells[column]["rounds"], *(cells[name]["rounds"] for name in found), strict=True)
+        return statistics.median(min(peer["median_ms"] for peer in theirs) / ours["median_ms"] for ours, *theirs in rounds)
 
 
 def figure(cell):
@@ -297,6 +296,8 @@ def commit():
 def settle():
     """Waits for up to four minutes until half of the cores are idle: what ran before, such as another table, is no part of this one."""
     end = time.monotonic() + 240
+    if os.getloadavg()[0] > os.cpu_count() / 2 - 0.2:
+        print("waiting for up to four minutes until the machine is idle", file=sys.stderr)
     while os.getloadavg()[0] > os.cpu_count() / 2 - 0.2 and time.monotonic() < end:
         time.sleep(5)
 

@@ -69,30 +69,32 @@ impl<V: Vectors> Elementwise<'_, V> {
     pub(super) fn power_of_quarters(&mut self, a: V::Vector, Quarters(quarters): Quarters) -> V::Vector {
         let (whole, part) = (quarters.unsigned_abs() / 4, quarters.unsigned_abs() % 4);
         let one = self.number(1.0);
-        let mut factors = Vec::new();
-        if whole > 0 {
-            // Not of a product, which would lose bits where it is subnormal.
-            let a = if quarters > 0 { a } else { self.0.two(Two::Divide, one, a) };
-            factors.resize(usize::from(whole), a);
-        }
+        let a = match part {
+            0 => a,
+            // A broken power of -0 is 0, and one of -∞ infinite, where roots are -0 and NaN.
+            _ => {
+                let (zero, infinity) = (self.number(0.0), self.number(f32::INFINITY));
+                let least = self.number(f32::NEG_INFINITY);
+                let positive = self.add(a, zero);
+                self.choose(Compare::Equal, a, least, infinity, positive)
+            }
+        };
+        let mut factors = vec![a; usize::from(whole)];
         if part > 0 {
-            // A power of -0 is 0, and one of -∞ infinite, where roots are -0 and NaN.
-            let (zero, infinity) = (self.number(0.0), self.number(f32::INFINITY));
-            let least = self.number(f32::NEG_INFINITY);
-            let positive = self.add(a, zero);
-            let positive = self.choose(Compare::Equal, a, least, infinity, positive);
-            let half = self.0.one(One::Root, positive);
-            let root = match part {
-                1 => self.0.one(One::Root, half),
+            let half = self.0.one(One::Root, a);
+            let quarter = |this: &mut Self| this.0.one(One::Root, half);
+            factors.push(match part {
+                1 => quarter(self),
                 2 => half,
                 _ => {
-                    let quarter = self.0.one(One::Root, half);
+                    let quarter = quarter(self);
                     self.mul(half, quarter)
                 }
-            };
-            factors.push(if quarters > 0 { root } else { self.0.two(Two::Divide, one, root) });
+            });
         }
-        factors.into_iter().reduce(|product, factor| self.mul(product, factor)).unwrap_or(one)
+        let power = factors.into_iter().reduce(|product, factor| self.mul(product, factor)).unwrap_or(one);
+        // Down to -1 that is no product, which would lose bits where it is subnormal.
+        if quarters > 0 { power } else { self.0.two(Two::Divide, one, power) }
     }
 
     /// Of a positive number, as `e + log2 m` with `m` from √½ to √2 and the series of `2 artanh((m - 1) / (m + 1))`.
