@@ -153,7 +153,7 @@ impl Plan {
 
     /// The bytes of a workspace: the arena, and the scratch memory of every thread.
     pub(crate) fn workspace_bytes(&self) -> usize {
-        let scratch = self.scratch.saturating_mul(self.threads).saturating_mul(size_of::<Line>());
+        let scratch = scratch_lines(self.scratch, self.threads).saturating_mul(size_of::<Line>());
         scratch.saturating_add(self.layout.size)
     }
 
@@ -177,7 +177,7 @@ impl Plan {
     pub(crate) fn workspace(&self) -> Result<Workspace, Error> {
         Ok(Workspace {
             arena: memory::zeroed(self.layout.size.div_ceil(size_of::<Line>()))?,
-            scratch: memory::zeroed(self.scratch.saturating_mul(self.threads))?,
+            scratch: memory::zeroed(scratch_lines(self.scratch, self.threads))?,
         })
     }
 
@@ -363,13 +363,21 @@ impl Plan {
     }
 }
 
+/// Lines of scratch memory for so many threads that need `scratch` each. Between two of them lies a page: a processor fetches ahead within a
+/// page, so that the end of one thread's memory would bring the beginning of the next one's, which that thread writes, to the wrong core.
+fn scratch_lines(scratch: usize, threads: usize) -> usize {
+    const PAGE: usize = 4096 / size_of::<Line>();
+    let between = if threads > 1 { PAGE } else { 0 };
+    scratch.saturating_add(between).saturating_mul(threads)
+}
+
 impl Workspace {
     /// Makes the scratch memory enough for a kernel that needs `scratch` lines for each of `threads` threads.
     ///
     /// # Errors
     /// [`Error::Memory`] if the workspace were more than `limit` bytes then, [`Error::Allocation`] if there is not so much memory.
     pub(crate) fn reserve(&mut self, scratch: usize, threads: usize, limit: usize) -> Result<(), Error> {
-        let lines = scratch.saturating_mul(threads);
+        let lines = scratch_lines(scratch, threads);
         if lines > self.scratch.len() {
             memory::check(
                 lines.saturating_mul(size_of::<Line>()).saturating_add(size_of_val(&*self.arena)),

@@ -27,6 +27,18 @@ pub struct Line([u32; 16]);
 /// Numbers of f32 in a [`Line`].
 pub(crate) const LINE: usize = 16;
 
+/// Asks for the cache line at an address, which need not be one that is mapped.
+pub(crate) fn fetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which reads nothing.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Lines that hold so many numbers.
 pub(crate) fn lines<T>(numbers: usize) -> usize {
     (numbers * size_of::<T>()).div_ceil(size_of::<Line>())

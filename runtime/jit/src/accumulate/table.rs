@@ -20,7 +20,7 @@ use crate::epilogue::Epilogue;
 use crate::error::JitError;
 use crate::finish::{Finish, Piece, SLACK};
 use crate::geometry::{Geometry, Strides};
-use crate::kernel::{Io, Line, lines};
+use crate::kernel::{Io, Line, fetch, lines};
 use crate::machine::Isa;
 use crate::number::Number;
 use crate::transpose::Transposer;
@@ -45,6 +45,8 @@ pub(crate) struct TableKernel<T> {
     /// For outputs that are neighbours where their sums are not.
     transposer: Transposer,
     division: Division,
+    /// Other threads have written much of the input, so that it has to come from their cores.
+    shared: bool,
 }
 
 impl<T: Number> TableKernel<T> {
@@ -88,6 +90,7 @@ impl<T: Number> TableKernel<T> {
             finishes,
             transposer,
             division,
+            shared: threads > 1,
             plan,
         })
     }
@@ -247,6 +250,19 @@ impl<T: Number> TableKernel<T> {
         }
     }
 
+    /// Asks for what the table of a group of a region is built from, of planes that are laid out, long before it is needed: what comes from another
+    /// core takes as long as hundreds of additions, and no processor fetches such rows ahead by itself.
+    fn fetch(&self, members: &Members, start: [usize; 2], rows: usize, planes: &[T]) {
+        let (row, pitch) = (self.plan.shape.tile.pitch * size_of::<T>(), self.packing.planes.pitch);
+        let first = planes.as_ptr().wrapping_add(start[0] * pitch + start[1]).cast::<u8>();
+        for &member in &members.offsets[..self.plan.size] {
+            for from in (0..rows).map(|i| first.wrapping_add(member as usize + i * pitch * size_of::<T>())) {
+                (0..row).step_by(size_of::<Line>()).for_each(|at| fetch(from.wrapping_add(at)));
+                fetch(from.wrapping_add(row - 1));
+            }
+        }
+    }
+
     /// Sums of a region for the outputs of a chunk, tile by tile; parts of those of i16 end up in the totals. `planes` are the sample's:
     /// packed ones, which begin with the row of regions, or those of the input.
     #[allow(clippy::too_many_arguments)] // What is summed, and the memory for it.
@@ -285,6 +301,9 @@ impl<T: Number> TableKernel<T> {
                     inside = self.plan.parts_inside(&self.geometry, members.phase, start, rows);
                 }
                 self.build(members, region[1], start, rows, &inside, table, planes);
+            }
+            if self.shared && self.plan.reads == Reads::LaidOut {
+                members.clone().take(block.groups).for_each(|next| self.fetch(next, start, rows, planes));
             }
             for pass in passes.by_ref().take(block.passes) {
                 for y in 0..live[0] {
