@@ -328,13 +328,18 @@ pub(crate) fn bind_pooled(
         Ok(accumulation) => accumulation,
         Err(interpreted) => return Ok((interpreted, None)),
     };
+    accumulation.spec.pooled = true;
     let kernel = match accumulation.tuned(jit, setup) {
         Ok(kernel) => kernel,
         Err(error) => return Ok((accumulation.execution(Err(error))?, None)),
     };
     match jit.pooled(kernel, &pool(program, shapes, layouts, behind))? {
-        Err(kernel) => Ok((accumulation.execution(Ok(kernel))?, None)),
-        Ok(kernel) => {
+        None => {
+            accumulation.spec.pooled = false;
+            let alone = accumulation.tuned(jit, setup);
+            Ok((accumulation.execution(alone)?, None))
+        }
+        Some(kernel) => {
             let (inputs, scales) = buffers(sums);
             let bound = Bound {
                 kernel: Box::new(kernel),
@@ -540,6 +545,7 @@ pub(crate) fn accumulation<'p>(
         activation: step.epilogue.activation,
         measured: layouts.measures(program, step.output).map(|(measured, _)| measured),
         threads,
+        pooled: false,
         rank: 0,
     };
     Ok(Accumulation { spec, program, step, outputs: outputs(program, layouts, step.output) })

@@ -6,7 +6,7 @@ use super::direct::{DirectKernel, Factors};
 use super::plan::Plan;
 use super::registers::{Passes, RegisterKernel};
 use super::rows::RowsKernel;
-use super::table::TableKernel;
+use super::table::{Sharing, TableKernel};
 use super::{Family, Weights};
 use crate::Jit;
 use crate::epilogue::Epilogue;
@@ -102,7 +102,7 @@ impl Product {
         mut self,
         jit: &Jit,
         choice: Choice,
-        threads: usize,
+        sharing: Sharing,
     ) -> Result<Box<dyn Family>, JitError> {
         let (compiler, isa) = (&jit.compiler, jit.isa);
         let mut single = || {
@@ -131,7 +131,7 @@ impl Product {
             Choice::Tables(plan) => {
                 let Product { geometry, weights, epilogues, range, .. } = self;
                 Box::new(TableKernel::<T>::new(
-                    compiler, isa, geometry, *plan, &weights, range, epilogues, threads,
+                    compiler, isa, geometry, *plan, &weights, range, epilogues, sharing,
                 )?)
             }
         })

@@ -136,6 +136,8 @@ pub struct AccumulateSpec<'a> {
     pub measured: Option<Measured>,
     /// How many threads will share the work: layers of few positions are then divided by outputs too.
     pub threads: usize,
+    /// Whether a pool follows that the kernel may be one with ([`Jit::pooled`]): threads have outputs then, not positions.
+    pub pooled: bool,
     /// Which of the plans that a layer has to take, in the order of their estimates: 0 for the one that should be fastest.
     pub rank: usize,
 }
@@ -150,6 +152,7 @@ impl<'a> AccumulateSpec<'a> {
             activation: None,
             measured: None,
             threads: 1,
+            pooled: false,
             rank: 0,
         }
     }
@@ -211,7 +214,7 @@ pub(crate) trait Family: Send + Sync {
     }
 
     /// It as what goes through its outputs in bands, if it can.
-    fn into_banded(self: Box<Self>) -> Result<Box<dyn Banded>, Box<dyn Family>>;
+    fn into_banded(self: Box<Self>) -> Option<Box<dyn Banded>>;
 
     /// # Safety
     /// As [`sealed::Execute::execute`], with the input that it reads.
@@ -365,7 +368,8 @@ impl Jit {
             None => product.choose::<T>(self.isa, spec.rank)?,
         };
         *known = Some(choice.clone());
-        Ok((stack, product.family::<T>(self, choice, spec.threads.max(1))?))
+        let sharing = table::Sharing { threads: spec.threads.max(1), pooled: spec.pooled };
+        Ok((stack, product.family::<T>(self, choice, sharing)?))
     }
 }
 

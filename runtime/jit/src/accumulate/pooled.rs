@@ -1,8 +1,8 @@
 //! A pool over the outputs of an accumulation, band by band: what is summed of some rows is pooled while it is in the caches, and never
 //! is a tensor.
 //!
-//! A band is a row of the regions of a table kernel. The rows that windows share with the next band stay; where work begins in the middle of
-//! an image, the band before is computed once more.
+//! A band is a row of the regions of a table kernel. The rows that windows share with the next band stay. Threads share channels, each with
+//! all bands of an image; where work begins in the middle of an image all the same, the band before is computed once more.
 
 use super::{AccumulateKernel, Family, Phase};
 use crate::Jit;
@@ -21,7 +21,7 @@ const LARGE: usize = 1 << 20;
 pub(crate) trait Banded: Family {
     fn bands(&self) -> Bands;
 
-    /// Computes a band of a sample's outputs, to somewhere else.
+    /// Computes a band of a share's channels of a sample's outputs, to somewhere else.
     ///
     /// # Safety
     /// As [`Family::execute`].
@@ -29,6 +29,7 @@ pub(crate) trait Banded: Family {
         &self,
         sample: usize,
         band: usize,
+        share: usize,
         input: View<'_>,
         io: &Io<'_>,
         scratch: &mut [Line],
@@ -37,10 +38,11 @@ pub(crate) trait Banded: Family {
 }
 
 /// Images in bands of rows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bands {
     pub samples: usize,
-    pub channels: usize,
+    /// The channels that are computed together; all of them in order.
+    pub shares: Vec<Range<usize>>,
     /// Rows of an image, and of a band but the last.
     pub height: usize,
     pub rows: usize,
@@ -53,9 +55,13 @@ impl Bands {
         self.height.div_ceil(self.rows)
     }
 
+    fn channels(&self) -> usize {
+        self.shares.last().map_or(0, |share| share.end)
+    }
+
     /// Whether they are what a pool is of, and large enough.
     fn suit(&self, pool: &PoolSpec<'_>) -> bool {
-        let sums = self.channels * self.height * self.width;
+        let sums = self.channels() * self.height * self.width;
         pool.input[2..] == [self.height, self.width] && sums * size_of::<f32>() >= LARGE
     }
 
@@ -92,7 +98,8 @@ pub struct PooledKernel {
 }
 
 impl Jit {
-    /// The kernel of an accumulation and of the pool that alone reads it, if they can be one and that pays. The first output is the pool's.
+    /// The kernel of an accumulation, made to be pooled ([`super::AccumulateSpec::pooled`]), and of the pool that alone reads it, if they can be
+    /// one and that pays. The first output is the pool's.
     ///
     /// # Errors
     /// As [`Jit::pool`]; [`JitError::Shape`] if the pool is not of what the accumulation writes.
@@ -100,39 +107,31 @@ impl Jit {
         &self,
         sums: AccumulateKernel,
         spec: &PoolSpec<'_>,
-    ) -> Result<Result<PooledKernel, AccumulateKernel>, JitError> {
-        let whole = sums.phases.len() == 1 && sums.phases.iter().all(|phase| phase.origin == 0);
-        if !whole || sums.interface.residual || sums.interface.outputs.len() > 1 || spec.epilogue.residual {
-            return Ok(Err(sums));
+    ) -> Result<Option<PooledKernel>, JitError> {
+        let AccumulateKernel { mut phases, interface } = sums;
+        let (Some(Phase { source, origin: 0, family }), true) = (phases.pop(), phases.is_empty()) else {
+            return Ok(None);
+        };
+        if interface.residual || interface.outputs.len() > 1 || spec.epilogue.residual {
+            return Ok(None);
         }
         let pool = match self.pool(spec) {
-            Err(JitError::Unsupported(_)) => return Ok(Err(sums)),
+            Err(JitError::Unsupported(_)) => return Ok(None),
             pool => pool?,
         };
-        if pool.interface().inputs[0].len != sums.interface.outputs[0].len {
+        if pool.interface().inputs[0].len != interface.outputs[0].len {
             return Err(JitError::Shape(format!("a pool of {:?} behind another shape", spec.input)));
         }
-        let AccumulateKernel { mut phases, interface } = sums;
-        let Some(Phase { source, origin, family }) = phases.pop() else {
-            return Ok(Err(AccumulateKernel { phases, interface }));
-        };
-        let alone = |family, interface| AccumulateKernel {
-            phases: vec![Phase { source, origin, family }],
-            interface,
-        };
-        let sums = match family.into_banded() {
-            Ok(sums) => sums,
-            Err(family) => return Ok(Err(alone(family, interface))),
-        };
+        let Some(sums) = family.into_banded() else { return Ok(None) };
         let bands = sums.bands();
         let Some((ready, carried)) = ready(&bands, &pool).filter(|_| bands.suit(spec)) else {
-            return Ok(Err(alone(sums, interface)));
+            return Ok(None);
         };
         let mut kernel = PooledKernel { source, sums, pool, bands, ready, carried, interface };
         let scratch = kernel.band_lines() + kernel.pool.interface().scratch + kernel.sums.scratch();
         let outputs = kernel.pool.interface().outputs.clone();
         kernel.interface = Interface { outputs, scratch, ..kernel.interface };
-        Ok(Ok(kernel))
+        Ok(Some(kernel))
     }
 }
 
@@ -162,7 +161,7 @@ impl PooledKernel {
     }
 
     fn band_lines(&self) -> usize {
-        lines::<f32>(self.bands.channels * self.plane())
+        lines::<f32>(self.bands.channels() * self.plane())
     }
 
     /// Leaves the sums of a band in its place.
@@ -171,8 +170,7 @@ impl PooledKernel {
     /// As [`sealed::Execute::execute`], of the kernel of the sums.
     unsafe fn band(
         &self,
-        sample: usize,
-        band: usize,
+        [sample, band, share]: [usize; 3],
         io: &Io<'_>,
         numbers: &mut [f32],
         scratch: &mut [Line],
@@ -180,10 +178,10 @@ impl PooledKernel {
         let lead = self.carried * self.bands.width;
         let to = Band { numbers, plane: self.plane(), lead };
         // SAFETY: the caller's promise, passed on.
-        unsafe { self.sums.execute_band(sample, band, io.inputs[self.source], io, scratch, to) };
+        unsafe { self.sums.execute_band(sample, band, share, io.inputs[self.source], io, scratch, to) };
     }
 
-    /// Moves the rows of a band that the next one reads before its place.
+    /// Moves the rows of a band that the next one reads before its place, in some planes.
     fn carry(&self, band: usize, numbers: &mut [f32]) {
         let (width, rows) = (self.bands.width, self.ready[band].1);
         let end = (self.carried + self.bands.of(band).len()) * width;
@@ -202,28 +200,32 @@ impl sealed::Execute for PooledKernel {
         let (numbers, scratch) = scratch.split_at_mut(self.band_lines());
         let (pool, scratch) = scratch.split_at_mut(self.pool.interface().scratch);
         let numbers: &mut [f32] = bytemuck::cast_slice_mut(numbers);
-        let numbers = &mut numbers[..self.bands.channels * self.plane()];
+        let numbers = &mut numbers[..self.bands.channels() * self.plane()];
         self.pool.clear(pool);
         for unit in units.clone() {
-            let (sample, band) = (unit / self.ready.len(), unit % self.ready.len());
+            let (count, shares) = (self.ready.len(), self.bands.shares.len());
+            let (sample, share, band) = (unit / count / shares, unit / count % shares, unit % count);
+            let channels = self.bands.shares[share].clone();
+            let own = channels.start * self.plane()..channels.end * self.plane();
             if unit == units.start && band > 0 && self.ready[band - 1].1 > 0 {
                 // SAFETY: the caller's promise: what it reads; what it writes is scratch memory.
-                unsafe { self.band(sample, band - 1, io, numbers, scratch) };
-                self.carry(band - 1, numbers);
+                unsafe { self.band([sample, band - 1, share], io, numbers, scratch) };
+                self.carry(band - 1, &mut numbers[own.clone()]);
             }
             // SAFETY: as above.
-            unsafe { self.band(sample, band, io, numbers, scratch) };
+            unsafe { self.band([sample, band, share], io, numbers, scratch) };
             let (rows, first) = (self.ready[band].0.clone(), self.bands.of(band).start);
             // The image's row that is the first of a plane from here on.
             let (skipped, above) = match first.checked_sub(self.carried) {
                 Some(above) => (0, above),
                 None => ((self.carried - first) * self.bands.width, 0),
             };
-            let first = sample * self.bands.channels;
+            let first = sample * self.bands.channels();
+            let numbers = &mut numbers[own];
             let planes =
                 Planes { numbers: &numbers[skipped.min(numbers.len())..], step: self.plane(), above };
             // SAFETY: rows of the pool belong to the band in which their windows end, which is this unit's.
-            unsafe { self.pool.make(first..first + self.bands.channels, planes, rows, io, pool) };
+            unsafe { self.pool.make(first + channels.start..first + channels.end, planes, rows, io, pool) };
             self.carry(band, numbers);
         }
     }
@@ -235,7 +237,7 @@ impl Kernel for PooledKernel {
     }
 
     fn units(&self, _: usize) -> usize {
-        self.bands.samples * self.ready.len()
+        self.bands.samples * self.bands.shares.len() * self.ready.len()
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {

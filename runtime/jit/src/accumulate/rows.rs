@@ -111,8 +111,8 @@ impl<T: Number + 'static> Family for RowsKernel<T> {
         format!("scalar tables: groups of {GROUP}, {BLOCK} a block; {SCALAR_OUTPUTS} outputs at once")
     }
 
-    fn into_banded(self: Box<Self>) -> Result<Box<dyn Banded>, Box<dyn Family>> {
-        Err(self)
+    fn into_banded(self: Box<Self>) -> Option<Box<dyn Banded>> {
+        None
     }
 
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {

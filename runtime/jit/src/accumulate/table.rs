@@ -30,6 +30,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use twnc_program::interpret::View;
 
+/// Who shares the work of a kernel: how many threads, and whether a pool may become part of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sharing {
+    pub threads: usize,
+    pub pooled: bool,
+}
+
 /// A table kernel with inputs of type `T`, of one plane or of several whose outputs take turns ([`super::Weights::in_turns`]).
 pub(crate) struct TableKernel<T> {
     geometry: Geometry,
@@ -61,11 +68,13 @@ impl<T: Number> TableKernel<T> {
         weights: &Weights,
         range: Option<IntegerRange>,
         epilogues: Vec<Epilogue>,
-        threads: usize,
+        sharing: Sharing,
     ) -> Result<TableKernel<T>, JitError> {
         let planes = plan.planes(&geometry);
         let places = plan.regions().iter().product::<usize>() * geometry.samples;
-        let division = Division::new([geometry.groups, geometry.outputs], places, epilogues.len(), threads);
+        let Sharing { threads, pooled } = sharing;
+        let divide = if pooled { Division::by_outputs } else { Division::new };
+        let division = divide([geometry.groups, geometry.outputs], places, epilogues.len(), threads);
         let blocks = blocks(compiler, &geometry, &plan, planes, weights, range, division.chunks())?;
         let Shape { tile, entry, .. } = plan.shape;
         let (element, lanes, pitch) = (tile.element, tile.lanes, tile.pitch);
@@ -381,13 +390,11 @@ impl<T: Number + 'static> Family for TableKernel<T> {
         Some(self.plan.counts)
     }
 
-    fn into_banded(mut self: Box<Self>) -> Result<Box<dyn Banded>, Box<dyn Family>> {
+    fn into_banded(self: Box<Self>) -> Option<Box<dyn Banded>> {
         let whole = matches!(self.plan.image, Image::Bands { bands: 1, .. }) && self.finishes.len() == 1;
-        if !whole {
-            return Err(self);
-        }
-        self.division = self.division.of_whole_regions();
-        Ok(self)
+        let all = |outputs: &Range<usize>| outputs.len() == self.geometry.outputs;
+        let runs = self.geometry.groups == 1 || self.division.chunks().iter().all(|(_, o)| all(o));
+        if whole && runs && self.division.is_by_outputs() { Some(self) } else { None }
     }
 
     unsafe fn execute(&self, units: Range<usize>, input: View<'_>, io: &Io<'_>, scratch: &mut [Line]) {
@@ -400,14 +407,21 @@ impl<T: Number + 'static> Family for TableKernel<T> {
 /// Of an image that is not cut into bands side by side, whose rows of regions follow one another.
 impl<T: Number + 'static> Banded for TableKernel<T> {
     fn bands(&self) -> Bands {
-        let Geometry { samples, output: [height, width], .. } = self.geometry;
-        Bands { samples, channels: self.channels(), height, rows: self.plan.region()[0], width }
+        let Geometry { samples, groups, outputs, output: [height, width], .. } = self.geometry;
+        // Of one group some outputs, of several all.
+        let channels = |(of, some): &Chunk| match groups {
+            1 => some.clone(),
+            _ => of.start * outputs..of.end * outputs,
+        };
+        let shares = self.division.chunks().iter().map(channels).collect();
+        Bands { samples, shares, height, rows: self.plan.region()[0], width }
     }
 
     unsafe fn execute_band(
         &self,
         sample: usize,
         band: usize,
+        share: usize,
         input: View<'_>,
         io: &Io<'_>,
         scratch: &mut [Line],
@@ -420,7 +434,7 @@ impl<T: Number + 'static> Banded for TableKernel<T> {
         // SAFETY: the caller's promise, passed on; the outputs are in `to`, which is borrowed exclusively.
         unsafe {
             self.run(
-                self.division.units_of(first..first + across),
+                self.division.units_of(first..first + across, share),
                 input,
                 &io.with_output(to.numbers),
                 scratch,

@@ -23,8 +23,8 @@ pub(super) fn channels(code: &Channels) -> Assembled {
     assemble(code.vector, |a| {
         let (operands, sums, totals, residual, output) = (rdi, rsi, rdx, rcx, r8);
         let (numbers, channels, piece, pieces) = (r9, r10, rax, r11);
-        let (from, to, left, masks) = (rbx, rbp, r12, r13);
-        let saved = [rbx, rbp, r12, r13];
+        let (from, to, left, masks, ahead) = (rbx, rbp, r12, r13, r14);
+        let saved = [rbx, rbp, r12, r13, r14];
         let lanes = a.vector() / 4;
         let bytes = code.element.bytes();
         saved.iter().try_for_each(|&register| a.push(register))?;
@@ -42,7 +42,11 @@ pub(super) fn channels(code: &Channels) -> Assembled {
             (masks, offset_of!(Operands, masks)),
         ];
         fields.iter().try_for_each(|&(register, offset)| a.mov(register, qword_ptr(operands + offset)))?;
+        // The output of the channel after the next, which another core may have: its lines are asked for before they are written.
+        a.mov(rax, qword_ptr(operands + offset_of!(Operands, stride)))?;
+        a.lea(ahead, ptr(output + rax * 8))?;
         let vector = |a: &mut Assembler, mask: Mask| -> Emitted {
+            a.prefetchw(byte_ptr(ahead + to * 4))?;
             let [x, other] = TEMPORARY;
             match code.element {
                 Element::F32 => {
@@ -127,6 +131,7 @@ pub(super) fn channels(code: &Channels) -> Assembled {
         a.lea(totals, ptr(totals + rax * 4))?;
         a.mov(rax, qword_ptr(operands + offset_of!(Operands, stride)))?;
         a.lea(output, ptr(output + rax * 4))?;
+        a.lea(ahead, ptr(ahead + rax * 4))?;
         a.lea(residual, ptr(residual + rax * 4))?;
         a.dec(channels)?;
         a.jnz(*channel)?;

@@ -2,6 +2,7 @@
 //!
 //! A unit is a region with all outputs, whose tables it builds. Where regions are few, each is divided by outputs, and every part builds the tables anew.
 //! Where one region would be left over, it alone is: of 13 regions two threads do six each, and a half of the last.
+//! Where a pool follows in the same kernel, threads have outputs instead, of all regions: regions that several have would share rows of the pool.
 
 use crate::accumulate::blocks::Chunk;
 use std::ops::Range;
@@ -19,6 +20,8 @@ pub(super) struct Division {
     /// Regions of all samples.
     places: usize,
     shared: Option<Shared>,
+    /// All regions with some outputs come before those with the next.
+    by_outputs: bool,
 }
 
 /// A place whose outputs are divided, where those of others are not.
@@ -39,19 +42,23 @@ impl Division {
             // Between the threads, so that with two it lies beside what each of them does.
             let place = places / threads * (threads / 2);
             let chunks = [whole, parts].concat();
-            return Division { chunks, places, shared: Some(Shared { place, threads }) };
+            let shared = Some(Shared { place, threads });
+            return Division { chunks, places, shared, by_outputs: false };
         }
         let even = places > 0 && places.is_multiple_of(threads);
         let chunks = if places >= FEW * threads || even { whole } else { parts };
-        Division { chunks, places, shared: None }
+        Division { chunks, places, shared: None, by_outputs: false }
     }
 
-    /// The same with no region divided alone.
-    pub fn of_whole_regions(mut self) -> Division {
-        if self.shared.take().is_some() {
-            self.chunks.truncate(1);
-        }
-        self
+    /// The division by outputs, of all regions.
+    pub fn by_outputs(channels: [usize; 2], places: usize, together: usize, threads: usize) -> Division {
+        let chunks = chunks(channels, together, threads);
+        Division { chunks, places, shared: None, by_outputs: true }
+    }
+
+    /// Whether it is by outputs.
+    pub fn is_by_outputs(&self) -> bool {
+        self.by_outputs
     }
 
     /// What outputs units may have.
@@ -67,14 +74,17 @@ impl Division {
         }
     }
 
-    /// The units of a run of regions.
-    pub fn units_of(&self, places: Range<usize>) -> Range<usize> {
-        debug_assert!(self.shared.is_none(), "a region is divided");
-        places.start * self.chunks.len()..places.end * self.chunks.len()
+    /// The units of a run of regions with a chunk of the outputs, where it is by outputs.
+    pub fn units_of(&self, places: Range<usize>, chunk: usize) -> Range<usize> {
+        debug_assert!(self.by_outputs, "regions are divided");
+        chunk * self.places + places.start..chunk * self.places + places.end
     }
 
     /// The region and the chunk of a unit. As many units as there are threads in a row begin with, or end with, a part of the region that they share.
     pub fn at(&self, unit: usize) -> (usize, usize) {
+        if self.by_outputs {
+            return (unit % self.places, unit / self.places);
+        }
         let Some(Shared { place, threads }) = self.shared else {
             return (unit / self.chunks.len(), unit % self.chunks.len());
         };
@@ -132,8 +142,17 @@ mod tests {
                     "{places} places, {threads} threads"
                 );
             }
-            let whole = division.of_whole_regions();
-            assert_eq!(whole.units(), places * whole.chunks().len());
+            let by_outputs = Division::by_outputs([1, outputs], places, 1, threads);
+            let mut units = (0..by_outputs.chunks().len())
+                .flat_map(|chunk| by_outputs.units_of(0..places, chunk).map(move |unit| (unit, chunk)));
+            assert!(
+                units
+                    .by_ref()
+                    .enumerate()
+                    .all(|(i, (unit, chunk))| { unit == i && by_outputs.at(unit) == (i % places, chunk) })
+            );
+            let chunked = by_outputs.chunks().iter().map(|(_, outputs)| outputs.len()).sum::<usize>();
+            assert_eq!((by_outputs.units() / places, chunked), (by_outputs.chunks().len(), outputs));
         }
     }
 }
