@@ -170,6 +170,7 @@ fn check(jit: &Jit, case: &Case) {
         ..PlaneSpec::new(&plane.input, &plane.weight, &values.weight, &plane.contraction)
     });
     let spec = AccumulateSpec {
+        pooled: false,
         planes: planes.collect(),
         bias: bias.as_deref(),
         residual: case.residual,
