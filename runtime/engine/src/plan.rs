@@ -367,7 +367,7 @@ impl Plan {
 /// page, so that the end of one thread's memory would bring the beginning of the next one's, which that thread writes, to the wrong core.
 fn scratch_lines(scratch: usize, threads: usize) -> usize {
     const PAGE: usize = 4096 / size_of::<Line>();
-    let between = if threads > 1 { PAGE } else { 0 };
+    let between = if threads > 1 && scratch > 0 { PAGE } else { 0 };
     scratch.saturating_add(between).saturating_mul(threads)
 }
 

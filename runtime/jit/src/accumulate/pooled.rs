@@ -21,15 +21,13 @@ const LARGE: usize = 1 << 20;
 pub(crate) trait Banded: Family {
     fn bands(&self) -> Bands;
 
-    /// Computes a band of a share's channels of a sample's outputs, to somewhere else.
+    /// Computes outputs, to somewhere else: of a sample a band, and of that a share's channels.
     ///
     /// # Safety
     /// As [`Family::execute`].
     unsafe fn execute_band(
         &self,
-        sample: usize,
-        band: usize,
-        share: usize,
+        place: [usize; 3],
         input: View<'_>,
         io: &Io<'_>,
         scratch: &mut [Line],
@@ -168,17 +166,11 @@ impl PooledKernel {
     ///
     /// # Safety
     /// As [`sealed::Execute::execute`], of the kernel of the sums.
-    unsafe fn band(
-        &self,
-        [sample, band, share]: [usize; 3],
-        io: &Io<'_>,
-        numbers: &mut [f32],
-        scratch: &mut [Line],
-    ) {
+    unsafe fn band(&self, place: [usize; 3], io: &Io<'_>, numbers: &mut [f32], scratch: &mut [Line]) {
         let lead = self.carried * self.bands.width;
         let to = Band { numbers, plane: self.plane(), lead };
         // SAFETY: the caller's promise, passed on.
-        unsafe { self.sums.execute_band(sample, band, share, io.inputs[self.source], io, scratch, to) };
+        unsafe { self.sums.execute_band(place, io.inputs[self.source], io, scratch, to) };
     }
 
     /// Moves the rows of a band that the next one reads before its place, in some planes.

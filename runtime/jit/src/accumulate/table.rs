@@ -419,9 +419,7 @@ impl<T: Number + 'static> Banded for TableKernel<T> {
 
     unsafe fn execute_band(
         &self,
-        sample: usize,
-        band: usize,
-        share: usize,
+        [sample, band, share]: [usize; 3],
         input: View<'_>,
         io: &Io<'_>,
         scratch: &mut [Line],
