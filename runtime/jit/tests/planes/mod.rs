@@ -170,13 +170,13 @@ fn check(jit: &Jit, case: &Case) {
         ..PlaneSpec::new(&plane.input, &plane.weight, &values.weight, &plane.contraction)
     });
     let spec = AccumulateSpec {
-        pooled: false,
         planes: planes.collect(),
         bias: bias.as_deref(),
         residual: case.residual,
         activation: case.activation,
         measured: None,
         threads: case.threads,
+        pooled: false,
         rank: case.rank,
     };
     let kernel = match jit.accumulate(&spec) {

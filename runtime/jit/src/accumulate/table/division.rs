@@ -143,14 +143,11 @@ mod tests {
                 );
             }
             let by_outputs = Division::by_outputs([1, outputs], places, 1, threads);
-            let mut units = (0..by_outputs.chunks().len())
+            let units = (0..by_outputs.chunks().len())
                 .flat_map(|chunk| by_outputs.units_of(0..places, chunk).map(move |unit| (unit, chunk)));
-            assert!(
-                units
-                    .by_ref()
-                    .enumerate()
-                    .all(|(i, (unit, chunk))| { unit == i && by_outputs.at(unit) == (i % places, chunk) })
-            );
+            for (i, (unit, chunk)) in units.enumerate() {
+                assert_eq!((unit, by_outputs.at(unit)), (i, (i % places, chunk)));
+            }
             let chunked = by_outputs.chunks().iter().map(|(_, outputs)| outputs.len()).sum::<usize>();
             assert_eq!((by_outputs.units() / places, chunked), (by_outputs.chunks().len(), outputs));
         }
