@@ -2,7 +2,10 @@
 
 use crate::memory;
 use bytemuck::{Pod, Zeroable};
-use ndarray::{ArrayD, ArrayView, ArrayViewD, ArrayViewMut, ArrayViewMutD, Dimension, IxDyn};
+use ndarray::{
+    Array1, ArrayD, ArrayView, ArrayViewD, ArrayViewMut, ArrayViewMutD, Axis, Dimension, IxDyn, Slice,
+};
+use twnc_jit::Line;
 use twnc_program::{ElementType, element_count};
 
 /// A type of array elements.
@@ -90,7 +93,7 @@ macro_rules! arrays {
                 match self { $(Output::$variant(array) => Input::$variant(array.view()),)* }
             }
 
-            /// Zeros; `None` for an element type that no buffer has, and where there is no memory for so many.
+            /// Zeros, of which the first is at a multiple of 64 bytes; `None` for an element type that no buffer has, and where there is no memory for so many.
             pub fn zeros(element: ElementType, shape: &[usize]) -> Option<Output> {
                 match element {
                     $(ElementType::$variant => zeros(shape).map(Output::$variant),)*
@@ -175,9 +178,15 @@ fn all_bytes<T: Pod>(elements: &mut [T]) -> Option<&mut [u8]> {
     Some(bytemuck::cast_slice_mut(elements))
 }
 
+/// Zeros that begin with a cache line, so that of vectors which are stored there, as few as possible lie in two lines.
 fn zeros<T: Zeroable>(shape: &[usize]) -> Option<ArrayD<T>> {
-    let elements = memory::zeroed(element_count(shape)?).ok()?;
-    ArrayD::from_shape_vec(IxDyn(shape), elements.into_vec()).ok()
+    let (count, line) = (element_count(shape)?, size_of::<Line>());
+    let more = line / size_of::<T>() - 1;
+    let elements = memory::zeroed::<T>(count.checked_add(more)?).ok()?;
+    let first = elements.as_ptr().align_offset(line).min(more);
+    let mut array = Array1::from_vec(elements.into_vec());
+    array.slice_axis_inplace(Axis(0), Slice::from(first..first + count));
+    array.into_shape_with_order(IxDyn(shape)).ok()
 }
 
 fn store<T: Element>(array: &ArrayViewD<'_, T>, bytes: &mut [u8]) {
@@ -210,6 +219,17 @@ mod tests {
             Output::zeros(ElementType::Bool, &[0, 2]),
             Some(Output::Bool(ArrayD::default(IxDyn(&[0, 2]))))
         );
+        for shape in [&[1][..], &[7], &[3, 5, 7], &[1 << 20], &[0]] {
+            let starts = [ElementType::F32, ElementType::U8, ElementType::I64].map(|element| {
+                match Output::zeros(element, shape) {
+                    Some(Output::F32(array)) => array.as_ptr().addr(),
+                    Some(Output::U8(array)) => array.as_ptr().addr(),
+                    Some(Output::I64(array)) => array.as_ptr().addr(),
+                    other => panic!("{other:?}"),
+                }
+            });
+            assert!(shape == [0] || starts.iter().all(|start| start.is_multiple_of(64)), "{shape:?}: {starts:?}");
+        }
         let refused = [
             (ElementType::Ternary, &[1][..]),
             (ElementType::F32, &[1 << 58]),
