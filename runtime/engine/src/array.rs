@@ -228,7 +228,10 @@ mod tests {
                     other => panic!("{other:?}"),
                 }
             });
-            assert!(shape == [0] || starts.iter().all(|start| start.is_multiple_of(64)), "{shape:?}: {starts:?}");
+            assert!(
+                shape == [0] || starts.iter().all(|start| start.is_multiple_of(64)),
+                "{shape:?}: {starts:?}"
+            );
         }
         let refused = [
             (ElementType::Ternary, &[1][..]),

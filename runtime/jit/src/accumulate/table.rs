@@ -25,6 +25,7 @@ use crate::kernel::{Io, Line, lines};
 use crate::machine::Isa;
 use crate::number::Number;
 use crate::transpose::Transposer;
+use build::Sections;
 use division::Division;
 use outputs::To;
 use std::ops::Range;
@@ -232,13 +233,13 @@ impl<T: Number> TableKernel<T> {
         let (mut members, mut passes) = (self.blocks.members.iter(), self.blocks.passes.iter());
         let (mut counts, mut words) = (&stream.counts[..], &stream.words[..]);
         // Of the phase of the groups, which follow one another.
-        let (mut phase, mut inside) = (None, [0..rows, 0..0]);
+        let (mut phase, mut sections) = (None, Sections::NONE);
         for block in &self.blocks.list {
             for (members, table) in members.by_ref().take(block.groups).zip(tables.chunks_exact_mut(table)) {
                 if phase.replace(members.phase) != Some(members.phase) {
-                    inside = self.plan.parts_inside(&self.geometry, members.phase, start, rows);
+                    sections = self.sections(members.phase, region[1], start, rows);
                 }
-                self.build(members, region[1], start, rows, &inside, table, planes);
+                self.build(members, &sections, table, planes);
             }
             if self.shared && self.plan.reads == Reads::LaidOut {
                 members.clone().take(block.groups).for_each(|next| self.fetch(next, start, rows, planes));

@@ -116,12 +116,23 @@ pub(crate) fn build(code: &Build) -> Assembled {
     })
 }
 
-/// [`Accumulate`].
+/// [`Accumulate`]. The addresses of entries are made some lookups ahead: of what is ready a core takes the oldest first, and an address that waits
+/// behind additions holds up those that wait for it.
 pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
     let Accumulate { tile, lookups, fresh, into } = *code;
     assemble(tile.lanes * tile.element.bytes(), |a| {
         let (table, sums, stream, counts) = (rdi, rsi, rdx, rcx);
-        let (sum, totals, entry, total) = (r8, r10, r9, r9);
+        let (sum, totals, total) = (r8, r10, r9);
+        // Of the entries of a lookup and of those that follow.
+        let addresses = [(r9, r9d), (r11, r11d), (rbx, ebx), (rbp, ebp)];
+        let saved = [rbx, rbp];
+        let address = |a: &mut Assembler, lookup: usize| -> Emitted {
+            let (entry, offset) = addresses[lookup % addresses.len()];
+            a.movzx(offset, word_ptr(stream + (4 + lookup * 2)))?;
+            a.add(entry, table)
+        };
+        let ahead = addresses.len() - 1;
+        saved.iter().try_for_each(|&register| a.push(register))?;
         a.mov(totals, r8)?;
         let places = tile.offsets();
         let vector = a.vector();
@@ -139,9 +150,12 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
                     false => a.load(v, ptr(sum + v * vector))?,
                 }
             }
+            (0..ahead.min(lookups)).try_for_each(|lookup| address(a, lookup))?;
             for lookup in 0..lookups {
-                a.movzx(r9d, word_ptr(stream + (4 + lookup * 2)))?;
-                a.add(entry, table)?;
+                if lookup + ahead < lookups {
+                    address(a, lookup + ahead)?;
+                }
+                let (entry, _) = addresses[lookup % addresses.len()];
                 for (v, &place) in places.iter().enumerate() {
                     let entry = ptr(entry + place);
                     add(a, tile.element, lookup < lookups - class, v, entry)?;
@@ -174,7 +188,7 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
             // A label stands before an instruction.
             a.nop()?;
         }
-        Ok(())
+        saved.iter().rev().try_for_each(|&register| a.pop(register))
     })
 }
 
