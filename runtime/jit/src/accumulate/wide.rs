@@ -12,6 +12,32 @@ use iced_x86::code_asm::*;
 const CHOSEN: usize = 14;
 const OTHER: usize = 15;
 
+/// Numbers of a masked row that are part of a vector: in which half of the numbers between which a stride chooses, how many bytes they are from the
+/// member's place and their masks from its masks, and whether others are in that half already.
+struct Piece {
+    half: usize,
+    at: i32,
+    mask: i32,
+    beside: bool,
+}
+
+/// What the vector `v` of those that are made together, each of so many bytes, is made of.
+fn pieces(source: Source, v: usize, vector: i32) -> Vec<Piece> {
+    let Source::Masked { step, second } = source else { return vec![] };
+    let halves = (0..step).flat_map(|half| {
+        let at = (v * step + half) as i32 * vector;
+        let first = Piece { half, at, mask: at, beside: false };
+        let second = second.map(|Second { apart, masks }| Piece {
+            half,
+            at: at + apart * 4,
+            mask: at + masks * 4,
+            beside: true,
+        });
+        std::iter::once(first).chain(second)
+    });
+    halves.collect()
+}
+
 /// [`Build`]: for each vector, members in the first registers, then a sum for each depth of the walk over patterns.
 ///
 /// Of vectors of 256 bits two are made at a time where registers allow, since stores of one cache line that follow each other go there
@@ -35,36 +61,54 @@ pub(crate) fn build(code: &Build) -> Assembled {
             a.add(register, source)?;
         }
         let vector = a.vector();
+        let pieces = |v: usize| pieces(from, v, vector as i32);
+        let step = if let Source::Masked { step, .. } = from { step } else { 1 };
+        let masks_of = |a: &mut Assembler, member: usize| -> Emitted {
+            a.mov(mask, qword_ptr(members + (group + member) * 8))?;
+            a.add(mask, masks)
+        };
+        // Masks of the only vector of every row.
+        let kept = code.vectors() == 1 && group * pieces(0).len() <= a.most_kept();
+        let number = |member: usize, piece: usize| member * pieces(0).len() + piece;
+        if kept && from != Source::Whole {
+            for member in 0..group {
+                masks_of(a, member)?;
+                for (i, piece) in pieces(0).iter().enumerate() {
+                    a.choose(CHOSEN, mask + piece.mask)?;
+                    a.keep_chosen(number(member, i))?;
+                }
+            }
+        }
         let sums = |a: &mut Assembler, vectors: usize| -> Emitted {
             for (member, &register) in sources.iter().enumerate() {
-                if let Source::Masked { .. } = from {
-                    a.mov(mask, qword_ptr(members + (group + member) * 8))?;
-                    a.add(mask, masks)?;
+                if from != Source::Whole && !kept {
+                    masks_of(a, member)?;
                 }
                 for v in 0..vectors {
                     let to = v * registers + member;
-                    match from {
-                        Source::Whole => a.load(to, ptr(register + at + v * vector))?,
-                        Source::Masked { step, second } => {
-                            // The parts of the row that are the vector.
-                            for (part, to) in [to, OTHER].into_iter().enumerate().take(step) {
-                                let place = ((v * step + part) * vector) as i32;
-                                let chosen = a.choose(CHOSEN, mask + at * step + place)?;
-                                a.load_masked(to, register + at * step + place, chosen)?;
-                                if let Some(Second { apart, masks }) = second {
-                                    let chosen = a.choose(CHOSEN, mask + at * step + (place + masks * 4))?;
-                                    let there = register + at * step + (place + apart * 4);
-                                    a.load_beside(to, there, chosen)?;
-                                }
-                            }
-                            if step == 2 {
-                                a.every_second(to, to, OTHER)?;
-                            }
-                            // What the next region to the right reads of the row.
-                            if v + 1 == vectors {
-                                a.prefetcht0(byte_ptr(register + at * step + v * step * vector + 64))?;
-                            }
+                    if from == Source::Whole {
+                        a.load(to, ptr(register + at + v * vector))?;
+                        continue;
+                    }
+                    for (i, piece) in pieces(v).into_iter().enumerate() {
+                        let (to, there) =
+                            (if piece.half == 0 { to } else { OTHER }, register + at * step + piece.at);
+                        if kept {
+                            a.load_kept(to, there, number(member, i), piece.beside)?;
+                            continue;
                         }
+                        let chosen = a.choose(CHOSEN, mask + at * step + piece.mask)?;
+                        match piece.beside {
+                            false => a.load_masked(to, there, chosen)?,
+                            true => a.load_beside(to, there, chosen)?,
+                        }
+                    }
+                    if step == 2 {
+                        a.every_second(to, to, OTHER)?;
+                    }
+                    // What the next region to the right reads of the row.
+                    if v + 1 == vectors {
+                        a.prefetcht0(byte_ptr(register + at * step + v * step * vector + 64))?;
                     }
                 }
             }
