@@ -142,6 +142,7 @@ pub(crate) fn blocks<T>(
         }
         list.push(Block { groups: groups.len(), passes: codes.len() - before });
     }
+    streams.iter_mut().flatten().for_each(Stream::end);
     let passes = codes.iter().map(|code| {
         let function = compiler.function(code)?;
         // SAFETY: that is the type of the functions that are emitted for this description; `entry()` is its start.

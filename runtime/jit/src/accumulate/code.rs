@@ -10,6 +10,9 @@ use crate::machine::Element;
 /// Lookups that [`Accumulate`] makes for an output, at most: it has code for every number of them that is negative, about 8
 /// bytes for each vector that is added, which together should stay in a first-level cache for instructions of 32 KB.
 pub(crate) const MOST_LOOKUPS: usize = 24;
+/// Words of a stream behind the last output's that [`Accumulate`] may read, and does not use: the addresses of an output's first entries are made
+/// while those before are added.
+pub(crate) const READ_BEHIND: usize = 2 + 3;
 const MOST_CODE: usize = 24 * 1024;
 
 /// The positions that are summed in registers at once: `rows` of `vectors` of `lanes` numbers, `pitch` numbers from row to

@@ -1,5 +1,7 @@
 //! The lookups of outputs, in the order and form in which [`super::code::Accumulate`] reads them.
 
+use super::code::READ_BEHIND;
+
 /// One lookup of an output: the entry's offset from the table, in bytes, and whether it is subtracted.
 pub(crate) type Lookup = (u16, bool);
 
@@ -9,7 +11,7 @@ pub(crate) struct Stream {
     /// Outputs of each class.
     pub counts: Vec<u32>,
     /// Output by output, class by class: the offset of its sums as two halves, the lower first, then its lookups, those
-    /// that are subtracted last.
+    /// that are subtracted last. At the end some that are read and not used.
     pub words: Vec<u16>,
 }
 
@@ -39,6 +41,12 @@ impl Stream {
                 *next += 1;
             }
         }
+    }
+
+    /// Ends it, behind the last pass.
+    pub fn end(&mut self) {
+        self.words.resize(self.words.len() + READ_BEHIND, 0);
+        self.words.shrink_to_fit();
     }
 }
 

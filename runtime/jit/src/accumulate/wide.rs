@@ -2,7 +2,7 @@
 //!
 //! Registers are assigned by hand, those of vectors by number, sums from 0 upwards.
 
-use super::code::{Accumulate, Build, Into, Second, Source, Widen};
+use super::code::{Accumulate, Build, Into, READ_BEHIND, Second, Source, Widen};
 use super::pattern::Patterns;
 use crate::assemble::{Assembled, Assembler, Emitted, assemble};
 use crate::machine::Element;
@@ -167,19 +167,31 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
     assemble(tile.lanes * tile.element.bytes(), |a| {
         let (table, sums, stream, counts) = (rdi, rsi, rdx, rcx);
         let (sum, totals, total) = (r8, r10, r9);
-        // Of the entries of a lookup and of those that follow.
-        let addresses = [(r9, r9d), (r11, r11d), (rbx, ebx), (rbp, ebp)];
-        let saved = [rbx, rbp];
-        let address = |a: &mut Assembler, lookup: usize| -> Emitted {
-            let (entry, offset) = addresses[lookup % addresses.len()];
-            a.movzx(offset, word_ptr(stream + (4 + lookup * 2)))?;
+        // Where the entries of an output's first lookups are, and of the others in turns.
+        let first = [(r12, r12d), (r13, r13d), (r14, r14d)];
+        let turns = [(r9, r9d), (r11, r11d), (rbx, ebx), (rbp, ebp)];
+        let ahead = first.len();
+        debug_assert_eq!(2 + ahead, READ_BEHIND);
+        let saved = [rbx, rbp, r12, r13, r14];
+        let place = |lookup: usize| match lookup.checked_sub(ahead) {
+            None => first[lookup],
+            Some(later) => turns[later % turns.len()],
+        };
+        // Those that are at some bytes of the stream.
+        let address = |a: &mut Assembler, lookup: usize, at: usize| -> Emitted {
+            let (entry, offset) = place(lookup);
+            a.movzx(offset, word_ptr(stream + (at + 4 + lookup * 2)))?;
             a.add(entry, table)
         };
-        let ahead = addresses.len() - 1;
+        // Whether the first entries of an output are not needed any more when those of the next are found.
+        let across = lookups >= 2 * ahead;
         saved.iter().try_for_each(|&register| a.push(register))?;
         a.mov(totals, r8)?;
         let places = tile.offsets();
         let vector = a.vector();
+        if across {
+            (0..ahead).try_for_each(|lookup| address(a, lookup, 0))?;
+        }
         for class in 0..=lookups {
             let (mut output, mut next) = (a.create_label(), a.create_label());
             a.mov(eax, dword_ptr(counts + class * 4))?;
@@ -194,12 +206,16 @@ pub(crate) fn accumulate(code: &Accumulate) -> Assembled {
                     false => a.load(v, ptr(sum + v * vector))?,
                 }
             }
-            (0..ahead.min(lookups)).try_for_each(|lookup| address(a, lookup))?;
+            if !across {
+                (0..ahead.min(lookups)).try_for_each(|lookup| address(a, lookup, 0))?;
+            }
             for lookup in 0..lookups {
-                if lookup + ahead < lookups {
-                    address(a, lookup + ahead)?;
+                match (lookup + ahead).checked_sub(lookups) {
+                    None => address(a, lookup + ahead, 0)?,
+                    Some(next) if across => address(a, next, code.stride())?,
+                    Some(_) => {}
                 }
-                let (entry, _) = addresses[lookup % addresses.len()];
+                let (entry, _) = place(lookup);
                 for (v, &place) in places.iter().enumerate() {
                     let entry = ptr(entry + place);
                     add(a, tile.element, lookup < lookups - class, v, entry)?;
